@@ -1,0 +1,202 @@
+"""Files that notebooks hand to each other: written atomically, described by a manifest.
+
+A derived file ``x.h5`` has a manifest ``x.h5.json`` beside it with its own hash, the hashes of the
+inputs, the configuration and the package versions. A file without a matching manifest is never
+read, so a run that was killed cannot leave something half-written behind that looks whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from .errors import ArtifactError
+
+PACKAGES = ("torch", "open_clip_torch", "nilearn", "nibabel", "numpy", "scipy", "himalaya")
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; move it to ``path`` if the block succeeds.
+
+    The temporary file keeps the suffixes of ``path`` (writers choose formats by suffix) and is
+    removed if the block fails.
+
+    Parameters
+    ----------
+    path : path-like
+        Final place of the file. Missing parent folders are made.
+
+    Yields
+    ------
+    pathlib.Path
+        Where to write.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
+    tmp = folder / path.name
+    try:
+        yield tmp
+        if not tmp.is_file():
+            raise ArtifactError(f"nothing was written to the temporary file for {path}")
+        with open(tmp, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(tmp, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            tmp.unlink()
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def sha256_file(path: str | os.PathLike) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_json(value: object) -> str:
+    """Hexadecimal SHA-256 of a JSON-serialisable value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def manifest_path(path: str | os.PathLike) -> Path:
+    """Place of the manifest that belongs to ``path``."""
+    path = Path(path)
+    return path.with_name(path.name + ".json")
+
+
+def write_manifest(
+    path: str | os.PathLike, *, config: Mapping, inputs: Mapping[str, str] = (), **extra: object
+) -> dict:
+    """Describe a finished file: its hash, its inputs' hashes, configuration and versions.
+
+    Parameters
+    ----------
+    path : path-like
+        The finished file.
+    config : mapping
+        JSON-serialisable settings that made it (profile, subject, seed, ...).
+    inputs : mapping of str to str
+        Name of each input file and its SHA-256.
+    **extra
+        Further JSON-serialisable entries.
+
+    Returns
+    -------
+    dict
+        The manifest, as written to ``<path>.json``.
+    """
+    manifest = {
+        "file": Path(path).name,
+        "sha256": sha256_file(path),
+        "bytes": Path(path).stat().st_size,
+        "config": dict(config),
+        "inputs": dict(inputs),
+        "versions": package_versions(),
+        **extra,
+    }
+    with atomic_path(manifest_path(path)) as tmp:
+        tmp.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    return manifest
+
+
+def check_manifest(path: str | os.PathLike, *, remedy: str) -> dict:
+    """Return the manifest of ``path`` after checking that the file is whole and unchanged.
+
+    Raises
+    ------
+    ArtifactError
+        If the file or its manifest is missing, or the bytes differ from the manifest.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing. Expected: written by an earlier step. {remedy}")
+    try:
+        manifest = json.loads(manifest_path(path).read_text())
+    except (OSError, ValueError) as err:
+        raise ArtifactError(f"{path} has no readable manifest ({err}). {remedy}") from err
+    if manifest.get("sha256") != sha256_file(path):
+        raise ArtifactError(
+            f"{path} differs from its manifest: damaged, or changed by hand. Delete it. {remedy}"
+        )
+    return manifest
+
+
+def save_arrays(
+    path: str | os.PathLike,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    config: Mapping,
+    inputs: Mapping[str, str] = (),
+) -> dict:
+    """Write named arrays to one HDF5 file, atomically, with its manifest.
+
+    Parameters
+    ----------
+    path : path-like
+        Ends in ``.h5``.
+    arrays : mapping of str to array-like
+        Numeric, boolean or string arrays of any shape.
+    config, inputs
+        As for :func:`write_manifest`.
+    """
+    with atomic_path(path) as tmp, h5py.File(tmp, "w", track_order=True) as file:
+        for name, value in arrays.items():
+            value = np.asarray(value)
+            if value.dtype.kind in "UO":
+                value = value.astype(h5py.string_dtype("utf-8"))
+            file.create_dataset(name, data=value, track_times=False)
+    return write_manifest(path, config=config, inputs=inputs)
+
+
+def load_arrays(
+    path: str | os.PathLike, *, remedy: str, names: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
+    """Read what :func:`save_arrays` wrote, after checking file and manifest.
+
+    Parameters
+    ----------
+    path : path-like
+        The ``.h5`` file.
+    remedy : str
+        What the user should do if the file is missing or damaged, e.g. "Run `make 01`."
+    names : tuple of str
+        Read only these; all by default.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing, damaged, or lacks one of ``names``.
+    """
+    check_manifest(path, remedy=remedy)
+    with h5py.File(path, "r") as file:
+        missing = [name for name in names if name not in file]
+        if missing:
+            raise ArtifactError(f"{path} lacks {missing}; it holds {sorted(file)}. {remedy}")
+        out = {}
+        for name in names or file:
+            data = file[name]
+            out[name] = data.asstr()[()] if h5py.check_string_dtype(data.dtype) else data[()]
+    return out

@@ -1,0 +1,105 @@
+"""The sections of a profile. Each field is one setting that a notebook uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the NSD folder is and what is read of it."""
+
+    root: str
+    beta_version: str
+    roi: str
+    n_sessions: int  # 0: all that the subject has
+    min_repeats: int  # shared images seen at least this often are the test set
+
+    def __post_init__(self):
+        _require(self.n_sessions >= 0, f"n_sessions is {self.n_sessions}; expected 0 (all) or more")
+        _require(1 <= self.min_repeats <= 3, f"min_repeats is {self.min_repeats}; expected 1 to 3")
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """The CLIP model, as open_clip names it."""
+
+    model: str
+    pretrained: str
+    image_size: int  # pixels to which stimuli are resized once, on reading
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    """Notebook 02: the live demonstration of contrastive learning."""
+
+    n_images: int
+    n_steps: int
+    batch_size: int
+    dim: int
+    temperature: float
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Notebook 03: fMRI to CLIP."""
+
+    log10_alpha_min: float
+    log10_alpha_max: float
+    n_alphas: int
+    n_folds: int
+    n_steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    temperature: float
+    n_bootstrap: int
+
+    def __post_init__(self):
+        _require(
+            self.log10_alpha_min < self.log10_alpha_max, "log10_alpha_min must be below the maximum"
+        )
+        _require(self.n_folds >= 2, f"n_folds is {self.n_folds}; expected 2 or more")
+        _require(self.temperature > 0, f"temperature is {self.temperature}; expected above 0")
+
+
+@dataclass(frozen=True)
+class LafiteConfig:
+    """The generator's and the judge's weights."""
+
+    weights: str
+    judge: str
+    truncation_psi: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class ReconstructionConfig:
+    """Notebook 04: CLIP to picture."""
+
+    n_shown: int
+    n_z: int
+    n_random: int  # random-embedding baselines
+
+
+@dataclass(frozen=True)
+class PerturbationConfig:
+    """Notebook 05: leave one voxel out."""
+
+    n_images: int  # test images whose pictures are perturbed
+    n_voxels: int  # strongest voxels that are shown as pictures
+    n_noise: int  # draws of z and of the noise buffers in the control
+    n_sd: float  # size of a microstimulation, SD of the voxel over training trials
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """Where the figures go."""
+
+    figures: str
