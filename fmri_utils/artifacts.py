@@ -22,6 +22,7 @@ import numpy as np
 
 from .errors import ArtifactError
 
+OUTPUTS_MIME = "application/vnd.fmri-utils.outputs+json"
 PACKAGES = ("torch", "open_clip_torch", "nilearn", "nibabel", "numpy", "scipy", "himalaya")
 
 
@@ -200,3 +201,41 @@ def load_arrays(
             data = file[name]
             out[name] = data.asstr()[()] if h5py.check_string_dtype(data.dtype) else data[()]
     return out
+
+
+class OutputList:
+    """What a notebook wrote: shown as text, read by the runner as JSON."""
+
+    def __init__(self, names: list[str], next_notebook: str):
+        self.names = names
+        self.next_notebook = next_notebook
+
+    def _repr_mimebundle_(self, **_) -> dict:
+        lines = ["Written:", *(f"  {name}" for name in self.names), f"Next: {self.next_notebook}"]
+        return {"text/plain": "\n".join(lines), OUTPUTS_MIME: {"written": self.names}}
+
+
+def list_outputs(paths: list[Path], *, root: Path, next_notebook: str) -> OutputList:
+    """Declare what a notebook wrote; the value of every numbered notebook's last cell.
+
+    Parameters
+    ----------
+    paths : list of path-like
+        Finished files. A file with a manifest brings the manifest along.
+    root : path-like
+        Names are given relative to it.
+    next_notebook : str
+        What to open next.
+
+    Raises
+    ------
+    ArtifactError
+        If one of the files does not exist.
+    """
+    names = []
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise ArtifactError(f"{path} was to be written by this notebook, but does not exist.")
+        both = [path, manifest_path(path)]
+        names += [p.resolve().relative_to(root).as_posix() for p in both if p.is_file()]
+    return OutputList(names, next_notebook)

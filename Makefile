@@ -1,0 +1,78 @@
+# Two commands are enough: `make all` runs every notebook and makes every figure, `make lab` opens them.
+# Settings: make all PROFILE=demo SUBJECT=1 SEED=0 encoder.n_folds=5
+
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# The project's active conda environment is used where there is one, otherwise .venv is made here.
+ifeq ($(CONDA_DEFAULT_ENV),fmri-utils)
+PYTHON := $(CONDA_PREFIX)/bin/python
+READY := build/conda.ready
+else
+PYTHON := .venv/bin/python
+READY := .venv/ready
+endif
+
+# Every NAME=value given to make goes to the runner, which refuses the names it does not know.
+SETTINGS = $(foreach v,$(sort $(filter-out MAKEFLAGS MAKEOVERRIDES GNUMAKEFLAGS BASE_PYTHON,$(COMMAND_LINE_NAMES))),"$(v)=$($(v))")
+COMMAND_LINE_NAMES := $(foreach v,$(.VARIABLES),$(if $(filter command% line,$(origin $(v))),$(v)))
+NOTEBOOKS := $(patsubst notebooks/%.py,%,$(wildcard notebooks/[0-9][0-9]_*.py))
+NUMBERS := $(foreach n,$(NOTEBOOKS),$(firstword $(subst _, ,$(n))))
+BASE_PYTHON ?= python3
+export HF_HUB_OFFLINE ?= 1
+export PYTHONHASHSEED := 0
+
+.PHONY: help all smoke test lab lint sync pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+
+help: ## this help
+	@echo "fMRI to picture, and what one voxel does to it"; echo
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12 | sed 's/^/  make /'
+	@echo "  make 03     notebook 03 and what it needs (one target per notebook: $(NUMBERS))"
+	@echo; echo "Settings: PROFILE=smoke|demo|nsd SUBJECT=1..8 SEED=n DEVICE=auto|cpu|cuda, or a profile key such as encoder.n_folds=5"
+
+all: $(READY) ## run every notebook that is not up to date, make every figure
+	@$(PYTHON) -m fmri_utils.runner all $(SETTINGS)
+
+smoke: $(READY) ## the same on tiny data, in under three minutes
+	@$(PYTHON) -m fmri_utils.runner all PROFILE=smoke $(SETTINGS)
+
+$(NUMBERS): $(READY)
+	@$(PYTHON) -m fmri_utils.runner $@ $(SETTINGS)
+
+$(NOTEBOOKS): $(READY)
+	@$(PYTHON) -m fmri_utils.runner $(firstword $(subst _, ,$@)) $(SETTINGS)
+
+test: $(READY) ## unit tests, reference tensors, notebook pairs, all notebooks on tiny data
+	@$(PYTHON) -m pytest
+
+lab: $(READY) ## open the collection in JupyterLab
+	@$(PYTHON) -m jupyter lab notebooks
+
+lint: $(READY) ## ruff and codespell
+	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && $(PYTHON) -m codespell_lib
+
+sync: $(READY) ## rebuild the .ipynb twins of the .py notebooks
+	@$(PYTHON) -m fmri_utils.pairing notebooks
+
+pretrain: $(READY) ## train the demo weights again (hours; resumes where it stopped)
+	@$(PYTHON) -m fmri_utils.pretrain $(SETTINGS)
+
+clean: ## remove runs, derived and simulated data (figures and pretrained weights stay)
+	rm -rf runs data/derived data/nsd-simulated build
+
+env: $(READY) ## make the environment only
+
+.venv/ready: pyproject.toml constraints.txt
+	@echo "making the environment in .venv (5.5 GB, a few minutes)"
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --allow-existing .venv && VIRTUAL_ENV=$(CURDIR)/.venv uv pip install -q -c constraints.txt -e ".[dev]"; \
+	else \
+	  $(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is " + sys.version.split()[0])' && \
+	  $(BASE_PYTHON) -m venv .venv && .venv/bin/python -m pip install -q -c constraints.txt -e ".[dev]"; \
+	fi
+	@touch $@
+
+build/conda.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -m pip install -q -c constraints.txt -e ".[dev]"
+	@mkdir -p $(@D) && touch $@

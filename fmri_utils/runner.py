@@ -1,0 +1,281 @@
+"""Run the notebooks headlessly, in order, only where something has changed.
+
+``python -m fmri_utils.runner all PROFILE=demo SUBJECT=1`` is what ``make all`` calls. A notebook is
+up to date when its *key* -- a hash of its source, the package, the profile, the weights and the key
+of the notebook before it -- equals the key in its stamp, and every file that it wrote still has
+the bytes that the stamp names. Times and version control play no part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .artifacts import OUTPUTS_MIME, atomic_path, sha256_file, sha256_json
+from .errors import FmriUtilsError, ProfileError
+from .profiles import PROFILES, PROJECT_ROOT, Profile, load_profile
+
+NOTEBOOKS = PROJECT_ROOT / "notebooks"
+VARIABLES = ("PROFILE", "SUBJECT", "SEED", "DEVICE")
+TIMEOUT_SECONDS = 6 * 3600  # of one cell: a wedged kernel must not hold a night's run
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one call of the runner was asked to do."""
+
+    targets: tuple[str, ...]
+    profile: Profile
+    parameters: dict[str, object]
+
+
+def numbered_notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
+    """Sources of the numbered notebooks, in order of execution."""
+    return sorted(folder.glob("[0-9][0-9]_*.py"))
+
+
+def parse_request(arguments: Sequence[str]) -> Request:
+    """Read targets ("all", "03", ...) and KEY=VALUE settings, refusing what is not known.
+
+    Raises
+    ------
+    ProfileError
+        On an unknown target, variable, profile, section, key or value.
+    """
+    targets = [a for a in arguments if "=" not in a]
+    settings = dict(a.split("=", 1) for a in arguments if "=" in a)
+    valid = {path.stem[:2] for path in numbered_notebooks()}
+    for target in targets:
+        if target != "all" and target[:2] not in valid:
+            raise ProfileError(f"no notebook {target!r}. Valid: all, {', '.join(sorted(valid))}.")
+    overrides = [f"{k}={v}" for k, v in settings.items() if "." in k]
+    named = {k: v for k, v in settings.items() if "." not in k}
+    unknown = sorted(set(named) - set(VARIABLES))
+    if unknown:
+        raise ProfileError(
+            f"unknown setting {unknown}. Valid settings: {', '.join(VARIABLES)}, or a key of the "
+            f"profile such as encoder.n_folds=5. Valid profiles: {', '.join(PROFILES)}."
+        )
+    profile = load_profile(
+        named.get("PROFILE", "demo"),
+        subject=_integer(named, "SUBJECT"),
+        seed=_integer(named, "SEED"),
+        device=named.get("DEVICE"),
+        overrides=overrides,
+    )
+    parameters = {
+        "PROFILE": profile.name,
+        "SUBJECT": profile.subject,
+        "SEED": profile.seed,
+        "DEVICE": profile.device,
+        "OVERRIDES": list(profile.overridden),
+        "INTERACTIVE": False,
+    }
+    return Request(tuple(targets or ["all"]), profile, parameters)
+
+
+def _integer(named: dict[str, str], key: str) -> int | None:
+    if key not in named:
+        return None
+    try:
+        return int(named[key])
+    except ValueError:
+        raise ProfileError(f"{key} is {named[key]!r}. Expected: a whole number.") from None
+
+
+def package_digest() -> str:
+    """Hash of the package's sources and of the shipped weights."""
+    files = [*sorted((PROJECT_ROOT / "fmri_utils").rglob("*.py"))]
+    files += sorted(p for p in (PROJECT_ROOT / "data" / "pretrained").rglob("*") if p.is_file())
+    return sha256_json([[p.relative_to(PROJECT_ROOT).as_posix(), sha256_file(p)] for p in files])
+
+
+def plan(profile: Profile, notebooks: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Each notebook with its key; a key depends on every notebook before it."""
+    previous = sha256_json([package_digest(), profile.as_dict()])
+    steps = []
+    for path in notebooks:
+        previous = sha256_json([previous, path.name, sha256_file(path)])
+        steps.append((path, previous))
+    return steps
+
+
+def stamp_path(profile: Profile, notebook: Path) -> Path:
+    """Place of the record of a notebook's last successful run."""
+    return profile.runs / f"{notebook.stem}.stamp.json"
+
+
+def is_current(profile: Profile, notebook: Path, key: str) -> bool:
+    """Whether the notebook has run with this key and everything it wrote is still there."""
+    try:
+        stamp = json.loads(stamp_path(profile, notebook).read_text())
+    except (OSError, ValueError):
+        return False
+    if stamp.get("key") != key:
+        return False
+    return all(
+        (PROJECT_ROOT / name).is_file() and sha256_file(PROJECT_ROOT / name) == digest
+        for name, digest in stamp["outputs"].items()
+    )
+
+
+def run(request: Request, *, progress: bool = True) -> list[str]:
+    """Execute the notebooks that are not up to date.
+
+    Returns
+    -------
+    list of str
+        Names of the notebooks that were executed.
+    """
+    profile = request.profile
+    notebooks = numbered_notebooks()
+    if "all" not in request.targets:
+        last = max(i for i, p in enumerate(notebooks) if p.stem[:2] in _numbers(request.targets))
+        notebooks = notebooks[: last + 1]
+    profile.runs.mkdir(parents=True, exist_ok=True)
+    done = []
+    with _one_run_at_a_time(profile.runs / "lock"):
+        for path, key in plan(profile, notebooks):
+            if is_current(profile, path, key):
+                continue
+            start = time.monotonic()
+            _say(f"{path.stem} ...", progress)
+            outputs = execute(path, profile.runs / f"{path.stem}.ipynb", request.parameters)
+            _write_stamp(profile, path, key, outputs)
+            done.append(path.stem)
+            _say(f"{path.stem} done in {time.monotonic() - start:.0f} s", progress)
+    return done
+
+
+def _numbers(targets: Sequence[str]) -> set[str]:
+    return {target[:2] for target in targets}
+
+
+def _say(text: str, progress: bool) -> None:
+    if progress:
+        sys.stderr.write(text + "\n")
+
+
+def _write_stamp(profile: Profile, path: Path, key: str, outputs: Sequence[Path]) -> None:
+    named = {p.resolve().relative_to(PROJECT_ROOT).as_posix(): sha256_file(p) for p in outputs}
+    with atomic_path(stamp_path(profile, path)) as tmp:
+        tmp.write_text(json.dumps({"key": key, "outputs": named}, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def _one_run_at_a_time(path: Path):
+    """Refuse a second run in the same folder; the lock dies with its process."""
+    import fcntl
+
+    with open(path, "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FmriUtilsError(
+                f"another run is at work in {path.parent}. Wait for it to end, or choose another "
+                "SUBJECT, SEED or PROFILE."
+            ) from None
+        yield
+
+
+def execute(source: Path, executed: Path, parameters: dict[str, object]) -> list[Path]:
+    """Run one notebook in a fresh kernel and keep the executed copy.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        The ``.py`` (py:percent) notebook.
+    executed : pathlib.Path
+        Where the executed ``.ipynb`` goes; it appears only on success. After a failure the
+        notebook, with its traceback, is kept as ``<name>.failed.ipynb``.
+    parameters : dict
+        Values for the notebook's ``parameters`` cell; an unknown name is refused.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Files that the notebook declared through :func:`fmri_utils.artifacts.list_outputs`.
+    """
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    from .kernels import IpcKernelManager
+    from .pairing import notebook_from_source
+
+    failed = executed.with_suffix(".failed.ipynb")
+    failed.unlink(missing_ok=True)
+    with atomic_path(executed) as tmp:
+        given = tmp.with_name("given.ipynb")
+        given.write_text(notebook_from_source(source))
+        known = papermill.inspect_notebook(str(given))
+        unknown = sorted(set(parameters) - set(known))
+        if unknown:
+            given.unlink()
+            raise ProfileError(f"{source.name} has no parameter {unknown}. Valid: {sorted(known)}.")
+        try:
+            papermill.execute_notebook(
+                str(given),
+                str(tmp),
+                parameters=parameters,
+                kernel_name="python3",
+                kernel_manager_class=IpcKernelManager,
+                progress_bar=False,
+                execution_timeout=TIMEOUT_SECONDS,
+                cwd=str(source.parent),
+            )
+        except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as err:
+            if tmp.is_file():
+                os.replace(tmp, failed)
+            raise FmriUtilsError(
+                f"{source.name} stopped: {_last_line(err)}\nThe notebook up to there: {failed}"
+            ) from err
+        finally:
+            given.unlink(missing_ok=True)
+        outputs = _declared_outputs(tmp)
+    return [*outputs, executed]
+
+
+def _last_line(err: Exception) -> str:
+    name, value = getattr(err, "ename", type(err).__name__), getattr(err, "evalue", str(err))
+    return f"{name}: {value}"
+
+
+def _declared_outputs(executed: Path) -> list[Path]:
+    """Files named in the last cell's output by list_outputs."""
+    import nbformat
+
+    notebook = nbformat.read(executed, as_version=4)
+    for cell in reversed(notebook.cells):
+        for output in cell.get("outputs", []):
+            data = output.get("data", {}).get(OUTPUTS_MIME)
+            if data and "written" in data:
+                return [PROJECT_ROOT / name for name in data["written"]]
+    raise FmriUtilsError(
+        f"{executed.name} did not say what it wrote. Expected: its last cell calls list_outputs."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: targets and KEY=VALUE settings; 0 on success, 2 on a clear error."""
+    try:
+        request = parse_request(sys.argv[1:] if arguments is None else arguments)
+        done = run(request)
+    except FmriUtilsError as err:
+        sys.stderr.write(f"error: {err}\n")
+        return 2
+    if done:
+        sys.stderr.write(f"{len(done)} notebooks executed; figures in {request.profile.figures}\n")
+    else:
+        sys.stderr.write("nothing to do: every notebook and figure is up to date\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
