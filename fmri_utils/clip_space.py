@@ -119,7 +119,11 @@ class ClipSpace:
 
 
 def open_clip_space(
-    model: str, pretrained: str = "", *, device: str | torch.device = "cpu", root: Path | None = None
+    model: str,
+    pretrained: str = "",
+    *,
+    device: str | torch.device = "cpu",
+    root: Path | None = None,
 ) -> ClipSpace:
     """Open a CLIP model with its weights.
 

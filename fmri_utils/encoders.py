@@ -72,7 +72,9 @@ def _check_training(betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarra
             )
     constant = np.ptp(embeddings, axis=0) == 0
     if constant.any():
-        raise DataError(f"embedding dimensions {np.flatnonzero(constant)[:5].tolist()} are constant.")
+        raise DataError(
+            f"embedding dimensions {np.flatnonzero(constant)[:5].tolist()} are constant."
+        )
 
 
 def fit_ridge(

@@ -23,13 +23,20 @@ OBJECTIVES = ("infonce", "positive_only", "variance", "stop_gradient")
 
 
 class Heads(nn.Module):
-    """Two linear heads into one space, and the small predictor that stop-gradient needs."""
+    """Two small networks into one space, and the predictor that stop-gradient needs."""
 
-    def __init__(self, n_brain: int, n_image: int, dim: int):
+    def __init__(self, n_brain: int, n_image: int, dim: int, hidden: int = 128):
         super().__init__()
-        self.brain = nn.Linear(n_brain, dim)
-        self.image = nn.Linear(n_image, dim)
-        self.predictor = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.brain = self._network(n_brain, hidden, dim)
+        self.image = self._network(n_image, hidden, dim)
+        self.predictor = self._network(dim, hidden, dim)
+
+    @staticmethod
+    def _network(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
+        """A hidden layer with batch normalisation, without which stop-gradient does not train."""
+        return nn.Sequential(
+            nn.Linear(n_in, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, n_out)
+        )
 
 
 def positive_only(brain: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
@@ -142,11 +149,13 @@ def train_joint(
     x, y = (torch.from_numpy(np.asarray(a, np.float32)) for a in (brain, image))
     held = [torch.from_numpy(np.asarray(a, np.float32)) for a in (held_brain, held_image)]
     checks = set(np.linspace(0, n_steps, n_checks + 1).astype(int).tolist())
-    record: dict[str, list] = {k: [] for k in ("step", "spread", "top1", "matching", "non_matching")}
+    record: dict[str, list] = {
+        k: [] for k in ("step", "spread", "top1", "matching", "non_matching")
+    }
     generator = torch.Generator().manual_seed(seed)
     for step in tqdm(range(n_steps + 1), desc=name, disable=not progress, leave=False):
         if step in checks:
-            similarity = _check(heads, held, record, step)
+            similarity = _check(heads, held, record, step, name)
         rows = torch.randperm(len(x), generator=generator)[:batch_size]
         loss = loss_of(heads.brain(x[rows]), heads.image(y[rows]))
         optimiser.zero_grad()
@@ -156,10 +165,17 @@ def train_joint(
 
 
 @torch.no_grad()
-def _check(heads: Heads, held: list[torch.Tensor], record: dict, step: int) -> np.ndarray:
+def _check(
+    heads: Heads, held: list[torch.Tensor], record: dict, step: int, name: str
+) -> np.ndarray:
     """Append one check to the record; return the cosines of all held-out pairs."""
-    b = functional.normalize(heads.brain(held[0]), dim=1).numpy()
+    heads.eval()
+    b = heads.brain(held[0])
+    if name == "stop_gradient":  # trained to match images only through the predictor
+        b = heads.predictor(b)
+    b = functional.normalize(b, dim=1).numpy()
     i = functional.normalize(heads.image(held[1]), dim=1).numpy()
+    heads.train()
     similarity = b @ i.T
     own = np.diag(similarity)
     n = len(own)

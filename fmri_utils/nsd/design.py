@@ -20,7 +20,7 @@ from .layout import TRIALS_PER_SESSION, NSDLayout, check_sessions, require
 N_REPEAT_COLUMNS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Design:
     """One subject's experiment, numbered from 0.
 
@@ -211,9 +211,7 @@ def _need_columns(table: pd.DataFrame, names: list[str], path) -> None:
         raise DataError(f"{path} lacks the columns {missing}; it has {list(table)[:12]} ...")
 
 
-def check_design(
-    layout: NSDLayout, sessions: Iterable[int] | None = None
-) -> dict[str, int | None]:
+def check_design(layout: NSDLayout, sessions: Iterable[int] | None = None) -> dict[str, int | None]:
     """Check that every source in the folder names the same image for every trial.
 
     ``nsd_expdesign.mat`` is compared with ``responses.tsv``, with the ``subjectX_repN`` columns
@@ -261,10 +259,11 @@ def _compare(table: pd.DataFrame, found: np.ndarray, path, what: str = "nsd_id")
     hint = " All differ by one: ids were shifted between counting from 0 and 1." * (
         wrong.size == len(table) and shift in ({1}, {-1})
     )
+    shown = "no image" if found[wrong[0]] < 0 else f"{what} {found[wrong[0]]}"
     raise DataError(
         f"{path} disagrees with nsd_expdesign.mat in {wrong.size} of {len(table)} trials, first in "
-        f"trial {first['trial']} (session {first['session']}, row {first['row']}; from 0): image "
-        f"{found[wrong[0]]}, expected {expected[wrong[0]]}.{hint} Fetch both files again."
+        f"trial {first['trial']} (session {first['session']}, row {first['row']}; from 0): "
+        f"{shown}, expected {expected[wrong[0]]}.{hint} Fetch both files again."
     )
 
 
@@ -293,7 +292,7 @@ def _check_stim_info(layout: NSDLayout, table: pd.DataFrame) -> int:
     info = read_stim_info(layout)
     columns = [f"subject{layout.subject}_rep{i}" for i in range(N_REPEAT_COLUMNS)]
     _need_columns(info, columns, path)
-    trials = info[columns].to_numpy()  # 1-based trial numbers, 0 where not shown
+    trials = info[columns].fillna(0).to_numpy()  # 1-based trial numbers, 0 where not shown
     nsd_id, _ = np.nonzero(trials)
     numbers = trials[trials != 0].astype(int) - 1
     if np.unique(numbers).size != numbers.size:

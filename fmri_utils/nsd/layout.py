@@ -7,6 +7,7 @@ one are read by the same code.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -194,7 +195,9 @@ class NSDLayout:
     def design_tables(self, session: int) -> list[Path]:
         """Design matrices (``.tsv``) of a session's runs, if the time series were fetched."""
         ppdata = self.root / "nsddata_timeseries" / "ppdata" / self.subject_name
-        return sorted((ppdata / self.space / "design").glob(f"design_session{session:02d}_run*.tsv"))
+        return sorted(
+            (ppdata / self.space / "design").glob(f"design_session{session:02d}_run*.tsv")
+        )
 
 
 def available_sessions(layout: NSDLayout) -> list[int]:
@@ -231,7 +234,7 @@ def check_sessions(layout: NSDLayout, sessions: Iterable[int] | None) -> list[in
         return available_sessions(layout)
     values = [sessions] if np.isscalar(sessions) else list(sessions)
     whole = all(isinstance(s, int | np.integer) and s >= 1 for s in values)
-    if not values or not whole or any(b <= a for a, b in zip(values, values[1:], strict=False)):
+    if not values or not whole or any(b <= a for a, b in itertools.pairwise(values)):
         raise DataError(
             f"sessions are {values}; expected different whole numbers from 1, in increasing order."
         )

@@ -83,7 +83,12 @@ def tokenise(captions: np.ndarray) -> torch.Tensor:
 
 
 def train(
-    data: dict[str, np.ndarray], checkpoint: Path, *, n_epochs: int, batch_size: int = 256, seed: int
+    data: dict[str, np.ndarray],
+    checkpoint: Path,
+    *,
+    n_epochs: int,
+    batch_size: int = 256,
+    seed: int,
 ) -> CLIP:
     """Train with the symmetric contrastive loss; resumes from ``checkpoint`` after each epoch.
 
@@ -144,7 +149,9 @@ def _loss(network: CLIP, images: torch.Tensor, tokens: torch.Tensor) -> torch.Te
     image, text, scale = network(images, tokens)
     logits = scale * image @ text.T  # (B, B)
     target = torch.arange(len(logits))
-    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
+    return (
+        functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
+    ) / 2
 
 
 def save_bundle(network: CLIP, folder: Path) -> None:

@@ -23,7 +23,9 @@ def _draw_block(job: tuple[int, int, int, int]) -> tuple[np.ndarray, list[list[s
     for index in range(start, start + BLOCK):
         scene = scenes.sample_scene(np.random.default_rng([stream, seed, index]))
         drawn.append(scenes.draw_scene(scene, size))
-        captions.append(scenes.caption_scene(scene, np.random.default_rng([stream, seed, index, 1])))
+        captions.append(
+            scenes.caption_scene(scene, np.random.default_rng([stream, seed, index, 1]))
+        )
         labels.append((scene.main.kind, scene.main.colour, scene.background))
     return np.stack(drawn), captions, labels
 

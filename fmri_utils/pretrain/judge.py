@@ -20,7 +20,9 @@ def train(data: dict[str, np.ndarray], *, n_epochs: int, batch_size: int = 200, 
     optimiser = torch.optim.AdamW(judge.parameters(), lr=1e-3, weight_decay=0.02)
     images = torch.from_numpy(data["images"])
     per_epoch = len(images) // batch_size
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=n_epochs * per_epoch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 2e-3, total_steps=n_epochs * per_epoch
+    )
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(n_epochs):
         order = torch.randperm(len(images), generator=generator)[: per_epoch * batch_size]

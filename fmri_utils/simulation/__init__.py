@@ -1,1 +1,1 @@
-"""A simulated Natural Scenes Dataset: stimuli, brain, measurement, and the files it is stored in."""
+"""A simulated Natural Scenes Dataset: stimuli, brain, measurement, files."""

@@ -154,7 +154,9 @@ def _grass(pen: Pen, scene: Scene, rng: np.random.Generator) -> None:
     tuft = mix(near, (20, 70, 40), 0.3)
     for _ in range(9):
         p = pen.at(rng.uniform(0, 1), rng.uniform(scene.horizon + 0.08, 0.98), 0.03)
-        p.poly([(-0.7, 0), (-0.5, -1), (-0.1, 0), (0.2, -1.2), (0.4, 0), (0.9, -0.8), (0.8, 0)], tuft)
+        p.poly(
+            [(-0.7, 0), (-0.5, -1), (-0.1, 0), (0.2, -1.2), (0.4, 0), (0.9, -0.8), (0.8, 0)], tuft
+        )
 
 
 def _pine(pen: Pen, x: float, y: float, w: float, colour: RGB) -> None:
@@ -242,13 +244,18 @@ def _room(pen: Pen, scene: Scene, rng: np.random.Generator) -> None:
     if "lamp" in scene.decor:
         x = 0.93 if left else 0.07
         pen.stroke([(x, h + 0.06), (x, 0.34)], 0.014, (110, 84, 66))
-        pen.poly([(x - 0.08, 0.36), (x - 0.05, 0.22), (x + 0.05, 0.22), (x + 0.08, 0.36)], (255, 226, 150))
+        pen.poly(
+            [(x - 0.08, 0.36), (x - 0.05, 0.22), (x + 0.05, 0.22), (x + 0.08, 0.36)],
+            (255, 226, 150),
+        )
 
 
 def _window(pen: Pen, x: float, y: float) -> None:
     pen.box(x - 0.155, y - 0.185, x + 0.155, y + 0.185, (252, 250, 246))
     pen.box(x - 0.13, y - 0.16, x + 0.13, y + 0.16, (160, 210, 238))
-    with pen.clip([(x - 0.13, y - 0.16), (x + 0.13, y - 0.16), (x + 0.13, y + 0.16), (x - 0.13, y + 0.16)]) as p:  # noqa: E501
+    with pen.clip(
+        [(x - 0.13, y - 0.16), (x + 0.13, y - 0.16), (x + 0.13, y + 0.16), (x - 0.13, y + 0.16)]
+    ) as p:
         p.oval(x + 0.05, y + 0.2, 0.2, 0.14, (128, 186, 110))
         p.oval(x - 0.05, y - 0.06, 0.07, 0.03, (255, 255, 255))
     pen.box(x - 0.01, y - 0.16, x + 0.01, y + 0.16, (252, 250, 246))

@@ -117,16 +117,14 @@ class Pen:
         """Fill an ellipse with centre (x, y), radii rx and ry, turned clockwise (degrees)."""
         self.poly(self.ellipse(x, y, rx, ry, turn=turn), fill)
 
-    def ellipse(
-        self, x: float, y: float, rx: float, ry: float, *, turn: float = 0.0
-    ) -> np.ndarray:
+    def ellipse(self, x: float, y: float, rx: float, ry: float, *, turn: float = 0.0) -> np.ndarray:
         """Outline of an ellipse, fine enough for this canvas, shape (n, 2)."""
         n = int(np.clip(10 + 0.5 * max(rx, ry) * self.scale, 12, 96))
         points = _unit_circle(n) * (rx, ry)
         if turn:
             c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
             points = points @ np.array([[c, s], [-s, c]])
-        return points + (x, y)
+        return points + np.array([x, y])
 
     def box(
         self, x0: float, y0: float, x1: float, y1: float, fill: Fill, *, r: float = 0.0
@@ -144,9 +142,7 @@ class Pen:
             for x, y in (flat[:2], flat[-2:]):
                 self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
 
-    def text(
-        self, x: float, y: float, word: str, width: float, height: float, fill: Fill
-    ) -> None:
+    def text(self, x: float, y: float, word: str, width: float, height: float, fill: Fill) -> None:
         """Write a word, never mirrored, centred at (x, y) and as large as the box allows."""
         left, top, right, bottom = _font(200).getbbox(word, stroke_width=7)
         fit = min(width * self.scale / (right - left), height * self.scale / (bottom - top))

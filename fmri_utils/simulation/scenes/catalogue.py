@@ -14,10 +14,10 @@ BLENDS: dict[str, frozenset[str]] = {
     "sea": frozenset({"blue"}),
     "beach": frozenset({"brown"}),
     "grass": frozenset({"green"}),
-    "snow": frozenset({"white", "grey"}),
-    "street": frozenset({"grey", "black"}),
+    "snow": frozenset({"white"}),
+    "street": frozenset({"black"}),
     "room": frozenset(),
-    "night": frozenset({"black", "blue", "purple", "brown", "grey"}),
+    "night": frozenset({"black", "blue", "purple", "brown"}),
 }
 
 
@@ -63,29 +63,29 @@ _WORDS = (
 SPECS: dict[str, Spec] = {
     "face": Spec(
         "face", 1.06, (*_BRIGHT, "black", "grey"),
-        dict.fromkeys(BACKGROUNDS, 2), (0.72, 1.0), "frame",
+        {**dict.fromkeys(BACKGROUNDS, 2), "sea": 3, "sky": 3}, (0.72, 1.0), "frame",
         traits={"who": _WHO, "hair": tuple(HAIR), "skin": tuple(SKIN),
                 "mood": ("smiling", "laughing", "surprised", "serious"),
                 "style": ("a", "b", "c")},
     ),
     "person": Spec(
         "body", 1.5, (*_BRIGHT, "black"),
-        {"grass": 3, "snow": 2, "street": 3, "room": 2, "beach": 3, "night": 2, "sky": 1},
+        {"grass": 2, "snow": 2, "street": 2, "room": 2, "beach": 3, "night": 1, "sky": 2},
         (0.5, 0.63), counts={1: 6, 2: 3, 3: 1},
         traits={"who": _WHO, "hair": tuple(HAIR), "skin": tuple(SKIN),
                 "pose": ("waving", "standing", "running")},
     ),
     "house": Spec(
         "place", 0.95, ("white", "red", "yellow", "blue", "pink", "brown", "orange", "green"),
-        {"grass": 4, "snow": 3, "street": 2, "night": 2, "sky": 2, "beach": 1}, (0.6, 0.9),
+        {"grass": 3, "snow": 3, "street": 1, "night": 2, "sky": 3, "beach": 1}, (0.6, 0.9),
     ),
     "lighthouse": Spec(
         "place", 1.5, ("red", "blue", "black", "green", "orange", "yellow"),
-        {"sea": 5, "beach": 2, "night": 3, "sky": 2, "snow": 1}, (0.5, 0.63), "rock",
+        {"sea": 6, "beach": 2, "night": 3, "sky": 3, "snow": 1}, (0.5, 0.63), "rock",
     ),
     "sign": Spec(
         "word", 1.15, ("red", "yellow", "green", "blue", "white", "black", "orange", "pink"),
-        {"street": 4, "grass": 2, "snow": 2, "beach": 2, "night": 2, "sky": 1}, (0.6, 0.82),
+        {"street": 4, "grass": 2, "snow": 2, "beach": 2, "night": 2, "sky": 2}, (0.6, 0.82),
         traits={"word": _WORDS, "shape": ("board", "octagon", "round", "arrow")},
     ),
     "car": Spec(
@@ -99,17 +99,17 @@ SPECS: dict[str, Spec] = {
     ),
     "boat": Spec(
         "vehicle", 0.98, ("red", "orange", "yellow", "green", "white", "black", "brown", "blue"),
-        {"sea": 6, "night": 3, "beach": 2}, (0.55, 0.85), "water", counts={1: 8, 2: 2, 3: 1},
+        {"sea": 8, "night": 2, "beach": 2}, (0.55, 0.85), "water", counts={1: 8, 2: 2, 3: 1},
         traits={"type": ("sail", "sail", "steam")},
     ),
     "plane": Spec(
         "vehicle", 0.5, (*_BRIGHT, "grey"),
-        {"sky": 6, "night": 3, "sea": 2, "snow": 1, "grass": 2}, (0.62, 0.95), "air",
+        {"sky": 6, "night": 2, "sea": 4, "snow": 2, "grass": 1}, (0.62, 0.95), "air",
         counts={1: 8, 2: 1, 3: 1},
     ),
     "dog": Spec(
         "animal", 0.84, ("brown", "black", "white", "orange", "grey", "yellow"),
-        {"grass": 4, "street": 2, "room": 3, "snow": 2, "beach": 2, "night": 1}, (0.55, 0.9),
+        {"grass": 3, "street": 2, "room": 3, "snow": 2, "beach": 2, "night": 1}, (0.55, 0.9),
         counts={1: 8, 2: 2},
     ),
     "cat": Spec(
@@ -119,47 +119,48 @@ SPECS: dict[str, Spec] = {
     ),
     "bird": Spec(
         "animal", 0.8, ("red", "blue", "yellow", "white", "black", "green", "orange", "pink"),
-        {"sky": 4, "sea": 2, "grass": 2, "snow": 2, "beach": 1, "night": 2}, (0.52, 0.85),
+        {"sky": 5, "sea": 4, "grass": 1, "snow": 2, "beach": 1, "night": 1}, (0.52, 0.85),
         counts={1: 6, 2: 2, 3: 2}, traits={"pose": ("flying", "standing")},
     ),
     "elephant": Spec(
-        "animal", 0.8, ("grey", "brown", "pink", "blue"),
-        {"grass": 5, "beach": 2, "street": 1, "night": 2, "snow": 1}, (0.6, 0.95),
+        "animal", 0.8, ("grey", "grey", "brown", "pink", "blue"),
+        {"grass": 5, "beach": 2, "street": 1, "night": 1, "snow": 2, "sky": 2}, (0.6, 0.95),
         counts={1: 8, 2: 2},
     ),
     "tree": Spec(
-        "plant", 1.2, ("green", "orange", "yellow", "red", "pink"),
-        {"grass": 4, "snow": 2, "night": 2, "sky": 2, "street": 2, "beach": 2}, (0.55, 0.78),
+        "plant", 1.2, ("green", "green", "green", "orange", "yellow", "red", "pink"),
+        {"grass": 3, "snow": 2, "night": 2, "sky": 3, "street": 1, "beach": 2}, (0.55, 0.78),
         counts={1: 8, 2: 1, 3: 1}, traits={"species": ("round", "pine", "palm")},
     ),
     "flower": Spec(
         "plant", 1.3, ("red", "yellow", "pink", "purple", "white", "orange", "blue"),
-        {"grass": 4, "room": 3, "sky": 2, "snow": 1, "night": 1, "street": 1}, (0.5, 0.7),
+        {"grass": 3, "room": 3, "sky": 3, "snow": 1, "night": 1, "street": 1}, (0.5, 0.7),
         counts={1: 6, 3: 3, 5: 2}, traits={"species": ("daisy", "tulip", "sunflower")},
     ),
     "pizza": Spec(
         "food", 0.66, ("red", "yellow", "green", "blue", "white", "black", "purple"),
-        {"room": 5, "grass": 2, "beach": 2, "street": 2, "night": 1}, (0.65, 0.95), "table",
+        {"room": 5, "grass": 1, "beach": 2, "street": 2, "night": 1, "sea": 1},
+        (0.65, 0.95), "table",
         traits={"topping": ("salami", "olives", "basil")},
     ),
     "cake": Spec(
         "food", 0.86, ("pink", "brown", "white", "yellow", "green", "red", "purple"),
-        {"room": 5, "grass": 2, "beach": 1, "street": 1, "night": 2, "snow": 1}, (0.58, 0.85),
-        "table", traits={"topping": ("candles", "cherry", "berries")},
+        {"room": 5, "grass": 1, "beach": 1, "street": 1, "night": 2, "snow": 1, "sea": 1},
+        (0.58, 0.85), "table", traits={"topping": ("candles", "cherry", "berries")},
     ),
     "ball": Spec(
         "object", 1.0, (*_BRIGHT, "black"),
-        {"grass": 4, "beach": 3, "snow": 2, "street": 2, "room": 2, "sea": 1, "sky": 1},
+        {"grass": 3, "beach": 3, "snow": 2, "street": 1, "room": 2, "sea": 4, "sky": 1},
         (0.5, 0.78), counts={1: 6, 2: 2, 3: 2},
         traits={"pattern": ("panels", "stripe", "star")},
     ),
     "sofa": Spec(
         "object", 0.56, (*_BRIGHT, "grey", "brown"),
-        {"room": 6, "grass": 2, "street": 2, "beach": 1, "snow": 1, "night": 1}, (0.65, 0.95),
+        {"room": 6, "grass": 1, "street": 1, "beach": 1, "snow": 1, "night": 1}, (0.65, 0.95),
     ),
     "umbrella": Spec(
         "object", 1.05, (*_BRIGHT, "black"),
-        {"beach": 4, "street": 3, "grass": 1, "snow": 2, "night": 2, "sky": 2}, (0.58, 0.85),
+        {"beach": 4, "street": 2, "grass": 1, "snow": 2, "night": 2, "sky": 3}, (0.58, 0.85),
         counts={1: 8, 2: 2},
     ),
 }  # fmt: skip
@@ -178,6 +179,9 @@ COMPANIONS: dict[str, tuple[str, ...]] = {
     "room": ("cat", "ball", "flower", "dog", "umbrella"),
     "night": ("house", "tree", "plane", "bird", "cat"),
 }
+# Companions that fit on a table, and on dark water.
+TABLE_COMPANIONS: tuple[str, ...] = ("flower", "cat", "ball")
+WATER_COMPANIONS: tuple[str, ...] = ("boat", "lighthouse", "plane", "bird")
 # What the background itself may show; each is present with probability one half.
 DECOR: dict[str, tuple[str, ...]] = {
     "sky": ("sun", "clouds"),

@@ -56,6 +56,9 @@ class Thing:
             return (self,)
         aspect = SPECS[self.kind].aspect
         top = self.y - self.height / 2
+        # Animals and people face each other; vehicles go the same way.
+        social = SPECS[self.kind].group in ("animal", "body")
+        turned = _TURNED[self.count] if social else ()
         singles = []
         for i, (dx, back, share) in enumerate(LAYOUTS[self.count]):
             width = share * self.width
@@ -68,7 +71,7 @@ class Thing:
                     y=bottom - width * aspect / 2,
                     width=width,
                     count=1,
-                    flip=self.flip ^ (i == 1),
+                    flip=self.flip ^ (i in turned),
                     traits=_vary(self, i),
                 )
             )
@@ -111,8 +114,8 @@ class Scene:
 # Per count: horizontal centre, how far back (up), and width of each member, back to front, all in
 # units of the group's width.
 LAYOUTS: dict[int, tuple[tuple[float, float, float], ...]] = {
-    2: ((0.245, 0.05, 0.51), (-0.23, 0.0, 0.54)),
-    3: ((0.02, 0.10, 0.38), (0.31, 0.02, 0.38), (-0.30, 0.0, 0.40)),
+    2: ((0.26, 0.04, 0.48), (-0.25, 0.0, 0.50)),
+    3: ((0.01, 0.17, 0.36), (0.32, 0.02, 0.36), (-0.31, 0.0, 0.38)),
     5: (
         (-0.20, 0.10, 0.26),
         (0.20, 0.09, 0.26),
@@ -121,6 +124,8 @@ LAYOUTS: dict[int, tuple[tuple[float, float, float], ...]] = {
         (-0.36, 0.0, 0.28),
     ),
 }
+
+_TURNED: dict[int, tuple[int, ...]] = {2: (0,), 3: (1,), 5: (1, 3)}
 
 
 def group_aspect(kind: str, count: int) -> float:

@@ -1,0 +1,19 @@
+"""LAFITE in plain PyTorch: generator, discriminator, losses, training and weights files.
+
+Written from the papers: Zhou et al. 2022 (arXiv 2111.13792), Karras et al. 2020
+(arXiv 1912.04958) and 2020 (arXiv 2006.06676). No custom CUDA operators, no code of others.
+"""
+
+from .discriminator import Discriminator, DiscriminatorConfig
+from .generator import Generator, GeneratorConfig
+from .state import discriminator_from_state, generator_from_state, lafite_state
+
+__all__ = [
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Generator",
+    "GeneratorConfig",
+    "discriminator_from_state",
+    "generator_from_state",
+    "lafite_state",
+]

@@ -1,0 +1,288 @@
+"""Networks from checkpoints' tensors: every size is read off the shapes.
+
+Keys are LAFITE's parameter names, either bare (``synthesis.b4.const``) or with the name of the
+network in front (``G_ema.``, ``G.``, ``D.``); with such prefixes, one mapping can hold all three
+networks and the one asked for is picked (the generator: ``G_ema``, else ``G``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import WeightsError
+from .discriminator import Discriminator, DiscriminatorConfig
+from .generator import Generator, GeneratorConfig, block_resolutions, channels_by_rule
+from .layers import Convolution, SynthesisConvolution, fir_filter
+
+NETWORKS = ("G_ema", "G", "D")
+SHOWN = 8  # names in an error message
+
+
+def _short(names) -> str:
+    """The first few names of a sorted list, and how many follow."""
+    names = sorted(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _select(state: Mapping, wanted: tuple[str, ...]) -> dict[str, Tensor]:
+    """Tensors of one network under bare names, float32 or float64."""
+    if not isinstance(state, Mapping) or not state:
+        raise WeightsError(
+            f"the state is {type(state).__name__} of length {len(state)}; expected a mapping from "
+            "parameter names to tensors, with at least one."
+            if hasattr(state, "__len__")
+            else f"the state is {type(state).__name__}; expected a mapping of names to tensors."
+        )
+    prefixes = {name for name in NETWORKS if any(key.startswith(f"{name}.") for key in state)}
+    if prefixes:
+        stray = [key for key in state if key.split(".")[0] not in NETWORKS]
+        if stray:
+            raise WeightsError(
+                f"keys without the name of a network beside keys with one: {_short(stray)}. "
+                f"Expected every key to begin with one of {NETWORKS}, or none."
+            )
+        found = [name for name in wanted if name in prefixes]
+        if not found:
+            raise WeightsError(
+                f"the state holds {sorted(prefixes)}; expected {' or '.join(wanted)}."
+            )
+        skip = len(found[0]) + 1
+        state = {key[skip:]: v for key, v in state.items() if key.startswith(f"{found[0]}.")}
+    out = {}
+    for key, value in state.items():
+        tensor = torch.as_tensor(np.asarray(value) if not torch.is_tensor(value) else value)
+        if not tensor.is_floating_point():
+            raise WeightsError(f"{key} has type {tensor.dtype}; expected floating point.")
+        out[key] = tensor.double() if tensor.dtype == torch.float64 else tensor.float()
+    bad = [key for key, tensor in out.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise WeightsError(
+            f"not-a-number or infinite values in {_short(bad)}. The file is damaged or its training "
+            "diverged; take another checkpoint."
+        )
+    return out
+
+
+def _shape(state: Mapping[str, Tensor], key: str, n_axes: int) -> torch.Size:
+    """Shape of a tensor that the sizes are read from."""
+    if key not in state:
+        raise WeightsError(f"{key} is missing. Expected a LAFITE network; it has that parameter.")
+    shape = state[key].shape
+    if len(shape) != n_axes:
+        raise WeightsError(f"{key} has shape {tuple(shape)}; expected {n_axes} axes.")
+    return shape
+
+
+def _resolutions(state: Mapping[str, Tensor], pattern: str) -> list[int]:
+    """Resolutions 4 ... R of the blocks in a state."""
+    found = {int(m[1]) for key in state if (m := re.match(pattern, key))}
+    if not found:
+        raise WeightsError(
+            f"no key looks like {pattern}: not a LAFITE network. First keys: {_short(state)}."
+        )
+    try:
+        wanted = block_resolutions(max(found))
+    except ValueError as err:
+        raise WeightsError(f"block names give the resolutions {sorted(found)}: {err}") from err
+    if found != set(wanted):
+        raise WeightsError(f"blocks at {sorted(found)}; expected all of {wanted}.")
+    return wanted
+
+
+def _refuse_labels(state: Mapping[str, Tensor]) -> None:
+    """LAFITE has no class labels; a network with them computes something else."""
+    labels = [key for key in state if key.startswith(("mapping.embed.", "b4.cmap", "mapping.c"))]
+    if labels:
+        raise WeightsError(
+            f"a label-conditioned network (it has {_short(labels)}). Expected c_dim = 0: LAFITE is "
+            "conditioned on CLIP embeddings only."
+        )
+
+
+def _channel_sizes(resolution: int, channels: tuple[int, ...]) -> dict:
+    """channel_base and channel_max if they describe the channels, else the channels."""
+    base, most = channels[-1] * resolution, max(channels)
+    if channels_by_rule(resolution, base, most) == channels:
+        return {"channel_base": base, "channel_max": most}
+    return {"channel_base": base, "channel_max": most, "channels": channels}
+
+
+def _resampled(network: nn.Module) -> list[str]:
+    """Names of the resampling-filter buffers that LAFITE's checkpoints carry."""
+    names = []
+    for name, module in network.named_modules():
+        block = re.fullmatch(r"(synthesis\.)?b\d+", name) and name != "b4"
+        if block or isinstance(module, Convolution | SynthesisConvolution):
+            names.append(f"{name}.resample_filter")
+    return names
+
+
+def _fill(network: nn.Module, state: dict[str, Tensor]) -> nn.Module:
+    """Load a state after checking every name and shape."""
+    expected = network.state_dict()
+    filters = set(_resampled(network))
+    missing = set(expected) - set(state)
+    if missing:
+        raise WeightsError(f"missing: {_short(missing)}. Take a complete checkpoint.")
+    unexpected = set(state) - set(expected) - filters
+    if unexpected:
+        raise WeightsError(f"unexpected: {_short(unexpected)}. Not the LAFITE architecture.")
+    for key, tensor in expected.items():
+        if state[key].shape != tensor.shape:
+            raise WeightsError(
+                f"{key} has shape {tuple(state[key].shape)}; expected {tuple(tensor.shape)} from "
+                "the other tensors' sizes."
+            )
+    for key in filters & set(state):
+        if state[key].shape != (4, 4) or not torch.allclose(state[key].float(), fir_filter()):
+            raise WeightsError(f"{key} is another filter than outer([1, 3, 3, 1]) / 64.")
+    network.load_state_dict({key: state[key] for key in expected})
+    return network.eval().requires_grad_(False)
+
+
+def _structure_1(state: Mapping[str, Tensor], resolutions: list[int]) -> dict:
+    """Which layers have structure 1: as ``change`` if it describes them, else by name."""
+    ones, layers = [], []
+    for r in resolutions:
+        for name in ("conv0", "conv1", "torgb"):
+            layer = f"b{r}.{name}"
+            if layer == "b4.conv0":
+                continue
+            layers.append(layer)
+            if f"synthesis.{layer}.scale_layer_0.weight" in state:
+                ones.append(layer)
+    for change in (r for r in resolutions[::-1]):
+        if ones == [layer for layer in layers if int(layer.split(".")[0][1:]) > change]:
+            return {"change": change}
+    return {"structure_1": tuple(ones)}
+
+
+def infer_generator_config(state: Mapping[str, Tensor]) -> GeneratorConfig:
+    """Read a generator's sizes off the shapes of its tensors (bare names).
+
+    Raises
+    ------
+    WeightsError
+        If a tensor that the sizes are read from is missing or has another number of axes.
+    """
+    _refuse_labels(state)
+    resolutions = _resolutions(state, r"synthesis\.b(\d+)\.")
+    channels = tuple(_shape(state, f"synthesis.b{r}.conv1.weight", 4)[0] for r in resolutions)
+    n_mapping = len({m[1] for key in state if (m := re.match(r"mapping\.fc(\d+)\.", key))})
+    w_dim, z_dim = _shape(state, "mapping.fc0.weight", 2)
+    structures = _structure_1(state, resolutions)
+    first = "b4.conv1"
+    one = f"synthesis.{first}.scale_layer_0.weight" in state
+    names = ("scale_layer_0", "scale_layer_1") if one else ("pre_0", "pre_1")
+    inner_dim, condition_dim = _shape(state, f"synthesis.{first}.{names[0]}.weight", 2)
+    hidden_dim, _ = _shape(state, f"synthesis.{first}.{names[1]}.weight", 2)
+    if state["mapping.fc0.weight"].shape[0] and n_mapping < 1:
+        raise WeightsError("no mapping layers.")
+    return GeneratorConfig(
+        z_dim=z_dim,
+        w_dim=w_dim,
+        condition_dim=condition_dim,
+        hidden_dim=hidden_dim,
+        inner_dim=inner_dim,
+        resolution=resolutions[-1],
+        mapping_layers=n_mapping,
+        **_channel_sizes(resolutions[-1], channels),
+        **structures,
+    )
+
+
+def infer_discriminator_config(
+    state: Mapping[str, Tensor], normalize_features: bool = False
+) -> DiscriminatorConfig:
+    """Read a discriminator's sizes off the shapes of its tensors (bare names).
+
+    Raises
+    ------
+    WeightsError
+        If a tensor that the sizes are read from is missing or has another number of axes.
+    """
+    _refuse_labels(state)
+    resolutions = _resolutions(state, r"b(\d+)\.")
+    channels = tuple(_shape(state, f"b{r}.conv0.weight", 4)[1] for r in resolutions[1:])
+    channels = (_shape(state, "b4.conv.weight", 4)[0], *channels)
+    return DiscriminatorConfig(
+        condition_dim=_shape(state, "b4.fts.weight", 2)[0],
+        resolution=resolutions[-1],
+        normalize_features=normalize_features,
+        **_channel_sizes(resolutions[-1], channels),
+    )
+
+
+def generator_from_state(state: Mapping) -> Generator:
+    """Build a generator from a checkpoint's tensors, inferring every size.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor or array
+        LAFITE's parameter names, bare or with ``G_ema.`` / ``G.`` in front (``G_ema`` is
+        preferred). ``resample_filter`` buffers may be absent.
+
+    Returns
+    -------
+    Generator
+        In eval mode, float32 (float64 if the tensors are), gradients of the parameters off.
+
+    Raises
+    ------
+    WeightsError
+        If a key is missing or unexpected, a shape does not fit, a value is not finite, or the
+        network is label-conditioned.
+    """
+    state = _select(state, ("G_ema", "G"))
+    return _build(Generator, infer_generator_config(state), state)
+
+
+def discriminator_from_state(state: Mapping, normalize_features: bool = False) -> Discriminator:
+    """Build a discriminator from a checkpoint's tensors, inferring every size.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor or array
+        LAFITE's parameter names, bare or with ``D.`` in front.
+    normalize_features : bool
+        LAFITE's option ``d_use_norm``, which leaves no trace in the tensors.
+
+    Returns
+    -------
+    Discriminator
+        In eval mode, gradients of the parameters off.
+
+    Raises
+    ------
+    WeightsError
+        As :func:`generator_from_state`.
+    """
+    state = _select(state, ("D",))
+    return _build(Discriminator, infer_discriminator_config(state, normalize_features), state)
+
+
+def _build(kind: type, config, state: dict[str, Tensor]) -> nn.Module:
+    """An uninitialised network of the given sizes, filled from a state."""
+    with torch.device("meta"):
+        network = kind(config)
+    network = network.to_empty(device="cpu")
+    if any(tensor.dtype == torch.float64 for tensor in state.values()):
+        network = network.double()
+    return _fill(network, state)
+
+
+def lafite_state(network: Generator | Discriminator) -> dict[str, Tensor]:
+    """All tensors under LAFITE's names, the resampling filters included.
+
+    What :func:`generator_from_state` and :func:`discriminator_from_state` read back, and what a
+    tool that expects an original checkpoint's keys needs.
+    """
+    state = {key: value.detach().clone() for key, value in network.state_dict().items()}
+    state |= {key: fir_filter() for key in _resampled(network)}
+    return state

@@ -1,0 +1,105 @@
+"""Values of voxels shown on the subject's own mean volume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+from matplotlib.axes import Axes
+from nilearn import plotting
+
+from .style import COLOURS, styled
+
+
+@styled
+def plot_volume(
+    image: nib.Nifti1Image,
+    background: nib.Nifti1Image,
+    *,
+    title: str = "",
+    cmap: str = "inferno",
+    vmin: float | None = None,
+    vmax: float | None = None,
+    n_cuts: int = 6,
+    display_mode: str = "z",
+    colorbar: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Slices of a volume over the subject's mean functional volume.
+
+    NSD's functional space is not MNI, so there is no standard brain to draw it on.
+
+    Parameters
+    ----------
+    image : nibabel.Nifti1Image, (X, Y, Z)
+        Zero or NaN where there is nothing to show.
+    background : nibabel.Nifti1Image, (X, Y, Z)
+    """
+    ax = ax or plt.subplots(figsize=(9, 2.2))[1]
+    data = np.nan_to_num(image.get_fdata())
+    shown = nib.Nifti1Image(data, image.affine)
+    cuts = _informative_cuts(data, image.affine, "xyz".index(display_mode), n_cuts)
+    plotting.plot_stat_map(
+        shown,
+        bg_img=background,
+        display_mode=display_mode,
+        cut_coords=cuts,
+        axes=ax,
+        cmap=cmap,
+        vmin=vmin,
+        vmax=vmax,
+        threshold=1e-9,
+        colorbar=colorbar,
+        annotate=False,
+        black_bg=False,
+        title=None,
+        resampling_interpolation="nearest",
+    )
+    if title:
+        ax.set_title(title)
+    return ax
+
+
+def _informative_cuts(data: np.ndarray, affine: np.ndarray, axis: int, n_cuts: int) -> list[float]:
+    """World coordinates of slices spread over the share of the axis that holds most values."""
+    mass = (data != 0).sum(tuple(a for a in range(3) if a != axis)).astype(float)
+    cumulative = np.cumsum(mass) / max(mass.sum(), 1)
+    levels = np.linspace(0.06, 0.94, n_cuts)
+    index = np.unique(np.searchsorted(cumulative, levels))
+    return [float(affine[axis, axis] * i + affine[axis, 3]) for i in index]
+
+
+@styled
+def plot_area_effects(
+    effect: np.ndarray,
+    areas: Mapping[str, np.ndarray],
+    *,
+    reference: float | None = None,
+    ylabel: str = "embedding effect (1 - cosine)",
+    ax: Axes | None = None,
+) -> Axes:
+    """Each voxel's effect as a dot, by area, with the area's median.
+
+    Parameters
+    ----------
+    effect : numpy.ndarray, (n_voxels,)
+    areas : mapping of str to bool numpy.ndarray, (n_voxels,)
+    reference : float, optional
+        Drawn as a horizontal line, such as the median of voxels known to carry nothing.
+    """
+    ax = ax or plt.subplots()[1]
+    rng = np.random.default_rng(0)  # where the dots lie, nothing else
+    for column, mask in enumerate(areas.values()):
+        values = effect[mask]
+        x = column + rng.uniform(-0.3, 0.3, len(values))
+        ax.plot(x, values, ".", ms=2.5, alpha=0.35, color=COLOURS["brain"], rasterized=True)
+        if len(values):
+            ax.plot([column - 0.35, column + 0.35], [np.median(values)] * 2, color=COLOURS["ink"])
+    if reference is not None:
+        ax.axhline(reference, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5)
+    ax.set_xticks(range(len(areas)), list(areas), rotation=45, ha="right")
+    ax.set_yscale("log")
+    ax.set_ylabel(ylabel)
+    return ax

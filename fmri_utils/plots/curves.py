@@ -1,0 +1,144 @@
+"""Curves and distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from ..metrics import Interval
+from .style import COLOURS, styled
+
+OBJECTIVE_STYLES = {
+    "infonce": ("InfoNCE (with negatives)", COLOURS["brain"], "-"),
+    "positive_only": ("matching pairs only", COLOURS["image"], "-"),
+    "variance": ("variance kept (VICReg)", COLOURS["ceiling"], "--"),
+    "stop_gradient": ("stop-gradient", COLOURS["noise"], ":"),
+}
+
+
+@styled
+def plot_session_drift(
+    before: np.ndarray, after: np.ndarray, session: np.ndarray, *, ax: Axes | None = None
+) -> Axes:
+    """Mean over voxels of each trial's betas, before and after z-scoring within sessions.
+
+    Parameters
+    ----------
+    before, after : numpy.ndarray, (n_trials,)
+        Mean beta in percent signal change, and mean z-score.
+    session : numpy.ndarray of int, (n_trials,)
+    """
+    ax = ax or plt.subplots()[1]
+    for number in np.unique(session):
+        rows = np.flatnonzero(session == number)
+        ax.axvspan(rows[0], rows[-1], color="#000000", alpha=0.03 if number % 2 else 0.08, lw=0)
+    ax.plot(before, ".", ms=2, color=COLOURS["image"], alpha=0.5, label="raw (% signal change)")
+    ax.plot(after, ".", ms=2, color=COLOURS["brain"], alpha=0.5, label="z-scored within session")
+    ax.set(xlabel="trial", ylabel="mean over voxels")
+    ax.legend(markerscale=5, loc="upper right")
+    return ax
+
+
+@styled
+def plot_ncsnr(
+    ncsnr: np.ndarray, areas: Mapping[str, np.ndarray], *, ax: Axes | None = None
+) -> Axes:
+    """Distribution of noise-ceiling SNR in several areas.
+
+    Parameters
+    ----------
+    ncsnr : numpy.ndarray, (n_voxels,)
+        Signal SD over noise SD of a single trial.
+    areas : mapping of str to bool numpy.ndarray, (n_voxels,)
+    """
+    ax = ax or plt.subplots()[1]
+    names = list(areas)
+    values = [ncsnr[areas[n] & np.isfinite(ncsnr)] for n in names]
+    parts = ax.violinplot(values, showextrema=False, showmedians=True, widths=0.8)
+    for body in parts["bodies"]:
+        body.set(facecolor=COLOURS["brain"], alpha=0.5)
+    parts["cmedians"].set_color(COLOURS["ink"])
+    ax.set_xticks(range(1, len(names) + 1), names, rotation=45, ha="right")
+    ax.set_ylabel("ncsnr (signal SD / noise SD)")
+    return ax
+
+
+@styled
+def plot_similarity(similarity: np.ndarray, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Matrix of cosines between brain patterns (rows) and images (columns)."""
+    ax = ax or plt.subplots()[1]
+    shown = ax.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1)
+    ax.set(xlabel="images", ylabel="brain patterns", title=title, xticks=[], yticks=[])
+    ax.figure.colorbar(shown, ax=ax, shrink=0.8, label="cosine", ticks=[-1, 0, 1])
+    return ax
+
+
+@styled
+def plot_collapse(
+    records: Mapping[str, Mapping[str, np.ndarray]],
+    quantity: str,
+    *,
+    chance: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """One quantity of :func:`fmri_utils.joint_embedding.train_joint` against steps, per objective."""
+    ax = ax or plt.subplots()[1]
+    for name, record in records.items():
+        label, colour, line = OBJECTIVE_STYLES[name]
+        ax.plot(record["step"], record[quantity], line, color=colour, label=label)
+    if chance is not None:
+        ax.axhline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label="chance")
+    ax.set_xlabel("training steps")
+    return ax
+
+
+@styled
+def plot_ridge_path(best_alphas: np.ndarray, alphas: np.ndarray, *, ax: Axes | None = None) -> Axes:
+    """How many embedding dimensions chose each penalty."""
+    ax = ax or plt.subplots()[1]
+    counts = [(np.isclose(best_alphas, a, rtol=1e-3)).sum() for a in alphas]
+    ax.bar(np.log10(alphas), counts, width=0.35, color=COLOURS["brain"])
+    ax.set(xlabel="log10 ridge penalty", ylabel="embedding dimensions")
+    return ax
+
+
+@styled
+def plot_scores(
+    scores: Mapping[str, Interval],
+    *,
+    chance: float,
+    xlabel: str,
+    colours: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Scores with 95 % intervals, one line each, beside chance."""
+    ax = ax or plt.subplots()[1]
+    for row, (name, score) in enumerate(scores.items()):
+        colour = colours[row] if colours else COLOURS["brain"]
+        ax.plot([score.low, score.high], [row, row], color=colour, lw=3, alpha=0.5)
+        ax.plot(score.value, row, "o", color=colour, ms=8)
+        ax.annotate(
+            f"{score.value:.2f}",
+            (score.value, row),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+        )
+    ax.axvline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5)
+    ax.annotate(
+        f"chance {chance:g}",
+        (chance, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -2),
+        textcoords="offset points",
+        va="top",
+        fontsize=8,
+        color="#666666",
+    )
+    ax.set_yticks(range(len(scores)), list(scores))
+    ax.set(xlabel=xlabel, ylim=(len(scores) - 0.4, -0.7))
+    return ax

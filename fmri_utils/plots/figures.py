@@ -1,0 +1,308 @@
+"""The collection's composed figures, drawn from the values that the notebooks wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
+
+from .brain import plot_area_effects, plot_volume
+from .curves import plot_collapse, plot_similarity
+from .pictures import plot_caption_pairs, plot_picture, plot_picture_grid
+from .style import COLOURS, label_dataset, styled
+
+
+def _arrow(figure: Figure, start: Axes, end: Axes, text: str) -> None:
+    """An arrow from the right edge of one axes to the left edge of another."""
+    a, b = start.get_position(), end.get_position()
+    y = (a.y0 + a.y1) / 2
+    patch = FancyArrowPatch(
+        (a.x1 + 0.005, y),
+        (b.x0 - 0.005, y),
+        transform=figure.transFigure,
+        arrowstyle="-|>",
+        mutation_scale=16,
+        color=COLOURS["ink"],
+        lw=1.5,
+    )
+    figure.add_artist(patch)
+    x = (a.x1 + b.x0) / 2
+    figure.text(x, y + 0.04, text, ha="center", va="bottom", fontsize=9)
+
+
+@styled
+def fig_model(
+    *,
+    stimulus: np.ndarray,
+    pattern: nib.Nifti1Image,
+    background: nib.Nifti1Image,
+    weights: np.ndarray,
+    embeddings: np.ndarray,
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    stages: Sequence[np.ndarray],
+    label: str,
+) -> Figure:
+    """Figure 1: what happens to one image on its way through the model.
+
+    Parameters
+    ----------
+    stimulus : numpy.ndarray, (H, W, 3)
+        What was seen.
+    pattern : nibabel.Nifti1Image
+        z-scored betas of that image.
+    background : nibabel.Nifti1Image
+        Mean functional volume.
+    weights : numpy.ndarray, (n_rows, n_columns)
+        A part of the encoder's weights.
+    embeddings : numpy.ndarray, (n, 2)
+        Plane through CLIP space with the test images' embeddings.
+    predicted, truth : numpy.ndarray, (2,)
+        The image's embedding in that plane, from the brain and from the image.
+    stages : sequence of numpy.ndarray, (r, r, 3)
+        The generator's picture as it grows, 4 px to full size.
+    label : str
+        Data set.
+    """
+    figure = plt.figure(figsize=(15, 4.2))
+    heights = dict(bottom=0.24, top=0.80)
+    boxes = {
+        "seen": (0.01, 0.115),
+        "brain": (0.165, 0.185),
+        "encoder": (0.405, 0.07),
+        "space": (0.535, 0.14),
+    }
+    ax = {
+        name: figure.add_axes((x, heights["bottom"], w, heights["top"] - heights["bottom"]))
+        for name, (x, w) in boxes.items()
+    }
+    plot_picture(stimulus, ax=ax["seen"])
+    peak = float(np.percentile(np.abs(pattern.get_fdata()), 99.8))
+    plot_volume(
+        pattern,
+        background,
+        cmap="RdBu_r",
+        vmin=-peak,
+        vmax=peak,
+        n_cuts=1,
+        display_mode="y",
+        colorbar=False,
+        ax=ax["brain"],
+    )
+    limit = np.percentile(np.abs(weights), 98)
+    ax["encoder"].imshow(weights, aspect="auto", cmap="PuOr", vmin=-limit, vmax=limit)
+    ax["encoder"].set(xticks=[], yticks=[], xlabel="CLIP dimensions", ylabel="voxels")
+    _plot_plane(ax["space"], embeddings, predicted, truth)
+    left, width = 0.74, 0.255
+    sizes = np.linspace(0.035, 0.095, len(stages))
+    sizes *= (width - 0.006 * len(stages)) / sizes.sum()
+    ratio = figure.get_figwidth() / figure.get_figheight()
+    grown = []
+    for picture, size in zip(stages, sizes, strict=True):
+        middle = 0.52
+        height = size * ratio
+        grown.append(figure.add_axes((left, middle - height / 2, size, height)))
+        grown[-1].imshow(picture.clip(0, 1), interpolation="nearest")
+        grown[-1].set(xticks=[], yticks=[], xlabel=f"{len(picture)} px")
+        left += size + 0.006
+    titles = {
+        "seen": "what was seen",
+        "brain": "fMRI (betas)",
+        "encoder": "encoder",
+        "space": "CLIP space",
+    }
+    for name, title in titles.items():
+        figure.text(boxes[name][0] + boxes[name][1] / 2, 0.9, title, ha="center", weight="semibold")
+    figure.text(0.87, 0.9, "LAFITE draws it, coarse to fine", ha="center", weight="semibold")
+    _arrow(figure, ax["seen"], ax["brain"], "")
+    _arrow(figure, ax["brain"], ax["encoder"], "")
+    _arrow(figure, ax["encoder"], ax["space"], "")
+    first = grown[0]
+    a, b = ax["space"].get_position(), first.get_position()
+    figure.add_artist(
+        FancyArrowPatch(
+            (a.x1 + 0.005, 0.52),
+            (b.x0 - 0.005, 0.52),
+            transform=figure.transFigure,
+            arrowstyle="-|>",
+            mutation_scale=16,
+            color=COLOURS["ink"],
+            lw=1.5,
+        )
+    )
+    figure.text((a.x1 + b.x0) / 2, 0.56, "condition\n+ noise z", ha="center", fontsize=9)
+    label_dataset(figure, label)
+    return figure
+
+
+def _plot_plane(ax: Axes, embeddings: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> None:
+    """The plane through CLIP space of figure 1."""
+    ax.plot(*embeddings.T, ".", color=COLOURS["chance"], ms=5, alpha=0.6)
+    ax.annotate("", truth, predicted, arrowprops={"arrowstyle": "-", "color": "#888888", "ls": ":"})
+    ax.plot(*truth, "o", color=COLOURS["image"], ms=10, label="the image itself")
+    ax.plot(*predicted, "*", color=COLOURS["brain"], ms=15, label="read from the brain")
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(visible=True, color="#bbbbbb")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), fontsize=9, handletextpad=0.2)
+
+
+@styled
+def fig_reconstructions(
+    truth: np.ndarray, ceiling: np.ndarray, samples: np.ndarray, *, label: str
+) -> Figure:
+    """Figure 2: ground truth beside samples.
+
+    Parameters
+    ----------
+    truth, ceiling : numpy.ndarray, (n_images, H, W, 3)
+        What was seen; the generator fed with the true embedding.
+    samples : numpy.ndarray, (n_images, n_z, H, W, 3)
+        The generator fed with the embedding read from the brain, several latent vectors z.
+    """
+    rows = [truth, ceiling, *samples.swapaxes(0, 1)]
+    labels = ["seen", "ceiling:\ntrue embedding", "from the brain"]
+    labels += [f"another z ({k + 1})" for k in range(1, samples.shape[1])]
+    axes = plot_picture_grid(rows, labels)
+    figure = axes[0, 0].figure
+    figure.suptitle("The first test images: seen, and read from the brain", x=0.02, ha="left")
+    label_dataset(figure, label)
+    return figure
+
+
+@styled
+def fig_joint_embedding(
+    *,
+    pictures: np.ndarray,
+    captions: Sequence[str],
+    cosines: np.ndarray,
+    matching: Sequence[bool],
+    records: Mapping[str, Mapping[str, np.ndarray]],
+    chance: float,
+    label: str,
+) -> Figure:
+    """Figure 3: matching and non-matching pairs, and the collapse without negatives.
+
+    Parameters
+    ----------
+    pictures, captions, cosines, matching
+        As for :func:`plot_caption_pairs`, six of each.
+    records : mapping
+        Objective to the record of :func:`fmri_utils.joint_embedding.train_joint`.
+    chance : float
+        Chance of retrieval.
+    """
+    figure = plt.figure(figsize=(13, 7.6), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.15])
+    plot_caption_pairs(pictures, captions, cosines, matching, axes=top.subplots(1, len(pictures)))
+    top.suptitle(
+        "Matching (green) and non-matching (orange) pairs in CLIP space",
+        x=0.01,
+        ha="left",
+        weight="semibold",
+    )
+    axes = bottom.subplots(1, 4, width_ratios=[1.15, 1.15, 1.2, 1.2])
+    plot_similarity(records["infonce"]["similarity"], title="with negatives", ax=axes[0])
+    plot_similarity(records["positive_only"]["similarity"], title="matching only", ax=axes[1])
+    plot_collapse(records, "spread", ax=axes[2])
+    axes[2].set(ylim=(0, 1.05), title="spread of the space", ylabel="0: one point for everything")
+    plot_collapse(records, "top1", chance=chance, ax=axes[3])
+    axes[3].set(ylim=(0, None), title="retrieval, held-out images", ylabel="brain_to_image top-1")
+    handles, names = axes[3].get_legend_handles_labels()
+    bottom.legend(handles, names, loc="outside lower center", ncols=5, fontsize=9)
+    label_dataset(figure, label)
+    return figure
+
+
+@styled
+def fig_leave_one_out(
+    *,
+    truth: np.ndarray,
+    baseline: np.ndarray,
+    perturbed: np.ndarray,
+    noise: np.ndarray,
+    names: Sequence[str],
+    rms: np.ndarray,
+    noise_rms: np.ndarray,
+    effect_map: nib.Nifti1Image,
+    background: nib.Nifti1Image,
+    effect: np.ndarray,
+    areas: Mapping[str, np.ndarray],
+    reference: float | None,
+    label: str,
+) -> Figure:
+    """Figure 4: leave one voxel out, beside new noise, and the map over all voxels.
+
+    Parameters
+    ----------
+    truth, baseline : numpy.ndarray, (H, W, 3)
+        What was seen; the picture with every voxel.
+    perturbed : numpy.ndarray, (n_voxels, H, W, 3)
+        Without one voxel each, same z and noise.
+    noise : numpy.ndarray, (n_noise, H, W, 3)
+        Every voxel, new z and noise.
+    names : sequence of str
+        One per perturbed voxel.
+    rms, noise_rms : numpy.ndarray
+        Pixel RMS of each change.
+    effect_map, background : nibabel.Nifti1Image
+        Mean embedding effect of every voxel; mean functional volume.
+    effect : numpy.ndarray, (n_voxels_all,)
+    areas : mapping of str to bool numpy.ndarray
+    reference : float, optional
+        Median effect of voxels known to carry nothing (simulated data).
+    """
+    columns = len(perturbed)
+    figure = plt.figure(figsize=(13, 11), layout="constrained")
+    top, middle, bottom = figure.subfigures(3, 1, height_ratios=[4.1, 2.1, 2.6])
+    axes = top.subplots(3, columns + 2)
+    plot_picture(truth, title="seen", ax=axes[0, 0])
+    plot_picture(baseline, title="generated", ax=axes[0, 1])
+    _plot_changes(axes[:2, 2:], perturbed, baseline, names, rms)
+    noise_axes = axes[2, 2:]
+    for picture, value, ax in zip(noise, noise_rms, noise_axes, strict=False):
+        plot_picture(picture, title=f"RMS {value:.2g}", ax=ax)
+    noise_axes[0].set_ylabel("only the noise\nis new", rotation=0, ha="right", va="center")
+    axes[0, 2].set_ylabel("one voxel\nleft out", rotation=0, ha="right", va="center")
+    for ax in (axes[1, 0], axes[1, 1], axes[2, 0], axes[2, 1]):
+        ax.axis("off")
+    top.suptitle(
+        "Without one voxel the picture hardly moves; with new noise it does",
+        x=0.01,
+        ha="left",
+        weight="semibold",
+    )
+    ax = middle.subplots()
+    plot_volume(effect_map, background, ax=ax, n_cuts=8, cmap="inferno", vmin=0)
+    middle.suptitle(
+        "Embedding effect of every voxel (1 - cosine)", x=0.01, ha="left", weight="semibold"
+    )
+    plot_area_effects(effect, areas, reference=reference, ax=bottom.subplots())
+    bottom.suptitle("... and by area", x=0.01, ha="left", weight="semibold")
+    label_dataset(figure, label)
+    return figure
+
+
+def _plot_changes(
+    axes: np.ndarray,
+    perturbed: np.ndarray,
+    baseline: np.ndarray,
+    names: Sequence[str],
+    rms: np.ndarray,
+) -> None:
+    """Perturbed pictures above their differences, each difference with its gain."""
+    for picture, name, value, above, below in zip(
+        perturbed, names, rms, axes[0], axes[1], strict=True
+    ):
+        plot_picture(picture, title=name, ax=above)
+        difference = picture - baseline
+        peak = np.abs(difference).max()
+        gain = 0.5 / peak if peak > 0 else 1.0
+        plot_picture((0.5 + gain * difference).clip(0, 1), ax=below)
+        below.set_title(f"x{gain:.3g}, RMS {value:.2g}", loc="center", fontsize=9, weight="normal")
+    axes[1, 0].set_ylabel("difference", rotation=0, ha="right", va="center")

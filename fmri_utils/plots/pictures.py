@@ -1,0 +1,76 @@
+"""Pictures in grids, and pictures with captions."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from .style import COLOURS, styled
+
+
+@styled
+def plot_picture(
+    picture: np.ndarray, *, title: str = "", ax: Axes | None = None, colour: str | None = None
+) -> Axes:
+    """Show one RGB picture, uint8 or float in [0, 1], without ticks; optionally framed."""
+    ax = ax or plt.subplots()[1]
+    ax.imshow(picture, interpolation="bilinear", vmin=0, vmax=1)
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(visible=colour is not None, color=colour, linewidth=2)
+    if title:
+        ax.set_title(title, loc="center", fontsize=9, fontweight="normal")
+    return ax
+
+
+@styled
+def plot_picture_grid(
+    rows: Sequence[np.ndarray], labels: Sequence[str], *, axes: np.ndarray | None = None
+) -> np.ndarray:
+    """Rows of pictures, labelled at the left.
+
+    Parameters
+    ----------
+    rows : sequence of numpy.ndarray, each (n_columns, H, W, 3)
+    labels : sequence of str
+        One per row.
+    axes : numpy.ndarray of Axes, (n_rows, n_columns), optional
+
+    Returns
+    -------
+    numpy.ndarray of Axes, (n_rows, n_columns)
+    """
+    columns = len(rows[0])
+    if axes is None:
+        size = (1.05 * columns + 1.2, 1.08 * len(rows))
+        axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")[
+            1
+        ]
+    for row, label, line in zip(rows, labels, axes, strict=True):
+        for picture, ax in zip(row, line, strict=True):
+            plot_picture(picture, ax=ax)
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
+    return axes
+
+
+@styled
+def plot_caption_pairs(
+    pictures: np.ndarray,
+    captions: Sequence[str],
+    cosines: np.ndarray,
+    matching: Sequence[bool],
+    *,
+    axes: Sequence[Axes],
+) -> None:
+    """Pictures above captions, framed by whether the pair matches, with their cosine."""
+    for picture, caption, cosine, match, ax in zip(
+        pictures, captions, cosines, matching, axes, strict=True
+    ):
+        colour = COLOURS["ceiling"] if match else COLOURS["image"]
+        plot_picture(picture, ax=ax, colour=colour)
+        ax.set_title(f"cos {cosine:+.2f}", loc="center", color=colour, fontsize=10)
+        ax.set_xlabel(textwrap.fill(caption, 22), fontsize=8)

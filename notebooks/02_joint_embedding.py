@@ -1,0 +1,160 @@
+# %% [markdown]
+# # 02 · One space for pictures, words and brains
+#
+# **Question.** What does it take to put two kinds of things into one space, and why does the space
+# collapse when nothing is pushed apart?
+#
+# | | |
+# |---|---|
+# | reads | `betas.h5`, `stimuli.h5` (notebook 01) |
+# | writes | `embeddings.h5`, `joint.h5` |
+# | minutes | smoke 0.2 · demo 1 · nsd 15 |
+#
+# CLIP (Radford et al. 2021) is a pair of networks, one for images and one for text, that were trained
+# together: an image and its caption must land close to each other, and far from the captions of other
+# images. The result is an *embedding*, a point on a sphere, that says what a picture shows.
+
+# %% tags=["parameters"]
+PROFILE = "demo"
+SUBJECT = 1
+SEED = 0
+DEVICE = "auto"
+OVERRIDES = []
+INTERACTIVE = True
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from fmri_utils import joint_embedding, nsd, plots
+from fmri_utils.artifacts import list_outputs, load_arrays, save_arrays, sha256_file
+from fmri_utils.clip_space import open_clip_space
+from fmri_utils.devices import choose_device
+from fmri_utils.encoders import unit
+from fmri_utils.metrics import retrieval, retrieval_ranks
+from fmri_utils.profiles import PROJECT_ROOT, load_profile
+
+# %%
+cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
+device = choose_device(cfg.device)
+rng = np.random.default_rng(cfg.seed)
+print(cfg.name, "|", cfg.dataset_label, "|", device)
+
+# %%
+betas_file, stimuli_file = cfg.derived / "betas.h5", cfg.derived / "stimuli.h5"
+brain = load_arrays(betas_file, remedy="Run `make 01`.")
+stimuli = load_arrays(stimuli_file, remedy="Run `make 01`.")
+ids, images, captions = stimuli["nsd_id"], stimuli["images"], stimuli["captions"]
+print("(n_images, height, width, 3) =", images.shape)
+
+# %% [markdown]
+# ## Embeddings of images and captions
+#
+# One vector per image; one per caption, of which the five of an image are averaged.
+
+# %%
+clip = open_clip_space(cfg.clip.model, cfg.clip.pretrained, device=device, root=PROJECT_ROOT)
+image = clip.encode_images(images, batch_size=cfg.clip.batch_size, progress=True)
+each = clip.encode_texts(captions.ravel().tolist(), progress=True).reshape(*captions.shape, -1)
+caption = unit(each.mean(1))
+print("(n_images, n_dimensions) =", image.shape, "|", clip.name)
+
+# %% [markdown]
+# Does the space do what it promises? Among 100 images, the caption closest to an image should be its
+# own. Chance is 1 in 100.
+
+# %%
+test = np.isin(ids, brain["nsd_id"][brain["is_test"]])
+scores = retrieval(image[test], each[test, 0], n_candidates=100, rng=rng)
+for direction, name in (("image_to_brain", "image to caption"), ("brain_to_image", "caption to image")):
+    print(f"{name}: top-1 {scores[direction]['top1']:.2f}, chance {scores[direction]['chance']:.2f}")
+
+# %% [markdown]
+# ## Matching and non-matching pairs
+#
+# The same three images with their own caption, and with the caption of another image. Training
+# pulls the first kind together and pushes the second apart.
+
+# %%
+shown = np.flatnonzero(test)[:3]
+other = np.roll(shown, 1)
+left, right = np.concatenate([shown, shown]), np.concatenate([shown, other])
+cosines = (image[left] * each[right, 0]).sum(1)
+matching = left == right
+fig, axes = plt.subplots(1, 6, figsize=(13, 3.2), layout="constrained")
+plots.plot_caption_pairs(images[left], captions[right, 0], cosines, matching, axes=axes)
+
+# %% [markdown]
+# Over all test images, the two kinds of pairs separate clearly. Images and captions do not overlap
+# entirely, though: even matching pairs have a cosine below one, because a caption leaves out most of
+# what is in a picture, and the two networks keep to their own region of the sphere (the *modality
+# gap*).
+
+# %%
+cross = image[test] @ each[test, 0].T
+own = np.eye(len(cross), dtype=bool)
+gap = np.linalg.norm(image[test].mean(0) - caption[test].mean(0))
+fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
+for values, name in ((cross[own], "matching"), (cross[~own], "non-matching")):
+    ax.hist(values, bins=40, density=True, alpha=0.6, label=name)
+ax.set(xlabel="cosine of image and caption", ylabel="density", title=f"modality gap {gap:.2f}")
+ax.legend();
+
+# %% [markdown]
+# ## A joint space for brains and pictures, and its collapse
+#
+# Now the same idea with brain patterns in the place of captions. Two small networks, one for voxels and
+# one for image embeddings, are trained from scratch with four objectives:
+#
+# * **InfoNCE** (van den Oord et al. 2018): matching pairs together, all other pairs of the batch apart;
+# * **matching pairs only**: the same without the second half;
+# * **variance kept** (VICReg, Bardes et al. 2022): no negatives, but every dimension must vary;
+# * **stop-gradient** (SimSiam, Chen & He 2021): no negatives, but only one side moves at a time.
+#
+# *Spread* is 1 when directions cancel out and 0 when everything sits at one point.
+
+# %%
+pattern, pattern_ids, _ = nsd.average_repeats(brain["betas"], brain["nsd_id"])
+assert (pattern_ids == ids).all()
+train = rng.permutation(np.flatnonzero(~test))[: cfg.embedding.n_images]
+held = np.flatnonzero(test)
+print("(n_train, n_voxels), (n_held, n_voxels) =", pattern[train].shape, pattern[held].shape)
+
+# %%
+e = cfg.embedding
+settings = dict(n_steps=e.n_steps, batch_size=e.batch_size, dim=e.dim, temperature=e.temperature)
+data = (pattern[train], image[train], pattern[held], image[held])
+records = {
+    name: joint_embedding.train_joint(*data, name=name, seed=cfg.seed, progress=True, **settings)
+    for name in joint_embedding.OBJECTIVES
+}
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained")
+plots.plot_collapse(records, "spread", ax=axes[0])
+plots.plot_collapse(records, "top1", chance=1 / len(held), ax=axes[1])
+axes[0].set(ylim=(0, 1.05), ylabel="spread")
+axes[1].set(ylabel="brain_to_image top-1, held-out images")
+axes[1].legend(fontsize=8);
+
+# %%
+for name, record in records.items():
+    print(f"{name:14s} spread {record['spread'][-1]:.2f}  top-1 {record['top1'][-1]:.2f}")
+
+# %% [markdown]
+# Without negatives the loss of matching pairs falls to nearly zero, and the space is worth little: what
+# is close to everything identifies nothing. Either push other pairs apart, or forbid the collapse in
+# another way.
+#
+# ## What is kept
+
+# %%
+inputs = {p.name: sha256_file(p) for p in (betas_file, stimuli_file)}
+config = cfg.as_dict()
+embeddings_file, joint_file = cfg.derived / "embeddings.h5", cfg.derived / "joint.h5"
+arrays = {"nsd_id": ids, "image": image, "caption": caption, "first_caption": each[:, 0]}
+save_arrays(embeddings_file, arrays, config=config, inputs=inputs)
+flat = {f"{name}/{key}": value for name, record in records.items() for key, value in record.items()}
+flat |= {"pair_image": left, "pair_caption": right, "pair_cosine": cosines, "chance": 1 / len(held)}
+save_arrays(joint_file, flat, config=config, inputs=inputs)
+list_outputs([embeddings_file, joint_file], root=PROJECT_ROOT, next_notebook="03_encoder_training")

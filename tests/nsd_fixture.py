@@ -1,0 +1,217 @@
+"""A very small NSD folder, written byte by byte in NSD's conventions, and what is true of it.
+
+Independent of the package's reader and of its simulator, so that neither can hide an error of the
+other. Tests get it with ``pytest_plugins = ["nsd_fixture"]``: ``nsd`` is shared and must not be
+changed, ``nsd_copy`` is a fresh copy to damage.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+
+SHAPE = (7, 5, 6)
+N_SHARED, N_OWN, N_SUBJECTS = 10, 490, 3
+SESSIONS = {1: 2, 2: 1}
+VERSION = "betas_fithrf_GLMdenoise_RR"
+BEHAVIOUR = [
+    "TIME",
+    "ISOLD",
+    "ISCORRECT",
+    "RT",
+    "CHANGEMIND",
+    "MEMORYRECENT",
+    "MEMORYFIRST",
+    "ISOLDCURRENT",
+    "ISCORRECTCURRENT",
+    "TOTAL1",
+    "TOTAL2",
+    "BUTTON",
+    "MISSINGDATA",
+]
+VISUAL = ["V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"]
+STREAMS = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
+
+
+def save_nifti(path, volume, tr=4 / 3):
+    """Write a volume with the header that NSD's MATLAB tools write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    affine = np.diag([1.8, 1.8, 1.8, 1])
+    affine[:3, 3] = -1.8 * (np.array(volume.shape[:3]) - 1) / 2
+    image = nib.Nifti1Image(volume, affine)
+    image.set_sform(affine, code=1)
+    image.set_qform(None, code=0)
+    image.header["pixdim"][4] = tr
+    nib.save(image, path)
+
+
+def save_betas(folder, session, stored):
+    """Write one session, (X, Y, Z, 750) int16, in both formats."""
+    save_nifti(folder / f"betas_session{session:02d}.nii.gz", stored)
+    with h5py.File(folder / f"betas_session{session:02d}.hdf5", "w") as file:
+        data = np.ascontiguousarray(stored.transpose(3, 2, 1, 0))
+        file.create_dataset("betas", data=data, chunks=(750, 1, 1, 1))
+
+
+def write_design(root, truth, rng):
+    """Write the three files that say which image was shown when, all counting as NSD does."""
+    folder = root / "nsddata" / "experiments" / "nsd"
+    folder.mkdir(parents=True)
+    n_images = N_SHARED + N_OWN
+    n_all = N_SHARED + N_SUBJECTS * N_OWN
+    ids = rng.permutation(n_all) + 1
+    shared, own = np.sort(ids[:N_SHARED]), ids[N_SHARED:].reshape(N_SUBJECTS, N_OWN)
+    subjectim = np.column_stack([np.tile(shared, (N_SUBJECTS, 1)), own])
+    order = rng.permutation(np.repeat(np.arange(1, n_images + 1), 3))
+    pattern = np.zeros((order.size // 750, 12, 75), np.uint8)
+    pattern[:, ::2, 3:66] = 1
+    pattern[:, 1::2, 3:65] = 1
+    truth.expdesign = {
+        "masterordering": order[None].astype(np.uint16),
+        "subjectim": subjectim.astype(np.int32),
+        "sharedix": shared[None].astype(np.int32),
+        "stimpattern": pattern,
+    }
+    scipy.io.savemat(folder / "nsd_expdesign.mat", truth.expdesign)
+    truth.nsd_id = {s: subjectim[s - 1, order - 1] - 1 for s in range(1, N_SUBJECTS + 1)}
+    truth.shared_ids, truth.n_all = shared - 1, n_all
+    info = pd.DataFrame({"cocoId": 1000 + 7 * np.arange(n_all)})
+    info["cocoSplit"] = np.where(np.arange(n_all) % 3 == 0, "val2017", "train2017")
+    info["cropBox"] = "(0, 0, 0.1, 0.1)"
+    info["nsdId"] = np.arange(n_all)
+    info["shared1000"] = np.isin(np.arange(n_all), shared - 1)
+    for subject in range(1, N_SUBJECTS + 1):
+        reps = np.zeros((n_all, 3), int)
+        reps[subjectim[subject - 1] - 1] = np.argsort(order, kind="stable").reshape(-1, 3) + 1
+        info[f"subject{subject}"] = (reps[:, 0] > 0).astype(int)
+        for i in range(3):
+            info[f"subject{subject}_rep{i}"] = reps[:, i]
+    info.to_csv(folder / "nsd_stim_info_merged.csv")
+    for subject, n_sessions in SESSIONS.items():
+        write_responses(root, subject, n_sessions, truth.nsd_id[subject], order)
+
+
+def write_responses(root, subject, n_sessions, nsd_id, order):
+    """Write ``responses.tsv`` of the acquired sessions."""
+    n = 750 * n_sessions
+    run = np.tile(np.repeat(np.arange(1, 13), [63, 62] * 6), n_sessions)
+    trial = np.concatenate([np.arange(1, k + 1) for k in [63, 62] * 6 * n_sessions])
+    table = pd.DataFrame(
+        {
+            "SUBJECT": subject,
+            "SESSION": np.arange(n) // 750 + 1,
+            "RUN": run,
+            "TRIAL": trial,
+            "73KID": nsd_id[:n] + 1,
+            "10KID": order[:n],
+        }
+    )
+    for name in BEHAVIOUR:
+        table[name] = 0.0 if name == "MISSINGDATA" else np.where(np.arange(n) % 9, 1.0, np.nan)
+    path = root / "nsddata" / "ppdata" / f"subj{subject:02d}" / "behav" / "responses.tsv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, sep="\t", index=False, na_rep="NaN")
+
+
+def label_volumes(rng):
+    """Draw label volumes: -1 outside cortex, 0 without a label, then the labels."""
+    cortex = np.zeros(SHAPE, bool)
+    cortex[1:6, 1:4, 1:5] = True
+    volumes = {}
+    for name, n in (("prf-visualrois", 7), ("floc-faces", 5), ("streams", 7), ("nsdgeneral", 1)):
+        volumes[name] = np.where(cortex, rng.integers(0, n + 1, SHAPE), -1).astype(np.float64)
+    volumes["floc-faces"][volumes["floc-faces"] == 4] = 0  # not every subject has every area
+    return cortex, volumes
+
+
+def write_subject(root, subject, truth, rng):
+    """Write one subject's maps, ROIs and betas."""
+    cortex, rois = label_volumes(rng)
+    ppdata = root / "nsddata" / "ppdata" / f"subj{subject:02d}" / "func1pt8mm"
+    labels = root / "nsddata" / "freesurfer" / f"subj{subject:02d}" / "label"
+    labels.mkdir(parents=True)
+    left = np.arange(SHAPE[0])[:, None, None] < 4
+    for name, volume in rois.items():
+        save_nifti(ppdata / "roi" / f"{name}.nii.gz", volume, tr=1)
+        for side, where in (("lh", left), ("rh", ~left)):
+            one = np.where(where, volume, -1)
+            save_nifti(ppdata / "roi" / f"{side}.{name}.nii.gz", one, tr=1)
+    names = ["Unknown", *VISUAL]
+    text = "".join(f"{i} {name}\t  \n" for i, name in enumerate(names))  # as real ones end
+    (labels / "prf-visualrois.mgz.ctab").write_text(text)
+    (labels / "streams.mgz.ctab").write_text(
+        "".join(f"{i} {name}\n" for i, name in enumerate(["Unknown", *STREAMS]))
+    )
+    brain = np.zeros(SHAPE, bool)
+    brain[:, :4] = True
+    save_nifti(ppdata / "brainmask.nii.gz", brain.astype(np.int16))
+    save_nifti(ppdata / "mean.nii.gz", (1000 * brain).astype(np.float32))
+    maps = {"angle": (0, 360), "eccentricity": (0, 8), "size": (0.2, 5), "R2": (-10, 90)}
+    prf = {k: rng.uniform(*v, SHAPE).astype(np.float32) for k, v in maps.items()}
+    fovea = np.argwhere(cortex)[0]
+    prf["eccentricity"][tuple(fovea)], prf["angle"][tuple(fovea)] = 0, np.nan
+    for name, volume in prf.items():
+        prf[name] = np.where(brain, volume, np.nan).astype(np.float32)
+        save_nifti(ppdata / f"prf_{name}.nii.gz", prf[name])
+    folder = root / "nsddata_betas" / "ppdata" / f"subj{subject:02d}" / "func1pt8mm" / VERSION
+    ncsnr = np.where(brain, rng.uniform(0, 0.6, SHAPE), np.nan).astype(np.float32)
+    save_nifti(folder / "ncsnr.nii.gz", ncsnr)
+    stored = []
+    for session in range(1, SESSIONS[subject] + 1):
+        psc = rng.normal(2, 3, (*SHAPE, 750)) * brain[..., None]
+        stored.append(np.clip(np.round(psc * 300), -32768, 32767).astype(np.int16))
+        save_betas(folder, session, stored[-1])
+    truth.subjects[subject] = SimpleNamespace(
+        stored=stored, rois=rois, prf=prf, ncsnr=ncsnr, brain=brain, cortex=cortex, left=left
+    )
+
+
+def write_stimuli(root, truth, rng):
+    """Write images (each of one colour and some noise) and captions."""
+    folder = root / "nsddata_stimuli" / "stimuli" / "nsd"
+    (folder / "annotations").mkdir(parents=True)
+    colour = rng.integers(20, 230, (truth.n_all, 1, 1, 3))
+    truth.images = (colour + rng.integers(0, 20, (truth.n_all, 8, 8, 3))).astype(np.uint8)
+    with h5py.File(folder / "nsd_stimuli.hdf5", "w") as file:
+        file.create_dataset("imgBrick", data=truth.images)
+    for name in ("train2017", "val2017"):
+        chosen = [i for i in range(truth.n_all) if (i % 3 == 0) == (name == "val2017")]
+        annotations = [
+            {"id": 10 * i + k, "image_id": 1000 + 7 * i, "caption": f"image {i},  text {k}\n"}
+            for k in range(5)
+            for i in chosen
+        ]
+        text = json.dumps({"annotations": annotations})
+        (folder / "annotations" / f"captions_{name}.json").write_text(text)
+
+
+def write_nsd(root):
+    """Write the whole folder; returns its truth."""
+    rng = np.random.default_rng(7)
+    truth = SimpleNamespace(root=Path(root), subjects={})
+    write_design(truth.root, truth, rng)
+    write_stimuli(truth.root, truth, rng)
+    for subject in SESSIONS:
+        write_subject(truth.root, subject, truth, rng)
+    return truth
+
+
+@pytest.fixture(scope="session")
+def nsd(tmp_path_factory):
+    """Truth of a folder that no test may change; ``nsd.root`` is its place."""
+    return write_nsd(tmp_path_factory.mktemp("nsd"))
+
+
+@pytest.fixture
+def nsd_copy(nsd, tmp_path):
+    """Truth of a copy of the folder that the test may damage."""
+    root = tmp_path / "nsd"
+    shutil.copytree(nsd.root, root)
+    return SimpleNamespace(**{**vars(nsd), "root": root})

@@ -1,0 +1,217 @@
+"""Layout, trial table, and agreement of all sources on which image was shown when."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+
+from fmri_utils.errors import DataError
+from fmri_utils.nsd import (
+    NSDLayout,
+    available_sessions,
+    check_design,
+    read_design,
+    read_stim_info,
+    trial_table,
+)
+
+pytest_plugins = ["nsd_fixture"]
+
+
+def edit_responses(layout, change):
+    table = change(pd.read_csv(layout.responses, sep="\t"))
+    table.to_csv(layout.responses, sep="\t", index=False)
+
+
+def edit_mat(layout, truth, **changes):
+    scipy.io.savemat(layout.expdesign, truth.expdesign | changes)
+
+
+def test_layout_follows_the_bucket(nsd):
+    layout = NSDLayout(nsd.root, 1)
+    assert layout.roi("streams", "lh").relative_to(nsd.root).as_posix() == (
+        "nsddata/ppdata/subj01/func1pt8mm/roi/lh.streams.nii.gz"
+    )
+    assert layout.betas_hdf5(3).relative_to(nsd.root).as_posix() == (
+        "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR/betas_session03.hdf5"
+    )
+    assert layout.ncsnr(2).name == "ncsnr_split2.nii.gz"
+    assert available_sessions(layout) == [1, 2]
+    assert available_sessions(NSDLayout(nsd.root, 2)) == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"subject": 0}, "subj01"),
+        ({"subject": 1, "space": "fsaverage"}, "func1pt8mm"),
+        ({"subject": 1, "space": "func1mm", "beta_version": "betas_assumehrf"}, "betas_fithrf"),
+    ],
+)
+def test_layout_refuses_what_nsd_does_not_have(nsd, arguments, message):
+    with pytest.raises(DataError, match=message):
+        NSDLayout(nsd.root, **arguments)
+
+
+def test_layout_needs_an_nsd_folder(nsd, tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        NSDLayout(tmp_path / "nowhere", 1)
+    with pytest.raises(DataError, match="above"):
+        NSDLayout(nsd.root / "nsddata", 1)
+
+
+def test_a_missing_file_is_named_with_a_remedy(nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    layout.expdesign.unlink()
+    with pytest.raises(DataError, match=r"experimental design.*nsd_expdesign\.mat.*NSD bucket"):
+        trial_table(layout)
+    with pytest.raises(DataError, match="no betas of subj03"):
+        available_sessions(NSDLayout(nsd_copy.root, 3))
+
+
+@pytest.mark.parametrize("subject", [1, 2])
+def test_trial_table_counts_from_zero(nsd, subject):
+    table = trial_table(NSDLayout(nsd.root, subject))
+    truth = nsd.nsd_id[subject][: len(table)]
+    assert list(table) == ["trial", "session", "row", "nsd_id", "shared", "repeat"]
+    np.testing.assert_array_equal(table["nsd_id"], truth)
+    np.testing.assert_array_equal(table["trial"], np.arange(len(truth)))
+    np.testing.assert_array_equal(table["shared"], np.isin(truth, nsd.shared_ids))
+    np.testing.assert_array_equal((table["session"] - 1) * 750 + table["row"], table["trial"])
+    earlier = [np.count_nonzero(truth[:t] == i) for t, i in enumerate(truth)]
+    np.testing.assert_array_equal(table["repeat"], earlier)
+
+
+def test_repeats_count_showings_in_sessions_that_are_left_out(nsd):
+    layout = NSDLayout(nsd.root, 1)
+    second, both = trial_table(layout, [2]), trial_table(layout)
+    pd.testing.assert_frame_equal(second, both[both["session"] == 2].reset_index(drop=True))
+
+
+@pytest.mark.parametrize("sessions", [[], [0], [2, 1], [1, 1], [1.5], [3]])
+def test_impossible_sessions_are_refused(nsd, sessions):
+    with pytest.raises(DataError, match="sessions"):
+        trial_table(NSDLayout(nsd.root, 1), sessions)
+
+
+def test_design_saved_as_floats_gives_the_same_integers(nsd, nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    edit_mat(layout, nsd_copy, **{k: v.astype(float) for k, v in nsd.expdesign.items()})
+    assert scipy.io.loadmat(layout.expdesign)["subjectim"].dtype == float
+    table = trial_table(layout)
+    pd.testing.assert_frame_equal(table, trial_table(NSDLayout(nsd.root, 1)))
+    assert table["nsd_id"].dtype.kind == "i"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: {"masterordering": d["masterordering"] + 0.5}, "fractions"),
+        (lambda d: {"masterordering": d["masterordering"] - 1}, "indices from 1"),
+        (lambda d: {"masterordering": d["masterordering"][:, 1:]}, "whole number of sessions"),
+        (lambda d: {"subjectim": d["subjectim"][:, ::-1]}, "first 10 columns"),
+        (lambda d: {"subjectim": d["subjectim"] * 0 + 5}, "repeats ids"),
+        (lambda d: {"sharedix": d["sharedix"] - 1}, "sharedix"),
+        (lambda d: {"stimpattern": d["stimpattern"] * 0}, "stimpattern"),
+        (lambda d: {"masterordering": d["masterordering"] * np.nan}, "whole numbers"),
+    ],
+)
+def test_inconsistent_design_is_refused(nsd_copy, change, message):
+    layout = NSDLayout(nsd_copy.root, 1)
+    edit_mat(layout, nsd_copy, **change(nsd_copy.expdesign))
+    with pytest.raises(DataError, match=message):
+        read_design(layout)
+
+
+def test_damaged_or_foreign_mat_is_refused(nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    layout.expdesign.write_bytes(layout.expdesign.read_bytes()[:500])
+    with pytest.raises(DataError, match="damaged"):
+        read_design(layout)
+    scipy.io.savemat(layout.expdesign, {"x": 1})
+    with pytest.raises(DataError, match="lacks the variable masterordering"):
+        read_design(layout)
+    edit_mat(layout, nsd_copy)
+    with pytest.raises(DataError, match="no row for subject 9"):
+        read_design(NSDLayout(nsd_copy.root, 9))
+
+
+def test_all_sources_agree(nsd):
+    n = {"responses.tsv": 1500, "nsd_stim_info_merged.csv": 1500, "design tables": None}
+    assert check_design(NSDLayout(nsd.root, 1)) == n
+    assert check_design(NSDLayout(nsd.root, 1), [2])["responses.tsv"] == 750
+    # subject 2 stopped after one session, but the table of stimuli plans two for everybody
+    assert check_design(NSDLayout(nsd.root, 2))["nsd_stim_info_merged.csv"] == 750
+
+
+def test_absent_sources_are_reported(nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    layout.responses.unlink()
+    assert check_design(layout)["responses.tsv"] is None
+
+
+def test_responses_shifted_by_one_are_found(nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    edit_responses(layout, lambda t: t.assign(**{"73KID": t["73KID"] - 1}))
+    with pytest.raises(DataError, match=r"1500 of 1500 trials.*counting from 0 and 1"):
+        check_design(layout)
+
+
+def test_first_mismatch_in_responses_is_named(nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+
+    def swap(table):
+        table.loc[[1000, 1001], "73KID"] = table.loc[[1001, 1000], "73KID"].to_numpy()
+        return table
+
+    edit_responses(layout, swap)
+    with pytest.raises(DataError, match=r"2 of 1500 .* trial 1000 \(session 2, row 250"):
+        check_design(layout)
+    assert check_design(layout, [1])["responses.tsv"] == 750
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="73KID"), "lacks the columns"),
+        (lambda t: t.iloc[:-1], "cut off"),
+        (lambda t: t.assign(SUBJECT=2), "belongs to subject"),
+        (lambda t: t.assign(**{"10KID": t["10KID"] - 1}), "10KID"),
+        (lambda t: t.assign(SESSION=t["SESSION"] - 1), "SESSION"),
+    ],
+)
+def test_wrong_responses_are_refused(nsd_copy, change, message):
+    layout = NSDLayout(nsd_copy.root, 1)
+    edit_responses(layout, change)
+    with pytest.raises(DataError, match=message):
+        check_design(layout)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [("subject1_rep0", "no image"), ("shared1000", "shared1000"), ("nsdId", "count 0, 1, 2")],
+)
+def test_wrong_table_of_stimuli_is_refused(nsd_copy, column, message):
+    layout = NSDLayout(nsd_copy.root, 1)
+    info = read_stim_info(layout)
+    info[column] = 0
+    info.to_csv(layout.stim_info)
+    with pytest.raises(DataError, match=message):
+        check_design(layout)
+
+
+def test_design_tables_of_the_time_series_are_compared(nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    folder = nsd_copy.root / "nsddata_timeseries/ppdata/subj01/func1pt8mm/design"
+    folder.mkdir(parents=True)
+    ids = np.split(nsd_copy.nsd_id[1][:750] + 1, np.cumsum([63, 62] * 6)[:-1])
+    # a session with rest: the first and the last of 14 runs show nothing
+    runs = [[], *ids, []]
+    for number, shown in enumerate(runs, start=1):
+        onsets = np.zeros(225, int)
+        onsets[9 : 9 + 3 * len(shown) : 3] = shown
+        np.savetxt(folder / f"design_session01_run{number:02d}.tsv", onsets, fmt="%d")
+    assert check_design(layout)["design tables"] == 750
+    (folder / "design_session01_run05.tsv").unlink()
+    with pytest.raises(DataError, match="missing runs"):
+        check_design(layout)

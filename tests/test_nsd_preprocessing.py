@@ -1,0 +1,192 @@
+"""Standardising, averaging, and choosing voxels without looking at test trials."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from fmri_utils.errors import DataError
+from fmri_utils.nsd import (
+    average_repeats,
+    estimate_ncsnr,
+    noise_ceiling,
+    select_by_ncsnr,
+    select_voxels,
+    split_half_reliability,
+    voxel_report,
+    zscore_sessions,
+)
+
+
+@pytest.fixture
+def trials():
+    """Betas of 3 sessions x 60 trials x 8 voxels, with session gains and offsets."""
+    rng = np.random.default_rng(0)
+    session = np.repeat([1, 2, 5], 60)
+    gain, offset = rng.uniform(0.5, 3, (3, 8)), rng.normal(0, 4, (3, 8))
+    index = np.repeat([0, 1, 2], 60)
+    betas = rng.normal(size=(180, 8)) * gain[index] + offset[index]
+    return betas.astype(np.float32), session, rng.random(180) < 0.8
+
+
+def test_zscore_has_unit_statistics_on_training_trials(trials):
+    betas, session, fit = trials
+    z = zscore_sessions(betas, session, fit)
+    for s in np.unique(session):
+        rows = (session == s) & fit
+        np.testing.assert_allclose(z[rows].mean(0), 0, atol=1e-6)
+        np.testing.assert_allclose(z[rows].std(0, ddof=1), 1, rtol=1e-6)
+        expected = scipy.stats.zmap(betas[session == s], betas[rows], ddof=1)
+        np.testing.assert_allclose(z[session == s], expected, atol=1e-5)
+
+
+def test_zscore_of_training_trials_ignores_test_trials(trials):
+    betas, session, fit = trials
+    changed = betas.copy()
+    changed[~fit] *= 100
+    before, after = (zscore_sessions(b, session, fit) for b in (betas, changed))
+    np.testing.assert_array_equal(before[fit], after[fit])
+    other = betas.copy()
+    other[session == 2] += 7
+    np.testing.assert_array_equal(
+        zscore_sessions(other, session, fit)[session == 1], before[session == 1]
+    )
+
+
+def test_zscore_in_place_and_with_pandas_labels(trials):
+    betas, session, fit = trials
+    expected = zscore_sessions(betas, pd.Series(session), pd.Series(fit))
+    assert expected is not betas
+    assert zscore_sessions(betas, session, fit, out=betas) is betas
+    np.testing.assert_array_equal(betas, expected)
+
+
+def test_voxel_without_data_in_one_session_is_zero_there_only(trials):
+    betas, session, fit = trials
+    betas[session == 2, 3] = 0
+    betas[session == 5, 4] = np.float32(0.1)  # its mean is rounded: the range must decide
+    betas[(session == 1) & fit, 5] = 1
+    z = zscore_sessions(betas, session, fit)
+    assert np.all(z[session == 2, 3] == 0)
+    assert np.all(z[session == 5, 4] == 0)
+    assert np.all(z[session == 1, 5] == 0)  # test trials too: there is no scale for them
+    assert np.all(z[session != 2, 3] != 0)
+    report = voxel_report(betas, session)
+    assert report["all_zero"].tolist() == [0, 1, 0]
+    assert report["constant"].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_is_an_error_unless_asked_otherwise(trials, value):
+    betas, session, fit = trials
+    clean = zscore_sessions(betas, session, fit)
+    betas[np.flatnonzero(session == 2)[4], 6] = value
+    with pytest.raises(DataError, match=r"1 voxels .* session 2, first voxel 6"):
+        zscore_sessions(betas, session, fit)
+    z = zscore_sessions(betas, session, fit, nan_policy="zero")
+    clean[session == 2, 6] = 0
+    np.testing.assert_array_equal(z, clean)
+    assert voxel_report(betas, session)["not_finite"].tolist() == [0, 1, 0]
+
+
+def test_zscore_refuses_wrong_input(trials):
+    betas, session, fit = trials
+    with pytest.raises(DataError, match="session 2 has 0 training trials"):
+        zscore_sessions(betas, session, fit & (session != 2))
+    with pytest.raises(DataError, match="booleans"):
+        zscore_sessions(betas, session, fit.astype(int))
+    with pytest.raises(DataError, match="one value for each of the 180 trials"):
+        zscore_sessions(betas, session[1:], fit)
+    with pytest.raises(DataError, match="int16"):
+        zscore_sessions((betas * 300).astype(np.int16), session, fit)
+    with pytest.raises(DataError, match="nan_policy"):
+        zscore_sessions(betas, session, fit, nan_policy="drop")
+
+
+def test_average_repeats_is_a_group_mean():
+    rng = np.random.default_rng(1)
+    nsd_id = rng.integers(100, 130, 70)
+    betas = rng.normal(size=(70, 5)).astype(np.float32)
+    means, ids, counts = average_repeats(betas, nsd_id)
+    expected = pd.DataFrame(betas).groupby(nsd_id).mean()
+    np.testing.assert_array_equal(ids, expected.index)
+    np.testing.assert_allclose(means, expected, atol=1e-6)
+    np.testing.assert_array_equal(counts, [np.count_nonzero(nsd_id == i) for i in ids])
+    assert means.dtype == np.float32
+
+
+def simulate(ncsnr, n_images=800, seed=0):
+    """Three trials per image over 4 sessions, of voxels with a known SNR; last: constant."""
+    rng = np.random.default_rng(seed)
+    nsd_id = rng.permutation(np.repeat(np.arange(n_images), 3))
+    session = np.arange(nsd_id.size) * 4 // nsd_id.size + 1
+    signal = rng.normal(size=(n_images, len(ncsnr))) * ncsnr
+    betas = 3 * (signal[nsd_id] + rng.normal(size=(nsd_id.size, len(ncsnr)))) + session[:, None]
+    betas = np.column_stack([betas, np.full(nsd_id.size, 0.1)])
+    return betas.astype(np.float32), session, nsd_id
+
+
+def test_estimated_ncsnr_recovers_the_truth():
+    ncsnr = np.linspace(0, 1.5, 60)
+    betas, session, nsd_id = simulate(ncsnr)
+    estimate = estimate_ncsnr(betas, session, nsd_id)
+    assert np.isnan(estimate[-1])
+    assert np.corrcoef(estimate[:-1], ncsnr)[0, 1] > 0.99
+    np.testing.assert_allclose(estimate[10:-1], ncsnr[10:], rtol=0.15)
+
+
+def test_estimated_ncsnr_follows_the_recipe():
+    """Equals the slow way: variance over each image's trials, averaged, then compared with 1."""
+    betas, session, nsd_id = simulate(np.linspace(0, 1, 6), n_images=50)
+    drop = np.isin(nsd_id, [3, 4]) & (np.arange(nsd_id.size) > 100)  # images with fewer trials
+    betas, session, nsd_id = betas[~drop], session[~drop], nsd_id[~drop]
+    z = zscore_sessions(betas, session, np.ones(len(betas), bool))
+    groups = [z[nsd_id == i] for i in np.unique(nsd_id) if np.sum(nsd_id == i) == 3]
+    noise = np.mean([g.var(0, ddof=1) for g in groups], axis=0)[:-1]
+    expected = np.sqrt(np.maximum(0, 1 - noise)) / np.sqrt(noise)
+    np.testing.assert_allclose(estimate_ncsnr(betas, session, nsd_id)[:-1], expected, rtol=1e-4)
+    with pytest.raises(DataError, match="no image has 4 trials"):
+        estimate_ncsnr(betas, session, nsd_id, n_repeats=4)
+
+
+def test_noise_ceiling_is_what_the_best_model_reaches():
+    """The variance of averages that the true signal explains is the ceiling."""
+    ncsnr = np.array([0.2, 0.4, 0.8])
+    rng = np.random.default_rng(3)
+    signal = rng.normal(size=(20_000, 3)) * ncsnr
+    counts = rng.integers(1, 4, 20_000)
+    mean = signal + rng.normal(size=signal.shape) / np.sqrt(counts)[:, None]
+    explained = 100 * (signal.var(0) / mean.var(0))
+    np.testing.assert_allclose(explained, noise_ceiling(ncsnr, counts), rtol=0.04)
+
+
+def test_reliability_is_the_correlation_of_single_trials():
+    ncsnr = np.array([0.0, 0.3, 0.6, 1.0, 2.0])
+    betas, session, nsd_id = simulate(ncsnr, n_images=2000)
+    z = zscore_sessions(betas, session, np.ones(len(betas), bool))
+    reliability = split_half_reliability(z, nsd_id, np.random.default_rng(0))
+    np.testing.assert_allclose(reliability[:-1], ncsnr**2 / (1 + ncsnr**2), atol=0.04)
+    assert np.isnan(reliability[-1])
+    again = split_half_reliability(z, nsd_id, np.random.default_rng(0))
+    np.testing.assert_array_equal(reliability, again)
+
+
+def test_reliability_uses_two_different_trials():
+    """Images with one trial would correlate with themselves."""
+    rng = np.random.default_rng(0)
+    nsd_id = np.r_[np.arange(500), np.arange(40)]
+    betas = rng.normal(size=(540, 30)).astype(np.float32)
+    assert abs(np.mean(split_half_reliability(betas, nsd_id, rng))) < 0.1
+    with pytest.raises(DataError, match="at least two trials"):
+        split_half_reliability(betas[:500], nsd_id[:500], rng)
+
+
+def test_voxels_are_chosen_by_score():
+    score = np.array([0.2, np.nan, 0.5, -0.1, 0.5])
+    assert select_voxels(score, threshold=0.2).tolist() == [True, False, True, False, True]
+    assert select_voxels(score, top=1).tolist() == [False, False, True, False, False]
+    assert select_by_ncsnr(score, top=4).sum() == 4
+    for arguments in ({}, {"top": 1, "threshold": 0}, {"top": 5}, {"top": 0}, {"threshold": 1}):
+        with pytest.raises(DataError):
+            select_voxels(score, **arguments)
+    assert "test set" in select_by_ncsnr.__doc__

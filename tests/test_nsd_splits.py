@@ -1,0 +1,158 @@
+"""Splits: by image, at NSD's own size."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.io
+from sklearn.model_selection import GroupKFold
+
+from fmri_utils.errors import DataError
+from fmri_utils.nsd import (
+    NSDLayout,
+    Split,
+    hold_out_images,
+    leave_cluster_out,
+    split_by_image,
+    split_from_ids,
+    trial_table,
+)
+
+pytest_plugins = ["nsd_fixture"]
+
+
+@pytest.fixture(scope="module")
+def full_size(tmp_path_factory):
+    """An experiment of NSD's size, 8 subjects x 30,000 trials, in an order of its own."""
+    root = tmp_path_factory.mktemp("full")
+    folder = root / "nsddata" / "experiments" / "nsd"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    ids = rng.permutation(73_000) + 1
+    shared = np.sort(ids[:1000])
+    subjectim = np.column_stack([np.tile(shared, (8, 1)), ids[1000:].reshape(8, 9000)])
+    order = rng.permutation(np.repeat(np.arange(1, 10_001), 3))
+    mat = {"masterordering": order[None], "subjectim": subjectim, "sharedix": shared[None]}
+    scipy.io.savemat(folder / "nsd_expdesign.mat", mat)
+    return root, order, shared - 1
+
+
+@pytest.mark.parametrize(("subject", "n_sessions"), [(1, 40), (1, 37), (3, 32), (8, 30)])
+def test_shared_rule_at_full_size(full_size, subject, n_sessions):
+    root, order, shared = full_size
+    table = trial_table(NSDLayout(root, subject), range(1, n_sessions + 1))
+    assert len(table) == 750 * n_sessions
+    seen = np.bincount(order[: len(table)], minlength=10_001)[1:1001]  # trials of shared images
+    for least in (1, 2, 3):
+        split = split_by_image(table, min_repeats=least)
+        assert split.test_ids.size == np.count_nonzero(seen >= least)
+        assert split.test_trials.size == seen[seen >= least].sum()
+        np.testing.assert_array_equal(split.test_ids, shared[seen >= least])
+        assert split.train_trials.size == len(table) - seen.sum()
+        assert not set(split.train_ids) & set(shared)
+    if n_sessions == 40:
+        assert (split.test_ids.size, split.test_trials.size) == (1000, 3000)
+
+
+def test_all_subjects_see_shared_images_in_the_same_trials(full_size):
+    root, _, _ = full_size
+    first, *others = (
+        split_by_image(trial_table(NSDLayout(root, s), range(1, 31))) for s in range(1, 9)
+    )
+    own = set(first.train_ids)
+    for split in others:
+        np.testing.assert_array_equal(split.test_trials, first.test_trials)
+        np.testing.assert_array_equal(split.test_ids, first.test_ids)
+        assert not own & set(split.train_ids)
+        own |= set(split.train_ids)
+
+
+def check_partition(nsd_id, split):
+    """Rows belong to the ids, and no image is on both sides."""
+    nsd_id = np.asarray(nsd_id)
+    assert not set(split.train_ids) & set(split.test_ids)
+    assert not set(split.train_trials) & set(split.test_trials)
+    for trials, ids in (
+        (split.train_trials, split.train_ids),
+        (split.test_trials, split.test_ids),
+    ):
+        np.testing.assert_array_equal(np.unique(nsd_id[trials]), ids)
+        np.testing.assert_array_equal(trials, np.flatnonzero(np.isin(nsd_id, ids)))
+
+
+@pytest.mark.parametrize("subject", [1, 2])
+def test_no_image_is_in_both_sets(nsd, subject):
+    table = trial_table(NSDLayout(nsd.root, subject))
+    split = split_by_image(table)
+    check_partition(table["nsd_id"], split)
+    assert set(split.test_ids) <= set(nsd.shared_ids)
+    held = hold_out_images(table, split, 0.2, np.random.default_rng(0))
+    check_partition(table["nsd_id"], held)
+    assert held.test_ids.size == round(0.2 * split.train_ids.size)
+    assert set(held.train_ids) | set(held.test_ids) == set(split.train_ids)
+    for train, test in GroupKFold(4).split(
+        split.train_trials, groups=table["nsd_id"].iloc[split.train_trials]
+    ):
+        groups = table["nsd_id"].to_numpy()[split.train_trials]
+        assert not set(groups[train]) & set(groups[test])
+
+
+def test_a_split_by_trial_is_refused():
+    ids = np.arange(4)
+    with pytest.raises(DataError, match="both the training and the test set"):
+        Split(ids, ids + 4, ids, ids[3:], "by trial")
+    with pytest.raises(DataError, match="both"):
+        split_from_ids(ids, [0, 1], [1, 2], rule="overlap")
+    with pytest.raises(DataError, match="the test set .* is empty"):
+        split_from_ids(ids, [0, 1], [9], rule="none")
+
+
+def test_rules_without_images_are_refused(nsd):
+    table = trial_table(NSDLayout(nsd.root, 1))
+    with pytest.raises(DataError, match="empty"):
+        split_by_image(table, min_repeats=4)
+    with pytest.raises(DataError, match="min_repeats"):
+        split_by_image(table, min_repeats=0)
+    with pytest.raises(DataError, match="fraction"):
+        hold_out_images(table, split_by_image(table), 1.0, np.random.default_rng(0))
+
+
+def test_clusters_are_left_out_whole():
+    rng = np.random.default_rng(0)
+    centres = 10 * np.linalg.qr(rng.normal(size=(6, 6)))[0][:3]
+    group = rng.integers(0, 3, 90)
+    embeddings = (centres[group] + rng.normal(size=(90, 6))) * rng.uniform(1, 9, (90, 1))
+    ids = rng.permutation(1000)[:90]
+    splits = leave_cluster_out(embeddings, ids, 3, seed=0)
+    assert len(splits) == 3
+    for split in splits:
+        check_partition(ids, split)
+        assert np.unique(group[split.test_trials]).size == 1
+        assert split.train_ids.size + split.test_ids.size == 90
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([s.test_ids for s in splits])), np.sort(ids)
+    )
+    again = leave_cluster_out(embeddings, ids, 3, seed=0)
+    for a, b in zip(splits, again, strict=True):
+        np.testing.assert_array_equal(a.test_ids, b.test_ids)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ids": np.zeros(5, int)}, "ids repeat"),
+        ({"ids": np.arange(4)}, "expected"),
+        ({"n_clusters": 6}, "2 to 5"),
+        ({"embeddings": np.zeros((5, 2))}, "zero"),
+    ],
+)
+def test_clusters_of_wrong_input_are_refused(change, message):
+    arguments = {"embeddings": np.eye(5), "ids": np.arange(5), "n_clusters": 2, "seed": 0}
+    with pytest.raises(DataError, match=message):
+        leave_cluster_out(**(arguments | change))
+
+
+def test_reader_does_not_import_torch():
+    code = "import sys, fmri_utils.nsd; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

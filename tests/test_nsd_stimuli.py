@@ -1,0 +1,93 @@
+"""Images and captions."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from fmri_utils.errors import DataError
+from fmri_utils.nsd import NSDLayout, read_captions, read_images
+
+pytest_plugins = ["nsd_fixture"]
+
+
+@pytest.fixture
+def layout(nsd):
+    return NSDLayout(nsd.root, 1)
+
+
+@pytest.mark.parametrize("ids", [[5], [3, 4, 9], [9, 3, 4], [7, 7, 0, 7, 2, 0]])
+def test_images_in_any_order_and_repeated(nsd, layout, ids):
+    images = read_images(layout, ids, progress=False)
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images, nsd.images[ids])
+
+
+def test_images_are_resized_with_antialiasing(nsd, layout):
+    ids = [11, 2, 11]
+    images = read_images(layout, ids, size=2, progress=False)
+    assert images.shape == (3, 2, 2, 3)
+    # each image is of one colour and noise below 20, of which averaging leaves little
+    np.testing.assert_allclose(images.mean((1, 2)), nsd.images[ids].mean((1, 2)), atol=2)
+    assert np.ptp(images.astype(int), axis=(1, 2)).max() < 10
+    assert read_images(layout, ids, size=16, progress=False).shape == (3, 16, 16, 3)
+
+
+@pytest.mark.parametrize("ids", [[-1], [10**6], [], [0.5], [[1, 2]], [True]])
+def test_impossible_ids_are_refused(layout, ids):
+    with pytest.raises(DataError, match="nsd_ids"):
+        read_images(layout, ids, progress=False)
+    with pytest.raises(DataError, match="nsd_ids"):
+        read_captions(layout, ids)
+
+
+def test_ids_counted_from_one_are_suspected(nsd, layout):
+    with pytest.raises(DataError, match="73KID counts from 1"):
+        read_images(layout, [nsd.n_all], progress=False)
+
+
+def test_stimulus_file_must_be_whole_and_nsds(nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    path = layout.stimuli
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(DataError, match=r"nsd_stimuli\.hdf5.*delete it"):
+        read_images(layout, [0], progress=False)
+    for name, data, message in [
+        ("images", nsd_copy.images, "imgBrick"),
+        ("imgBrick", nsd_copy.images / 255, "uint8"),
+        ("imgBrick", nsd_copy.images.transpose(0, 3, 1, 2), "row, column"),
+        ("imgBrick", nsd_copy.images[:, :-1], "not square"),
+    ]:
+        with h5py.File(path, "w") as file:
+            file[name] = data
+        with pytest.raises(DataError, match=message):
+            read_images(layout, [0], progress=False)
+    path.unlink()
+    with pytest.raises(DataError, match="stimuli is missing"):
+        read_images(layout, [0], progress=False)
+
+
+def test_captions_follow_their_image_through_both_coco_splits(layout):
+    ids = [7, 3, 8, 3, 0]
+    captions = read_captions(layout, ids)
+    assert captions == [[f"image {i}, text {k}" for k in range(5)] for i in ids]
+    captions[1].append("changed")
+    assert len(captions[3]) == 5  # lists of a repeated image are not the same object
+
+
+def test_missing_captions_are_reported(nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    path = layout.captions("train2017")
+    data = json.loads(path.read_text())
+    data["annotations"] = [a for a in data["annotations"] if a["image_id"] != 1007]
+    path.write_text(json.dumps(data))
+    with pytest.raises(DataError, match="image 1 "):
+        read_captions(layout, [0, 1, 2])
+    path.write_text(path.read_text()[:-10])
+    with pytest.raises(DataError, match="not a file of COCO captions"):
+        read_captions(layout, [1])
+    path.unlink()
+    assert len(read_captions(layout, [0, 3])) == 2  # of val2017 only
+    with pytest.raises(DataError, match=r"annotations_trainval2017\.zip"):
+        read_captions(layout, [1])

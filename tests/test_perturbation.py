@@ -1,0 +1,136 @@
+"""Closed forms against plain recomputation, and planted truths."""
+
+import numpy as np
+import pytest
+import torch
+
+from fmri_utils import perturbation
+from fmri_utils.encoders import LinearEncoder
+from fmri_utils.errors import DataError
+
+N, V, C = 7, 40, 12
+
+
+@pytest.fixture
+def encoder():
+    rng = np.random.default_rng(0)
+    return LinearEncoder(rng.standard_normal((V, C)), rng.standard_normal(C), "ridge")
+
+
+@pytest.fixture
+def betas():
+    return np.random.default_rng(1).standard_normal((N, V))
+
+
+def cosine(a, b):
+    return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+
+
+def replaced(betas, v, values):
+    changed = betas.copy()
+    changed[:, v] = values
+    return changed
+
+
+@pytest.mark.parametrize("kind", ["zero", "per_voxel", "per_trial"])
+def test_embedding_effect_equals_recomputation(encoder, betas, kind):
+    values = {
+        "zero": np.zeros((N, V)),
+        "per_voxel": np.tile(np.linspace(-2, 2, V), (N, 1)),
+        "per_trial": np.random.default_rng(2).standard_normal((N, V)),
+    }[kind]
+    effect = perturbation.embedding_effect(encoder, betas, replacement=values)
+    before = encoder.predict(betas)
+    for v in range(V):
+        after = encoder.predict(replaced(betas, v, values[:, v]))
+        np.testing.assert_allclose(effect[:, v], 1 - cosine(before, after), atol=1e-12, rtol=0)
+
+
+def test_embedding_effect_keeps_its_digits_for_tiny_perturbations(encoder, betas):
+    # 1 - cos computed naively is rounding noise here; the effect is quadratic in the step.
+    small = perturbation.embedding_effect(encoder, betas, replacement=betas + 1e-7)
+    large = perturbation.embedding_effect(encoder, betas, replacement=betas + 1e-3)
+    np.testing.assert_allclose(small * 1e8, large, rtol=1e-2)
+
+
+def test_signed_shift_and_contribution_equal_recomputation(encoder, betas):
+    rng = np.random.default_rng(3)
+    directions = rng.standard_normal((5, C))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    shift = perturbation.signed_shift(encoder, betas, directions)
+    gain = perturbation.contribution(encoder, betas, directions[rng.integers(0, 5, N)])
+    truth = directions[np.random.default_rng(3).integers(0, 5, N)]
+    gain = perturbation.contribution(encoder, betas, truth)
+    before = encoder.predict(betas)
+    for v in range(V):
+        after = encoder.predict(replaced(betas, v, 0))
+        for d, direction in enumerate(directions):
+            expected = cosine(after, direction) - cosine(before, direction)
+            np.testing.assert_allclose(shift[:, v, d], expected, atol=1e-12)
+        np.testing.assert_allclose(gain[:, v], cosine(before, truth) - cosine(after, truth), atol=1e-12)
+
+
+def test_a_voxel_without_weight_has_no_effect(encoder, betas):
+    encoder.weights[3] = 0
+    assert (perturbation.embedding_effect(encoder, betas)[:, 3] == 0).all()
+
+
+def test_encoding_pattern_finds_what_decoder_weights_miss():
+    # Voxel 0 carries the signal plus noise, voxel 1 only that noise: a decoder subtracts voxel 1
+    # (a large weight), though it carries nothing about the signal.
+    rng = np.random.default_rng(4)
+    signal, noise = rng.standard_normal((2, 5000))
+    betas = np.stack([signal + noise, noise], axis=1)
+    target = np.stack([signal, -signal], axis=1)
+    weights = np.linalg.lstsq(betas, target, rcond=None)[0]
+    assert abs(weights[1, 0]) > 0.9
+    pattern = perturbation.encoding_pattern(betas, target)
+    assert pattern[0] > 0.65
+    assert pattern[1] < 0.05
+
+
+def fake_generator(z, condition, fresh_noise):
+    """A linear picture of the condition, plus the latent vector's own pattern."""
+    rng = np.random.default_rng(5)
+    from_condition = rng.standard_normal((C, 8 * 8 * 3))
+    from_z = rng.standard_normal((4, 8 * 8 * 3))
+    flat = condition.numpy() @ from_condition + z.numpy() @ from_z
+    return 0.5 + 0.1 * flat.reshape(-1, 8, 8, 3)
+
+
+def test_picture_effect_changes_the_voxel_or_the_noise_but_not_both(encoder, betas):
+    z, other = torch.zeros(1, 4), torch.ones(3, 4)
+    voxels = np.array([2, 5])
+    effect = perturbation.picture_effect(
+        fake_generator, encoder, betas[0], voxels, z=z, other_z=other
+    )
+    def condition(x):
+        f = encoder.predict(x[None])
+        return torch.from_numpy((f / np.linalg.norm(f)).astype(np.float32))
+
+    np.testing.assert_allclose(
+        effect.baseline, fake_generator(z, condition(betas[0]), False)[0], atol=1e-6
+    )
+    for k, v in enumerate(voxels):
+        expected = fake_generator(z, condition(replaced(betas[:1], v, 0)[0]), False)[0]
+        np.testing.assert_allclose(effect.perturbed[k], expected, atol=1e-6)
+    np.testing.assert_allclose(
+        effect.noise[0], fake_generator(other[:1], condition(betas[0]), True)[0], atol=1e-6
+    )
+    assert effect.rms().shape == (2,)
+    assert (effect.noise_rms() > 0).all()
+
+
+def test_effects_below_the_rounding_floor_are_zero():
+    baseline = np.zeros((4, 4, 3))
+    effect = perturbation.PictureEffect(
+        baseline, np.stack([baseline + 1e-8, baseline + 1e-2]), baseline[None] + 1, floor=1e-7
+    )
+    np.testing.assert_allclose(effect.rms(), [0, 1e-2])
+
+
+def test_wrong_shapes_are_refused(encoder, betas):
+    with pytest.raises(DataError, match=r"Expected: \(n_trials, 40\)"):
+        perturbation.embedding_effect(encoder, betas[:, :-1])
+    with pytest.raises(DataError, match="replacement has shape"):
+        perturbation.embedding_effect(encoder, betas, replacement=np.zeros(3))

@@ -1,0 +1,213 @@
+"""The procedurally drawn scenes: determinism, drawing, composition and captions."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fmri_utils.errors import DataError
+from fmri_utils.simulation.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    GROUPS,
+    KINDS,
+    Scene,
+    Thing,
+    caption_scene,
+    draw_scene,
+    sample_scene,
+    sample_scenes,
+)
+from fmri_utils.simulation.scenes.captions import article
+from fmri_utils.simulation.scenes.catalogue import SPECS
+from fmri_utils.simulation.scenes.words import GROUND_PLACES, NOUNS, PEOPLE, TRAIT_NOUNS
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return sample_scenes(3, 0, 1500)
+
+
+@pytest.fixture(scope="module")
+def captions(scenes: list[Scene]) -> list[list[str]]:
+    return [caption_scene(s, np.random.default_rng(i)) for i, s in enumerate(scenes[:600])]
+
+
+def test_scene_depends_on_stream_seed_and_index_only():
+    longer, shorter = sample_scenes(0, 7, 30), sample_scenes(0, 7, 12)
+    assert longer[:12] == shorter
+    assert longer[11] == sample_scene(np.random.default_rng([0, 7, 11]))
+
+
+def test_streams_and_seeds_never_share_a_scene():
+    sets = [set(sample_scenes(stream, seed, 150)) for stream in (0, 1, 2) for seed in (0, 1)]
+    assert len(set.union(*sets)) == sum(len(s) for s in sets) == 900
+
+
+def test_drawing_is_deterministic_and_leaves_no_state(scenes):
+    first = [draw_scene(s, 64) for s in scenes[:12]]
+    again = [draw_scene(s, 64) for s in reversed(scenes[:12])][::-1]
+    np.testing.assert_array_equal(first, again)
+    assert first[0].dtype == np.uint8
+    assert first[0].shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("size", [16, 65, 128, 425])
+def test_any_size_is_drawn(scenes, size):
+    assert draw_scene(scenes[0], size).shape == (size, size, 3)
+
+
+def test_same_look_at_every_size(scenes):
+    differences = []
+    for scene in scenes[:40]:
+        large = Image.fromarray(draw_scene(scene, 425)).resize((64, 64), Image.Resampling.BOX)
+        small = draw_scene(scene, 64).astype(float)
+        differences.append(np.abs(np.asarray(large, dtype=float) - small).mean())
+    assert np.mean(differences) < 4
+    assert np.max(differences) < 10  # of 255; words on signs differ most
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_on_every_background_and_in_every_colour(kind):
+    rng = np.random.default_rng(0)
+    for background in BACKGROUNDS:
+        scene = sample_scene(rng, kind=kind)
+        empty = Scene(background, (Thing("ball", "red", 5.0, 5.0, 0.1),), 1, 0.6)
+        full = Scene(background, (scene.main,), 1, 0.6)
+        changed = np.abs(draw_scene(full, 32).astype(int) - draw_scene(empty, 32)).sum(axis=2) > 24
+        assert changed.mean() > 0.03, (kind, background)
+    main = scene.main
+    pictures = {
+        draw_scene(Scene("room", (Thing(kind, c, 0.5, 0.5, 0.6, 1, False, main.traits),)), 32)
+        .tobytes()
+        for c in SPECS[kind].colours
+    }  # fmt: skip
+    assert len(pictures) == len(set(SPECS[kind].colours))
+
+
+def test_every_trait_changes_the_picture():
+    for kind, spec in SPECS.items():
+        base = {name: options[0] for name, options in spec.traits.items()}
+        for name, options in spec.traits.items():
+            pictures = set()
+            for value in options:
+                traits = tuple({**base, name: value}.items())
+                thing = Thing(kind, spec.colours[0], 0.5, 0.5, 0.6, 1, False, traits)
+                pictures.add(draw_scene(Scene("room", (thing,)), 64).tobytes())
+            needed = 2 if name == "who" else len(set(options))
+            assert len(pictures) >= needed, (kind, name)
+
+
+def test_members_fill_the_box_of_their_group():
+    for count in (2, 3, 5):
+        for flip in (False, True):
+            group = Thing("flower", "red", 0.5, 0.5, 0.8, count, flip)
+            boxes = np.array([single.box for single in group.members()])
+            assert len(boxes) == count
+            outer = [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)]
+            np.testing.assert_allclose(outer, group.box, atol=0.011)
+
+
+def test_composition(scenes):
+    """One large main thing in most scenes, inside the picture; kinds equally frequent."""
+    assert np.mean([s.main.width >= 0.5 for s in scenes]) > 0.8
+    kinds = np.array([KINDS.index(s.main.kind) for s in scenes])
+    share = np.bincount(kinds, minlength=len(KINDS)) / len(scenes)
+    assert share.min() > 0.5 / len(KINDS)
+    assert share.max() < 1.6 / len(KINDS)
+    for scene in scenes:
+        assert len(scene.things) <= 3
+        assert len({t.kind for t in scene.things}) == len(scene.things)
+        left, top, right, bottom = scene.main.box
+        assert min(left, top) > -0.01
+        assert max(right, bottom) < 1.03
+        assert all(t.width < 0.26 for t in scene.things[1:])
+    assert {t.colour for s in scenes for t in s.things} == set(COLOURS)
+
+
+def test_backgrounds_and_kinds_are_not_redundant(scenes):
+    pairs = {(s.main.kind, s.background) for s in scenes}
+    for kind in KINDS:
+        assert sum(k == kind for k, _ in pairs) >= 3
+    share = [np.mean([s.background == b for s in scenes]) for b in BACKGROUNDS]
+    assert min(share) > 0.07
+    assert max(share) < 0.2
+    assert set(GROUPS) == set(KINDS)
+
+
+def _names(thing: Thing) -> set[str]:
+    special = {n for (k, _, _), pair in TRAIT_NOUNS.items() if k == thing.kind for n in pair}
+    people = {*PEOPLE, *PEOPLE.values()} if thing.kind in ("face", "person") else set()
+    view = {"close-up"} if thing.kind == "face" else set()
+    return {n for pair in NOUNS[thing.kind] for n in pair} | special | people | view
+
+
+def test_captions_name_kind_colour_and_count(scenes, captions):
+    for scene, texts in zip(scenes, captions, strict=False):
+        main = scene.main
+        assert len(texts) == 5
+        assert all(any(name in t.lower() for name in _names(main)) for t in texts), texts
+        assert sum(main.colour in t for t in texts) >= 3
+        number = {1: "", 2: "(two|pair)", 3: "three", 5: "(five|several)"}[main.count]
+        assert all(re.search(number, t.lower()) for t in texts), texts
+
+
+def test_captions_name_the_background(scenes, captions):
+    keys = {
+        "sky": "sky", "sea": "sea|ocean|water", "beach": "beach|sand", "snow": "snow",
+        "grass": "grass|field|meadow|lawn", "street": "street|city|road", "room": "room|indoors",
+        "night": "night",
+    }  # fmt: skip
+    assert set(keys) == set(GROUND_PLACES) == set(BACKGROUNDS)
+    for scene, texts in zip(scenes, captions, strict=False):
+        assert sum(bool(re.search(keys[scene.background], t)) for t in texts) >= 3, texts
+
+
+def test_captions_are_clean_english(captions):
+    for text in (t for texts in captions for t in texts):
+        assert text[0].isupper()
+        assert text.endswith(".")
+        assert not re.search(r"  |\s[.,]|\.\.", text), text
+        assert not re.search(r"\ba [aeio]|\ba umb|\ban [^aeiou]", text.lower()), text
+        assert not re.search(r"\b(a|an|the) (a|an|the)\b", text.lower()), text
+
+
+def test_groups_are_named_in_the_plural(scenes, captions):
+    for scene, texts in zip(scenes, captions, strict=False):
+        if scene.main.count > 1:
+            nouns = [p for _, p in NOUNS[scene.main.kind]] + [*PEOPLE.values()]
+            nouns += [p for (k, _, _), (_, p) in TRAIT_NOUNS.items() if k == scene.main.kind]
+            assert all(re.search(rf"\b({'|'.join(nouns)})\b", t.lower()) for t in texts), texts
+
+
+def test_captions_are_distinct(captions):
+    assert np.mean([len(set(texts)) == 5 for texts in captions]) > 0.98
+    flat = [t for texts in captions for t in texts]
+    assert len(set(flat)) / len(flat) > 0.8
+
+
+def test_captions_follow_the_generator(scenes):
+    first = caption_scene(scenes[0], np.random.default_rng(1))
+    assert first == caption_scene(scenes[0], np.random.default_rng(1))
+    assert first != caption_scene(scenes[0], np.random.default_rng(2))
+    assert len(caption_scene(scenes[0], np.random.default_rng(1), n=7)) == 7
+
+
+@pytest.mark.parametrize(
+    ("phrase", "expected"),
+    [("orange car", "an orange car"), ("umbrella", "an umbrella"), ("red cat", "a red cat")],
+)
+def test_article(phrase, expected):
+    assert article(phrase) == expected
+
+
+def test_bad_input_names_the_remedy(scenes):
+    with pytest.raises(DataError, match=r"unicorn.*face, person"):
+        sample_scene(np.random.default_rng(0), kind="unicorn")
+    with pytest.raises(DataError, match="stream"):
+        sample_scenes(-1, 0, 3)
+    with pytest.raises(DataError, match="size"):
+        draw_scene(scenes[0], 8)
+    with pytest.raises(DataError, match="caption"):
+        caption_scene(scenes[0], np.random.default_rng(0), n=0)
