@@ -159,7 +159,7 @@ def save_arrays(
     path : path-like
         Ends in ``.h5``.
     arrays : mapping of str to array-like
-        Numeric, boolean or string arrays of any shape.
+        Numeric, boolean or string arrays of any shape; "a/b" puts array b into group a.
     config, inputs
         As for :func:`write_manifest`.
     """
@@ -175,7 +175,7 @@ def save_arrays(
 def load_arrays(
     path: str | os.PathLike, *, remedy: str, names: tuple[str, ...] = ()
 ) -> dict[str, np.ndarray]:
-    """Read what :func:`save_arrays` wrote, after checking file and manifest.
+    """Read what :func:`save_arrays` wrote, after checking file and manifest; groups are dicts.
 
     Parameters
     ----------
@@ -196,11 +196,13 @@ def load_arrays(
         missing = [name for name in names if name not in file]
         if missing:
             raise ArtifactError(f"{path} lacks {missing}; it holds {sorted(file)}. {remedy}")
-        out = {}
-        for name in names or file:
-            data = file[name]
-            out[name] = data.asstr()[()] if h5py.check_string_dtype(data.dtype) else data[()]
-    return out
+        return {name: _read_node(file[name]) for name in names or file}
+
+
+def _read_node(node: h5py.Dataset | h5py.Group) -> np.ndarray | dict:
+    if isinstance(node, h5py.Group):
+        return {name: _read_node(child) for name, child in node.items()}
+    return node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()]
 
 
 class OutputList:

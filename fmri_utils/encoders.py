@@ -134,6 +134,36 @@ def fit_ridge(
     }
 
 
+def match_spread(
+    encoder: LinearEncoder, *, mean: np.ndarray, sd: np.ndarray, cv_scores: np.ndarray
+) -> LinearEncoder:
+    """Undo the shrinkage of a ridge encoder with training statistics.
+
+    A ridge prediction varies less than the embedding it predicts: by a factor of about sqrt(R2) in
+    each dimension. A generator that has only seen real embeddings takes the shrunken ones for bland
+    scenes. Scaling each dimension's deviation from the mean by sd / predicted sd gives predictions
+    the spread of real embeddings; no test image is involved.
+
+    Parameters
+    ----------
+    encoder : LinearEncoder
+    mean, sd : numpy.ndarray, (C,)
+        Of the training embeddings.
+    cv_scores : numpy.ndarray, (C,)
+        Cross-validated R2 of each dimension on single trials.
+
+    Returns
+    -------
+    LinearEncoder
+        The same map with its outputs rescaled.
+    """
+    shrunk = np.sqrt(np.clip(cv_scores, 0.01, 1.0))
+    scale = (1 / shrunk).astype(np.float32)
+    weights = encoder.weights * scale
+    intercept = (encoder.intercept - mean) * scale + mean
+    return LinearEncoder(weights, intercept.astype(np.float32), f"{encoder.method}, spread matched")
+
+
 def info_nce(prediction: torch.Tensor, target: torch.Tensor, temperature: float) -> torch.Tensor:
     """Symmetric InfoNCE of matching rows (van den Oord et al. 2018; CLIP).
 

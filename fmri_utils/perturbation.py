@@ -7,6 +7,7 @@ cost one matrix product and nothing has to be sampled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ import torch
 
 from .encoders import LinearEncoder
 from .errors import DataError
+from .lafite import Generator
+from .reconstruction import generate
 
 
 def _check(encoder: LinearEncoder, betas: np.ndarray) -> np.ndarray:
@@ -195,8 +198,36 @@ class PictureEffect:
         return np.sqrt(((self.noise - self.baseline) ** 2).mean((1, 2, 3)))
 
 
+def renderer(generator: Generator, *, psi: float, seed: int) -> Callable:
+    """A function ``(z, condition, fresh_noise) -> (B, H, W, 3)`` for :func:`picture_effect`.
+
+    Parameters
+    ----------
+    generator : Generator
+        LAFITE.
+    psi : float
+        Truncation.
+    seed : int
+        Of the fresh noise buffers.
+    """
+    device = next(generator.parameters()).device
+    noise_rng = torch.Generator(device).manual_seed(seed)
+
+    def draw(z: torch.Tensor, condition: torch.Tensor, fresh_noise: bool) -> np.ndarray:
+        return generate(
+            generator,
+            z,
+            condition,
+            truncation_psi=psi,
+            noise_rng=noise_rng if fresh_noise else None,
+            batch_size=len(z),
+        )
+
+    return draw
+
+
 def picture_effect(
-    generate,
+    draw: Callable,
     encoder: LinearEncoder,
     beta: np.ndarray,
     voxels: np.ndarray,
@@ -209,8 +240,8 @@ def picture_effect(
 
     Parameters
     ----------
-    generate : callable
-        ``generate(z, condition, fresh_noise) -> (B, H, W, 3)`` float in [0, 1]; with
+    draw : callable
+        ``draw(z, condition, fresh_noise) -> (B, H, W, 3)`` float in [0, 1]; with
         ``fresh_noise=False`` the noise buffers are the generator's fixed ones.
     beta : numpy.ndarray, (n_voxels,)
         One trial, or the mean of an image's repeats; z-scored.
@@ -228,10 +259,10 @@ def picture_effect(
     changed[np.arange(len(voxels)), voxels] = value[voxels]
     condition = _condition(encoder, changed)  # the last two rows are the baseline, twice
     # One batch for all, so that baseline and perturbed differ by the voxel and not by rounding.
-    pictures = generate(z.expand(len(condition), -1), condition, False)
+    pictures = draw(z.expand(len(condition), -1), condition, False)
     baseline, again = pictures[-1], pictures[-2]
     floor = float(np.sqrt(((baseline - again) ** 2).mean()))
-    control = generate(other_z, condition[-1:].expand(len(other_z), -1), True)
+    control = draw(other_z, condition[-1:].expand(len(other_z), -1), True)
     return PictureEffect(baseline, pictures[:-2], control, floor)
 
 

@@ -7,7 +7,7 @@
 # | | |
 # |---|---|
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5` (notebooks 01, 02) |
-# | writes | `ridge.safetensors`, `contrastive.safetensors`, `predictions.h5`, `encoder_scores.json` |
+# | writes | `ridge`, `contrastive` and `matched.safetensors`, `predictions.h5`, `encoder_scores.json` |
 # | minutes | smoke 0.2 · demo 1 · nsd 60 |
 #
 # Both encoders below are linear: predicted embedding = betas x weights + intercept. They differ in what
@@ -89,6 +89,21 @@ ax.set(xlabel="step", ylabel="InfoNCE")
 ax.legend();
 
 # %% [markdown]
+# ## The embedding that the generator will get
+#
+# A ridge prediction is timid: the noisier the data, the closer it stays to the mean embedding, and the
+# mean of all scenes is no scene. For the generator each dimension's deviation from the mean is scaled up
+# to the spread of real embeddings, with cross-validated numbers from the training set. This changes no
+# voxel's share in a prediction.
+
+# %%
+spread = dict(mean=target.mean(0), sd=target.std(0), cv_scores=ridge_report["cv_scores"])
+matched = encoders.match_spread(ridge, **spread)
+for encoder in (ridge, matched):
+    sd = encoder.predict(pattern).std(0).mean() / truth.std(0).mean()
+    print(f"{encoder.method:22s} spread of predictions / spread of embeddings: {sd:.2f}")
+
+# %% [markdown]
 # ## Scores, with their controls
 #
 # * **mean embedding**: the same vector for every image. What is left when the brain is ignored.
@@ -113,6 +128,7 @@ predictions = {
     "mean embedding": mean + jitter,
     "shuffled pairing": shuffled.predict(pattern),
     "ridge": ridge.predict(pattern),
+    "ridge, spread matched": matched.predict(pattern),
     "contrastive-linear": contrastive.predict(pattern),
     "oracle": truth,
     "oracle, shifted by one": np.roll(truth, 1, axis=0),
@@ -163,8 +179,9 @@ for k in range(3):
 # %%
 inputs = {p.name: sha256_file(p) for p in files}
 config = cfg.as_dict()
-encoder_files = [cfg.derived / "ridge.safetensors", cfg.derived / "contrastive.safetensors"]
-for path, encoder in zip(encoder_files, (ridge, contrastive), strict=True):
+trained = {"ridge": ridge, "contrastive": contrastive, "matched": matched}
+encoder_files = [cfg.derived / f"{name}.safetensors" for name in trained]
+for path, encoder in zip(encoder_files, trained.values(), strict=True):
     encoders.save_encoder(encoder, path)
     write_manifest(path, config=config, inputs=inputs)
 
@@ -172,7 +189,7 @@ for path, encoder in zip(encoder_files, (ridge, contrastive), strict=True):
 predictions_file, scores_file = cfg.derived / "predictions.h5", cfg.derived / "encoder_scores.json"
 arrays = {"test_ids": test_ids, "pattern": pattern, "truth": truth, "repeats": counts}
 arrays |= {"ridge": predictions["ridge"], "contrastive": predictions["contrastive-linear"]}
-arrays |= {"train_mean": target.mean(0), "train_sd": target.std(0)}
+arrays |= {"condition": matched.predict(pattern), "other_embeddings": target[first]}
 save_arrays(predictions_file, arrays, config=config, inputs=inputs)
 table = {"two_way": two_way, **top1}
 table = {s: {n: vars(v) for n, v in rows.items()} for s, rows in table.items()}

@@ -21,21 +21,10 @@ SHAPE = (7, 5, 6)
 N_SHARED, N_OWN, N_SUBJECTS = 10, 490, 3
 SESSIONS = {1: 2, 2: 1}
 VERSION = "betas_fithrf_GLMdenoise_RR"
-BEHAVIOUR = [
-    "TIME",
-    "ISOLD",
-    "ISCORRECT",
-    "RT",
-    "CHANGEMIND",
-    "MEMORYRECENT",
-    "MEMORYFIRST",
-    "ISOLDCURRENT",
-    "ISCORRECTCURRENT",
-    "TOTAL1",
-    "TOTAL2",
-    "BUTTON",
-    "MISSINGDATA",
-]
+BEHAVIOUR = (
+    *("TIME", "ISOLD", "ISCORRECT", "RT", "CHANGEMIND", "MEMORYRECENT", "MEMORYFIRST"),
+    *("ISOLDCURRENT", "ISCORRECTCURRENT", "TOTAL1", "TOTAL2", "BUTTON", "MISSINGDATA"),
+)
 VISUAL = ["V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"]
 STREAMS = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
 
@@ -137,7 +126,7 @@ def write_subject(root, subject, truth, rng):
     ppdata = root / "nsddata" / "ppdata" / f"subj{subject:02d}" / "func1pt8mm"
     labels = root / "nsddata" / "freesurfer" / f"subj{subject:02d}" / "label"
     labels.mkdir(parents=True)
-    left = np.arange(SHAPE[0])[:, None, None] < 4
+    left = np.indices(SHAPE)[0] < 4
     for name, volume in rois.items():
         save_nifti(ppdata / "roi" / f"{name}.nii.gz", volume, tr=1)
         for side, where in (("lh", left), ("rh", ~left)):
@@ -195,7 +184,7 @@ def write_stimuli(root, truth, rng):
 def write_nsd(root):
     """Write the whole folder; returns its truth."""
     rng = np.random.default_rng(7)
-    truth = SimpleNamespace(root=Path(root), subjects={})
+    truth = SimpleNamespace(root=Path(root), subjects={}, shape=SHAPE, save_nifti=save_nifti)
     write_design(truth.root, truth, rng)
     write_stimuli(truth.root, truth, rng)
     for subject in SESSIONS:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from nsd_fixture import SHAPE, STREAMS, VISUAL, save_nifti
 
 from fmri_utils.errors import DataError
 from fmri_utils.nsd import (
@@ -18,6 +17,9 @@ from fmri_utils.nsd import (
 )
 
 pytest_plugins = ["nsd_fixture"]
+
+VISUAL = ["V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"]
+STREAMS = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
 
 
 @pytest.fixture
@@ -70,24 +72,24 @@ def test_mask_is_the_labelled_voxels_only(nsd, layout):
 )
 def test_strange_label_volumes_are_refused(nsd, damaged, change, message):
     path = damaged.roi("prf-visualrois")
-    save_nifti(path, change(nsd.subjects[1].rois["prf-visualrois"]))
+    nsd.save_nifti(path, change(nsd.subjects[1].rois["prf-visualrois"]))
     with pytest.raises(DataError, match=message):
         read_roi(damaged, "prf-visualrois")
 
 
-def test_missing_and_damaged_rois_are_named(damaged):
+def test_missing_and_damaged_rois_are_named(nsd, damaged):
     with pytest.raises(DataError, match=r"floc-words.*floc-words\.nii\.gz"):
         read_roi(damaged, "floc-words")
-    save_nifti(damaged.roi("Kastner2015"), np.zeros(SHAPE))
+    nsd.save_nifti(damaged.roi("Kastner2015"), np.zeros(nsd.shape))
     with pytest.raises(DataError, match=r"Kastner2015\.mgz\.ctab"):
         read_roi(damaged, "Kastner2015")
+    damaged.ctab("streams").write_text("early one\n")
+    with pytest.raises(DataError, match="early one"):
+        visual_areas(damaged, roi_mask(damaged), ["streams"])
     path = damaged.roi("streams")
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(DataError, match=r"streams\.nii\.gz.*delete it"):
         read_roi(damaged, "streams")
-    damaged.ctab("streams").write_text("early one\n")
-    with pytest.raises(DataError, match="early one"):
-        visual_areas(damaged, roi_mask(damaged), ["streams"])
 
 
 def test_areas_are_masks_over_the_voxels(nsd, layout):
@@ -152,7 +154,7 @@ def test_noise_ceiling_of_mixed_repeats():
 
 
 def test_ncsnr_keeps_nan(nsd, layout):
-    mask = np.ones(SHAPE, bool)
+    mask = np.ones(nsd.shape, bool)
     values = read_ncsnr(layout, mask)
     np.testing.assert_array_equal(values, nsd.subjects[1].ncsnr[mask])
     assert np.isnan(values).sum() == (~nsd.subjects[1].brain).sum()
@@ -183,5 +185,5 @@ def test_prf_is_nan_where_there_are_no_data(layout):
 def test_brainmask_and_mean_volume(nsd, layout):
     np.testing.assert_array_equal(read_brainmask(layout), nsd.subjects[1].brain)
     image = read_mean_volume(layout)
-    assert image.shape == SHAPE
-    np.testing.assert_allclose(image.affine[:3, 3], -1.8 * (np.array(SHAPE) - 1) / 2)
+    assert image.shape == nsd.shape
+    np.testing.assert_allclose(image.affine[:3, 3], -1.8 * (np.array(nsd.shape) - 1) / 2)

@@ -128,11 +128,11 @@ def simulate(ncsnr, n_images=800, seed=0):
 
 def test_estimated_ncsnr_recovers_the_truth():
     ncsnr = np.linspace(0, 1.5, 60)
-    betas, session, nsd_id = simulate(ncsnr)
+    betas, session, nsd_id = simulate(ncsnr, n_images=3000)
     estimate = estimate_ncsnr(betas, session, nsd_id)
     assert np.isnan(estimate[-1])
     assert np.corrcoef(estimate[:-1], ncsnr)[0, 1] > 0.99
-    np.testing.assert_allclose(estimate[10:-1], ncsnr[10:], rtol=0.15)
+    np.testing.assert_allclose(estimate[10:-1], ncsnr[10:], atol=0.1)
 
 
 def test_estimated_ncsnr_follows_the_recipe():
@@ -165,7 +165,7 @@ def test_reliability_is_the_correlation_of_single_trials():
     betas, session, nsd_id = simulate(ncsnr, n_images=2000)
     z = zscore_sessions(betas, session, np.ones(len(betas), bool))
     reliability = split_half_reliability(z, nsd_id, np.random.default_rng(0))
-    np.testing.assert_allclose(reliability[:-1], ncsnr**2 / (1 + ncsnr**2), atol=0.04)
+    np.testing.assert_allclose(reliability[:-1], ncsnr**2 / (1 + ncsnr**2), atol=0.06)
     assert np.isnan(reliability[-1])
     again = split_half_reliability(z, nsd_id, np.random.default_rng(0))
     np.testing.assert_array_equal(reliability, again)

@@ -104,7 +104,7 @@ def test_a_split_by_trial_is_refused():
         Split(ids, ids + 4, ids, ids[3:], "by trial")
     with pytest.raises(DataError, match="both"):
         split_from_ids(ids, [0, 1], [1, 2], rule="overlap")
-    with pytest.raises(DataError, match="the test set .* is empty"):
+    with pytest.raises(DataError, match="is empty"):
         split_from_ids(ids, [0, 1], [9], rule="none")
 
 

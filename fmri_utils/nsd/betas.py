@@ -255,7 +255,7 @@ def betas_to_file(
     config = _fingerprint(layout, mask, sessions, sources)
     if not _is_current(path, config):
         part = _part(path)
-        shape = (len(sources) * TRIALS_PER_SESSION, np.count_nonzero(mask))
+        shape = (len(sources) * TRIALS_PER_SESSION, int(mask.sum()))
         _fill(part, shape, sources, mask, config, progress)
         part.replace(path)
         write_manifest(path, config=config)

@@ -256,9 +256,9 @@ def _compare(table: pd.DataFrame, found: np.ndarray, path, what: str = "nsd_id")
         return
     first = table.iloc[wrong[0]]
     shift = set((found - expected)[wrong].tolist())
-    hint = " All differ by one: ids were shifted between counting from 0 and 1." * (
-        wrong.size == len(table) and shift in ({1}, {-1})
-    )
+    hint = ""
+    if wrong.size == len(table) and shift in ({1}, {-1}):
+        hint = " All differ by one: ids were shifted between counting from 0 and 1."
     shown = "no image" if found[wrong[0]] < 0 else f"{what} {found[wrong[0]]}"
     raise DataError(
         f"{path} disagrees with nsd_expdesign.mat in {wrong.size} of {len(table)} trials, first in "

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.cluster import KMeans
 
 from ..errors import DataError
 
@@ -185,6 +184,8 @@ def leave_cluster_out(
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     if not np.all(np.isfinite(lengths)) or np.any(lengths == 0):
         raise DataError("embeddings have rows that are zero or not finite.")
+    from sklearn.cluster import KMeans  # slow to import, and only needed here
+
     kmeans = KMeans(n_clusters, n_init=10, random_state=seed)
     cluster = kmeans.fit_predict(embeddings / lengths)
     return [

@@ -29,7 +29,8 @@ def check_nsd_ids(nsd_ids: Sequence[int], n_images: int) -> np.ndarray:
             "list that is not empty."
         )
     if ids.min() < 0 or ids.max() >= n_images:
-        hint = " Ids count from 0 here; NSD's 73KID counts from 1." * (ids.max() == n_images)
+        from_one = ids.max() == n_images
+        hint = " Ids count from 0 here; NSD's 73KID counts from 1." if from_one else ""
         raise DataError(
             f"nsd_ids span {ids.min()} to {ids.max()}; expected 0 to {n_images - 1}.{hint}"
         )

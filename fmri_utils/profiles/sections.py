@@ -85,7 +85,6 @@ class ReconstructionConfig:
 
     n_shown: int
     n_z: int
-    n_random: int  # random-embedding baselines
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,6 @@ class PerturbationConfig:
     n_images: int  # test images whose pictures are perturbed
     n_voxels: int  # strongest voxels that are shown as pictures
     n_noise: int  # draws of z and of the noise buffers in the control
-    n_sd: float  # size of a microstimulation, SD of the voxel over training trials
 
 
 @dataclass(frozen=True)

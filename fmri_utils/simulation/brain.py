@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.stats import norm
 
 from .anatomy import FLUID, OUTSIDE, WHITE, Anatomy, make_anatomy
 from .areas import (
@@ -25,7 +26,7 @@ from .areas import (
     eccentricity,
     make_areas,
 )
-from .config import SimulationConfig
+from .config import FIELD_DEG, SimulationConfig
 
 STREAM_RNG = {"anatomy": 0, "areas": 1, "voxels": 2, "volumes": 3, "tuning": 4, "session": 5}
 STAGES = ("V1", "V2", "V3", "hV4", *STREAMS[1:])
@@ -157,11 +158,17 @@ def _make_voxels(anatomy, areas, config, subject, rng) -> Voxels:
     # Response to pictures fades outside nsdgeneral, which is how that region was drawn.
     beyond = areas.general_score.ravel()[index] - areas.general_score.ravel()[index][general].max()
     snr = np.where(null, 0.0, snr * np.exp(-np.maximum(beyond, 0) * 2.5))
+    snr *= np.sqrt(_share_in_picture(x, size) * _share_in_picture(y, size))
     snr *= config.ncsnr * config.ncsnr_subject[subject - 1] / np.median(snr[general])
     return Voxels(
         index, general, null, anatomy.side.ravel()[index], stage, category,
         x, y, size, snr.astype(np.float32),
     )  # fmt: skip
+
+
+def _share_in_picture(centre: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Share of a receptive field, along one axis, that falls on the picture."""
+    return norm.cdf((FIELD_DEG / 2 - centre) / size) - norm.cdf((-FIELD_DEG / 2 - centre) / size)
 
 
 def _stages(areas: Areas, index: np.ndarray) -> np.ndarray:

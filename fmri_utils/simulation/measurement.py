@@ -1,0 +1,260 @@
+"""From noiseless responses to what NSD stores: noise, drift, missing coverage, int16.
+
+Also the noise-ceiling SNR, computed from the measured betas by NSD's own recipe, never from what
+was planted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from .brain import Brain
+from .config import N_REPEATS, PSC_SCALE, TRIALS_PER_SESSION, SimulationConfig
+
+BLOCK = 125  # trials whose noise volumes are in memory at once
+N_MISSING = 4  # voxels of nsdgeneral that one session does not cover
+INT16_MAX = 32767
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything that a session's betas depend on, apart from the order of its trials.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Grid (X, Y, Z).
+    inside : ndarray of int64, shape (M,)
+        Flat C-order index of the voxels of the brain mask, increasing.
+    mean, noise_sd : ndarray of float32, shape (M,)
+        Mean response and SD of the noise, percent signal change.
+    responsive : ndarray of int64, shape (V,)
+        Position in ``inside`` of the voxels that may respond.
+    signal : ndarray of float32, shape (n_images, V)
+        Noiseless responses, z-scored over images; 0 for null voxels.
+    signal_sd : ndarray of float32, shape (V,)
+        Their SD in percent signal change.
+    covered : ndarray of bool, shape (n_sessions, M)
+        False where a session's field of view misses a voxel.
+    """
+
+    shape: tuple[int, ...]
+    inside: np.ndarray
+    mean: np.ndarray
+    noise_sd: np.ndarray
+    responsive: np.ndarray
+    signal: np.ndarray
+    signal_sd: np.ndarray
+    covered: np.ndarray
+
+
+def make_measurement(brain: Brain, signal: np.ndarray, n_sessions: int) -> Measurement:
+    """Set signal and noise so that their ratio is each voxel's planted ncsnr.
+
+    Parameters
+    ----------
+    brain : Brain
+        The subject's brain.
+    signal : ndarray of float32, shape (n_images, V)
+        Noiseless responses, z-scored.
+    n_sessions : int
+        Sessions measured.
+
+    Returns
+    -------
+    Measurement
+    """
+    inside = np.flatnonzero(brain.anatomy.brainmask)
+    voxels = brain.voxels
+    responsive = np.searchsorted(inside, voxels.index)
+    total = brain.sd_psc.ravel()[inside]
+    ratio = np.zeros(inside.size, np.float32)
+    ratio[responsive] = voxels.ncsnr
+    noise_sd = total / np.sqrt(1 + ratio**2)
+    return Measurement(
+        shape=brain.anatomy.tissue.shape,
+        inside=inside,
+        mean=brain.mean_psc.ravel()[inside],
+        noise_sd=noise_sd,
+        responsive=responsive,
+        signal=signal,
+        signal_sd=(ratio * noise_sd)[responsive],
+        covered=coverage(brain, n_sessions),
+    )
+
+
+def beyond_view(brain: Brain, n_general: int) -> np.ndarray:
+    """Voxels of the brain mask that a slightly shifted field of view cuts off.
+
+    The cut is a plane across the back of the head, placed so that it takes ``n_general`` voxels of
+    nsdgeneral.
+
+    Returns
+    -------
+    ndarray of bool, shape (X, Y, Z)
+    """
+    shape = brain.anatomy.tissue.shape
+    x, y, z = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in shape), indexing="ij")
+    reach = 0.35 * x - y - 0.2 * z
+    general = brain.areas.labels["nsdgeneral"] == 1
+    limit = np.sort(reach[general])[-n_general]
+    return brain.anatomy.brainmask & (reach >= limit)
+
+
+def coverage(brain: Brain, n_sessions: int) -> np.ndarray:
+    """Which voxels of the brain mask each session covers, (n_sessions, M): one misses some."""
+    inside = brain.anatomy.brainmask.ravel()
+    covered = np.ones((n_sessions, int(inside.sum())), bool)
+    covered[min(1, n_sessions - 1)] = ~beyond_view(brain, N_MISSING).ravel()[inside]
+    return covered
+
+
+def measure_session(
+    measurement: Measurement,
+    images: np.ndarray,
+    session: int,
+    config: SimulationConfig,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Simulate one session's single-trial betas.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Signal and noise of every voxel.
+    images : ndarray of int, shape (750,)
+        Position of each trial's picture among the subject's pictures, from 0.
+    session : int
+        From 1.
+    config : SimulationConfig
+        Noise parameters.
+    rng : numpy.random.Generator
+        Draws noise and drift.
+
+    Returns
+    -------
+    ndarray of int16, shape (750, M)
+        300 x percent signal change, rounded and saturated; 0 where the session has no coverage.
+    """
+    m = measurement
+    responsive = m.responsive
+    gain, offset, slow = _drift(m, config, rng)
+    out = np.empty((TRIALS_PER_SESSION, m.inside.size), np.int16)
+    tuned = np.any(m.signal != 0, axis=0)
+    share = np.where(tuned, config.shared_noise, 0).astype(np.float32)
+    for start in range(0, TRIALS_PER_SESSION, BLOCK):
+        rows = slice(start, start + BLOCK)
+        noise = _local_noise(m, config, rng)
+        shared = _shared_noise(m.signal, rng)
+        noise[:, responsive] *= np.sqrt(1 - share)
+        noise[:, responsive] += np.sqrt(share) * shared
+        noise *= m.noise_sd
+        noise[:, responsive] += m.signal[images[rows]] * m.signal_sd
+        betas = (m.mean + noise) * gain + offset + slow[rows]
+        out[rows] = to_int16(betas)
+    out[:, ~m.covered[session - 1]] = 0
+    return out
+
+
+def _local_noise(m: Measurement, config: SimulationConfig, rng) -> np.ndarray:
+    """Noise of unit variance that neighbours share in part, (BLOCK, M)."""
+    volume = rng.standard_normal((BLOCK, *m.shape), dtype=np.float32)
+    white = np.sqrt(config.noise_white) * volume.reshape(BLOCK, -1)[:, m.inside]
+    sigma = config.noise_smoothness
+    smooth = rng.standard_normal((BLOCK, *m.shape), dtype=np.float32)
+    ndimage.gaussian_filter(smooth, (0, sigma, sigma, sigma), output=smooth, mode="wrap")
+    smooth = smooth.reshape(BLOCK, -1)[:, m.inside]
+    return white + np.sqrt(1 - config.noise_white) * smooth / _smooth_sd(sigma, m.shape)
+
+
+def _smooth_sd(sigma: float, shape: tuple[int, ...]) -> np.float32:
+    """SD of white noise after ``gaussian_filter``: the norm of the kernel."""
+    impulse = np.zeros(shape)
+    impulse[tuple(n // 2 for n in shape)] = 1
+    return np.float32(np.linalg.norm(ndimage.gaussian_filter(impulse, sigma, mode="wrap")))
+
+
+def _shared_noise(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Noise with the covariance of the signal, unit variance per tuned voxel, (BLOCK, V).
+
+    A random mixture of all images' patterns has, along every principal component of the signal,
+    the variance that the signal has there.
+    """
+    mixture = rng.standard_normal((BLOCK, len(signal)), dtype=np.float32)
+    return mixture @ signal / np.float32(np.sqrt(len(signal)))
+
+
+def _drift(m: Measurement, config: SimulationConfig, rng):
+    """Gain (M,), offset (M,) and slow trend (750, M) of a session, percent signal change."""
+    n = m.inside.size
+    sd = np.hypot(m.noise_sd, 0)
+    sd[m.responsive] = np.hypot(sd[m.responsive], m.signal_sd)
+    gain = np.exp(config.drift_gain * rng.standard_normal(n, dtype=np.float32))
+    offset = config.drift_offset * sd * rng.standard_normal(n, dtype=np.float32)
+    time = np.linspace(-1, 1, TRIALS_PER_SESSION)
+    shapes = np.stack([np.sqrt(3) * time, np.sqrt(2) * np.cos(np.pi * time)], axis=1)
+    weights = rng.standard_normal((2, n), dtype=np.float32) / np.float32(np.sqrt(2))
+    slow = shapes.astype(np.float32) @ (config.drift_trend * sd * weights)
+    return gain, offset, slow
+
+
+def to_int16(betas: np.ndarray) -> np.ndarray:
+    """Percent signal change to NSD's int16: times 300, rounded half away from zero, saturated."""
+    scaled = np.asarray(betas, np.float32) * np.float32(PSC_SCALE)
+    rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled))
+    return np.clip(rounded, -INT16_MAX, INT16_MAX).astype(np.int16)
+
+
+def noise_ceiling_snr(
+    betas: np.ndarray, images: np.ndarray, covered: np.ndarray, *, every: slice = slice(None)
+) -> np.ndarray:
+    """Signal SD / noise SD of every voxel, by the recipe of the NSD Data Manual.
+
+    Betas are z-scored within each session; the noise variance is the unbiased variance over an
+    image's three trials, averaged over images; the signal variance is what is left of 1.
+
+    Parameters
+    ----------
+    betas : ndarray of int16, shape (n_sessions, 750, M)
+        Any unit.
+    images : ndarray of int, shape (n_sessions * 750,)
+        Image of every trial.
+    covered : ndarray of bool, shape (n_sessions, M)
+        False where a session missed a voxel; images with a trial there do not count for it.
+    every : slice
+        Which of the images with three trials to use, e.g. ``slice(0, None, 2)`` for a split.
+
+    Returns
+    -------
+    ndarray of float32, shape (M,)
+        NaN where no image counts.
+    """
+    unique, inverse, counts = np.unique(images, return_inverse=True, return_counts=True)
+    use = np.flatnonzero(counts == N_REPEATS)[every]
+    row = np.full(unique.size, -1)
+    row[use] = np.arange(use.size)
+    row = row[inverse].reshape(len(betas), -1)  # per trial, -1: not used
+    total = np.zeros((use.size, betas.shape[2]), np.float32)
+    squares = np.zeros_like(total)
+    for session, values in enumerate(betas):
+        z = values.astype(np.float32)
+        z -= z.mean(axis=0)
+        sd = z.std(axis=0, ddof=1)
+        z = np.divide(z, sd, out=z, where=sd > 0)
+        z[:, ~covered[session] | (sd == 0)] = np.nan
+        trials = row[session] >= 0
+        np.add.at(total, row[session][trials], z[trials])
+        np.add.at(squares, row[session][trials], z[trials] ** 2)
+    variance = (squares - total**2 / N_REPEATS) / (N_REPEATS - 1)
+    valid = np.isfinite(variance)
+    n_valid = valid.sum(axis=0)
+    noise = np.divide(
+        np.where(valid, variance, 0).sum(axis=0),
+        n_valid,
+        out=np.full(n_valid.size, np.nan, np.float32),
+        where=n_valid > 0,
+    )
+    return (np.sqrt(np.maximum(0, 1 - noise)) / np.sqrt(noise)).astype(np.float32)

@@ -1,0 +1,192 @@
+# %% [markdown]
+# # 05 · Leave one voxel out
+#
+# **Question.** What does a single voxel contribute to the picture, and is what we see the voxel or the
+# generator's own noise?
+#
+# | | |
+# |---|---|
+# | reads | `betas.h5`, `embeddings.h5`, `predictions.h5`, `matched.safetensors`, `reconstructions.h5` |
+# | writes | `effects.h5`, `embedding_effect.nii.gz` |
+# | minutes | smoke 0.2 · demo 1.5 · nsd 15 |
+#
+# It is tempting to switch off one voxel, draw the picture again and wonder at the difference. But the
+# generator also draws another picture whenever its noise is drawn anew. Here the noise is held fixed while
+# the voxel changes, and the voxel is held fixed while the noise changes.
+#
+# All of this is about a *model* that reads a brain. It does not say what a voxel does for the person.
+
+# %% tags=["parameters"]
+PROFILE = "demo"
+SUBJECT = 1
+SEED = 0
+DEVICE = "auto"
+OVERRIDES = []
+INTERACTIVE = True
+
+# %%
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+from nilearn import plotting
+from sklearn.metrics import roc_auc_score
+
+from fmri_utils import encoders, nsd, perturbation, plots, reconstruction
+from fmri_utils.artifacts import atomic_path, list_outputs, load_arrays, save_arrays, sha256_file
+from fmri_utils.artifacts import write_manifest
+from fmri_utils.devices import choose_device
+from fmri_utils.lafite import load_generator
+from fmri_utils.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.simulation import planted_truth
+
+# %%
+cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
+device = choose_device(cfg.device)
+print(cfg.name, "|", cfg.dataset_label, "|", device)
+
+# %%
+names = ("betas.h5", "embeddings.h5", "predictions.h5", "matched.safetensors", "reconstructions.h5")
+files = [cfg.derived / name for name in names]
+brain = load_arrays(files[0], remedy="Run `make 01`.")
+clip = load_arrays(files[1], remedy="Run `make 02`.")
+predicted = load_arrays(files[2], remedy="Run `make 03`.")
+encoder = encoders.load_encoder(files[3], remedy="Run `make 03`.")
+pictures = load_arrays(files[4], remedy="Run `make 04`.", names=("seen", "z"))
+pattern, truth = predicted["pattern"], predicted["truth"]
+print("(n_test, n_voxels) =", pattern.shape)
+
+# %% [markdown]
+# ## Every voxel's effect on the embedding
+#
+# The encoder is linear, so leaving voxel v out (setting it to 0, its mean) moves the predicted embedding
+# along row v of the weights. How far the direction turns, 1 - cosine, follows in closed form for all
+# voxels and all test images at once.
+
+# %%
+effect = perturbation.embedding_effect(encoder, pattern.astype(np.float64))
+mean_effect = effect.mean(0)
+print("(n_test, n_voxels) =", effect.shape, "| median of 1 - cosine:", f"{np.median(effect):.1e}")
+
+# %%
+areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
+known = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words", "unassigned")
+shown_areas = {name: areas[name] for name in known if name in areas and areas[name].any()}
+fig, ax = plt.subplots(figsize=(9, 3.4), layout="constrained")
+plots.plot_area_effects(mean_effect, shown_areas, ax=ax);
+
+# %% [markdown]
+# A large effect only says that the decoder *uses* the voxel. Two other questions need other numbers:
+# does the voxel help (*contribution*: how much closer to the true embedding the prediction is with it), and
+# does it carry anything about the image at all (*encoding pattern*: its correlation with the true
+# embeddings over the training trials, Haufe et al. 2014)?
+
+# %%
+gain = perturbation.contribution(encoder, pattern, truth).mean(0)
+row = np.searchsorted(clip["nsd_id"], brain["nsd_id"])
+train = brain["is_train"]
+carried = perturbation.encoding_pattern(brain["betas"][train], clip["image"][row[train]])
+print("voxels that help on average:", f"{(gain > 0).mean():.0%}")
+
+# %% [markdown]
+# ## Against the planted truth
+#
+# Of a simulated subject we know which voxels carry nothing. How well does each number tell the tuned voxels
+# from these? AUROC is 0.5 for guessing and 1 for a perfect answer. For real data there is no such list and
+# the cell says so.
+
+# %%
+null = planted_truth(cfg.data_root, cfg.simulation, cfg.subject)
+auroc = {}
+if null is not None:
+    for name, score in (("effect", mean_effect), ("contribution", gain), ("encoding pattern", carried)):
+        auroc[name] = roc_auc_score(~null, score)
+print({name: round(value, 3) for name, value in auroc.items()} or "not available: real data")
+
+# %% [markdown]
+# A voxel that carries nothing can have a sizeable effect: the decoder may use it to cancel noise, or may
+# simply have fitted noise. Its effect is real, but it is an effect on the model.
+#
+# ## One voxel and the picture
+#
+# The strongest voxels for the first test image, each set to 0 alone, with **the same z and the same noise
+# buffers**; below, every voxel in place and only the noise drawn anew.
+
+# %%
+generator = load_generator(cfg.path(cfg.lafite.weights), device=device)
+p = cfg.perturbation
+image = 0
+voxels = np.argsort(-effect[image])[: p.n_voxels]
+base_z = reconstruction.draw_z(generator, 1, cfg.seed)
+other_z = reconstruction.draw_z(generator, p.n_noise, cfg.seed + 1)
+
+# %%
+draw = perturbation.renderer(generator, psi=cfg.lafite.truncation_psi, seed=cfg.seed)
+result = perturbation.picture_effect(
+    draw, encoder, pattern[image], voxels, z=base_z, other_z=other_z
+)
+print("pixel RMS, one voxel left out:", np.round(result.rms(), 5))
+print("pixel RMS, new noise only:    ", np.round(result.noise_rms(), 3))
+print(f"rounding floor: {result.floor:.1e}")
+
+# %%
+def_area = {name: areas[name] for name in known if name in areas}
+where = [next((n for n, m in def_area.items() if m[v]), "unassigned") for v in voxels]
+labels = [f"{name}, voxel {v}" for name, v in zip(where, voxels, strict=True)]
+background = nib.Nifti1Image(brain["background"], brain["affine"])
+effect_map = nsd.to_volume(mean_effect, brain["mask"], brain["affine"])
+fig = plots.fig_leave_one_out(
+    truth=pictures["seen"][image],
+    baseline=result.baseline,
+    perturbed=result.perturbed,
+    noise=result.noise,
+    names=labels,
+    rms=result.rms(),
+    noise_rms=result.noise_rms(),
+    effect_map=effect_map,
+    background=background,
+    effect=mean_effect,
+    areas=shown_areas,
+    reference=None if null is None else float(np.median(mean_effect[null])),
+    label=cfg.dataset_label,
+)
+
+# %% [markdown]
+# The differences are enlarged by the factor that each is labelled with. Is it only these voxels? The same
+# comparison for many test images: the strongest voxel of each image against one new draw of the noise.
+
+# %%
+ratios = []
+for i in range(min(p.n_images, len(pattern))):
+    strongest = np.argsort(-effect[i])[:1]
+    one = perturbation.picture_effect(
+        draw, encoder, pattern[i], strongest, z=base_z, other_z=other_z[:1]
+    )
+    ratios.append((one.rms()[0], one.noise_rms()[0]))
+voxel_rms, noise_rms = np.array(ratios).T
+print(f"median RMS: strongest voxel {np.median(voxel_rms):.4f}, new noise {np.median(noise_rms):.4f}")
+print(f"images in which the noise changes more: {(noise_rms > voxel_rms).mean():.0%}")
+
+# %%
+if INTERACTIVE:
+    display(plotting.view_img(effect_map, bg_img=background, cmap="inferno", symmetric_cmap=False, threshold=1e-12, resampling_interpolation="nearest"))
+
+# %% [markdown]
+# ## What is kept
+
+# %%
+inputs = {path.name: sha256_file(path) for path in files}
+config = cfg.as_dict()
+effects_file, map_file = cfg.derived / "effects.h5", cfg.derived / "embedding_effect.nii.gz"
+arrays = {"effect": mean_effect, "contribution": gain, "encoding_pattern": carried}
+arrays |= {"voxels": voxels, "names": labels, "baseline": result.baseline, "seen": pictures["seen"][image]}
+arrays |= {"perturbed": result.perturbed, "noise": result.noise, "floor": result.floor}
+arrays |= {"voxel_rms": voxel_rms, "noise_rms": noise_rms}
+arrays |= {"auroc_names": list(auroc), "auroc": list(auroc.values())}
+arrays |= {"null": np.zeros(0, bool) if null is None else null}
+save_arrays(effects_file, arrays, config=config, inputs=inputs)
+
+# %%
+with atomic_path(map_file) as tmp:
+    nib.save(effect_map, tmp)
+write_manifest(map_file, config=config, inputs=inputs)
+list_outputs([effects_file, map_file], root=PROJECT_ROOT, next_notebook="08_figures")

@@ -1,0 +1,160 @@
+# %% [markdown]
+# # 08 · All figures, from the files that 01 to 05 wrote
+#
+# **Question.** What would we show in a lab meeting?
+#
+# | | |
+# |---|---|
+# | reads | everything in the run's derived folder |
+# | writes | figures 1 to 4 (PNG and PDF) and `results.md` |
+# | minutes | smoke 0.2 · demo 0.5 · nsd 1 |
+
+# %% tags=["parameters"]
+PROFILE = "demo"
+SUBJECT = 1
+SEED = 0
+DEVICE = "auto"
+OVERRIDES = []
+INTERACTIVE = True
+
+# %%
+import json
+
+import nibabel as nib
+import numpy as np
+from sklearn.decomposition import PCA
+
+from fmri_utils import encoders, nsd, plots, reconstruction
+from fmri_utils.artifacts import atomic_path, check_manifest, list_outputs, load_arrays, sha256_file
+from fmri_utils.artifacts import sha256_json
+from fmri_utils.lafite import load_generator
+from fmri_utils.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.results import results_table
+
+# %%
+cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
+print(cfg.name, "|", cfg.dataset_label)
+
+# %%
+steps = {"betas": "01", "stimuli": "01", "embeddings": "02", "joint": "02", "predictions": "03"}
+steps |= {"reconstructions": "04", "effects": "05"}
+data = {
+    name: load_arrays(cfg.derived / f"{name}.h5", remedy=f"Run `make {number}`.")
+    for name, number in steps.items()
+}
+about = {"notebook": "08_figures", "configuration": sha256_json(cfg.as_dict())[:12], "seed": str(cfg.seed)}
+about |= {name: sha256_file(cfg.derived / f"{name}.h5")[:12] for name in steps}
+written = []
+
+# %% [markdown]
+# ## Figure 1: the model
+#
+# One test image on its way: its betas, a part of the encoder's weights, CLIP space seen along the two
+# directions in which the test images differ most, and the picture at each resolution of the generator.
+
+# %%
+brain, predicted = data["betas"], data["predictions"]
+background = nib.Nifti1Image(brain["background"], brain["affine"])
+generator = load_generator(cfg.path(cfg.lafite.weights))
+matched = encoders.load_encoder(cfg.derived / "matched.safetensors", remedy="Run `make 03`.")
+z = reconstruction.draw_z(generator, 1, cfg.seed)
+plane = PCA(2, random_state=0).fit(predicted["truth"])
+guess = plane.transform(encoders.unit(predicted["condition"]))
+true = plane.transform(predicted["truth"])
+
+# %%
+strong = np.argsort(-np.linalg.norm(matched.weights, axis=1))[:60]
+figure = plots.fig_model(
+    stimulus=data["reconstructions"]["seen"][0],
+    pattern=nsd.to_volume(predicted["pattern"][0], brain["mask"], brain["affine"]),
+    background=background,
+    weights=matched.weights[np.sort(strong), :40],
+    embeddings=true,
+    predicted=guess[0],
+    truth=true[0],
+    stages=reconstruction.growing_pictures(generator, z, predicted["condition"][:1]),
+    label=cfg.dataset_label,
+)
+figure
+
+# %%
+written += plots.save_figure(figure, cfg.figures, "fig1_model", about=about)
+
+# %% [markdown]
+# ## Figure 2: ground truth beside samples
+
+# %%
+r, m = data["reconstructions"], cfg.reconstruction.n_shown
+figure = plots.fig_reconstructions(r["seen"][:m], r["ceiling"][:m], r["samples"][:m], label=cfg.dataset_label)
+figure
+
+# %%
+written += plots.save_figure(figure, cfg.figures, "fig2_reconstructions", about=about)
+
+# %% [markdown]
+# ## Figure 3: the joint embedding
+
+# %%
+joint, stimuli = data["joint"], data["stimuli"]
+figure = plots.fig_joint_embedding(
+    pictures=stimuli["images"][joint["pair_image"]],
+    captions=stimuli["captions"][joint["pair_caption"], 0],
+    cosines=joint["pair_cosine"],
+    matching=joint["pair_image"] == joint["pair_caption"],
+    records={name: joint[name] for name in ("infonce", "positive_only", "variance", "stop_gradient")},
+    chance=float(joint["chance"]),
+    label=cfg.dataset_label,
+)
+figure
+
+# %%
+written += plots.save_figure(figure, cfg.figures, "fig3_joint_embedding", about=about)
+
+# %% [markdown]
+# ## Figure 4: leave one voxel out
+
+# %%
+effects = data["effects"]
+areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
+known = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words", "unassigned")
+change = lambda pictures: np.sqrt(((pictures - effects["baseline"]) ** 2).mean((1, 2, 3)))
+null = effects["null"]
+figure = plots.fig_leave_one_out(
+    truth=effects["seen"],
+    baseline=effects["baseline"],
+    perturbed=effects["perturbed"],
+    noise=effects["noise"],
+    names=effects["names"],
+    rms=change(effects["perturbed"]),
+    noise_rms=change(effects["noise"]),
+    effect_map=nsd.to_volume(effects["effect"], brain["mask"], brain["affine"]),
+    background=background,
+    effect=effects["effect"],
+    areas={name: areas[name] for name in known if name in areas and areas[name].any()},
+    reference=float(np.median(effects["effect"][null])) if null.any() else None,
+    label=cfg.dataset_label,
+)
+figure
+
+# %%
+written += plots.save_figure(figure, cfg.figures, "fig4_leave_one_out", about=about)
+
+# %% [markdown]
+# ## The table
+#
+# Every score beside chance and ceiling.
+
+# %%
+scores = {}
+for name, number in (("encoder_scores", "03"), ("picture_scores", "04")):
+    check_manifest(cfg.derived / f"{name}.json", remedy=f"Run `make {number}`.")
+    scores[name] = json.loads((cfg.derived / f"{name}.json").read_text())
+auroc = dict(zip(effects["auroc_names"], effects["auroc"].tolist(), strict=True))
+text = results_table(cfg.as_dict(), cfg.dataset_label, scores["encoder_scores"], scores["picture_scores"], auroc)
+table_file = cfg.figures / "results.md"
+with atomic_path(table_file) as tmp:
+    tmp.write_text(text)
+print(text)
+
+# %%
+list_outputs([*written, table_file], root=PROJECT_ROOT, next_notebook="the figures folder")

@@ -1,0 +1,104 @@
+"""Nothing half-written, nothing damaged is ever read as whole."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fmri_utils.artifacts import (
+    OUTPUTS_MIME,
+    atomic_path,
+    list_outputs,
+    load_arrays,
+    manifest_path,
+    save_arrays,
+    sha256_json,
+)
+from fmri_utils.errors import ArtifactError
+
+ARRAYS = {
+    "x": np.arange(6.0).reshape(2, 3),
+    "names": ["V1", "hV4", "Γ"],
+    "mask": np.array([True, False]),
+    "run/spread": np.ones(3),
+}
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "a.h5"
+    save_arrays(path, ARRAYS, config={"seed": 0}, inputs={"b.h5": "123"})
+    return path
+
+
+def test_arrays_come_back_as_they_were(file):
+    back = load_arrays(file, remedy="")
+    np.testing.assert_array_equal(back["x"], ARRAYS["x"])
+    assert back["names"].tolist() == ARRAYS["names"]
+    assert back["mask"].dtype == bool
+    np.testing.assert_array_equal(back["run"]["spread"], np.ones(3))
+    manifest = json.loads(manifest_path(file).read_text())
+    assert manifest["config"] == {"seed": 0}
+    assert manifest["inputs"] == {"b.h5": "123"}
+    assert "numpy" in manifest["versions"]
+
+
+def test_the_same_arrays_give_the_same_bytes(file, tmp_path):
+    other = tmp_path / "other.h5"
+    save_arrays(other, ARRAYS, config={})
+    assert other.read_bytes() == file.read_bytes()
+
+
+def test_a_failure_leaves_neither_file_nor_rest(tmp_path):
+    path = tmp_path / "deep" / "x.txt"
+
+    def fail_half_way():
+        with atomic_path(path) as tmp:
+            tmp.write_text("half")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        fail_half_way()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_failure_keeps_the_old_file(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+    with pytest.raises(ArtifactError, match="nothing was written"), atomic_path(path):
+        pass
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete", "no manifest"])
+def test_damage_is_seen_before_anything_is_read(file, damage):
+    if damage == "truncate":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "flip":
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(bytes(data))
+    elif damage == "delete":
+        file.unlink()
+    else:
+        manifest_path(file).unlink()
+    with pytest.raises(ArtifactError, match=r"a\.h5 .*Run `make 01`"):
+        load_arrays(file, remedy="Run `make 01`.")
+
+
+def test_a_missing_array_is_named(file):
+    with pytest.raises(ArtifactError, match=r"lacks \['y'\]; it holds \['mask', 'names'"):
+        load_arrays(file, remedy="", names=("y",))
+
+
+def test_outputs_must_exist_and_bring_their_manifests(file, tmp_path):
+    outputs = list_outputs([file], root=tmp_path, next_notebook="02")
+    bundle = outputs._repr_mimebundle_()
+    assert bundle[OUTPUTS_MIME]["written"] == ["a.h5", "a.h5.json"]
+    assert "Next: 02" in bundle["text/plain"]
+    with pytest.raises(ArtifactError, match="does not exist"):
+        list_outputs([tmp_path / "none"], root=tmp_path, next_notebook="")
+
+
+def test_hash_ignores_key_order():
+    assert sha256_json({"a": 1, "b": 2}) == sha256_json({"b": 2, "a": 1})

@@ -1,0 +1,70 @@
+"""Profiles refuse what they do not know, and name what they do."""
+
+import dataclasses
+
+import pytest
+
+from fmri_utils.errors import ProfileError
+from fmri_utils.profiles import PROFILES, load_profile
+from fmri_utils.runner import parse_request
+
+
+def test_every_profile_loads_and_is_frozen():
+    assert set(PROFILES) == {"smoke", "demo", "nsd"}
+    for name in PROFILES:
+        profile = load_profile(name)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            profile.seed = 3
+
+
+def test_real_data_are_never_simulated_and_never_called_so():
+    assert load_profile("nsd").simulation is None
+    assert "simulated" not in load_profile("nsd").dataset_label
+    assert "simulated" in load_profile("demo").dataset_label
+
+
+def test_other_subjects_seeds_and_overrides_get_their_own_folders():
+    runs = [
+        load_profile("demo"),
+        load_profile("demo", subject=2),
+        load_profile("demo", seed=3),
+        load_profile("demo", overrides=["encoder.n_folds=3"]),
+        load_profile("demo", overrides=["encoder.n_folds=4"]),
+        load_profile("smoke"),
+    ]
+    for kind in ("derived", "runs", "figures"):
+        assert len({getattr(run, kind) for run in runs}) == len(runs)
+
+
+def test_overrides_set_their_key():
+    profile = load_profile("demo", overrides=["encoder.n_folds=3", "data.roi=prf-visualrois"])
+    assert profile.encoder.n_folds == 3
+    assert profile.data.roi == "prf-visualrois"
+    assert load_profile("demo", overrides=["simulation.ncsnr=0.3"]).simulation["ncsnr"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["PROFILE=demi"], "Valid profiles: demo, nsd, smoke"),
+        (["SUBJEKT=1"], "Valid settings: PROFILE, SUBJECT, SEED, DEVICE"),
+        (["SUBJECT=one"], "Expected: a whole number"),
+        (["SUBJECT=9"], "Valid subjects: 1 to 8"),
+        (["SEED=-1"], "Expected: 0 or more"),
+        (["encoder.folds=3"], r"Valid keys: \['batch_size'"),
+        (["encodr.n_folds=3"], "no section 'encodr'"),
+        (["encoder.n_folds=three"], "Expected: int"),
+        (["encoder.n_folds=1"], "expected 2 or more"),
+        (["encoder.learning_rate=true"], "Expected: float"),
+        (["simulation.n_shared=101"], "multiple of 250"),
+        (["simulation.colour=3"], "unknown key"),
+        (["99"], "no notebook '99'"),
+    ],
+)
+def test_what_is_unknown_is_refused_and_the_valid_is_named(arguments, message):
+    with pytest.raises(ProfileError, match=message):
+        parse_request(arguments)
+
+
+def test_whole_numbers_are_taken_for_floats():
+    assert load_profile("demo", overrides=["encoder.weight_decay=1"]).encoder.weight_decay == 1.0

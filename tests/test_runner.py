@@ -1,0 +1,130 @@
+"""The runner: what is up to date, what a failure leaves, and strict parameters."""
+
+import dataclasses
+import json
+
+import pytest
+
+from fmri_utils import runner
+from fmri_utils.errors import FmriUtilsError, ProfileError
+from fmri_utils.pairing import notebook_from_source, sync
+from fmri_utils.profiles import load_profile
+
+NOTEBOOK = """# %% [markdown]
+# # {title}
+
+# %% tags=["parameters"]
+PROFILE = "demo"
+SUBJECT = 1
+SEED = 0
+DEVICE = "auto"
+OVERRIDES = []
+INTERACTIVE = True
+
+# %%
+from pathlib import Path
+from fmri_utils.artifacts import atomic_path, list_outputs
+root = Path.cwd().parent
+with atomic_path(root / "out" / "{title}.txt") as tmp:
+    tmp.write_text(f"{title} {{PROFILE}} {{SEED}}")
+{extra}
+
+# %%
+list_outputs([root / "out" / "{title}.txt"], root=root, next_notebook="none")
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of two tiny notebooks, in a folder of its own."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "fmri_utils").mkdir()
+    for title in ("01_a", "02_b"):
+        write(tmp_path, title)
+    monkeypatch.setattr(runner, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(runner.numbered_notebooks, "__defaults__", (tmp_path / "notebooks",))
+    monkeypatch.setattr("fmri_utils.profiles.PROJECT_ROOT", tmp_path)
+    return tmp_path
+
+
+def write(root, title, extra=""):
+    path = root / "notebooks" / f"{title}.py"
+    path.write_text(NOTEBOOK.format(title=title, extra=extra))
+    return path
+
+
+def run(*arguments):
+    return runner.run(runner.parse_request(arguments), progress=False)
+
+
+def test_only_what_changed_and_what_follows_runs_again(project):
+    assert run("all", "PROFILE=smoke") == ["01_a", "02_b"]
+    assert (project / "out" / "02_b.txt").read_text() == "02_b smoke 0"
+    assert run("all", "PROFILE=smoke") == []
+    write(project, "02_b", extra="# changed")
+    assert run("all", "PROFILE=smoke") == ["02_b"]
+    write(project, "01_a", extra="# changed")
+    assert run("all", "PROFILE=smoke") == ["01_a", "02_b"]
+    (project / "out" / "01_a.txt").write_text("changed by hand")
+    assert run("01", "PROFILE=smoke") == ["01_a"]
+
+
+def test_a_failing_notebook_is_kept_apart_and_named(project, capsys):
+    write(project, "02_b", extra='raise ValueError("wrong voxel")')
+    assert runner.main(["all", "PROFILE=smoke"]) == 2
+    message = capsys.readouterr().err
+    assert "error: 02_b.py stopped: ValueError: wrong voxel" in message
+    runs = load_profile("smoke").runs
+    assert (runs / "02_b.failed.ipynb").is_file()
+    assert not (runs / "02_b.ipynb").exists()
+    assert not list(runs.glob(".part-*"))
+    write(project, "02_b")
+    assert run("all", "PROFILE=smoke") == ["02_b"]
+    assert not (runs / "02_b.failed.ipynb").exists()
+
+
+def test_a_parameter_that_the_notebook_lacks_is_refused(project):
+    source = write(project, "01_a")
+    with pytest.raises(ProfileError, match=r"has no parameter \['SUBJEKT'\]. Valid: \['DEVICE'"):
+        runner.execute(source, project / "x.ipynb", {"SUBJEKT": 1})
+    assert not (project / "x.ipynb").exists()
+
+
+def test_a_notebook_that_hides_its_outputs_is_refused(project):
+    source = project / "notebooks" / "01_a.py"
+    source.write_text("# %% tags=['parameters']\nPROFILE = 1\n\n# %%\n1 + 1\n")
+    with pytest.raises(FmriUtilsError, match="calls list_outputs"):
+        runner.execute(source, project / "x.ipynb", {})
+
+
+def test_two_runs_in_one_folder_are_refused(project):
+    profile = load_profile("smoke")
+    profile.runs.mkdir(parents=True)
+    with (
+        runner._one_run_at_a_time(profile.runs / "lock"),
+        pytest.raises(FmriUtilsError, match="another run is at work"),
+    ):
+        run("all", "PROFILE=smoke")
+
+
+def test_keys_depend_on_the_profile(project):
+    notebooks = runner.numbered_notebooks()
+    one = runner.plan(load_profile("smoke"), notebooks)
+    two = runner.plan(dataclasses.replace(load_profile("smoke"), seed=1), notebooks)
+    assert one != two
+    assert one == runner.plan(load_profile("smoke"), notebooks)
+
+
+def test_a_twin_is_determined_by_its_source(project):
+    source = write(project, "01_a")
+    text = notebook_from_source(source)
+    assert text == notebook_from_source(source)
+    cells = json.loads(text)["cells"]
+    assert len({cell["id"] for cell in cells}) == len(cells)
+    folder = project / "notebooks"
+    assert len(sync(folder, check=True)) == 2
+    assert len(sync(folder, check=False)) == 2
+    assert sync(folder, check=True) == []
+    write(project, "01_a", extra="# new")
+    assert [p.name for p in sync(folder, check=True)] == ["01_a.ipynb"]
