@@ -1,0 +1,124 @@
+"""What keeps the collection readable: pairs in sync, short cells, thin package, layered imports."""
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import pytest
+
+from fmri_utils.pairing import sync
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+NUMBERED = [p for p in NOTEBOOKS if p.name[0].isdigit()]
+PACKAGE = sorted((ROOT / "fmri_utils").rglob("*.py"))
+
+# A module may import modules of its own layer or of layers above it in this list.
+LAYERS = [
+    {"errors"},
+    {"artifacts", "devices"},
+    {"nsd", "simulation", "lafite", "clip_space", "judge", "pairing", "kernels"},
+    {"profiles", "encoders", "metrics", "results"},
+    {"joint_embedding", "reconstruction"},
+    {"perturbation", "plots"},
+    {"pretrain", "runner"},
+]
+
+
+def code_cells(path):
+    return [c for c in jupytext.read(path).cells if c.cell_type == "code"]
+
+
+def test_every_notebook_has_its_twin_in_sync():
+    assert len(NUMBERED) >= 6
+    assert sync(ROOT / "notebooks", check=True) == []
+
+
+@pytest.mark.parametrize("path", NUMBERED, ids=lambda p: p.stem)
+def test_cells_are_short_and_talk(path):
+    notebook = jupytext.read(path)
+    lengths = [len(c.source.splitlines()) for c in code_cells(path)]
+    assert statistics.median(lengths) <= 7
+    assert statistics.quantiles(lengths, n=10)[-1] <= 17
+    assert max(lengths) <= 30
+    n_markdown = sum(c.cell_type == "markdown" for c in notebook.cells)
+    assert n_markdown >= 0.4 * len(lengths)
+
+
+@pytest.mark.parametrize("path", NUMBERED, ids=lambda p: p.stem)
+def test_notebooks_open_and_close_as_promised(path):
+    cells = jupytext.read(path).cells
+    assert cells[0].source.startswith(f"# # {path.stem[:2]}"[2:])
+    for word in ("**Question.**", "| reads |", "| writes |", "| minutes |"):
+        assert word in cells[0].source
+    assert cells[1].metadata.get("tags") == ["parameters"]
+    assert "list_outputs(" in cells[-1].source
+
+
+@pytest.mark.parametrize("path", NUMBERED, ids=lambda p: p.stem)
+def test_notebooks_define_nothing_and_do_not_ask_for_the_profile(path):
+    tree = ast.parse("\n".join(c.source for c in code_cells(path)))
+    kinds = (ast.FunctionDef, ast.ClassDef, ast.Lambda)
+    assert not [n.lineno for n in ast.walk(tree) if isinstance(n, kinds)]
+    assert not re.search(r"if\s+(PROFILE|cfg\.name)\b", path.read_text())
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_package_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_functions_have_a_median_below_35_lines():
+    lengths = [
+        node.end_lineno - node.lineno + 1
+        for path in PACKAGE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert statistics.median(lengths) < 35
+
+
+def imported_rooms(path):
+    """Names of the package's rooms that a module imports, wherever in the file."""
+    parts = path.relative_to(ROOT).with_suffix("").parts  # fmri_utils, room, ...
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        base = list(parts[: -node.level]) if node.level else []
+        base += (node.module or "").split(".") if node.module else []
+        if base[:1] != ["fmri_utils"]:
+            continue
+        yield from [base[1]] if len(base) > 1 else [alias.name for alias in node.names]
+
+
+def test_imports_are_layered():
+    level = {room: i for i, rooms in enumerate(LAYERS) for room in rooms}
+    for path in PACKAGE:
+        room = path.relative_to(ROOT / "fmri_utils").with_suffix("").parts[0]
+        if room == "__init__":
+            continue
+        assert room in level, f"{room} stands in no layer"
+        for other in imported_rooms(path):
+            if other in level and other != room:
+                assert level[other] <= level[room], f"{path.name} imports {other}"
+
+
+@pytest.mark.parametrize(
+    "module", ["fmri_utils", "fmri_utils.profiles", "fmri_utils.nsd", "fmri_utils.simulation.scenes"]
+)
+def test_light_modules_do_not_import_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_nothing_unpickles():
+    for path in PACKAGE:
+        text = path.read_text()
+        assert "pickle.load" not in text
+        assert "allow_pickle" not in text
+        for call in re.findall(r"torch\.load\([^)]*\)", text):
+            assert "weights_only=True" in call, f"{path.name}: {call}"

@@ -1,0 +1,88 @@
+"""All notebooks, headlessly, in the smoke profile; then what is up to date, and what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from fmri_utils import runner
+from fmri_utils.artifacts import check_manifest
+from fmri_utils.errors import FmriUtilsError
+from fmri_utils.profiles import PROJECT_ROOT, load_profile
+
+FIGURES = ("fig1_model", "fig2_reconstructions", "fig3_joint_embedding", "fig4_leave_one_out")
+
+
+@pytest.fixture(scope="module")
+def smoke():
+    """The smoke run in a folder of its own (another seed), removed afterwards."""
+    arguments = ["all", "PROFILE=smoke", "SEED=971"]
+    profile = load_profile("smoke", seed=971)
+    try:
+        done = runner.run(runner.parse_request(arguments), progress=False)
+        yield profile, arguments, done
+    finally:
+        for folder in (profile.derived, profile.runs, profile.figures):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_every_notebook_runs_and_leaves_its_files(smoke):
+    profile, _, done = smoke
+    assert done == [p.stem for p in runner.numbered_notebooks()]
+    for name in FIGURES:
+        assert (profile.figures / f"{name}.png").stat().st_size > 20_000
+        assert (profile.figures / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    for manifest in profile.derived.glob("*.json"):
+        if manifest.name.count(".") > 1:
+            check_manifest(manifest.with_suffix(""), remedy="")
+
+
+def test_the_table_has_no_empty_cell_and_says_simulated(smoke):
+    text = (smoke[0].figures / "results.md").read_text()
+    assert "simulated" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) > 12
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert all(cells), row
+        assert "nan" not in row.lower().replace("contribution", "")
+
+
+def test_a_second_run_does_nothing(smoke):
+    _, arguments, _ = smoke
+    assert runner.run(runner.parse_request(arguments), progress=False) == []
+
+
+def test_a_figure_deleted_is_made_again_with_the_same_bytes(smoke):
+    profile, arguments, _ = smoke
+    figure = profile.figures / "fig2_reconstructions.png"
+    before = figure.read_bytes()
+    figure.unlink()
+    assert runner.run(runner.parse_request(arguments), progress=False) == ["08_figures"]
+    assert figure.read_bytes() == before
+
+
+def test_a_damaged_input_is_named_before_it_is_used(smoke):
+    profile, _, _ = smoke
+    damaged = profile.derived / "predictions.h5"
+    whole = damaged.read_bytes()
+    try:
+        damaged.write_bytes(whole[: len(whole) // 2])
+        source = PROJECT_ROOT / "notebooks" / "04_lafite_reconstruction.py"
+        parameters = {"PROFILE": "smoke", "SEED": 971, "INTERACTIVE": False}
+        with pytest.raises(FmriUtilsError, match=r"predictions\.h5 differs from its manifest"):
+            runner.execute(source, profile.runs / "trial.ipynb", parameters)
+    finally:
+        damaged.write_bytes(whole)
+    assert not (profile.runs / "trial.ipynb").exists()
+
+
+def test_the_shuffled_control_is_at_chance_and_the_oracle_perfect(smoke):
+    scores = json.loads((smoke[0].derived / "encoder_scores.json").read_text())
+    assert scores["two_way"]["oracle"]["value"] == 1
+    assert scores["brain_to_image"]["oracle, shifted by one"]["value"] == 0
+    shuffled = scores["two_way"]["shuffled pairing"]
+    assert shuffled["low"] - 0.1 < 0.5 < shuffled["high"] + 0.1
+    assert scores["two_way"]["ridge"]["low"] > 0.5
+    assert np.isfinite(scores["brain_to_image"]["ridge"]["value"])
