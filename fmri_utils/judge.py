@@ -43,10 +43,10 @@ class Judge(nn.Module):
         for stage in range(4):  # 64 -> 32 -> 16 -> 8 -> 4
             after = width * 2**stage
             stages += [
-                nn.Conv2d(before, after, 3, padding=1),
+                nn.Conv2d(before, after, 3, padding=1, stride=2),
                 nn.GroupNorm(4, after),
                 nn.SiLU(),
-                nn.Conv2d(after, after, 3, padding=1, stride=2),
+                nn.Conv2d(after, after, 3, padding=1),
                 nn.GroupNorm(4, after),
                 nn.SiLU(),
             ]

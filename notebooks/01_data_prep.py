@@ -101,8 +101,7 @@ nsd.voxel_report(raw, session)
 
 # %%
 fig, ax = plt.subplots(figsize=(10, 2.8), layout="constrained")
-plots.plot_session_drift(raw.mean(1), betas.mean(1), session, ax=ax);
-
+plots.plot_session_drift(raw.mean(1), betas.mean(1), session, ax=ax)
 # %% [markdown]
 # ## Areas and their noise ceilings
 #
@@ -113,15 +112,18 @@ plots.plot_session_drift(raw.mean(1), betas.mean(1), session, ax=ax);
 # %%
 areas = nsd.visual_areas(layout, mask)
 ncsnr = nsd.read_ncsnr(layout, mask)
-main = {n: areas[n] for n in ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words") if n in areas}
+main = {
+    n: areas[n]
+    for n in ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words")
+    if n in areas
+}
 ceiling = nsd.noise_ceiling(ncsnr, 3)
 print(f"ncsnr, median over voxels: {np.nanmedian(ncsnr):.2f}")
 print(f"noise ceiling of three repeats, median: {np.nanmedian(ceiling):.0f} % of variance")
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 3), layout="constrained")
-plots.plot_ncsnr(ncsnr, main, ax=ax);
-
+plots.plot_ncsnr(ncsnr, main, ax=ax)
 # %% [markdown]
 # The same numbers where they are in the brain, over the subject's own mean volume. NSD's functional
 # space is each subject's own, not a standard brain.
@@ -133,16 +135,33 @@ for number, where in enumerate(main.values(), start=1):
     label[where] = number
 fig, axes = plt.subplots(2, 1, figsize=(10, 4.6), layout="constrained")
 roi_map = nsd.to_volume(label, mask, background.affine)
-plots.plot_volume(roi_map, background, title="areas", cmap="tab10", vmin=0.5, vmax=10.5, colorbar=False, ax=axes[0])
+plots.plot_volume(
+    roi_map,
+    background,
+    title="areas",
+    cmap="tab10",
+    vmin=0.5,
+    vmax=10.5,
+    colorbar=False,
+    ax=axes[0],
+)
 ncsnr_map = nsd.to_volume(ncsnr, mask, background.affine)
-plots.plot_volume(ncsnr_map, background, title="ncsnr", vmin=0, ax=axes[1]);
-
+plots.plot_volume(ncsnr_map, background, title="ncsnr", vmin=0, ax=axes[1])
 # %% [markdown]
 # With a person at the keyboard, turn the brain around instead:
 
 # %%
 if INTERACTIVE:
-    display(plotting.view_img(ncsnr_map, bg_img=background, cmap="inferno", symmetric_cmap=False, threshold=1e-9, resampling_interpolation="nearest"))
+    display(
+        plotting.view_img(
+            ncsnr_map,
+            bg_img=background,
+            cmap="inferno",
+            symmetric_cmap=False,
+            threshold=1e-9,
+            resampling_interpolation="nearest",
+        )
+    )
 
 # %% [markdown]
 # ## Stimuli and captions

@@ -66,8 +66,13 @@ print("(n_images, n_dimensions) =", image.shape, "|", clip.name)
 # %%
 test = np.isin(ids, brain["nsd_id"][brain["is_test"]])
 scores = retrieval(image[test], each[test, 0], n_candidates=100, rng=rng)
-for direction, name in (("image_to_brain", "image to caption"), ("brain_to_image", "caption to image")):
-    print(f"{name}: top-1 {scores[direction]['top1']:.2f}, chance {scores[direction]['chance']:.2f}")
+for direction, name in (
+    ("image_to_brain", "image to caption"),
+    ("brain_to_image", "caption to image"),
+):
+    print(
+        f"{name}: top-1 {scores[direction]['top1']:.2f}, chance {scores[direction]['chance']:.2f}"
+    )
 
 # %% [markdown]
 # ## Matching and non-matching pairs
@@ -98,8 +103,7 @@ fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 for values, name in ((cross[own], "matching"), (cross[~own], "non-matching")):
     ax.hist(values, bins=40, density=True, alpha=0.6, label=name)
 ax.set(xlabel="cosine of image and caption", ylabel="density", title=f"modality gap {gap:.2f}")
-ax.legend();
-
+ax.legend()
 # %% [markdown]
 # ## A joint space for brains and pictures, and its collapse
 #
@@ -135,8 +139,7 @@ plots.plot_collapse(records, "spread", ax=axes[0])
 plots.plot_collapse(records, "top1", chance=1 / len(held), ax=axes[1])
 axes[0].set(ylim=(0, 1.05), ylabel="spread")
 axes[1].set(ylabel="brain_to_image top-1, held-out images")
-axes[1].legend(fontsize=8);
-
+axes[1].legend(fontsize=8)
 # %%
 for name, record in records.items():
     print(f"{name:14s} spread {record['spread'][-1]:.2f}  top-1 {record['top1'][-1]:.2f}")

@@ -69,8 +69,7 @@ e = cfg.encoder
 alphas = np.logspace(e.log10_alpha_min, e.log10_alpha_max, e.n_alphas)
 ridge, ridge_report = encoders.fit_ridge(betas, target, groups, alphas=alphas, n_folds=e.n_folds)
 fig, ax = plt.subplots(figsize=(6, 2.4), layout="constrained")
-plots.plot_ridge_path(ridge_report["best_alphas"], alphas, ax=ax);
-
+plots.plot_ridge_path(ridge_report["best_alphas"], alphas, ax=ax)
 # %% [markdown]
 # ## Contrastive-linear
 #
@@ -86,8 +85,7 @@ ax.plot(report["step"], report["train_loss"], label="training")
 ax.plot(report["step"], report["validation_loss"], label="held-out training images")
 ax.axvline(report["best_step"], color="0.6", ls=":")
 ax.set(xlabel="step", ylabel="InfoNCE")
-ax.legend();
-
+ax.legend()
 # %% [markdown]
 # ## The embedding that the generator will get
 #
@@ -136,9 +134,7 @@ predictions = {
 
 # %%
 two_way = {
-    name: metrics.bootstrap(
-        metrics.two_way_scores(truth, p), rng=rng, n_resamples=e.n_bootstrap
-    )
+    name: metrics.bootstrap(metrics.two_way_scores(truth, p), rng=rng, n_resamples=e.n_bootstrap)
     for name, p in predictions.items()
 }
 ranks = {name: metrics.retrieval_ranks(truth, p) for name, p in predictions.items()}

@@ -72,8 +72,7 @@ areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
 known = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words", "unassigned")
 shown_areas = {name: areas[name] for name in known if name in areas and areas[name].any()}
 fig, ax = plt.subplots(figsize=(9, 3.4), layout="constrained")
-plots.plot_area_effects(mean_effect, shown_areas, ax=ax);
-
+plots.plot_area_effects(mean_effect, shown_areas, ax=ax)
 # %% [markdown]
 # A large effect only says that the decoder *uses* the voxel. Two other questions need other numbers:
 # does the voxel help (*contribution*: how much closer to the true embedding the prediction is with it), and
@@ -98,7 +97,11 @@ print("voxels that help on average:", f"{(gain > 0).mean():.0%}")
 null = planted_truth(cfg.data_root, cfg.simulation, cfg.subject)
 auroc = {}
 if null is not None:
-    for name, score in (("effect", mean_effect), ("contribution", gain), ("encoding pattern", carried)):
+    for name, score in (
+        ("effect", mean_effect),
+        ("contribution", gain),
+        ("encoding pattern", carried),
+    ):
         auroc[name] = roc_auc_score(~null, score)
 print({name: round(value, 3) for name, value in auroc.items()} or "not available: real data")
 
@@ -163,12 +166,23 @@ for i in range(min(p.n_images, len(pattern))):
     )
     ratios.append((one.rms()[0], one.noise_rms()[0]))
 voxel_rms, noise_rms = np.array(ratios).T
-print(f"median RMS: strongest voxel {np.median(voxel_rms):.4f}, new noise {np.median(noise_rms):.4f}")
+print(
+    f"median RMS: strongest voxel {np.median(voxel_rms):.4f}, new noise {np.median(noise_rms):.4f}"
+)
 print(f"images in which the noise changes more: {(noise_rms > voxel_rms).mean():.0%}")
 
 # %%
 if INTERACTIVE:
-    display(plotting.view_img(effect_map, bg_img=background, cmap="inferno", symmetric_cmap=False, threshold=1e-12, resampling_interpolation="nearest"))
+    display(
+        plotting.view_img(
+            effect_map,
+            bg_img=background,
+            cmap="inferno",
+            symmetric_cmap=False,
+            threshold=1e-12,
+            resampling_interpolation="nearest",
+        )
+    )
 
 # %% [markdown]
 # ## What is kept
@@ -178,7 +192,12 @@ inputs = {path.name: sha256_file(path) for path in files}
 config = cfg.as_dict()
 effects_file, map_file = cfg.derived / "effects.h5", cfg.derived / "embedding_effect.nii.gz"
 arrays = {"effect": mean_effect, "contribution": gain, "encoding_pattern": carried}
-arrays |= {"voxels": voxels, "names": labels, "baseline": result.baseline, "seen": pictures["seen"][image]}
+arrays |= {
+    "voxels": voxels,
+    "names": labels,
+    "baseline": result.baseline,
+    "seen": pictures["seen"][image],
+}
 arrays |= {"perturbed": result.perturbed, "noise": result.noise, "floor": result.floor}
 arrays |= {"voxel_rms": voxel_rms, "noise_rms": noise_rms}
 arrays |= {"auroc_names": list(auroc), "auroc": list(auroc.values())}

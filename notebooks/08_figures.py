@@ -42,7 +42,11 @@ data = {
     name: load_arrays(cfg.derived / f"{name}.h5", remedy=f"Run `make {number}`.")
     for name, number in steps.items()
 }
-about = {"notebook": "08_figures", "configuration": sha256_json(cfg.as_dict())[:12], "seed": str(cfg.seed)}
+about = {
+    "notebook": "08_figures",
+    "configuration": sha256_json(cfg.as_dict())[:12],
+    "seed": str(cfg.seed),
+}
 about |= {name: sha256_file(cfg.derived / f"{name}.h5")[:12] for name in steps}
 written = []
 
@@ -85,7 +89,9 @@ written += plots.save_figure(figure, cfg.figures, "fig1_model", about=about)
 
 # %%
 r, m = data["reconstructions"], cfg.reconstruction.n_shown
-figure = plots.fig_reconstructions(r["seen"][:m], r["ceiling"][:m], r["samples"][:m], label=cfg.dataset_label)
+figure = plots.fig_reconstructions(
+    r["seen"][:m], r["ceiling"][:m], r["samples"][:m], label=cfg.dataset_label
+)
 figure
 
 # %%
@@ -101,7 +107,9 @@ figure = plots.fig_joint_embedding(
     captions=stimuli["captions"][joint["pair_caption"], 0],
     cosines=joint["pair_cosine"],
     matching=joint["pair_image"] == joint["pair_caption"],
-    records={name: joint[name] for name in ("infonce", "positive_only", "variance", "stop_gradient")},
+    records={
+        name: joint[name] for name in ("infonce", "positive_only", "variance", "stop_gradient")
+    },
     chance=float(joint["chance"]),
     label=cfg.dataset_label,
 )
@@ -150,7 +158,9 @@ for name, number in (("encoder_scores", "03"), ("picture_scores", "04")):
     check_manifest(cfg.derived / f"{name}.json", remedy=f"Run `make {number}`.")
     scores[name] = json.loads((cfg.derived / f"{name}.json").read_text())
 auroc = dict(zip(effects["auroc_names"], effects["auroc"].tolist(), strict=True))
-text = results_table(cfg.as_dict(), cfg.dataset_label, scores["encoder_scores"], scores["picture_scores"], auroc)
+text = results_table(
+    cfg.as_dict(), cfg.dataset_label, scores["encoder_scores"], scores["picture_scores"], auroc
+)
 table_file = cfg.figures / "results.md"
 with atomic_path(table_file) as tmp:
     tmp.write_text(text)

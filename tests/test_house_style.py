@@ -108,7 +108,8 @@ def test_imports_are_layered():
 
 
 @pytest.mark.parametrize(
-    "module", ["fmri_utils", "fmri_utils.profiles", "fmri_utils.nsd", "fmri_utils.simulation.scenes"]
+    "module",
+    ["fmri_utils", "fmri_utils.profiles", "fmri_utils.nsd", "fmri_utils.simulation.scenes"],
 )
 def test_light_modules_do_not_import_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

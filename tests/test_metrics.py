@@ -73,9 +73,7 @@ def test_ranks_agree_with_scikit_learn(embeddings):
     truth, brain = embeddings[:16], embeddings[16:32]
     cosine = pairwise.cosine_similarity(brain, truth)
     expected = (cosine > np.diag(cosine)[:, None]).sum(1)
-    np.testing.assert_array_equal(
-        metrics.retrieval_ranks(truth, brain)["brain_to_image"], expected
-    )
+    np.testing.assert_array_equal(metrics.retrieval_ranks(truth, brain)["brain_to_image"], expected)
 
 
 def test_picture_scores_agree_with_other_libraries_without_resizing():

@@ -67,7 +67,9 @@ def test_signed_shift_and_contribution_equal_recomputation(encoder, betas):
         for d, direction in enumerate(directions):
             expected = cosine(after, direction) - cosine(before, direction)
             np.testing.assert_allclose(shift[:, v, d], expected, atol=1e-12)
-        np.testing.assert_allclose(gain[:, v], cosine(before, truth) - cosine(after, truth), atol=1e-12)
+        np.testing.assert_allclose(
+            gain[:, v], cosine(before, truth) - cosine(after, truth), atol=1e-12
+        )
 
 
 def test_a_voxel_without_weight_has_no_effect(encoder, betas):
@@ -104,6 +106,7 @@ def test_picture_effect_changes_the_voxel_or_the_noise_but_not_both(encoder, bet
     effect = perturbation.picture_effect(
         fake_generator, encoder, betas[0], voxels, z=z, other_z=other
     )
+
     def condition(x):
         f = encoder.predict(x[None])
         return torch.from_numpy((f / np.linalg.norm(f)).astype(np.float32))

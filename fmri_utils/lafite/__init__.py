@@ -7,13 +7,22 @@ Written from the papers: Zhou et al. 2022 (arXiv 2111.13792), Karras et al. 2020
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator, GeneratorConfig
 from .state import discriminator_from_state, generator_from_state, lafite_state
+from .training import TrainingResult, train
+from .training_config import TrainingConfig
+from .weights import load_generator, read_card, save_generator
 
 __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "Generator",
     "GeneratorConfig",
+    "TrainingConfig",
+    "TrainingResult",
     "discriminator_from_state",
     "generator_from_state",
     "lafite_state",
+    "load_generator",
+    "read_card",
+    "save_generator",
+    "train",
 ]

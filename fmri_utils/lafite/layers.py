@@ -71,10 +71,10 @@ def filter_image(x: Tensor, *, pad: int, gain: float = 1.0, stride: int = 1) -> 
     n_channels = x.shape[1]
     # The filter is an outer product: two passes of 4 taps, as depth-wise convolutions.
     taps = x.new_tensor(FIR_TAPS) * (math.sqrt(gain) / sum(FIR_TAPS))
-    rows = taps.view(1, 1, 1, 4).expand(n_channels, 1, 1, 4)
     columns = taps.view(1, 1, 4, 1).expand(n_channels, 1, 4, 1)
-    x = F.conv2d(x, rows, padding=(0, pad), stride=(1, stride), groups=n_channels)
-    return F.conv2d(x, columns, padding=(pad, 0), stride=(stride, 1), groups=n_channels)
+    rows = taps.view(1, 1, 1, 4).expand(n_channels, 1, 1, 4)
+    x = F.conv2d(x, columns, padding=(pad, 0), stride=(stride, 1), groups=n_channels)
+    return F.conv2d(x, rows, padding=(0, pad), stride=(1, stride), groups=n_channels)
 
 
 def upsample_image(x: Tensor) -> Tensor:

@@ -33,12 +33,8 @@ def _short(names) -> str:
 def _select(state: Mapping, wanted: tuple[str, ...]) -> dict[str, Tensor]:
     """Tensors of one network under bare names, float32 or float64."""
     if not isinstance(state, Mapping) or not state:
-        raise WeightsError(
-            f"the state is {type(state).__name__} of length {len(state)}; expected a mapping from "
-            "parameter names to tensors, with at least one."
-            if hasattr(state, "__len__")
-            else f"the state is {type(state).__name__}; expected a mapping of names to tensors."
-        )
+        what = "empty" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+        raise WeightsError(f"the state is {what}; expected a mapping from names to tensors.")
     prefixes = {name for name in NETWORKS if any(key.startswith(f"{name}.") for key in state)}
     if prefixes:
         stray = [key for key in state if key.split(".")[0] not in NETWORKS]
@@ -63,8 +59,8 @@ def _select(state: Mapping, wanted: tuple[str, ...]) -> dict[str, Tensor]:
     bad = [key for key, tensor in out.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise WeightsError(
-            f"not-a-number or infinite values in {_short(bad)}. The file is damaged or its training "
-            "diverged; take another checkpoint."
+            f"not-a-number or infinite values in {_short(bad)}. The file is damaged or its "
+            "training diverged; take another checkpoint."
         )
     return out
 
@@ -157,7 +153,7 @@ def _structure_1(state: Mapping[str, Tensor], resolutions: list[int]) -> dict:
             layers.append(layer)
             if f"synthesis.{layer}.scale_layer_0.weight" in state:
                 ones.append(layer)
-    for change in (r for r in resolutions[::-1]):
+    for change in resolutions[::-1]:
         if ones == [layer for layer in layers if int(layer.split(".")[0][1:]) > change]:
             return {"change": change}
     return {"structure_1": tuple(ones)}
@@ -182,8 +178,6 @@ def infer_generator_config(state: Mapping[str, Tensor]) -> GeneratorConfig:
     names = ("scale_layer_0", "scale_layer_1") if one else ("pre_0", "pre_1")
     inner_dim, condition_dim = _shape(state, f"synthesis.{first}.{names[0]}.weight", 2)
     hidden_dim, _ = _shape(state, f"synthesis.{first}.{names[1]}.weight", 2)
-    if state["mapping.fc0.weight"].shape[0] and n_mapping < 1:
-        raise WeightsError("no mapping layers.")
     return GeneratorConfig(
         z_dim=z_dim,
         w_dim=w_dim,
@@ -219,7 +213,7 @@ def infer_discriminator_config(
     )
 
 
-def generator_from_state(state: Mapping) -> Generator:
+def generator_from_state(state: Mapping, *, config: GeneratorConfig | None = None) -> Generator:
     """Build a generator from a checkpoint's tensors, inferring every size.
 
     Parameters
@@ -227,6 +221,8 @@ def generator_from_state(state: Mapping) -> Generator:
     state : mapping of str to Tensor or array
         LAFITE's parameter names, bare or with ``G_ema.`` / ``G.`` in front (``G_ema`` is
         preferred). ``resample_filter`` buffers may be absent.
+    config : GeneratorConfig, optional
+        Sizes that the tensors must have, instead of those inferred from them.
 
     Returns
     -------
@@ -240,7 +236,7 @@ def generator_from_state(state: Mapping) -> Generator:
         network is label-conditioned.
     """
     state = _select(state, ("G_ema", "G"))
-    return _build(Generator, infer_generator_config(state), state)
+    return _build(Generator, config or infer_generator_config(state), state)
 
 
 def discriminator_from_state(state: Mapping, normalize_features: bool = False) -> Discriminator:

@@ -8,6 +8,7 @@ FreeSurfer's sphere: areas and maps are laid out there and keep their neighbourh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
@@ -62,9 +63,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def _arc_distance(direction: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Angle in radians from each direction (..., 3) to a line through ``corners`` (n, 3)."""
     steps = np.linspace(0, 1, 12)[:, None]
-    points = np.concatenate(
-        [a * (1 - steps) + b * steps for a, b in zip(corners, corners[1:], strict=False)]
-    )
+    points = np.concatenate([a * (1 - steps) + b * steps for a, b in pairwise(corners)])
     closest = np.max(direction @ _unit(points).T, axis=-1)
     return np.arccos(np.clip(closest, -1, 1))
 
@@ -149,7 +148,9 @@ def _tissues(cerebrum, distance, surface, side, direction, position, half) -> An
         (z + 0.80 * half[2]) / (0.27 * half[2])
     ) ** 2
     cerebellum = low < 1
-    stem = ((m / (0.19 * half[0])) ** 2 + ((y + 0.1 * half[1]) / (0.17 * half[1])) ** 2 < 1) & (z < 0)
+    stem = ((m / (0.19 * half[0])) ** 2 + ((y + 0.1 * half[1]) / (0.17 * half[1])) ** 2 < 1) & (
+        z < 0
+    )
     cerebrum &= (low > 1.35) & ~stem
     depth = ndimage.distance_transform_edt(cerebrum).astype(np.float32)
     tissue = np.full(cerebrum.shape, OUTSIDE, np.int8)

@@ -240,7 +240,9 @@ def make_areas(anatomy: Anatomy, n_nsdgeneral: int, rng: np.random.Generator) ->
 def _general_score(direction: np.ndarray, along: np.ndarray, across: np.ndarray) -> np.ndarray:
     """Smooth union of the regions that respond to pictures; small is inside."""
     parts = [angle_to(direction, centre) / reach for centre, reach in GENERAL]
-    early = np.maximum(along / EARLY_REACH[0], np.abs(across) / (EARLY_REACH[1] * band_scale(along)))
+    early = np.maximum(
+        along / EARLY_REACH[0], np.abs(across) / (EARLY_REACH[1] * band_scale(along))
+    )
     parts.append(np.where(along > -0.2, early, 9.0))
     return (-np.logaddexp.reduce(-8.0 * np.array(parts), axis=0) / 8.0).astype(np.float32)
 

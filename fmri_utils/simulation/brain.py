@@ -38,7 +38,7 @@ SIZE_LINE = {
 }  # fmt: skip
 # Signal-to-noise relative to the rest of visual cortex, and mean response and SD in percent
 # signal change, as they are typical of NSD.
-SNR_LEVEL = {"V1": 1.65, "V2": 1.5, "V3": 1.35, "hV4": 1.15, "midventral": 1.0, "midlateral": 1.0,
+SNR_LEVEL = {"V1": 1.5, "V2": 1.4, "V3": 1.3, "hV4": 1.15, "midventral": 1.0, "midlateral": 1.0,
              "midparietal": 0.95, "ventral": 0.9, "lateral": 0.9, "parietal": 0.7}  # fmt: skip
 MEAN_PSC = {"V1": 2.2, "V2": 2.0, "V3": 1.9, "hV4": 1.7, "midventral": 1.5, "midlateral": 1.5,
             "midparietal": 1.3, "ventral": 1.0, "lateral": 1.1, "parietal": 0.8}  # fmt: skip
@@ -154,7 +154,7 @@ def _make_voxels(anatomy, areas, config, subject, rng) -> Voxels:
     level = np.array([SNR_LEVEL[name] for name in STAGES])[stage]
     level = level * np.where(category.max(axis=1) > 0.9, 1.15, 1.0)
     patchy = smooth_field(tuned.shape, 1.5, rng).ravel()[index]
-    snr = level * np.exp(0.22 * patchy + 0.22 * rng.standard_normal(index.size))
+    snr = level * np.exp(0.18 * patchy + 0.18 * rng.standard_normal(index.size))
     # Response to pictures fades outside nsdgeneral, which is how that region was drawn.
     beyond = areas.general_score.ravel()[index] - areas.general_score.ravel()[index][general].max()
     snr = np.where(null, 0.0, snr * np.exp(-np.maximum(beyond, 0) * 2.5))

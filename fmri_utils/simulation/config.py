@@ -87,7 +87,7 @@ class SimulationConfig:
     shared_noise: float = 0.4
     noise_smoothness: float = 0.9
     noise_white: float = 0.3
-    semantic_rank: int = 16
+    semantic_rank: int = 10
     drift_gain: float = 0.1
     drift_offset: float = 0.3
     drift_trend: float = 0.15

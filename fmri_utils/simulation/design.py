@@ -219,7 +219,8 @@ def make_responses(
             "RT": np.round(np.exp(rng.normal(6.85, 0.28, order.size)), 3) + missing,
             "CHANGEMIND": (rng.random(order.size) < 0.02) + missing,
             "MEMORYRECENT": recent, "MEMORYFIRST": first,
-            "ISOLDCURRENT": old_now.astype(int), "ISCORRECTCURRENT": (says_old == old_now) + missing,
+            "ISOLDCURRENT": old_now.astype(int),
+            "ISCORRECTCURRENT": (says_old == old_now) + missing,
             "TOTAL1": (button == 1).astype(int), "TOTAL2": (button == 2).astype(int),
             "BUTTON": button, "MISSINGDATA": 0,
         }

@@ -6,10 +6,12 @@ was planted.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, sparse
+from scipy.optimize import brentq
 
 from .brain import Brain
 from .config import N_REPEATS, PSC_SCALE, TRIALS_PER_SESSION, SimulationConfig
@@ -17,6 +19,7 @@ from .config import N_REPEATS, PSC_SCALE, TRIALS_PER_SESSION, SimulationConfig
 BLOCK = 125  # trials whose noise volumes are in memory at once
 N_MISSING = 4  # voxels of nsdgeneral that one session does not cover
 INT16_MAX = 32767
+MAX_SHARE = 0.95  # largest share of a voxel's noise in the signal's subspace
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Measurement:
         Noiseless responses, z-scored over images; 0 for null voxels.
     signal_sd : ndarray of float32, shape (V,)
         Their SD in percent signal change.
+    shared : ndarray of float32, shape (V,)
+        Share of the noise variance that lies in the signal's subspace.
     covered : ndarray of bool, shape (n_sessions, M)
         False where a session's field of view misses a voxel.
     """
@@ -48,10 +53,13 @@ class Measurement:
     responsive: np.ndarray
     signal: np.ndarray
     signal_sd: np.ndarray
+    shared: np.ndarray
     covered: np.ndarray
 
 
-def make_measurement(brain: Brain, signal: np.ndarray, n_sessions: int) -> Measurement:
+def make_measurement(
+    brain: Brain, signal: np.ndarray, config: SimulationConfig, n_sessions: int
+) -> Measurement:
     """Set signal and noise so that their ratio is each voxel's planted ncsnr.
 
     Parameters
@@ -60,6 +68,8 @@ def make_measurement(brain: Brain, signal: np.ndarray, n_sessions: int) -> Measu
         The subject's brain.
     signal : ndarray of float32, shape (n_images, V)
         Noiseless responses, z-scored.
+    config : SimulationConfig
+        Share of the noise in the signal's subspace.
     n_sessions : int
         Sessions measured.
 
@@ -82,8 +92,43 @@ def make_measurement(brain: Brain, signal: np.ndarray, n_sessions: int) -> Measu
         responsive=responsive,
         signal=signal,
         signal_sd=(ratio * noise_sd)[responsive],
+        shared=shared_share(voxels.ncsnr, voxels.general, config.shared_noise),
         covered=coverage(brain, n_sessions),
     )
+
+
+def shared_share(ncsnr: np.ndarray, general: np.ndarray, mean: float) -> np.ndarray:
+    """Share of each voxel's noise variance that lies in the signal's subspace.
+
+    Noise that limits information looks like the signal itself: a pattern that another picture could
+    have evoked, strong where the signal is strong (Moreno-Bote et al., 2014, Nature Neuroscience
+    17, 1410-1417). More voxels do not average it out. Its variance is therefore proportional to
+    that of the signal, up to ``MAX_SHARE`` of the noise.
+
+    Parameters
+    ----------
+    ncsnr : ndarray, shape (V,)
+        Signal SD / noise SD; 0 for null voxels.
+    general : ndarray of bool, shape (V,)
+        Voxels over which the mean share is set (those with a signal).
+    mean : float
+        Mean share, 0 to ``MAX_SHARE``.
+
+    Returns
+    -------
+    ndarray of float32, shape (V,)
+    """
+    power = ncsnr.astype(float) ** 2
+    inside = power[general & (ncsnr > 0)]
+
+    def excess(log_scale: float) -> float:
+        return float(np.minimum(np.exp(log_scale) * inside, MAX_SHARE).mean()) - mean
+
+    if mean == 0:
+        return np.zeros(ncsnr.shape, np.float32)
+    scale = np.exp(brentq(excess, -30, 30)) if mean < MAX_SHARE else np.inf
+    share = np.minimum(np.where(power > 0, scale, 0) * np.maximum(power, 1e-12), MAX_SHARE)
+    return np.where(power > 0, share, 0).astype(np.float32)
 
 
 def beyond_view(brain: Brain, n_general: int) -> np.ndarray:
@@ -143,14 +188,12 @@ def measure_session(
     responsive = m.responsive
     gain, offset, slow = _drift(m, config, rng)
     out = np.empty((TRIALS_PER_SESSION, m.inside.size), np.int16)
-    tuned = np.any(m.signal != 0, axis=0)
-    share = np.where(tuned, config.shared_noise, 0).astype(np.float32)
     for start in range(0, TRIALS_PER_SESSION, BLOCK):
         rows = slice(start, start + BLOCK)
         noise = _local_noise(m, config, rng)
         shared = _shared_noise(m.signal, rng)
-        noise[:, responsive] *= np.sqrt(1 - share)
-        noise[:, responsive] += np.sqrt(share) * shared
+        noise[:, responsive] *= np.sqrt(1 - m.shared)
+        noise[:, responsive] += np.sqrt(m.shared) * shared
         noise *= m.noise_sd
         noise[:, responsive] += m.signal[images[rows]] * m.signal_sd
         betas = (m.mean + noise) * gain + offset + slow[rows]
@@ -190,7 +233,7 @@ def _shared_noise(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _drift(m: Measurement, config: SimulationConfig, rng):
     """Gain (M,), offset (M,) and slow trend (750, M) of a session, percent signal change."""
     n = m.inside.size
-    sd = np.hypot(m.noise_sd, 0)
+    sd = m.noise_sd.copy()
     sd[m.responsive] = np.hypot(sd[m.responsive], m.signal_sd)
     gain = np.exp(config.drift_gain * rng.standard_normal(n, dtype=np.float32))
     offset = config.drift_offset * sd * rng.standard_normal(n, dtype=np.float32)
@@ -208,53 +251,64 @@ def to_int16(betas: np.ndarray) -> np.ndarray:
     return np.clip(rounded, -INT16_MAX, INT16_MAX).astype(np.int16)
 
 
-def noise_ceiling_snr(
-    betas: np.ndarray, images: np.ndarray, covered: np.ndarray, *, every: slice = slice(None)
+def repeat_variance(
+    sessions: Iterable[np.ndarray], images: np.ndarray, covered: np.ndarray
 ) -> np.ndarray:
-    """Signal SD / noise SD of every voxel, by the recipe of the NSD Data Manual.
-
-    Betas are z-scored within each session; the noise variance is the unbiased variance over an
-    image's three trials, averaged over images; the signal variance is what is left of 1.
+    """Variance over the three trials of each image, of betas z-scored within sessions.
 
     Parameters
     ----------
-    betas : ndarray of int16, shape (n_sessions, 750, M)
-        Any unit.
+    sessions : iterable of ndarray of float32, shape (750, M)
+        Betas of one session after the other, any unit.
     images : ndarray of int, shape (n_sessions * 750,)
         Image of every trial.
     covered : ndarray of bool, shape (n_sessions, M)
-        False where a session missed a voxel; images with a trial there do not count for it.
-    every : slice
-        Which of the images with three trials to use, e.g. ``slice(0, None, 2)`` for a split.
+        False where a session missed a voxel.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_images_with_three_trials, M)
+        Unbiased variances, images in increasing order; NaN where a session missed the voxel.
+    """
+    _, inverse, counts = np.unique(images, return_inverse=True, return_counts=True)
+    complete = counts == N_REPEATS
+    row = np.cumsum(complete) - 1
+    total = squares = 0
+    for number, betas in enumerate(sessions):
+        z = betas - betas.mean(axis=0)
+        sd = z.std(axis=0, ddof=1)
+        valid = covered[number] & (sd > 0)
+        z = np.divide(z, sd, out=np.full_like(z, np.nan), where=valid)
+        trial_image = inverse[number * TRIALS_PER_SESSION : (number + 1) * TRIALS_PER_SESSION]
+        trials = np.flatnonzero(complete[trial_image])
+        # Sums over an image's trials as a product with a sparse matrix of ones.
+        pick = sparse.csr_array(
+            (np.ones(trials.size, np.float32), (row[trial_image[trials]], trials)),
+            shape=(int(complete.sum()), TRIALS_PER_SESSION),
+        )
+        total = total + pick @ z
+        squares = squares + pick @ z**2
+    return (squares - total**2 / N_REPEATS) / (N_REPEATS - 1)
+
+
+def noise_ceiling_snr(variance: np.ndarray) -> np.ndarray:
+    """Signal SD / noise SD by the recipe of the NSD Data Manual.
+
+    The noise variance is the mean of an image's variance over its trials; what it leaves of the
+    total variance, which is 1 after z-scoring, is the signal's.
+
+    Parameters
+    ----------
+    variance : ndarray of float32, shape (n_images, M)
+        From :func:`repeat_variance`, or every second row of it for a split.
 
     Returns
     -------
     ndarray of float32, shape (M,)
         NaN where no image counts.
     """
-    unique, inverse, counts = np.unique(images, return_inverse=True, return_counts=True)
-    use = np.flatnonzero(counts == N_REPEATS)[every]
-    row = np.full(unique.size, -1)
-    row[use] = np.arange(use.size)
-    row = row[inverse].reshape(len(betas), -1)  # per trial, -1: not used
-    total = np.zeros((use.size, betas.shape[2]), np.float32)
-    squares = np.zeros_like(total)
-    for session, values in enumerate(betas):
-        z = values.astype(np.float32)
-        z -= z.mean(axis=0)
-        sd = z.std(axis=0, ddof=1)
-        z = np.divide(z, sd, out=z, where=sd > 0)
-        z[:, ~covered[session] | (sd == 0)] = np.nan
-        trials = row[session] >= 0
-        np.add.at(total, row[session][trials], z[trials])
-        np.add.at(squares, row[session][trials], z[trials] ** 2)
-    variance = (squares - total**2 / N_REPEATS) / (N_REPEATS - 1)
     valid = np.isfinite(variance)
     n_valid = valid.sum(axis=0)
-    noise = np.divide(
-        np.where(valid, variance, 0).sum(axis=0),
-        n_valid,
-        out=np.full(n_valid.size, np.nan, np.float32),
-        where=n_valid > 0,
-    )
-    return (np.sqrt(np.maximum(0, 1 - noise)) / np.sqrt(noise)).astype(np.float32)
+    noise = np.full(n_valid.size, np.nan, np.float32)
+    np.divide(np.where(valid, variance, 0).sum(axis=0), n_valid, out=noise, where=n_valid > 0)
+    return np.sqrt(np.maximum(0, 1 - noise)) / np.sqrt(noise)

@@ -44,7 +44,7 @@ SHARES = {
 CATEGORY_SHARE = 0.65  # of the variance in the middle of a category area
 # Mean share of colour, and concentration of the preferred orientation, along the hierarchy.
 COLOUR_SHARE = {"V1": 0.3, "V2": 0.35, "V3": 0.3, "hV4": 0.55}
-CONCENTRATION = {"V1": 2.5, "V2": 1.6, "V3": 1.2, "hV4": 0.7}
+CONCENTRATION = {"V1": 1.5, "V2": 1.0, "V3": 0.8, "hV4": 0.5}
 EXPONENT = {"V1": 0.7, "V2": 0.6, "V3": 0.55, "hV4": 0.5}  # compressive summation
 
 
@@ -119,7 +119,7 @@ def _pixel_weights(voxels: Voxels, rng: np.random.Generator) -> np.ndarray:
     """Preferred orientation, spatial frequency and colour, (V, n_channels): sharp in V1."""
     n = voxels.index.size
     frequency, orientation = np.array(GABOR_CHANNELS).T
-    sharp = _by_stage(CONCENTRATION, voxels.stage, late=0.5)[:, None]
+    sharp = _by_stage(CONCENTRATION, voxels.stage, late=0.4)[:, None]
     preferred = rng.uniform(0, np.pi, (n, 1))
     orient = np.exp(sharp * np.cos(2 * (np.radians(orientation) - preferred)))
     # Small receptive fields prefer fine detail.
@@ -129,7 +129,7 @@ def _pixel_weights(voxels: Voxels, rng: np.random.Generator) -> np.ndarray:
     # Few colours each: a power of uniform numbers makes the weights sparse.
     hue = rng.random((n, len(OPPONENTS))) ** (1 + 2 * sharp)
     share = _by_stage(COLOUR_SHARE, voxels.stage, late=0.4)[:, None]
-    share = rng.beta(4 * share, 4 * (1 - share))
+    share = rng.beta(8 * share, 8 * (1 - share))
     gabor *= (1 - share) / gabor.sum(axis=1, keepdims=True)
     hue *= share / hue.sum(axis=1, keepdims=True)
     return np.concatenate([gabor, hue], axis=1)
@@ -140,7 +140,7 @@ def _meaning_weights(brain: Brain, rank: int, rng: np.random.Generator):
     shape, index = brain.anatomy.tissue.shape, brain.voxels.index
     maps = np.stack([smooth_field(shape, 1.6, rng).ravel()[index] for _ in range(rank)], axis=1)
     own = rng.standard_normal((index.size, rank)) * (rng.random((index.size, rank)) < 0.3)
-    latent = maps + 1.2 * own
+    latent = maps + 0.8 * own
     groups = sorted(set(GROUPS.values()))
     of_group = rng.standard_normal((len(groups), rank))[[groups.index(GROUPS[k]) for k in KINDS]]
     kinds = of_group + 0.9 * rng.standard_normal((len(KINDS), rank))

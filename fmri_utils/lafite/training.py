@@ -1,0 +1,353 @@
+"""Language-free training of LAFITE, resumable: kill it and start it again with the same call.
+
+On one CPU with one thread count and instruction set, a run that was interrupted and resumed gives
+the same weights bit for bit as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..errors import DataError, WeightsError
+from .checkpoints import checkpoint_files, read_checkpoint, write_checkpoint
+from .discriminator import Discriminator
+from .generator import Generator
+from .training_config import TrainingConfig
+from .training_steps import Batch, ImageEncoder, TrainingState
+
+GRID_SEED_OFFSET = 1_000_003  # the grid's noise vectors are no draw of the training's
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run ends with.
+
+    Attributes
+    ----------
+    generator : Generator
+        The averaged generator, in eval mode: the one to use.
+    raw_generator, discriminator : Generator, Discriminator
+        The last weights.
+    history : list of dict
+        One row per ``log_images`` images: ``images``, ``images_per_second``, and each loss term,
+        weighted, averaged since the row before.
+    images : int
+        Images seen.
+    finished : bool
+        False if ``max_seconds`` ended the run early; the same call continues it.
+    """
+
+    generator: Generator
+    raw_generator: Generator
+    discriminator: Discriminator
+    history: list[dict[str, float]]
+    images: int
+    finished: bool
+
+
+class TrainingData:
+    """Images and embeddings, checked, and drawn in an order that depends on seed and epoch only.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    images : Tensor or ndarray, (N, R, R, 3) uint8
+    embeddings : Tensor or ndarray, (N, C)
+        Unit norm.
+    mirrored_embeddings : Tensor or ndarray, (N, C), optional
+        Of the mirrored images; needed if ``config.mirror``.
+    captions, mirrored_captions : Tensor or ndarray, (N, K, C), optional
+        Embeddings of K captions per image. Captions mention left and right, so mirrored images
+        need their own.
+
+    Raises
+    ------
+    DataError
+        If a shape, type, norm or value is wrong, or something that the settings need is missing.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        images: Tensor | np.ndarray,
+        embeddings: Tensor | np.ndarray,
+        mirrored_embeddings: Tensor | np.ndarray | None = None,
+        captions: Tensor | np.ndarray | None = None,
+        mirrored_captions: Tensor | np.ndarray | None = None,
+    ):
+        self.config = config
+        self.images = torch.as_tensor(images)
+        size = config.generator.resolution
+        if self.images.dtype != torch.uint8 or self.images.shape[1:] != (size, size, 3):
+            raise DataError(
+                f"images are {self.images.dtype} {tuple(self.images.shape)}; expected uint8 "
+                f"(N, {size}, {size}, 3)."
+            )
+        if len(self.images) < config.batch_size:
+            raise DataError(
+                f"{len(self.images)} images; expected at least one batch of {config.batch_size}."
+            )
+        self.embeddings = self._unit("embeddings", embeddings, 2)
+        self.mirrored = self._unit("mirrored_embeddings", mirrored_embeddings, 2)
+        self.captions = self._unit("captions", captions, 3)
+        self.mirrored_captions = self._unit("mirrored_captions", mirrored_captions, 3)
+        if config.caption_probability > 0 and self.captions is None:
+            raise DataError("caption_probability is above 0, but no captions were given.")
+        if config.mirror and self.mirrored is None:
+            raise DataError("mirror is on, but no mirrored_embeddings were given.")
+        if config.mirror and self.captions is not None and self.mirrored_captions is None:
+            raise DataError("mirror is on and captions were given, but no mirrored_captions.")
+        self._epoch: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
+
+    def _unit(self, name: str, value, n_axes: int) -> Tensor | None:
+        """Check embeddings of unit norm."""
+        if value is None:
+            return None
+        value = torch.as_tensor(value).float()
+        width = self.config.generator.condition_dim
+        if value.ndim != n_axes or len(value) != len(self.images) or value.shape[-1] != width:
+            middle = "" if n_axes == 2 else "K, "
+            raise DataError(
+                f"{name} have shape {tuple(value.shape)}; expected ({len(self.images)}, {middle}"
+                f"{width}): one row per image, as wide as the generator's condition."
+            )
+        norms = value.norm(dim=-1)
+        if not torch.allclose(norms, torch.ones_like(norms), atol=1e-3):
+            raise DataError(
+                f"{name} have norms from {norms.min():.4g} to {norms.max():.4g}; expected 1. "
+                "Divide each row by its norm."
+            )
+        return value
+
+    def fingerprint(self) -> str:
+        """Hash of the embeddings and of every image's mean, to recognise the data on resuming."""
+        digest = hashlib.sha256(self.embeddings.numpy(force=True).tobytes())
+        sums = self.images.flatten(1)[:, ::97].long().sum(dim=1)
+        digest.update(sums.numpy(force=True).tobytes())
+        return digest.hexdigest()
+
+    def _indices(self, start: int, n: int) -> Tensor:
+        """Indices of the images number ``start`` ... ``start + n`` of an endless shuffled run."""
+        total, parts = len(self.images), []
+        while n:
+            epoch, offset = divmod(start, total)
+            if self._epoch[0] != epoch:
+                seed = int(np.random.SeedSequence([self.config.seed, epoch]).generate_state(1)[0])
+                order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+                self._epoch = (epoch, order)
+            part = self._epoch[1][offset : offset + n]
+            parts.append(part)
+            start, n = start + len(part), n - len(part)
+        return torch.cat(parts)
+
+    def batch(self, images_seen: int, rng: torch.Generator) -> Batch:
+        """The batch that follows ``images_seen`` images, on the generator's device."""
+        index = self._indices(images_seen, self.config.batch_size)
+        device = rng.device
+        images = self.images[index].to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        embeddings, captions = self.embeddings[index].to(device), None
+        if self.captions is not None:
+            pick = torch.randint(self.captions.shape[1], index.shape, generator=rng, device=device)
+            captions = self.captions[index, pick.cpu()].to(device)
+        if self.config.mirror:
+            flip = torch.rand(index.shape, generator=rng, device=device) < 0.5
+            images = torch.where(flip[:, None, None, None], images.flip(3), images)
+            embeddings = torch.where(flip[:, None], self.mirrored[index].to(device), embeddings)
+            if captions is not None:
+                other = self.mirrored_captions[index, pick.cpu()].to(device)
+                captions = torch.where(flip[:, None], other, captions)
+        return Batch(images, embeddings, captions)
+
+
+class _Log:
+    """Averages loss terms and appends a row to the history every so many images."""
+
+    def __init__(self, every: int, history: list[dict[str, float]]):
+        self.every, self.history = every, history
+        self.values: dict[str, list[Tensor]] = {}
+        self.since, self.start = 0, time.perf_counter()
+
+    def add(self, terms: dict[str, Tensor], n: int, images: int, last: bool) -> dict | None:
+        """Collect one step; returns the new row when one is due."""
+        for name, value in terms.items():
+            self.values.setdefault(name, []).append(value)
+        self.since += n
+        if images // self.every == (images - n) // self.every and not last:
+            return None
+        seconds = time.perf_counter() - self.start
+        row = {"images": images, "images_per_second": self.since / seconds}
+        row |= {name: torch.stack(v).mean().item() for name, v in self.values.items()}
+        self.history.append(row)
+        self.values, self.since, self.start = {}, 0, time.perf_counter()
+        return row
+
+
+def _resume(state: TrainingState, folder: Path | None, config: dict, initial: Path | None) -> list:
+    """Continue from the newest checkpoint, or start from ``initial``; returns the history."""
+    files = checkpoint_files(folder) if folder is not None else []
+    try:
+        if files:
+            tensors, other = read_checkpoint(files[-1], config, state.device)
+            state.load_tensors(tensors)
+            state.load_other(other)
+            return other["history"]
+        if initial is not None:
+            state.load_tensors(_initial_tensors(Path(initial), state.device))
+    except (RuntimeError, KeyError, ValueError) as err:
+        if isinstance(err, WeightsError):
+            raise
+        raise WeightsError(f"{files[-1] if files else initial} does not fit: {err}") from err
+    return []
+
+
+def _initial_tensors(path: Path, device: torch.device) -> dict[str, Tensor]:
+    """Networks of another run's checkpoint, whatever its settings were."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device=str(device))
+    except (OSError, SafetensorError) as err:
+        raise WeightsError(
+            f"{path} cannot be read ({err}); expected a checkpoint's .safetensors file."
+        ) from err
+
+
+def train(
+    config: TrainingConfig,
+    images: Tensor | np.ndarray,
+    embeddings: Tensor | np.ndarray,
+    image_encoder: ImageEncoder | None = None,
+    *,
+    out_dir: str | Path | None = None,
+    mirrored_embeddings: Tensor | np.ndarray | None = None,
+    captions: Tensor | np.ndarray | None = None,
+    mirrored_captions: Tensor | np.ndarray | None = None,
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
+    initial: str | Path | None = None,
+    on_grid: Callable[[int, Tensor], None] | None = None,
+    grid_conditions: Tensor | np.ndarray | None = None,
+    on_step: Callable[[int, dict], None] | None = None,
+    max_seconds: float | None = None,
+    device: str | torch.device = "cpu",
+    progress: bool = True,
+) -> TrainingResult:
+    """Train a generator on images and their CLIP embeddings, without captions or with.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    images : Tensor or ndarray, (N, R, R, 3) uint8
+    embeddings : Tensor or ndarray, (N, C)
+        CLIP embeddings of the images, unit norm.
+    image_encoder : callable, optional
+        Images (B, 3, clip_size, clip_size) in [-1, 1] to unit-norm embeddings (B, C),
+        differentiable, its own parameters frozen. Needed if ``config.itc`` or ``config.iic``.
+    out_dir : path-like, optional
+        Folder for checkpoints. If it holds one, the run continues from there.
+    mirrored_embeddings, captions, mirrored_captions
+        See :class:`TrainingData`.
+    perceptual : callable, optional
+        (fake, real), both (B, 3, R, R) in [-1, 1], to a distance (B,) or ().
+    initial : path-like, optional
+        Checkpoint (.safetensors) of another run with the same networks to start from.
+    on_grid : callable, optional
+        Called with (images seen, (K, 3, R, R) in [-1, 1]) every ``grid_images``: the averaged
+        generator under fixed noise vectors and ``grid_conditions`` (K, C), by default the first
+        16 embeddings.
+    on_step : callable, optional
+        Called with (images seen, loss terms) after every step.
+    max_seconds : float, optional
+        Stop after this time, with a checkpoint.
+    device : str or torch.device
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    TrainingResult
+
+    Raises
+    ------
+    DataError
+        If the data do not fit the settings.
+    WeightsError
+        If a checkpoint is damaged or belongs to other settings or data.
+    FloatingPointError
+        If a loss is not finite.
+    """
+    started = time.perf_counter()
+    data = TrainingData(
+        config, images, embeddings, mirrored_embeddings, captions, mirrored_captions
+    )
+    if (
+        (config.itc > 0 or config.iic > 0)
+        and image_encoder is None
+        and (config.n_images > config.warmup_images)
+    ):
+        raise DataError("itc or iic is above 0, but no image_encoder was given.")
+    if config.perceptual_weight > 0 and perceptual is None:
+        raise DataError("perceptual_weight is above 0, but no perceptual callable was given.")
+    device = torch.device(device)
+    folder = None if out_dir is None else Path(out_dir)
+    saved_config = config.to_dict() | {"data": data.fingerprint()}
+    state = TrainingState(config, image_encoder, perceptual, device)
+    history = _resume(state, folder, saved_config, initial)
+    log = _Log(config.log_images, history)
+    conditions = torch.as_tensor(embeddings[:16] if grid_conditions is None else grid_conditions)
+    finished = state.images >= config.n_images
+    bar = tqdm(total=config.n_images, initial=state.images, unit="img", disable=not progress)
+    with bar:
+        while not finished:
+            terms = state.train_step(data.batch(state.images, state.rng))
+            finished = state.images >= config.n_images
+            out_of_time = max_seconds is not None and time.perf_counter() - started > max_seconds
+            last = finished or out_of_time
+            row = log.add(terms, config.batch_size, state.images, last)
+            bar.update(config.batch_size)
+            if row:
+                shown = {k: f"{v:.3g}" for k, v in row.items() if k != "images"}
+                bar.set_postfix(shown, refresh=False)
+            if on_step is not None:
+                on_step(state.images, terms)
+            if on_grid is not None and (last or _due(state.images, config, "grid_images")):
+                on_grid(state.images, _grid(state, conditions))
+            if folder is not None and (last or _due(state.images, config, "checkpoint_images")):
+                other = state.other() | {"history": history}
+                write_checkpoint(folder, state.images, state.tensors(), other, saved_config)
+            if out_of_time:
+                break
+    return TrainingResult(
+        generator=state.average,
+        raw_generator=state.generator,
+        discriminator=state.discriminator,
+        history=history,
+        images=state.images,
+        finished=finished,
+    )
+
+
+def _due(images: int, config: TrainingConfig, name: str) -> bool:
+    """Whether the last step crossed a multiple of the interval ``name``."""
+    every = getattr(config, name)
+    return images // every > (images - config.batch_size) // every
+
+
+@torch.no_grad()
+def _grid(state: TrainingState, conditions: Tensor) -> Tensor:
+    """Images of the averaged generator under fixed noise vectors, constant noise images."""
+    config = state.config
+    rng = torch.Generator().manual_seed(config.seed + GRID_SEED_OFFSET)
+    z = torch.randn((len(conditions), config.generator.z_dim), generator=rng)
+    device = state.device
+    images = state.average(z.to(device), conditions.float().to(device))
+    return images.clamp(-1, 1).cpu()

@@ -1,0 +1,323 @@
+"""The state of a training run, and what one step does to it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from . import losses
+from .discriminator import Discriminator
+from .generator import Generator
+from .training_config import TrainingConfig
+
+ImageEncoder = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch on the device.
+
+    ``images`` (B, 3, R, R) in [-1, 1], their unit-norm ``embeddings`` (B, C), and per image one
+    caption's embedding (B, C) or None.
+    """
+
+    images: Tensor
+    embeddings: Tensor
+    captions: Tensor | None
+
+
+def _adam(
+    network: nn.Module, config: TrainingConfig, rate: float, interval: int
+) -> torch.optim.Adam:
+    """Adam with rate and betas corrected for a regulariser every ``interval`` steps (0: none).
+
+    The regulariser's own step is one more update in ``interval``; see Karras et al. 2020, app. B.
+    """
+    ratio = interval / (interval + 1) if interval else 1.0
+    return torch.optim.Adam(
+        network.parameters(),
+        lr=rate * ratio,
+        betas=(config.beta1**ratio, config.beta2**ratio),
+        eps=config.epsilon,
+        fused=True,  # one pass over the parameters
+    )
+
+
+def _check_finite(loss: Tensor, name: str) -> None:
+    """Stop as soon as a loss is not a number: nothing after it would be usable."""
+    if not torch.isfinite(loss):
+        raise FloatingPointError(
+            f"{name} is {loss.item()}: the training diverged. Lower the learning rate or the "
+            "weights and continue from the last checkpoint."
+        )
+
+
+class TrainingState:
+    """Networks, optimisers, running averages and random state of a run.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    image_encoder : callable or None
+        Images (B, 3, clip_size, clip_size) in [-1, 1] to unit-norm embeddings (B, C).
+    perceptual : callable or None
+        (fake, real) to a distance.
+    device : torch.device
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        image_encoder: ImageEncoder | None,
+        perceptual: Callable[[Tensor, Tensor], Tensor] | None,
+        device: torch.device,
+    ):
+        self.config = config
+        self.image_encoder = image_encoder
+        self.perceptual = perceptual
+        self.device = device
+        with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
+            torch.manual_seed(config.seed)
+            self.generator = Generator(config.generator).to(device)
+            self.discriminator = Discriminator(config.discriminator).to(device)
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        lazy_g = config.path_interval if config.path_weight > 0 else 0
+        lazy_d = config.r1_interval if config.r1_gamma > 0 else 0
+        self.adam_g = _adam(self.generator, config, config.learning_rate_g, lazy_g)
+        self.adam_d = _adam(self.discriminator, config, config.learning_rate_d, lazy_d)
+        self.rng = torch.Generator(device).manual_seed(config.seed)
+        self.mean_length = torch.zeros((), device=device)
+        self.step = 0
+        self.images = 0
+
+    # -- conditions and fakes ----------------------------------------------------------------
+
+    def conditions(self, batch: Batch, n_clean: int) -> Tensor:
+        """Conditions (B, C): the first ``n_clean`` from the image itself, the rest blurred."""
+        config = self.config
+        clean = losses.pseudo_text_feature(
+            batch.embeddings[:n_clean], config.clean_noise_level, self.rng
+        )
+        rest = batch.embeddings[n_clean:]
+        h = losses.pseudo_text_feature(rest, config.noise_level, self.rng)
+        if batch.captions is not None and config.caption_probability > 0:
+            written = losses.pseudo_text_feature(
+                batch.captions[n_clean:], config.caption_noise_level, self.rng
+            )
+            pick = torch.rand((len(rest), 1), generator=self.rng, device=self.device)
+            h = torch.where(pick < config.caption_probability, written, h)
+        return torch.cat([clean, h])
+
+    def latents(self, n: int) -> Tensor:
+        """Latents (n, num_ws, w_dim) of fresh noise vectors, with style mixing."""
+        config, mapping = self.config, self.generator.mapping
+        shape = (2, n, config.generator.z_dim)
+        z = torch.randn(shape, generator=self.rng, device=self.device)
+        ws = mapping(z[0])
+        cut, mix = torch.rand(2, generator=self.rng, device=self.device).tolist()
+        if mix >= config.style_mixing:
+            return ws
+        cut = 1 + int(cut * (mapping.num_ws - 1))
+        return torch.cat([ws[:, :cut], mapping(z[1])[:, cut:]], dim=1)
+
+    def fakes(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Images under the conditions with fresh latents and noise, and the latents."""
+        ws = self.latents(len(condition))
+        return self.generator.synthesis(ws, condition, "random", rng=self.rng), ws
+
+    # -- the four phases ---------------------------------------------------------------------
+
+    def generator_step(
+        self, batch: Batch, warmup: bool
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Update the generator; returns the loss terms, the fakes and their conditions."""
+        config = self.config
+        n = len(batch.images)
+        n_clean = n if warmup else round(config.clean_fraction * n)
+        condition = self.conditions(batch, n_clean)
+        fake, ws = self.fakes(condition)
+        self.generator.mapping.update_average(ws[:, 0])
+        terms = {}
+        weight = config.reconstruction_weight_at(self.images)
+        if n_clean and weight > 0:
+            terms["reconstruction"] = weight * losses.reconstruction_loss(
+                fake[:n_clean],
+                batch.images[:n_clean],
+                scales=config.reconstruction_scales,
+                perceptual=self.perceptual,
+                perceptual_weight=config.perceptual_weight,
+            )
+        if not warmup:
+            terms |= self._judged_terms(batch, fake, condition)
+        self._update(self.adam_g, sum(terms.values()), "the generator's loss")
+        return terms, fake.detach(), condition
+
+    def _judged_terms(self, batch: Batch, fake: Tensor, condition: Tensor) -> dict[str, Tensor]:
+        """The generator's loss terms that come from the discriminator and from CLIP."""
+        config = self.config
+        self.discriminator.requires_grad_(False)
+        logits, features = self.discriminator(fake, condition, config.batch_summed)
+        terms = {}
+        terms["adversarial"] = config.adversarial_weight * losses.generator_adversarial_loss(logits)
+        if config.itd > 0:
+            terms["itd"] = -config.itd * self._contrast(features, condition)
+        if config.iid > 0:
+            with torch.no_grad():
+                _, real_features = self.discriminator(batch.images, condition)
+            terms["iid"] = -config.iid * self._contrast(features, real_features)
+        if config.itc > 0 or config.iic > 0:
+            crops = losses.random_square_crops(
+                fake, config.clip_size, self.rng, config.smallest_crop
+            )
+            seen = self.image_encoder(crops)
+            if config.itc > 0:
+                terms["itc"] = -config.itc * self._contrast(seen, condition)
+            if config.iic > 0:
+                terms["iic"] = -config.iic * self._contrast(seen, batch.embeddings)
+        self.discriminator.requires_grad_(True)
+        return terms
+
+    def _contrast(self, features: Tensor, condition: Tensor) -> Tensor:
+        config = self.config
+        return losses.contrastive_score(
+            features,
+            condition,
+            temperature=config.temperature,
+            lam=config.lam,
+            published=config.published_contrast,
+        ).mean()
+
+    def path_length_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update the generator by the path length penalty, scaled by its interval."""
+        config = self.config
+        n = max(1, round(config.path_fraction * len(batch.images)))
+        part = Batch(
+            batch.images[:n],
+            batch.embeddings[:n],
+            None if batch.captions is None else batch.captions[:n],
+        )
+        fake, ws = self.fakes(self.conditions(part, 0))
+        noise = torch.randn(fake.shape, generator=self.rng, device=self.device)
+        lengths = losses.path_lengths(fake, ws, noise / config.generator.resolution)
+        penalty, self.mean_length = losses.path_length_penalty(
+            lengths, self.mean_length, config.path_decay
+        )
+        loss = config.path_weight * penalty
+        self._update(self.adam_g, loss * config.path_interval, "the path length penalty")
+        return {"path_length": loss, "mean_path_length": self.mean_length}
+
+    def discriminator_step(
+        self, batch: Batch, fake: Tensor | None, condition: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Update the discriminator on fakes (given, or newly drawn) and real images."""
+        config = self.config
+        if fake is None:
+            condition = self.conditions(batch, round(config.clean_fraction * len(batch.images)))
+            with torch.no_grad():
+                fake, _ = self.fakes(condition)
+        fake_logits, _ = self.discriminator(fake, condition, config.batch_summed)
+        real_logits, features = self.discriminator(batch.images, condition, config.batch_summed)
+        adversarial = losses.discriminator_adversarial_loss(fake_logits, real_logits)
+        terms = {"d_adversarial": adversarial}
+        if config.itd > 0:
+            terms["d_itd"] = -config.itd * self._contrast(features, condition)
+        self._update(self.adam_d, sum(terms.values()), "the discriminator's loss")
+        signs = {
+            "d_real_sign": real_logits.detach().sign().mean(),
+            "d_fake_sign": fake_logits.detach().sign().mean(),
+        }
+        return terms | signs
+
+    def r1_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update the discriminator by the R1 penalty, scaled by its interval."""
+        config = self.config
+        images = batch.images.detach().requires_grad_(True)
+        condition = self.conditions(batch, round(config.clean_fraction * len(images)))
+        logits, _ = self.discriminator(images, condition, config.batch_summed)
+        loss = config.r1_gamma / 2 * losses.r1_penalty(logits, images).mean()
+        self._update(self.adam_d, loss * config.r1_interval, "the R1 penalty")
+        return {"r1": loss}
+
+    def _update(self, optimizer: torch.optim.Adam, loss: Tensor, name: str) -> None:
+        _check_finite(loss.detach(), name)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    # -- one step ----------------------------------------------------------------------------
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """All phases that are due on one batch; returns detached scalars by name."""
+        config = self.config
+        warmup = self.images < config.warmup_images
+        terms, fake, condition = self.generator_step(batch, warmup)
+        if not warmup:
+            if config.path_weight > 0 and self.step % config.path_interval == 0:
+                terms |= self.path_length_step(batch)
+            if not config.reuse_fakes:
+                fake = condition = None
+            terms |= self.discriminator_step(batch, fake, condition)
+            if config.r1_gamma > 0 and self.step % config.r1_interval == 0:
+                terms |= self.r1_step(batch)
+        self.step += 1
+        self.images += len(batch.images)
+        self._update_average(len(batch.images))
+        return {name: value.detach() for name, value in terms.items()}
+
+    @torch.no_grad()
+    def _update_average(self, n: int) -> None:
+        """Move the averaged generator: half-life ``ema_images``, shorter while young."""
+        config = self.config
+        half_life = config.ema_images or config.batch_size * 10_000 / 32
+        if config.ema_rampup > 0:
+            half_life = min(half_life, self.images * config.ema_rampup)
+        weight = 1.0 - 0.5 ** (n / max(half_life, 1e-8))
+        pairs = zip(self.average.parameters(), self.generator.parameters(), strict=True)
+        for mean, value in pairs:
+            mean.lerp_(value, weight)
+        buffers = zip(self.average.buffers(), self.generator.buffers(), strict=True)
+        for mean, value in buffers:
+            mean.copy_(value)
+
+    # -- saving ------------------------------------------------------------------------------
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"G": self.generator, "D": self.discriminator, "G_ema": self.average}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All networks' tensors, with LAFITE's names and prefixes."""
+        return {
+            f"{name}.{key}": value
+            for name, network in self._networks().items()
+            for key, value in network.state_dict().items()
+        }
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take the networks' tensors over; raises RuntimeError if they do not fit."""
+        for name, network in self._networks().items():
+            start = len(name) + 1
+            mine = {k[start:]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
+            network.load_state_dict(mine)
+
+    def other(self) -> dict:
+        """What besides the networks decides how the run goes on."""
+        return {
+            "adam_g": self.adam_g.state_dict(),
+            "adam_d": self.adam_d.state_dict(),
+            "rng": self.rng.get_state(),
+            "mean_length": self.mean_length,
+            "step": self.step,
+            "images": self.images,
+        }
+
+    def load_other(self, other: dict) -> None:
+        """Take over what :meth:`other` gave."""
+        self.adam_g.load_state_dict(other["adam_g"])
+        self.adam_d.load_state_dict(other["adam_d"])
+        self.rng.set_state(other["rng"].cpu())
+        self.mean_length = other["mean_length"]
+        self.step, self.images = other["step"], other["images"]

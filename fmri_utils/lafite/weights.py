@@ -1,0 +1,122 @@
+"""Generators in small files: half precision, with their sizes and a card in the metadata."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..artifacts import atomic_path
+from ..errors import WeightsError
+from .generator import Generator, GeneratorConfig
+from .state import generator_from_state
+
+FORMAT = "fmri_utils.lafite.generator"
+
+
+def save_generator(path: str | os.PathLike, generator: Generator, card: dict) -> None:
+    """Write a generator as float16 safetensors, atomically.
+
+    Parameters
+    ----------
+    path : path-like
+        Ends in ``.safetensors``.
+    generator : Generator
+    card : dict
+        JSON-serialisable description: data, settings, scores, licence.
+
+    Raises
+    ------
+    WeightsError
+        If a value is not finite, or does not fit into float16.
+    """
+    tensors = {}
+    for key, value in generator.state_dict().items():
+        tensor = value.detach().cpu().to(torch.float16).contiguous()
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(
+                f"{key} reaches {value.abs().max().item():.4g}; expected finite values that fit "
+                "float16 (below 65504). The training diverged; take an earlier checkpoint."
+            )
+        tensors[key] = tensor
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(dataclasses.asdict(generator.config), sort_keys=True),
+        "card": json.dumps(card, sort_keys=True),
+    }
+    with atomic_path(path) as tmp:
+        save_file(tensors, tmp, metadata)
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a weights file."""
+    if not path.is_file():
+        raise WeightsError(
+            f"{path} is missing. Expected a generator's weights file; `make pretrain` writes one."
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as err:
+        raise WeightsError(
+            f"{path} is damaged or no safetensors file ({err}). Fetch or train it again."
+        ) from err
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} has format {metadata.get('format')!r}; expected {FORMAT!r}. For a converted "
+            "LAFITE checkpoint use generator_from_state."
+        )
+    return tensors, metadata
+
+
+def load_generator(path: str | os.PathLike, device: str | torch.device = "cpu") -> Generator:
+    """Read what :func:`save_generator` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+    device : str or torch.device
+
+    Returns
+    -------
+    Generator
+        float32, in eval mode, gradients of the parameters off.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, truncated, of another format, or its tensors do not fit the
+        architecture or the sizes in its metadata.
+    """
+    path = Path(path)
+    tensors, metadata = _read(path)
+    try:
+        config = GeneratorConfig(**json.loads(metadata["config"]))
+    except (KeyError, TypeError, ValueError) as err:
+        raise WeightsError(f"{path} has no usable configuration ({err}).") from err
+    try:
+        generator = generator_from_state(tensors, config=config)
+    except WeightsError as err:
+        raise WeightsError(f"{path}: {err}") from err
+    return generator.to(device)
+
+
+def read_card(path: str | os.PathLike) -> dict:
+    """The card of a weights file.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, truncated, or of another format.
+    """
+    _, metadata = _read(Path(path))
+    try:
+        return json.loads(metadata["card"])
+    except (KeyError, ValueError) as err:
+        raise WeightsError(f"{path} has no usable card ({err}).") from err

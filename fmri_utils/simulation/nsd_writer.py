@@ -1,0 +1,224 @@
+"""NSD's files and byte conventions, written for a simulated subject.
+
+Names and places come from :class:`fmri_utils.nsd.layout.NSDLayout`, the same object that the
+reader uses. Nothing here carries a date, so unchanged settings give unchanged bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import scipy.io
+from PIL import Image
+
+from ..artifacts import atomic_path
+from ..nsd.layout import NSDLayout
+from .areas import ATLASES, Areas
+from .config import N_REPEATS, N_SUBJECTS, TR_S, TRIALS_PER_SESSION, VOXEL_MM
+from .design import Design, design_tables
+
+MAT_HEADER = b"MATLAB 5.0 MAT-file, simulated Natural Scenes Dataset".ljust(116)
+FIRST_COCO_ID = 700_001  # beyond every id of the real COCO images
+
+
+def affine(grid: Sequence[int]) -> np.ndarray:
+    """Voxel to millimetres: 1.8 mm, the origin in the middle of the slab, axes R A S."""
+    out = np.diag([VOXEL_MM, VOXEL_MM, VOXEL_MM, 1.0])
+    out[:3, 3] = [-VOXEL_MM * (n - 1) / 2 for n in grid]
+    return out
+
+
+def save_volume(path: Path, data: np.ndarray, *, tr: bool = True) -> None:
+    """Write a NIfTI volume with NSD's header: sform only, no scaling.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Ends in ``.nii.gz``.
+    data : ndarray, shape (X, Y, Z) or (X, Y, Z, n)
+        Stored with its own type.
+    tr : bool
+        Fourth voxel size 4/3 s, as in betas and maps, or 1, as in ROI files.
+    """
+    matrix = affine(data.shape[:3])
+    image = nib.Nifti1Image(data, matrix)
+    header = image.header
+    header.set_qform(None, code=0)
+    header.set_sform(matrix, code=1)
+    header["pixdim"][[0, 4]] = 0, TR_S if tr else 1
+    header["aux_file"] = b"none"
+    with atomic_path(path) as tmp:
+        nib.save(image, tmp)  # gzip level 1 without name and time
+
+
+def save_betas(
+    layout: NSDLayout, session: int, betas: np.ndarray, inside: np.ndarray, shape, *,
+    nifti: bool, hdf5: bool,
+) -> None:  # fmt: skip
+    """Write one session in NSD's two formats; files that exist are left alone.
+
+    Parameters
+    ----------
+    layout : NSDLayout
+        The subject.
+    session : int
+        From 1.
+    betas : ndarray of int16, shape (750, M)
+        300 x percent signal change.
+    inside : ndarray of int64, shape (M,)
+        Flat C-order index of the voxels in the (X, Y, Z) grid; all others become 0.
+    shape : tuple of int
+        (X, Y, Z).
+    nifti, hdf5 : bool
+        Which formats.
+    """
+    betas = betas.astype("<i2", copy=False)
+    x, y, z = np.unravel_index(inside, shape)
+    path = layout.betas_hdf5(session)
+    if hdf5 and not path.is_file():
+        with atomic_path(path) as tmp, h5py.File(tmp, "w") as file:
+            stored = file.create_dataset(
+                "betas", (len(betas), *shape[::-1]), "<i2", chunks=(len(betas), 1, 1, 1)
+            )
+            # One chunk is one voxel in all trials. Chunks outside the brain mask are not stored
+            # and read as 0.
+            for column in np.lexsort((x, y, z)):
+                place = (0, int(z[column]), int(y[column]), int(x[column]))
+                stored.id.write_direct_chunk(place, betas[:, column].tobytes())
+    path = layout.betas_nifti(session)
+    if nifti and not path.is_file():
+        volumes = np.zeros((len(betas), *shape[::-1]), "<i2")
+        volumes[:, z, y, x] = betas
+        save_volume(path, volumes.T)
+
+
+def save_rois(layout: NSDLayout, areas: Areas, side: np.ndarray) -> None:
+    """Write every atlas for both hemispheres and for each, and its table of names.
+
+    Parameters
+    ----------
+    layout : NSDLayout
+        The subject.
+    areas : Areas
+        Label volumes.
+    side : ndarray of int8, shape (X, Y, Z)
+        -1 left, +1 right.
+    """
+    for atlas, names in ATLASES.items():
+        volume = areas.labels[atlas].astype(np.float64)
+        save_volume(layout.roi(atlas), volume, tr=False)
+        for hemisphere, sign in (("lh", -1), ("rh", 1)):
+            half = np.where(side == sign, volume, -1.0)
+            save_volume(layout.roi(atlas, hemisphere), half, tr=False)
+        lines = [f"{label} {name}\t  " for label, name in enumerate(("Unknown", *names))]
+        _save_text(layout.ctab(atlas), "\n".join(lines) + "\n")
+
+
+def save_design(layout: NSDLayout, design: Design) -> None:
+    """Write ``nsd_expdesign.mat``: classic MAT, integers, two-dimensional arrays."""
+    with atomic_path(layout.expdesign) as tmp:
+        scipy.io.savemat(tmp, vars(design), do_compression=True)
+        with open(tmp, "r+b") as file:  # SciPy writes the date into the free text at the start
+            file.write(MAT_HEADER)
+
+
+def save_stim_info(layout: NSDLayout, design: Design, n_ids: int) -> None:
+    """Write ``nsd_stim_info_merged.csv``: one row per stimulus id, which is 0-based here."""
+    table = pd.DataFrame(
+        {
+            "cocoId": coco_ids(n_ids), "cocoSplit": "train2017", "cropBox": "(0, 0, 0, 0)",
+            "loss": 0.0, "nsdId": np.arange(n_ids), "flagged": False, "BOLD5000": False,
+            "shared1000": np.isin(np.arange(n_ids) + 1, design.sharedix),
+        }
+    )  # fmt: skip
+    for subject, images in enumerate(design.subjectim, start=1):
+        table[f"subject{subject}"] = np.isin(table["nsdId"] + 1, images).astype(int)
+    trials = _trials_of_images(design)
+    for subject in range(1, N_SUBJECTS + 1):
+        for repeat in range(N_REPEATS):
+            column = np.zeros(n_ids, int)
+            column[design.subjectim[subject - 1] - 1] = trials[:, repeat]
+            table[f"subject{subject}_rep{repeat}"] = column
+    with atomic_path(layout.stim_info) as tmp:
+        table.to_csv(tmp, lineterminator="\n")
+
+
+def _trials_of_images(design: Design) -> np.ndarray:
+    """Trial numbers (from 1) of each image's presentations, (n_images, 3), in order of time."""
+    order = np.argsort(design.masterordering[0], kind="stable")
+    return order.reshape(-1, N_REPEATS) + 1
+
+
+def coco_ids(n_ids: int) -> np.ndarray:
+    """Made-up COCO ids of all stimuli, (n_ids,)."""
+    return FIRST_COCO_ID + np.arange(n_ids)
+
+
+def save_captions(layout: NSDLayout, captions: Sequence[Sequence[str]], width: int) -> None:
+    """Write captions in COCO's JSON format.
+
+    Parameters
+    ----------
+    layout : NSDLayout
+        Any subject.
+    captions : sequence of sequences of str
+        Captions of every stimulus id.
+    width : int
+        Width and height of the pictures.
+    """
+    ids = coco_ids(len(captions)).tolist()
+    images = [{"id": i, "file_name": f"{i:012d}.png", "width": width, "height": width} for i in ids]
+    pairs = [(i, text) for i, texts in zip(ids, captions, strict=True) for text in texts]
+    annotations = [
+        {"id": number, "image_id": i, "caption": text}
+        for number, (i, text) in enumerate(pairs, start=1)
+    ]
+    info = {"description": "Captions of simulated scenes; no photograph of COCO is involved"}
+    content = {"info": info, "licenses": [], "images": images, "annotations": annotations}
+    _save_text(layout.captions("train2017"), json.dumps(content))
+
+
+def save_responses(layout: NSDLayout, table: pd.DataFrame) -> None:
+    """Write ``responses.tsv``; NaN as in NSD where there was no answer."""
+    with atomic_path(layout.responses) as tmp:
+        table.to_csv(tmp, sep="\t", index=False, na_rep="NaN", lineterminator="\n")
+
+
+def save_design_tables(layout: NSDLayout, design: Design, n_sessions: int) -> None:
+    """Write the design matrix of every run: the stimulus id in the volume of its onset."""
+    folder = layout.root / "nsddata_timeseries" / "ppdata" / layout.subject_name
+    folder = folder / layout.space / "design"
+    ids = design.trial_ids(layout.subject, n_sessions).reshape(n_sessions, TRIALS_PER_SESSION)
+    for session in range(n_sessions):
+        tables = design_tables(design.stimpattern[session], ids[session])
+        for run, rows in enumerate(tables, start=1):
+            name = f"design_session{session + 1:02d}_run{run:02d}.tsv"
+            _save_text(folder / name, "\n".join(map(str, rows)) + "\n")
+
+
+def save_shared_pngs(layout: NSDLayout, design: Design) -> None:
+    """Write the shared pictures as ``sharedNNNN_nsdMMMMM.png``, both numbers from 1.
+
+    Parameters
+    ----------
+    layout : NSDLayout
+        Any subject whose pictures are in ``imgBrick``.
+    design : Design
+        Which pictures are shared.
+    """
+    folder = layout.root / "nsddata" / "stimuli" / "nsd" / "shared1000"
+    with h5py.File(layout.stimuli, "r") as file:
+        for number, nsd_id in enumerate(design.sharedix[0].tolist(), start=1):
+            with atomic_path(folder / f"shared{number:04d}_nsd{nsd_id:05d}.png") as tmp:
+                Image.fromarray(file["imgBrick"][nsd_id - 1]).save(tmp)
+
+
+def _save_text(path: Path, text: str) -> None:
+    with atomic_path(path) as tmp:
+        tmp.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,248 @@
+"""Simulate one subject of a dataset, from the first picture to the last file.
+
+Every file appears whole or not at all, and depends on the settings only: a run that was killed goes
+on after the last finished file and ends with the same bytes. A subject counts as complete when its
+manifest lies in ``ground_truth/``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from ..nsd.betas import beta_file, read_session
+from ..nsd.layout import NSDLayout
+from .anatomy import mean_volumes
+from .brain import STAGES, Brain, make_brain, prf_maps, subject_rng
+from .config import N_SUBJECTS, PSC_SCALE, TRIALS_PER_SESSION, SimulationConfig
+from .design import Design, make_design, make_responses
+from .folder import Runner, alone, claim, finish, finished, runner
+from .ground_truth import ground_truth_path, load_signal, save_ground_truth
+from .measurement import (
+    Measurement,
+    beyond_view,
+    make_measurement,
+    measure_session,
+    noise_ceiling_snr,
+    repeat_variance,
+)
+from .nsd_writer import (
+    save_betas,
+    save_captions,
+    save_design,
+    save_design_tables,
+    save_responses,
+    save_rois,
+    save_shared_pngs,
+    save_stim_info,
+    save_volume,
+)
+from .stimuli import add_pictures, blocks, caption_block, draw_block, make_scene, stored_ids
+from .tuning import make_tuning, true_signals
+
+DRAW_BLOCK = 20
+CAPTION_BLOCK = 500
+MAX_WORKERS = 4  # each needs about 1 GB while it measures a session of the demo
+N_PRF_MISSING = 3  # voxels of nsdgeneral that the pRF experiment does not cover
+
+
+def simulate_subject(
+    root: str | os.PathLike,
+    config: SimulationConfig,
+    subject: int,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> dict:
+    """Simulate a subject in NSD's layout; what is complete is left alone.
+
+    Parameters
+    ----------
+    root : path-like
+        Folder of the dataset. Made if missing. All subjects of one configuration share it.
+    config : SimulationConfig
+        What is simulated.
+    subject : int
+        1 to 8.
+    workers : int, optional
+        Processes; by default one per CPU, at most 4. With 1 everything runs in this process. A
+        script that asks for more needs the guard ``if __name__ == "__main__"``.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    dict
+        ``subject``, ``n_sessions``, ``n_trials``, ``n_images``, ``n_voxels``, ``n_null``,
+        ``ncsnr_median`` (nsdgeneral, as measured) and ``ncsnr_by_stage``.
+
+    Raises
+    ------
+    DataError
+        If the folder holds other data, or the subject does not exist.
+    """
+    if subject not in range(1, N_SUBJECTS + 1):
+        raise DataError(f"subject is {subject!r}. Expected: 1 to {N_SUBJECTS}.")
+    root = Path(root)
+    claim(root, config)
+    layout = NSDLayout(root, subject)
+    design = make_design(config)
+    found = finished(root, subject, _ids(design, subject).tolist())
+    if found is not None:
+        return found
+    workers = workers or min(os.cpu_count() or 1, MAX_WORKERS)
+    with runner(workers, progress) as run:
+        _write_common(layout, config, design, run)
+        brain = make_brain(config, subject)
+        measurement = _plant(layout, config, design, brain, run)
+        _measure(layout, config, design, measurement, run)
+    summary = _write_subject(layout, config, design, brain, measurement)
+    finish(root, subject, summary)
+    return summary
+
+
+def _ids(design: Design, subject: int) -> np.ndarray:
+    """Stimulus ids (from 0) of a subject's pictures, shape (n_images,)."""
+    return design.subjectim[subject - 1].astype(int) - 1
+
+
+def _write_common(layout, config: SimulationConfig, design: Design, run: Runner) -> None:
+    """Write what all subjects share, except the pictures."""
+    with alone(layout.root):
+        if not layout.expdesign.is_file():
+            save_design(layout, design)
+        if not layout.stim_info.is_file():
+            save_stim_info(layout, design, config.n_ids)
+        if not layout.captions("train2017").is_file():
+            jobs = [(config.seed, ids) for ids in blocks(range(config.n_ids), CAPTION_BLOCK)]
+            parts = run(caption_block, jobs, "writing captions")
+            captions = [captions for part in parts for captions in part]
+            save_captions(layout, captions, config.stimulus_px)
+
+
+def _plant(layout, config, design: Design, brain: Brain, run: Runner) -> Measurement:
+    """Draw the pictures, plant the signal, save the truth; or read what a killed run has saved."""
+    ids = _ids(design, layout.subject)
+    n_sessions = config.sessions[layout.subject - 1]
+    path = ground_truth_path(layout.root, layout.subject)
+    if path.is_file() and stored_ids(layout.stimuli).issuperset(ids.tolist()):
+        return make_measurement(brain, load_signal(path), config, n_sessions)
+    jobs = [(config.seed, part, config.stimulus_px) for part in blocks(ids, DRAW_BLOCK)]
+    compressed, maps = {}, []
+    for pictures, features in run(draw_block, jobs, "drawing pictures"):
+        compressed |= pictures
+        maps.append(features)
+    with alone(layout.root):
+        add_pictures(layout.stimuli, config.n_ids, config.stimulus_px, compressed)
+        if config.write_shared_png:
+            save_shared_pngs(layout, design)
+    scenes = [make_scene(config.seed, nsd_id) for nsd_id in ids.tolist()]
+    tuning = make_tuning(brain, config, subject_rng(config, layout.subject, "tuning"))
+    signal = true_signals(brain.voxels, tuning, scenes, np.concatenate(maps))
+    measurement = make_measurement(brain, signal, config, n_sessions)
+    save_ground_truth(path, brain, tuning, measurement, ids)
+    return measurement
+
+
+def _measure(layout, config, design: Design, measurement: Measurement, run: Runner) -> None:
+    """Write the betas of the sessions that are not there yet."""
+    images = design.masterordering[0].astype(int) - 1
+    jobs = []
+    for session in range(1, config.sessions[layout.subject - 1] + 1):
+        wanted = [layout.betas_nifti(session)] * config.write_nifti
+        wanted += [layout.betas_hdf5(session)] * config.write_hdf5
+        if not all(path.is_file() for path in wanted):
+            rows = slice((session - 1) * TRIALS_PER_SESSION, session * TRIALS_PER_SESSION)
+            jobs.append((layout, config, measurement, images[rows], session))
+    for _ in run(_measure_one, jobs, "measuring sessions"):
+        pass
+
+
+def _measure_one(job: tuple) -> None:
+    """Simulate one session and write it; runs in a worker process."""
+    layout, config, measurement, images, session = job
+    rng = subject_rng(config, layout.subject, "session", session)
+    betas = measure_session(measurement, images, session, config, rng)
+    save_betas(
+        layout, session, betas, measurement.inside, measurement.shape,
+        nifti=config.write_nifti, hdf5=config.write_hdf5,
+    )  # fmt: skip
+
+
+def _write_subject(layout, config, design: Design, brain: Brain, m: Measurement) -> dict:
+    """Write behaviour, anatomy, ROIs and maps; return the summary."""
+    subject, n_sessions = layout.subject, config.sessions[layout.subject - 1]
+    rng = subject_rng(config, subject, "volumes")
+    save_responses(layout, make_responses(design, subject, n_sessions, rng))
+    save_design_tables(layout, design, n_sessions)
+    epi, t1 = mean_volumes(brain.anatomy, rng)
+    save_volume(layout.mean_volume, epi)
+    save_volume(layout.mean_volume.with_name("T1_to_func1pt8mm.nii.gz"), t1)
+    save_volume(layout.brainmask, brain.anatomy.brainmask.astype(np.int16))
+    unseen = beyond_view(brain, N_PRF_MISSING)
+    for name, volume in prf_maps(brain, rng).items():
+        volume[unseen] = np.nan
+        save_volume(layout.prf(name), volume)
+    save_rois(layout, brain.areas, brain.anatomy.side)
+    for session, covered in enumerate(m.covered, start=1):
+        path = layout.brainmask.with_name(f"valid_session{session:02d}.nii.gz")
+        save_volume(path, _volume(m, covered.astype(np.int16), 0))
+    order = design.masterordering[0, : n_sessions * TRIALS_PER_SESSION].astype(int)
+    return _summary(config, subject, brain, _write_beta_maps(layout, brain, m, order))
+
+
+def _volume(m: Measurement, values: np.ndarray, outside) -> np.ndarray:
+    """Values of the brain mask's voxels, (M,), as a volume of the same type."""
+    out = np.full(m.shape, outside, values.dtype)
+    out.ravel()[m.inside] = values
+    return out
+
+
+def _write_beta_maps(layout, brain: Brain, m: Measurement, order: np.ndarray) -> np.ndarray:
+    """Write mean betas and noise-ceiling SNR from the stored betas; return the ncsnr, (M,)."""
+    means = []
+
+    def sessions() -> Iterator[np.ndarray]:
+        for session in range(1, len(m.covered) + 1):
+            betas = read_session(beta_file(layout, session), brain.anatomy.brainmask)
+            means.append(betas.mean(axis=0) * PSC_SCALE)  # NSD's mean maps keep the factor 300
+            path = layout.betas / f"meanbeta_session{session:02d}.nii.gz"
+            save_volume(path, _volume(m, means[-1].astype(np.float32), 0))
+            yield betas
+
+    variance = repeat_variance(sessions(), order, m.covered)
+    mean = np.mean(means, axis=0, dtype=np.float32)
+    save_volume(layout.betas / "meanbeta.nii.gz", _volume(m, mean, 0))
+    ncsnr = noise_ceiling_snr(variance)
+    for split, part in ((None, ncsnr), (1, variance[::2]), (2, variance[1::2])):
+        values = part if split is None else noise_ceiling_snr(part)
+        save_volume(layout.ncsnr(split), _volume(m, values.astype(np.float32), np.nan))
+    return ncsnr
+
+
+def _summary(config, subject: int, brain: Brain, ncsnr: np.ndarray) -> dict:
+    """What a user wants to know about the finished subject."""
+    inside = np.flatnonzero(brain.anatomy.brainmask)
+    voxels = brain.voxels
+    measured = ncsnr[np.searchsorted(inside, voxels.index)]
+    general = voxels.general
+    by_stage = {
+        name: round(float(np.nanmedian(measured[general & (voxels.stage == number)])), 3)
+        for number, name in enumerate(STAGES)
+        if np.any(np.isfinite(measured[general & (voxels.stage == number)]))
+    }
+    n_sessions = config.sessions[subject - 1]
+    return {
+        "subject": subject,
+        "n_sessions": n_sessions,
+        "n_trials": n_sessions * TRIALS_PER_SESSION,
+        "n_images": config.n_images,
+        "n_voxels": int(general.sum()),
+        "n_null": int(voxels.null.sum()),
+        "ncsnr_median": round(float(np.nanmedian(measured[general])), 3),
+        "ncsnr_by_stage": by_stage,
+    }
