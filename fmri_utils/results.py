@@ -49,8 +49,8 @@ def results_table(
         f"Profile `{config['name']}`, seed {config['seed']}. {n} test images, all repeats averaged; "
         f"CLIP `{config['clip']['model']}`. Brackets: 95 % bootstrap interval over images. {versions}.",
         "## From the brain to CLIP space",
-        "`brain_to_image` ranks all test images for a brain pattern, `image_to_brain` all brain "
-        "patterns for an image. The oracle is the ceiling; the mean embedding ignores the brain.",
+        "`brain_to_image` ranks all test images for a brain pattern, `image_to_brain` all "
+        "brain patterns for an image. The oracle is the ceiling; the mean embedding ignores the brain.",
     ]
     header = ["encoder", "two-way", f"brain_to_image top-1 of {n}", f"image_to_brain top-1 of {n}"]
     rows = [["chance", "0.500", f"{1 / n:.3f}", f"{1 / n:.3f}"]]

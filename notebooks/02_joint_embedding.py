@@ -31,7 +31,7 @@ from fmri_utils.artifacts import list_outputs, load_arrays, save_arrays, sha256_
 from fmri_utils.clip_space import open_clip_space
 from fmri_utils.devices import choose_device
 from fmri_utils.encoders import unit
-from fmri_utils.metrics import retrieval, retrieval_ranks
+from fmri_utils.metrics import retrieval
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
 
 # %%

@@ -28,8 +28,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from fmri_utils import encoders, metrics, nsd, plots
-from fmri_utils.artifacts import atomic_path, list_outputs, load_arrays, save_arrays, sha256_file
-from fmri_utils.artifacts import write_manifest
+from fmri_utils.artifacts import (
+    atomic_path,
+    list_outputs,
+    load_arrays,
+    save_arrays,
+    sha256_file,
+    write_manifest,
+)
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
 
 # %%

@@ -26,12 +26,17 @@ INTERACTIVE = True
 # %%
 import json
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from fmri_utils import encoders, metrics, plots, reconstruction
-from fmri_utils.artifacts import atomic_path, list_outputs, load_arrays, save_arrays, sha256_file
-from fmri_utils.artifacts import write_manifest
+from fmri_utils.artifacts import (
+    atomic_path,
+    list_outputs,
+    load_arrays,
+    save_arrays,
+    sha256_file,
+    write_manifest,
+)
 from fmri_utils.devices import choose_device
 from fmri_utils.judge import load_judge
 from fmri_utils.lafite import load_generator

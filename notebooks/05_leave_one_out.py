@@ -32,12 +32,18 @@ from nilearn import plotting
 from sklearn.metrics import roc_auc_score
 
 from fmri_utils import encoders, nsd, perturbation, plots, reconstruction
-from fmri_utils.artifacts import atomic_path, list_outputs, load_arrays, save_arrays, sha256_file
-from fmri_utils.artifacts import write_manifest
+from fmri_utils.artifacts import (
+    atomic_path,
+    list_outputs,
+    load_arrays,
+    save_arrays,
+    sha256_file,
+    write_manifest,
+)
 from fmri_utils.devices import choose_device
 from fmri_utils.lafite import load_generator
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
-from fmri_utils.simulation import planted_truth
+from fmri_utils.simulation.on_demand import planted_nulls
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -94,7 +100,7 @@ print("voxels that help on average:", f"{(gain > 0).mean():.0%}")
 # the cell says so.
 
 # %%
-null = planted_truth(cfg.data_root, cfg.simulation, cfg.subject)
+null = planted_nulls(cfg.data_root, cfg.simulation, cfg.subject, brain["mask"])
 auroc = {}
 if null is not None:
     for name, score in (
@@ -132,8 +138,8 @@ print("pixel RMS, new noise only:    ", np.round(result.noise_rms(), 3))
 print(f"rounding floor: {result.floor:.1e}")
 
 # %%
-def_area = {name: areas[name] for name in known if name in areas}
-where = [next((n for n, m in def_area.items() if m[v]), "unassigned") for v in voxels]
+known_areas = {name: areas[name] for name in known if name in areas}
+where = [next((n for n, m in known_areas.items() if m[v]), "unassigned") for v in voxels]
 labels = [f"{name}, voxel {v}" for name, v in zip(where, voxels, strict=True)]
 background = nib.Nifti1Image(brain["background"], brain["affine"])
 effect_map = nsd.to_volume(mean_effect, brain["mask"], brain["affine"])
@@ -199,6 +205,7 @@ arrays |= {
     "seen": pictures["seen"][image],
 }
 arrays |= {"perturbed": result.perturbed, "noise": result.noise, "floor": result.floor}
+arrays |= {"rms": result.rms(), "new_noise_rms": result.noise_rms()}
 arrays |= {"voxel_rms": voxel_rms, "noise_rms": noise_rms}
 arrays |= {"auroc_names": list(auroc), "auroc": list(auroc.values())}
 arrays |= {"null": np.zeros(0, bool) if null is None else null}

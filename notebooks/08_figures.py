@@ -25,8 +25,14 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from fmri_utils import encoders, nsd, plots, reconstruction
-from fmri_utils.artifacts import atomic_path, check_manifest, list_outputs, load_arrays, sha256_file
-from fmri_utils.artifacts import sha256_json
+from fmri_utils.artifacts import (
+    atomic_path,
+    check_manifest,
+    list_outputs,
+    load_arrays,
+    sha256_file,
+    sha256_json,
+)
 from fmri_utils.lafite import load_generator
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
 from fmri_utils.results import results_table
@@ -125,7 +131,6 @@ written += plots.save_figure(figure, cfg.figures, "fig3_joint_embedding", about=
 effects = data["effects"]
 areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
 known = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words", "unassigned")
-change = lambda pictures: np.sqrt(((pictures - effects["baseline"]) ** 2).mean((1, 2, 3)))
 null = effects["null"]
 figure = plots.fig_leave_one_out(
     truth=effects["seen"],
@@ -133,8 +138,8 @@ figure = plots.fig_leave_one_out(
     perturbed=effects["perturbed"],
     noise=effects["noise"],
     names=effects["names"],
-    rms=change(effects["perturbed"]),
-    noise_rms=change(effects["noise"]),
+    rms=effects["rms"],
+    noise_rms=effects["new_noise_rms"],
     effect_map=nsd.to_volume(effects["effect"], brain["mask"], brain["affine"]),
     background=background,
     effect=effects["effect"],

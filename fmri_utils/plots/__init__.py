@@ -1,4 +1,4 @@
-"""Figures. ``plot_*`` draw into given axes, ``fig_*`` compose whole figures; none shows or saves."""
+"""Figures: ``plot_*`` draw into given axes, ``fig_*`` compose whole figures; none shows one."""
 
 from .brain import plot_area_effects, plot_volume
 from .curves import (

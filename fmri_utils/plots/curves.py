@@ -84,7 +84,7 @@ def plot_collapse(
     chance: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """One quantity of :func:`fmri_utils.joint_embedding.train_joint` against steps, per objective."""
+    """One quantity that ``joint_embedding.train_joint`` recorded, against steps, per objective."""
     ax = ax or plt.subplots()[1]
     for name, record in records.items():
         label, colour, line = OBJECTIVE_STYLES[name]
@@ -116,7 +116,7 @@ def plot_scores(
 ) -> Axes:
     """Scores with 95 % intervals, one line each, beside chance."""
     ax = ax or plt.subplots()[1]
-    for row, (name, score) in enumerate(scores.items()):
+    for row, score in enumerate(scores.values()):
         colour = colours[row] if colours else COLOURS["brain"]
         ax.plot([score.low, score.high], [row, row], color=colour, lw=3, alpha=0.5)
         ax.plot(score.value, row, "o", color=colour, ms=8)

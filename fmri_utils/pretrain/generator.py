@@ -1,4 +1,4 @@
-"""Train the demo generator: a short reconstruction warm start, then LAFITE's adversarial training."""
+"""Train the demo generator: a warm start by redrawing, then adversarial training."""
 
 from __future__ import annotations
 

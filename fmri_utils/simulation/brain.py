@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from .anatomy import FLUID, OUTSIDE, WHITE, Anatomy, make_anatomy
 from .areas import (
@@ -168,7 +168,7 @@ def _make_voxels(anatomy, areas, config, subject, rng) -> Voxels:
 
 def _share_in_picture(centre: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Share of a receptive field, along one axis, that falls on the picture."""
-    return norm.cdf((FIELD_DEG / 2 - centre) / size) - norm.cdf((-FIELD_DEG / 2 - centre) / size)
+    return ndtr((FIELD_DEG / 2 - centre) / size) - ndtr((-FIELD_DEG / 2 - centre) / size)
 
 
 def _stages(areas: Areas, index: np.ndarray) -> np.ndarray:
@@ -292,7 +292,7 @@ def prf_maps(brain: Brain, rng: np.random.Generator) -> dict[str, np.ndarray]:
     dict of str to ndarray of float32, shape (X, Y, Z)
         ``R2`` (percent), ``angle`` (degrees, 0 right, 90 up), ``eccentricity`` and ``size``
         (degrees; the effective size, SD / sqrt(exponent)), ``exponent``, ``gain`` (percent signal
-        change), ``meanvol``. NaN outside the brain mask.
+        change). NaN outside the brain mask.
     """
     shape = brain.anatomy.tissue.shape
     v = brain.voxels

@@ -146,8 +146,8 @@ def load_ground_truth(root: Path, subject: int, mask: np.ndarray | None = None) 
     path = ground_truth_path(root, subject)
     if not path.is_file():
         raise DataError(
-            f"{path} is missing. Expected: the planted truth of a simulated subject (real data have "
-            "none). Simulate the subject first (notebook 01)."
+            f"{path} is missing. Expected: the planted truth of a simulated subject, which real "
+            "data do not have. Simulate the subject first (notebook 01)."
         )
     with h5py.File(path, "r") as file:
         table = file["voxels"]

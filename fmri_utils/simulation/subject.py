@@ -184,7 +184,8 @@ def _write_subject(layout, config, design: Design, brain: Brain, m: Measurement)
     save_volume(layout.mean_volume.with_name("T1_to_func1pt8mm.nii.gz"), t1)
     save_volume(layout.brainmask, brain.anatomy.brainmask.astype(np.int16))
     unseen = beyond_view(brain, N_PRF_MISSING)
-    for name, volume in prf_maps(brain, rng).items():
+    maps = prf_maps(brain, rng) | {"meanvol": np.where(brain.anatomy.brainmask, epi, np.nan)}
+    for name, volume in maps.items():
         volume[unseen] = np.nan
         save_volume(layout.prf(name), volume)
     save_rois(layout, brain.areas, brain.anatomy.side)

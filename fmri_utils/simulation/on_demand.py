@@ -1,0 +1,44 @@
+"""What the notebooks ask of the simulator; both answer "nothing" where a profile has real data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .config import SimulationConfig
+from .ground_truth import load_ground_truth
+from .subject import simulate_subject
+
+
+def prepare(
+    root: Path, settings: Mapping | None, subject: int, *, progress: bool = True
+) -> dict | None:
+    """Simulate the subject if the profile has simulated data and they are not there yet.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The NSD folder.
+    settings : mapping or None
+        The profile's section ``simulation``; None for real data, which are left alone.
+    subject : int
+
+    Returns
+    -------
+    dict or None
+        The simulator's summary.
+    """
+    if settings is None:
+        return None
+    return simulate_subject(root, SimulationConfig(**settings), subject, progress=progress)
+
+
+def planted_nulls(
+    root: Path, settings: Mapping | None, subject: int, mask: np.ndarray
+) -> np.ndarray | None:
+    """Which voxels of a mask carry nothing; bool (n_voxels,), or None for real data."""
+    if settings is None:
+        return None
+    return load_ground_truth(root, subject, mask).voxels["null"].to_numpy(bool)
