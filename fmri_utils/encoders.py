@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 import torch
 from himalaya.backend import set_backend
-from himalaya.ridge import RidgeCV
+from himalaya.ridge import Ridge, RidgeCV
 from safetensors.numpy import load_file, save_file
 from sklearn.model_selection import GroupKFold
 from torch.nn import functional
@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from .artifacts import atomic_path
 from .errors import DataError, WeightsError
+from .nsd.preprocessing import average_repeats
 
 
 @dataclass(frozen=True)
@@ -135,33 +136,54 @@ def fit_ridge(
 
 
 def match_spread(
-    encoder: LinearEncoder, *, mean: np.ndarray, sd: np.ndarray, cv_scores: np.ndarray
-) -> LinearEncoder:
-    """Undo the shrinkage of a ridge encoder with training statistics.
+    encoder: LinearEncoder,
+    betas: np.ndarray,
+    embeddings: np.ndarray,
+    groups: np.ndarray,
+    *,
+    alphas: np.ndarray,
+    n_folds: int,
+) -> tuple[LinearEncoder, float]:
+    """Undo the shrinkage of a ridge encoder, with training images only.
 
-    A ridge prediction varies less than the embedding it predicts: by a factor of about sqrt(R2) in
-    each dimension. A generator that has only seen real embeddings takes the shrunken ones for bland
-    scenes. Scaling each dimension's deviation from the mean by sd / predicted sd gives predictions
-    the spread of real embeddings; no test image is involved.
+    A ridge prediction varies less than the embedding it predicts. A generator that has only seen
+    real embeddings takes the shrunken ones for bland scenes. Here the same regression is fitted
+    without one fold of the training images and applied to their averaged repeats; the factor by
+    which these predictions vary too little scales all predictions' deviations from the mean. One
+    factor for all dimensions, so that well and badly predicted ones keep their proportion.
 
     Parameters
     ----------
     encoder : LinearEncoder
-    mean, sd : numpy.ndarray, (C,)
-        Of the training embeddings.
-    cv_scores : numpy.ndarray, (C,)
-        Cross-validated R2 of each dimension on single trials.
+        From :func:`fit_ridge`.
+    betas, embeddings, groups
+        As for :func:`fit_ridge`.
+    alphas : numpy.ndarray, (C,)
+        The penalties that :func:`fit_ridge` chose.
+    n_folds : int
 
     Returns
     -------
-    LinearEncoder
-        The same map with its outputs rescaled.
+    encoder : LinearEncoder
+        The same map with its deviations scaled.
+    scale : float
     """
-    shrunk = np.sqrt(np.clip(cv_scores, 0.01, 1.0))
-    scale = (1 / shrunk).astype(np.float32)
-    weights = encoder.weights * scale
-    intercept = (encoder.intercept - mean) * scale + mean
-    return LinearEncoder(weights, intercept.astype(np.float32), f"{encoder.method}, spread matched")
+    rest, held = next(GroupKFold(n_folds).split(betas, groups=groups))
+    model = Ridge(alpha=np.asarray(alphas, np.float32), fit_intercept=True)
+    model.fit(betas[rest].astype(np.float32), embeddings[rest].astype(np.float32))
+    pattern, ids, _ = average_repeats(betas[held], groups[held])
+    _, first = np.unique(groups[held], return_index=True)
+    true = embeddings[held][first]
+    predicted = np.asarray(model.predict(pattern))
+    assert len(ids) == len(true) == len(predicted)
+    scale = float(np.sqrt(true.var(0).sum() / predicted.var(0).sum()))
+    mean = embeddings.mean(0)
+    matched = LinearEncoder(
+        (encoder.weights * scale).astype(np.float32),
+        ((encoder.intercept - mean) * scale + mean).astype(np.float32),
+        f"{encoder.method}, spread matched",
+    )
+    return matched, scale
 
 
 def info_nce(prediction: torch.Tensor, target: torch.Tensor, temperature: float) -> torch.Tensor:

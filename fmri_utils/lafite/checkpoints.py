@@ -80,20 +80,22 @@ def read_checkpoint(path: Path, config: dict, device: torch.device) -> tuple[dic
     WeightsError
         If a file is damaged, or the settings differ in more than how long and how often.
     """
+    beside = path.with_suffix(".pt")
     try:
         with safe_open(path, "pt", device=str(device)) as file:
             saved = json.loads(file.metadata()["config"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        other = torch.load(path.with_suffix(".pt"), map_location=device, weights_only=True)
+        other = torch.load(beside, map_location=device, weights_only=True)
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as e:
         raise WeightsError(
             f"the checkpoint {path} cannot be read ({e}). Delete it and its .pt file to start "
             "again, or restore both."
         ) from e
+    free = set(RESUMABLE) - ({"n_images"} if config.get("rate_decay_images") else set())
     differing = [
         f"{key}: {saved.get(key)!r} then, {config.get(key)!r} now"
         for key in sorted(set(saved) | set(config))
-        if key not in RESUMABLE and saved.get(key) != config.get(key)
+        if key not in free and saved.get(key) != config.get(key)
     ]
     if differing:
         raise WeightsError(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -191,7 +193,7 @@ class _Log:
         return row
 
 
-def _resume(state: TrainingState, folder: Path | None, config: dict, initial: Path | None) -> list:
+def _resume(state: TrainingState, folder: Path | None, config: dict, initial) -> list:
     """Continue from the newest checkpoint, or start from ``initial``; returns the history."""
     files = checkpoint_files(folder) if folder is not None else []
     try:
@@ -201,24 +203,22 @@ def _resume(state: TrainingState, folder: Path | None, config: dict, initial: Pa
             state.load_other(other)
             return other["history"]
         if initial is not None:
-            state.load_tensors(_initial_tensors(Path(initial), state.device))
-    except (RuntimeError, KeyError, ValueError) as err:
-        if isinstance(err, WeightsError):
-            raise
-        raise WeightsError(f"{files[-1] if files else initial} does not fit: {err}") from err
+            state.start_from(_initial_tensors(initial, state.device))
+    except (RuntimeError, KeyError) as err:
+        source = files[-1] if files else "initial"
+        raise WeightsError(f"{source} does not fit the networks of this run: {err}") from err
     return []
 
 
-def _initial_tensors(path: Path, device: torch.device) -> dict[str, Tensor]:
-    """Networks of another run's checkpoint, whatever its settings were."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def _initial_tensors(initial, device: torch.device) -> dict[str, Tensor]:
+    """Tensors to start from: given, or a file's."""
+    if isinstance(initial, Mapping):
+        return dict(initial)
     try:
-        return load_file(path, device=str(device))
+        return load_file(initial, device=str(device))
     except (OSError, SafetensorError) as err:
         raise WeightsError(
-            f"{path} cannot be read ({err}); expected a checkpoint's .safetensors file."
+            f"{initial} cannot be read ({err}); expected a .safetensors file with networks."
         ) from err
 
 
@@ -233,7 +233,7 @@ def train(
     captions: Tensor | np.ndarray | None = None,
     mirrored_captions: Tensor | np.ndarray | None = None,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
-    initial: str | Path | None = None,
+    initial: str | Path | Mapping[str, Tensor] | None = None,
     on_grid: Callable[[int, Tensor], None] | None = None,
     grid_conditions: Tensor | np.ndarray | None = None,
     on_step: Callable[[int, dict], None] | None = None,
@@ -258,8 +258,10 @@ def train(
         See :class:`TrainingData`.
     perceptual : callable, optional
         (fake, real), both (B, 3, R, R) in [-1, 1], to a distance (B,) or ().
-    initial : path-like, optional
-        Checkpoint (.safetensors) of another run with the same networks to start from.
+    initial : path-like or mapping, optional
+        Networks to start from, if ``out_dir`` holds no checkpoint: another run's checkpoint
+        (.safetensors) or tensors by name; a generator's bare names, or several networks with
+        ``G.``, ``D.``, ``G_ema.`` in front. Without a D the discriminator is fresh.
     on_grid : callable, optional
         Called with (images seen, (K, 3, R, R) in [-1, 1]) every ``grid_images``: the averaged
         generator under fixed noise vectors and ``grid_conditions`` (K, C), by default the first

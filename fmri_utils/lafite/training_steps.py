@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from . import losses
 from .discriminator import Discriminator
 from .generator import Generator
+from .layers import STRUCTURE_LR, FullyConnected
 from .training_config import TrainingConfig
 
 ImageEncoder = Callable[[Tensor], Tensor]
@@ -30,21 +31,55 @@ class Batch:
     captions: Tensor | None
 
 
-def _adam(
-    network: nn.Module, config: TrainingConfig, rate: float, interval: int
-) -> torch.optim.Adam:
-    """Adam with rate and betas corrected for a regulariser every ``interval`` steps (0: none).
+def _groups(network: nn.Module, condition_rate: float) -> list[dict]:
+    """Parameters by speed: mapping and condition layers, and the others."""
+    slow = {
+        id(parameter)
+        for layer in network.modules()
+        if isinstance(layer, FullyConnected) and layer.bias_gain == STRUCTURE_LR
+        for parameter in layer.parameters()
+    }
+    parameters = list(network.parameters())
+    groups = [
+        {"params": [p for p in parameters if id(p) not in slow], "speed": 1.0},
+        {"params": [p for p in parameters if id(p) in slow], "speed": condition_rate},
+    ]
+    return [group for group in groups if group["params"]]
 
-    The regulariser's own step is one more update in ``interval``; see Karras et al. 2020, app. B.
+
+class LazyAdam(torch.optim.Adam):
+    """Adam whose rate and betas are corrected for a regulariser that acts every few steps.
+
+    The regulariser's own update is one more in ``interval``, hence the factor
+    interval / (interval + 1); see Karras et al. 2020, appendix B.
+
+    Parameters
+    ----------
+    network : nn.Module
+    config : TrainingConfig
+    rate : float
+        Learning rate before the correction.
+    interval : int
+        0 if there is no regulariser.
     """
-    ratio = interval / (interval + 1) if interval else 1.0
-    return torch.optim.Adam(
-        network.parameters(),
-        lr=rate * ratio,
-        betas=(config.beta1**ratio, config.beta2**ratio),
-        eps=config.epsilon,
-        fused=True,  # one pass over the parameters
-    )
+
+    def __init__(self, network: nn.Module, config: TrainingConfig, rate: float, interval: int):
+        ratio = interval / (interval + 1) if interval else 1.0
+        self.rate = rate * ratio
+        betas = (config.beta1**ratio, config.beta2**ratio)
+        groups = _groups(network, config.condition_rate)
+        # fused: one pass over the parameters
+        super().__init__(groups, lr=self.rate, betas=betas, eps=config.epsilon, fused=True)
+
+    def set_factor(self, factor: float) -> None:
+        """Set every group's rate to ``factor`` times its own full rate."""
+        for group in self.param_groups:
+            group["lr"] = self.rate * group["speed"] * factor
+
+
+def _strip(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors of one network, under bare names."""
+    return {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
 
 
 def _check_finite(loss: Tensor, name: str) -> None:
@@ -87,8 +122,8 @@ class TrainingState:
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         lazy_g = config.path_interval if config.path_weight > 0 else 0
         lazy_d = config.r1_interval if config.r1_gamma > 0 else 0
-        self.adam_g = _adam(self.generator, config, config.learning_rate_g, lazy_g)
-        self.adam_d = _adam(self.discriminator, config, config.learning_rate_d, lazy_d)
+        self.adam_g = LazyAdam(self.generator, config, config.learning_rate_g, lazy_g)
+        self.adam_d = LazyAdam(self.discriminator, config, config.learning_rate_d, lazy_d)
         self.rng = torch.Generator(device).manual_seed(config.seed)
         self.mean_length = torch.zeros((), device=device)
         self.step = 0
@@ -242,7 +277,7 @@ class TrainingState:
         self._update(self.adam_d, loss * config.r1_interval, "the R1 penalty")
         return {"r1": loss}
 
-    def _update(self, optimizer: torch.optim.Adam, loss: Tensor, name: str) -> None:
+    def _update(self, optimizer: LazyAdam, loss: Tensor, name: str) -> None:
         _check_finite(loss.detach(), name)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -254,6 +289,8 @@ class TrainingState:
         """All phases that are due on one batch; returns detached scalars by name."""
         config = self.config
         warmup = self.images < config.warmup_images
+        for adam in (self.adam_g, self.adam_d):
+            adam.set_factor(config.rate_factor_at(self.images))
         terms, fake, condition = self.generator_step(batch, warmup)
         if not warmup:
             if config.path_weight > 0 and self.step % config.path_interval == 0:
@@ -299,9 +336,21 @@ class TrainingState:
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take the networks' tensors over; raises RuntimeError if they do not fit."""
         for name, network in self._networks().items():
-            start = len(name) + 1
-            mine = {k[start:]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
-            network.load_state_dict(mine)
+            network.load_state_dict(_strip(tensors, name))
+
+    def start_from(self, tensors: dict[str, Tensor]) -> None:
+        """Begin with networks from elsewhere: a generator alone, or several with prefixes.
+
+        Bare names are a generator's. G and G_ema stand in for each other; without a D, the
+        discriminator stays fresh. Raises RuntimeError if the tensors do not fit.
+        """
+        if not any(key.startswith(("G.", "G_ema.")) for key in tensors):
+            tensors = {f"G.{key}": value for key, value in tensors.items()}
+        raw, average = _strip(tensors, "G"), _strip(tensors, "G_ema")
+        self.generator.load_state_dict(raw or average)
+        self.average.load_state_dict(average or raw)
+        if judge := _strip(tensors, "D"):
+            self.discriminator.load_state_dict(judge)
 
     def other(self) -> dict:
         """What besides the networks decides how the run goes on."""

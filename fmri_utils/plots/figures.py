@@ -117,8 +117,8 @@ def fig_model(
         "space": "CLIP space",
     }
     for name, title in titles.items():
-        figure.text(boxes[name][0] + boxes[name][1] / 2, 0.9, title, ha="center", weight="semibold")
-    figure.text(0.87, 0.9, "LAFITE draws it, coarse to fine", ha="center", weight="semibold")
+        figure.text(boxes[name][0] + boxes[name][1] / 2, 0.9, title, ha="center", weight="bold")
+    figure.text(0.87, 0.9, "LAFITE draws it, coarse to fine", ha="center", weight="bold")
     _arrow(figure, ax["seen"], ax["brain"], "")
     _arrow(figure, ax["brain"], ax["encoder"], "")
     _arrow(figure, ax["encoder"], ax["space"], "")
@@ -204,7 +204,7 @@ def fig_joint_embedding(
         "Matching (green) and non-matching (orange) pairs in CLIP space",
         x=0.01,
         ha="left",
-        weight="semibold",
+        weight="bold",
     )
     axes = bottom.subplots(1, 4, width_ratios=[1.15, 1.15, 1.2, 1.2])
     plot_similarity(records["infonce"]["similarity"], title="with negatives", ax=axes[0])
@@ -275,15 +275,15 @@ def fig_leave_one_out(
         "Without one voxel the picture hardly moves; with new noise it does",
         x=0.01,
         ha="left",
-        weight="semibold",
+        weight="bold",
     )
     ax = middle.subplots()
     plot_volume(effect_map, background, ax=ax, n_cuts=8, cmap="inferno", vmin=0)
     middle.suptitle(
-        "Embedding effect of every voxel (1 - cosine)", x=0.01, ha="left", weight="semibold"
+        "Embedding effect of every voxel (1 - cosine)", x=0.01, ha="left", weight="bold"
     )
     plot_area_effects(effect, areas, reference=reference, ax=bottom.subplots())
-    bottom.suptitle("... and by area", x=0.01, ha="left", weight="semibold")
+    bottom.suptitle("... and by area", x=0.01, ha="left", weight="bold")
     label_dataset(figure, label)
     return figure
 

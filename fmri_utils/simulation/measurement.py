@@ -204,13 +204,14 @@ def measure_session(
 
 def _local_noise(m: Measurement, config: SimulationConfig, rng) -> np.ndarray:
     """Noise of unit variance that neighbours share in part, (BLOCK, M)."""
-    volume = rng.standard_normal((BLOCK, *m.shape), dtype=np.float32)
-    white = np.sqrt(config.noise_white) * volume.reshape(BLOCK, -1)[:, m.inside]
+    white = rng.standard_normal((BLOCK, m.inside.size), dtype=np.float32)
+    white *= np.sqrt(np.float32(config.noise_white))
     sigma = config.noise_smoothness
     smooth = rng.standard_normal((BLOCK, *m.shape), dtype=np.float32)
     ndimage.gaussian_filter(smooth, (0, sigma, sigma, sigma), output=smooth, mode="wrap")
     smooth = smooth.reshape(BLOCK, -1)[:, m.inside]
-    return white + np.sqrt(1 - config.noise_white) * smooth / _smooth_sd(sigma, m.shape)
+    scale = np.sqrt(1 - config.noise_white) / _smooth_sd(sigma, m.shape)
+    return white + np.float32(scale) * smooth
 
 
 def _smooth_sd(sigma: float, shape: tuple[int, ...]) -> np.float32:

@@ -1,0 +1,451 @@
+"""LAFITE's networks: the same function as a literal implementation, and states that are refused."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fmri_utils.errors import WeightsError
+from fmri_utils.lafite import (
+    Discriminator,
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    discriminator_from_state,
+    generator_from_state,
+    lafite_state,
+    load_generator,
+    losses,
+    read_card,
+    save_generator,
+)
+from fmri_utils.lafite.discriminator import minibatch_deviation
+from fmri_utils.lafite.layers import filter_image, upsample_image
+
+SMALL = GeneratorConfig(
+    z_dim=5,
+    w_dim=7,
+    condition_dim=6,
+    hidden_dim=10,
+    resolution=16,
+    channel_base=64,
+    channel_max=12,
+    mapping_layers=2,
+    change=8,
+)
+SMALL_D = DiscriminatorConfig(condition_dim=6, resolution=16, channel_base=64, channel_max=12)
+CONFIGS = [
+    SMALL,
+    dataclasses.replace(SMALL, change=4, hidden_dim=512, mapping_layers=8),
+    dataclasses.replace(SMALL, change=256, resolution=32, channels=(8, 12, 6, 4), inner_dim=3),
+    dataclasses.replace(SMALL, change=2, z_dim=9, resolution=8, channel_base=1024),
+    dataclasses.replace(SMALL, structure_1=("b4.torgb", "b16.conv0"), change=256),
+]
+
+
+def lively(network, seed=0):
+    """Move biases and noise strengths off zero, so that every parameter counts."""
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim < 2:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng))
+    return network
+
+
+@pytest.fixture
+def generator():
+    torch.manual_seed(0)
+    return lively(Generator(SMALL))
+
+
+@pytest.fixture
+def inputs():
+    rng = torch.Generator().manual_seed(1)
+    z = torch.randn(8, 5, generator=rng)
+    return z, F.normalize(torch.randn(8, 6, generator=rng), dim=1)
+
+
+# -- against a literal implementation ------------------------------------------------------------
+
+
+def fir_by_definition(x, pad, gain):
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype)
+    kernel = (torch.outer(taps, taps) / 64 * gain).expand(x.shape[1], 1, 4, 4)
+    return F.conv2d(F.pad(x, pad), kernel, groups=x.shape[1])
+
+
+def with_zeros_between(x):
+    wide = x.new_zeros(x.shape[0], x.shape[1], x.shape[2], 2, x.shape[3], 2)
+    wide[:, :, :, 0, :, 0] = x
+    return wide.reshape(x.shape[0], x.shape[1], 2 * x.shape[2], 2 * x.shape[3])
+
+
+def literal_layer(state, name, x, style, up):
+    """One weight per sample, modulated and demodulated, in one grouped convolution."""
+    n, n_in, size, _ = x.shape
+    w = state[f"{name}.weight"][None] * style[:, None, :, None, None]
+    w = w * (w.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+    n_out = w.shape[1]
+    x = x.reshape(1, n * n_in, size, size)
+    if up:
+        per_sample = w.transpose(1, 2).reshape(n * n_in, n_out, 3, 3)
+        x = F.conv_transpose2d(x, per_sample, stride=2, groups=n)
+        x = fir_by_definition(x.reshape(n, n_out, *x.shape[2:]), (1, 1, 1, 1), 4)
+    else:
+        x = F.conv2d(x, w.reshape(n * n_out, n_in, 3, 3), padding=1, groups=n)
+        x = x.reshape(n, n_out, size, size)
+    x = x + state[f"{name}.noise_const"] * state[f"{name}.noise_strength"]
+    x = x + state[f"{name}.bias"][None, :, None, None]
+    return (F.leaky_relu(x, 0.2) * math.sqrt(2)).clamp(-256, 256)
+
+
+def literal_dense(state, name, x, lr_multiplier=1.0, active=False):
+    weight = state[f"{name}.weight"]
+    x = x @ (weight * lr_multiplier / math.sqrt(weight.shape[1])).T
+    x = x + state[f"{name}.bias"] * lr_multiplier
+    return F.leaky_relu(x, 0.2) * math.sqrt(2) if active else x
+
+
+def literal_style(state, name, w, condition):
+    def chain(first):
+        x = literal_dense(state, f"{name}.{first}_0", condition, 0.01, True)
+        return literal_dense(state, f"{name}.{first}_1", x, 0.01, True)
+
+    if f"{name}.pre_0.weight" in state:
+        return literal_dense(state, f"{name}.affine_0", torch.cat([chain("pre"), w], 1))
+    scale = literal_dense(state, f"{name}.scale_layer_2", chain("scale_layer"))
+    shift = literal_dense(state, f"{name}.bias_layer_2", chain("bias_layer"))
+    return shift + literal_dense(state, f"{name}.affine", w) * scale
+
+
+def literal_image(state, resolution, ws, condition):
+    n, index, image = len(ws), 0, None
+    x = state["synthesis.b4.const"].expand(n, -1, -1, -1)
+    size = 4
+    while size <= resolution:
+        for conv in ("conv0", "conv1")[size == 4 :]:
+            name = f"synthesis.b{size}.{conv}"
+            style = literal_style(state, name, ws[:, index], condition)
+            x = literal_layer(state, name, x, style, up=conv == "conv0")
+            index += 1
+        name = f"synthesis.b{size}.torgb"
+        style = literal_style(state, name, ws[:, index], condition) / math.sqrt(x.shape[1])
+        rgb = torch.einsum("nchw,nc,oc->nohw", x, style, state[f"{name}.weight"][:, :, 0, 0])
+        rgb = (rgb + state[f"{name}.bias"][:, None, None]).clamp(-256, 256)
+        if image is not None:
+            image = fir_by_definition(with_zeros_between(image), (2, 1, 2, 1), 4)
+        image = rgb if image is None else image + rgb
+        size *= 2
+    return image
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
+def test_generator_is_the_literal_function_with_its_derivatives(config):
+    torch.manual_seed(0)
+    network = lively(Generator(config)).double()
+    state = dict(network.named_parameters()) | dict(network.named_buffers())
+    ws = torch.randn(3, config.num_ws, config.w_dim, dtype=torch.float64, requires_grad=True)
+    condition = torch.randn(3, config.condition_dim, dtype=torch.float64, requires_grad=True)
+    ours = network.synthesis(ws, condition)
+    literal = literal_image(state, config.resolution, ws, condition)
+    torch.testing.assert_close(ours, literal, rtol=1e-9, atol=1e-9)
+    # First derivatives of everything, and second ones through the path lengths.
+    noise = torch.randn_like(ours)
+    used = [ws, condition, *network.synthesis.parameters()]
+    results = []
+    for image in (ours, literal):
+        first = torch.autograd.grad((image * noise).sum(), used, retain_graph=True)
+        lengths = losses.path_lengths(image, ws, noise).sum()
+        second = torch.autograd.grad(lengths, used, allow_unused=True)
+        results.append((*first, *(s for s in second if s is not None)))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-8)
+
+
+def test_resampling_by_definition():
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    expected = fir_by_definition(with_zeros_between(x), (2, 1, 2, 1), 4)
+    torch.testing.assert_close(upsample_image(x), expected)
+    expected = fir_by_definition(x, (1, 1, 1, 1), 1)
+    torch.testing.assert_close(filter_image(x, pad=1), expected)
+    torch.testing.assert_close(filter_image(x, pad=1, stride=2), expected[:, :, ::2, ::2])
+    flat = torch.ones(1, 1, 8, 8)
+    torch.testing.assert_close(upsample_image(flat)[..., 4:-4, 4:-4], torch.ones(1, 1, 8, 8))
+
+
+def test_discriminator_gradients_and_r1_are_right():
+    torch.manual_seed(0)
+    small = dataclasses.replace(SMALL_D, resolution=8, channels=(3, 2), normalize_features=True)
+    network = lively(Discriminator(small)).double()
+    condition = torch.randn(2, 6, dtype=torch.float64)
+    image = torch.randn(2, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: network(x, condition), image)
+    assert torch.autograd.gradgradcheck(lambda x: network(x, condition)[0], image)
+    _, features = network(image, condition)
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(2, dtype=torch.float64))
+
+
+def test_minibatch_deviation_of_strided_groups():
+    x = torch.zeros(8, 1, 2, 2)
+    x[0::2] = torch.tensor([1.0, -1.0, 1.0, -1.0]).view(4, 1, 1, 1)  # group 0 deviates, 1 not
+    out = minibatch_deviation(x, 4)[:, 1, 0, 0]
+    torch.testing.assert_close(out, torch.tensor([1.0, 1e-4] * 4))
+    with pytest.raises(ValueError, match="multiple"):
+        minibatch_deviation(torch.zeros(6, 1, 2, 2), 4)
+
+
+# -- torch.func, batches, noise ------------------------------------------------------------------
+
+
+def test_torch_func_transforms_agree_with_autograd(generator, inputs):
+    generator = generator.double().requires_grad_(False)
+    z, condition = (x[:2].double() for x in inputs)
+    ws = generator.mapping(z)
+
+    def image(c):
+        return generator.synthesis(ws, c)
+
+    tangent = torch.randn_like(condition)
+    value, forward = torch.func.jvp(image, (condition,), (tangent,))
+    torch.testing.assert_close(value, image(condition))
+    step = 1e-6
+    numeric = (image(condition + step * tangent) - image(condition - step * tangent)) / (2 * step)
+    torch.testing.assert_close(forward, numeric, rtol=1e-5, atol=1e-6)
+    _, pull = torch.func.vjp(image, condition)
+    probe = torch.randn_like(value)
+    torch.testing.assert_close((pull(probe)[0] * tangent).sum(), (probe * forward).sum())
+    # One column per dimension of the condition, all at once.
+    columns = torch.func.vmap(lambda t: torch.func.jvp(image, (condition,), (t.expand(2, -1),))[1])(
+        torch.eye(6, dtype=torch.float64)
+    )
+    summed = torch.einsum("dnchw,d->nchw", columns, tangent[0])
+    _, expected = torch.func.jvp(image, (condition,), (tangent[:1].expand(2, -1),))
+    torch.testing.assert_close(summed, expected)
+    one = torch.func.vmap(lambda w, c: generator.synthesis(w[None], c[None])[0])(ws, condition)
+    torch.testing.assert_close(one, value)
+
+
+def test_batch_size_does_not_matter(generator, inputs):
+    z, condition = inputs
+    with torch.no_grad():
+        together = generator(z, condition)
+        alone = torch.cat([generator(z[i : i + 1], condition[i : i + 1]) for i in range(8)])
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
+
+
+def test_noise_modes(generator, inputs):
+    z, condition = inputs
+    const = generator(z, condition)
+    explicit = [layer.noise_const for layer in generator.synthesis.convolutions()]
+    torch.testing.assert_close(generator(z, condition, noise=explicit), const)
+    silent = generator(z, condition, "none")
+    torch.testing.assert_close(generator(z, condition, noise=[None] * len(explicit)), silent)
+    first, again = (
+        generator(z, condition, "random", rng=torch.Generator().manual_seed(4)) for _ in range(2)
+    )
+    assert torch.equal(first, again)
+    drawn = generator.synthesis.draw_noise(8, torch.Generator().manual_seed(4))
+    assert torch.equal(generator(z, condition, noise=drawn), first)
+    assert not torch.allclose(const, silent)
+    drawn[0].requires_grad_()
+    generator(z, condition, noise=drawn).sum().backward()
+    assert drawn[0].grad.abs().sum() > 0
+    for arguments, message in (
+        ({"noise_mode": "loud"}, "expected one of"),
+        ({"noise_mode": "random"}, "rng"),
+        ({"noise": explicit[1:]}, "one per convolution"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            generator(z, condition, **arguments)
+
+
+def test_truncation_and_the_running_mean(generator, inputs):
+    z, _ = inputs
+    full = generator.mapping(z)
+    generator.mapping.update_average(full[:, 0])
+    torch.testing.assert_close(generator.mapping.w_avg, 0.005 * full[:, 0].mean(0))
+    half = generator.mapping(z, 0.5)
+    torch.testing.assert_close(half, (full + generator.mapping.w_avg) / 2)
+    assert full.shape == (8, SMALL.num_ws, 7)
+
+
+def test_fresh_networks_keep_the_signal_at_unit_scale(inputs):
+    torch.manual_seed(0)
+    config = dataclasses.replace(SMALL, resolution=64, channel_base=2048, channel_max=32)
+    image = Generator(config)(*inputs)
+    assert 0.3 < image.std() < 10
+    judge = Discriminator(dataclasses.replace(SMALL_D, resolution=64, channel_base=2048))
+    logits, features = judge(torch.randn(8, 3, 64, 64), inputs[1])
+    assert logits.abs().max() < 30
+    assert features.shape == (8, 6)
+
+
+# -- sizes and states ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
+def test_sizes_are_inferred_from_tensors(config, inputs):
+    torch.manual_seed(0)
+    original = lively(Generator(config)).eval()
+    state = lafite_state(original)
+    assert "synthesis.b8.conv0.resample_filter" in state
+    rebuilt = generator_from_state({f"G_ema.{key}": value for key, value in state.items()})
+    assert rebuilt.config.block_channels == config.block_channels
+    for name, _, _ in original.synthesis.layers():
+        assert rebuilt.config.structure(name) == config.structure(name)
+    for field in ("z_dim", "w_dim", "condition_dim", "hidden_dim", "inner_dim", "mapping_layers"):
+        assert getattr(rebuilt.config, field) == getattr(config, field)
+    z = torch.randn(2, config.z_dim)
+    assert torch.equal(rebuilt(z, inputs[1][:2]), original(z, inputs[1][:2]))
+    assert not any(p.requires_grad for p in rebuilt.parameters())
+    # And once more, from the bare state, as arrays.
+    again = generator_from_state({k: v.numpy() for k, v in rebuilt.state_dict().items()})
+    assert again.config == rebuilt.config
+
+
+@pytest.mark.parametrize("channels", [None, (6, 5, 4)])
+def test_discriminator_sizes_are_inferred(channels, inputs):
+    torch.manual_seed(0)
+    original = lively(Discriminator(dataclasses.replace(SMALL_D, channels=channels)))
+    both = {f"D.{key}": value for key, value in lafite_state(original).items()}
+    both |= {f"G.{key}": value for key, value in Generator(SMALL).state_dict().items()}
+    rebuilt = discriminator_from_state(both)
+    assert rebuilt.config.block_channels == original.config.block_channels
+    image = torch.randn(4, 3, 16, 16)
+    for a, b in zip(rebuilt(image, inputs[1][:4]), original(image, inputs[1][:4]), strict=True):
+        assert torch.equal(a, b)
+    assert generator_from_state(both).config.resolution == 16
+
+
+def spoil(key, change):
+    def apply(state):
+        state[key] = change(state[key])
+
+    return apply
+
+
+def drop(*keys):
+    def apply(state):
+        for key in keys:
+            del state[key]
+
+    return apply
+
+
+def add(key, *shape):
+    def apply(state):
+        state[key] = torch.zeros(shape)
+
+    return apply
+
+
+SPOILED = {
+    "missing": (drop("synthesis.b8.conv1.bias"), "missing: synthesis.b8.conv1.bias"),
+    "missing size": (drop("mapping.fc0.weight"), "mapping.fc0.weight is missing"),
+    "unexpected": (add("synthesis.b8.conv7.bias", 3), "unexpected: synthesis.b8.conv7.bias"),
+    "shape": (spoil("synthesis.b8.conv1.bias", lambda x: x[1:]), r"shape \(7,\); expected \(8,\)"),
+    "axes": (spoil("mapping.fc0.weight", lambda x: x[0]), "expected 2 axes"),
+    "nan": (spoil("synthesis.b4.const", lambda x: x * float("nan")), "not-a-number"),
+    "integers": (spoil("synthesis.b4.const", lambda x: x.int()), "floating point"),
+    "labels": (add("mapping.embed.weight", 7, 3), "label-conditioned"),
+    "block gap": (
+        lambda s: [s.pop(k) for k in list(s) if k.startswith("synthesis.b8.")],
+        r"blocks at \[4, 16\]",
+    ),
+    "odd block": (add("synthesis.b24.conv1.weight", 1, 1, 3, 3), "power of two"),
+    "filter": (
+        spoil("synthesis.b8.resample_filter", lambda x: torch.ones(4, 4) / 16),
+        "another filter",
+    ),
+    "mixed prefixes": (add("G_ema.mapping.w_avg", 7), "without the name of a network"),
+    "nothing known": (lambda s: (s.clear(), s.update(weight=torch.ones(2))), "not a LAFITE"),
+    "empty": (dict.clear, "empty"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_malformed_states_give_one_clear_error(case):
+    state = lafite_state(Generator(dataclasses.replace(SMALL, channels=(12, 8, 4), change=256)))
+    change, message = SPOILED[case]
+    change(state)
+    with pytest.raises(WeightsError, match=message):
+        generator_from_state(state)
+
+
+def test_the_wrong_network_is_named():
+    state = {f"D.{key}": value for key, value in Discriminator(SMALL_D).state_dict().items()}
+    with pytest.raises(WeightsError, match=r"holds \['D'\]; expected G_ema or G"):
+        generator_from_state(state)
+    with pytest.raises(WeightsError, match="label-conditioned"):
+        discriminator_from_state(state | {"D.mapping.embed.weight": torch.zeros(3, 3)})
+    with pytest.raises(WeightsError, match="a list"):
+        generator_from_state([1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"resolution": 48},
+        {"resolution": 4},
+        {"z_dim": 0},
+        {"channels": (4, 4)},
+        {"hidden_dim": 1.5},
+    ],
+)
+def test_bad_sizes_are_refused(changes):
+    with pytest.raises(ValueError, match="expected"):
+        dataclasses.replace(SMALL, **changes)
+
+
+# -- weights files -------------------------------------------------------------------------------
+
+
+def test_weights_file_round_trip(generator, inputs, tmp_path):
+    unclamped = Generator(dataclasses.replace(SMALL, clamp=None))
+    unclamped.load_state_dict(generator.state_dict())
+    path = tmp_path / "generator.safetensors"
+    save_generator(path, unclamped, {"data": "made up", "images": 12})
+    loaded = load_generator(path)
+    assert loaded.config == unclamped.config
+    assert read_card(path) == {"data": "made up", "images": 12}
+    assert not loaded.training
+    assert loaded.synthesis.b4.const.dtype == torch.float32
+    torch.testing.assert_close(loaded(*inputs), generator(*inputs), rtol=0.02, atol=0.02)
+    save_generator(tmp_path / "again.safetensors", loaded, {"data": "made up", "images": 12})
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_bad_weights_files_are_refused(generator, tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "generator.safetensors"
+    with pytest.raises(WeightsError, match="is missing"):
+        load_generator(path)
+    save_generator(path, generator, {})
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(WeightsError, match="damaged"):
+        load_generator(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match="format None"):
+        load_generator(path)
+    metadata = {"format": "fmri_utils.lafite.generator", "card": "{}"}
+    save_file({"a": torch.zeros(1)}, path, metadata)
+    with pytest.raises(WeightsError, match="configuration"):
+        load_generator(path)
+    other = Generator(dataclasses.replace(SMALL, resolution=8))
+    save_generator(path, other, {})
+    # The same file with another network's tensors: sizes and tensors disagree.
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_file(generator.state_dict(), path, metadata)
+    with pytest.raises(WeightsError, match="unexpected"):
+        load_generator(path)
+    with torch.no_grad():
+        generator.synthesis.b4.const.fill_(1e6)
+    with pytest.raises(WeightsError, match="float16"):
+        save_generator(path, generator, {})

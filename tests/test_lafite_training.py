@@ -1,0 +1,349 @@
+"""LAFITE's losses at their fixed points, and a training run that can be killed."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fmri_utils.errors import DataError, WeightsError
+from fmri_utils.lafite import (
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    TrainingConfig,
+    losses,
+    train,
+)
+from fmri_utils.lafite.checkpoints import checkpoint_files
+from fmri_utils.lafite.training import TrainingData
+from fmri_utils.lafite.training_steps import TrainingState
+
+GENERATOR = GeneratorConfig(
+    z_dim=6,
+    w_dim=7,
+    condition_dim=8,
+    hidden_dim=10,
+    resolution=16,
+    channel_base=64,
+    channel_max=8,
+    mapping_layers=2,
+)
+DISCRIMINATOR = DiscriminatorConfig(condition_dim=8, resolution=16, channel_base=64, channel_max=8)
+CONFIG = TrainingConfig(
+    generator=GENERATOR,
+    discriminator=DISCRIMINATOR,
+    batch_size=4,
+    n_images=32,
+    warmup_images=8,
+    reconstruction_weight=1.0,
+    clean_fraction=0.5,
+    noise_level=0.5,
+    iid=1.0,
+    iic=1.0,
+    clip_size=12,
+    r1_interval=3,
+    path_interval=2,
+    condition_rate=5.0,
+    rate_decay_images=16,
+    log_images=8,
+    grid_images=16,
+    checkpoint_images=12,
+)
+
+
+def unit_rows(rng, *shape):
+    rows = rng.standard_normal(shape).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+@pytest.fixture
+def data(rng):
+    return rng.integers(0, 256, (10, 16, 16, 3), dtype=np.uint8), unit_rows(rng, 10, 8)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    weight = torch.randn(8, 3 * 12 * 12, generator=torch.Generator().manual_seed(1))
+    return lambda x: F.normalize(x.flatten(1) @ weight.T, dim=1)
+
+
+# -- losses --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
+def test_contrastive_score_directions_by_hand(rng, lam):
+    a, b = (torch.from_numpy(unit_rows(rng, 5, 6)) for _ in range(2))
+    sim = (a @ b.T).double().numpy() / 0.2
+    over_j = np.diag(sim) - np.log(np.exp(sim).sum(1))
+    over_i = np.diag(sim) - np.log(np.exp(sim).sum(0))
+    score = losses.contrastive_score(a, b, temperature=0.2, lam=lam)
+    np.testing.assert_allclose(score, lam * over_j + (1 - lam) * over_i, rtol=1e-4, atol=1e-5)
+
+
+def test_contrastive_score_fixed_points():
+    same = torch.ones(4, 3)
+    uninformative = losses.contrastive_score(same, same, lam=0.5)
+    torch.testing.assert_close(uninformative, torch.full((4,), -np.log(4.0)).float())
+    sharp = losses.contrastive_score(torch.eye(4), torch.eye(4), temperature=0.01)
+    torch.testing.assert_close(sharp, torch.zeros(4))
+    with pytest.raises(ValueError, match="temperature"):
+        losses.contrastive_score(same, same, temperature=0.0)
+    with pytest.raises(ValueError, match="expected both"):
+        losses.contrastive_score(same, same[:2])
+
+
+def test_adversarial_losses_at_chance_and_at_certainty():
+    zero, sure = torch.zeros(3, 1), torch.full((3, 1), 50.0)
+    assert losses.generator_adversarial_loss(zero) == pytest.approx(np.log(2))
+    assert losses.discriminator_adversarial_loss(zero, zero) == pytest.approx(2 * np.log(2))
+    assert losses.discriminator_adversarial_loss(-sure, sure) == pytest.approx(0, abs=1e-6)
+
+
+def test_penalties_of_linear_maps_are_their_norms():
+    torch.manual_seed(0)
+    image = torch.randn(2, 3, 4, 4, requires_grad=True)
+    direction = torch.randn(48)
+    penalty = losses.r1_penalty(image.flatten(1) @ direction[:, None], image)
+    torch.testing.assert_close(penalty, direction.square().sum().expand(2))
+    ws = torch.randn(2, 5, 6, requires_grad=True)
+    linear = torch.randn(30, 48)
+    noise = torch.randn(2, 3, 4, 4) / 4
+    lengths = losses.path_lengths((ws.flatten(1) @ linear).view(2, 3, 4, 4), ws, noise)
+    gradient = (noise.flatten(1) @ linear.T).view(2, 5, 6)
+    torch.testing.assert_close(lengths, gradient.square().sum(2).mean(1).sqrt())
+    penalty, mean = losses.path_length_penalty(torch.full((4,), 2.0), torch.tensor(2.0))
+    assert (penalty, mean) == (0, 2)
+
+
+def test_pseudo_text_feature_angle_and_ends():
+    rng = torch.Generator().manual_seed(0)
+    e = F.normalize(torch.randn(4000, 64, generator=rng), dim=1)
+    torch.testing.assert_close(losses.pseudo_text_feature(e, 0.0), e)
+    h = losses.pseudo_text_feature(e, 0.6, rng)
+    torch.testing.assert_close(h.norm(dim=1), torch.ones(4000))
+    assert (h * e).sum(1).mean().item() == pytest.approx(0.4 / np.hypot(0.4, 0.6), abs=0.01)
+    for level, error in ((1.5, "from 0 to 1"), (0.5, "rng")):
+        with pytest.raises(ValueError, match=error):
+            losses.pseudo_text_feature(e, level)
+
+
+def test_crops_lie_inside_and_whole_crop_is_the_image():
+    ramp = torch.linspace(-1, 1, 16).expand(6, 3, 16, 16)
+    whole = losses.random_square_crops(ramp, 16, torch.Generator().manual_seed(0), smallest=1.0)
+    torch.testing.assert_close(whole, ramp)
+    crops = losses.random_square_crops(ramp, 12, torch.Generator().manual_seed(0))
+    side = (crops[:, 0, 0, -1] - crops[:, 0, 0, 0]) / (2 * 16 / 15 * 11 / 12)
+    assert crops.shape == (6, 3, 12, 12)
+    assert side.min() > 0.45
+    assert side.max() <= 1.01
+    torch.testing.assert_close(crops[:, :, 0], crops[:, :, -1])  # no row leaks into a column
+
+
+def test_reconstruction_loss_is_zero_for_the_truth_and_exact_for_an_offset():
+    real = torch.rand(2, 3, 16, 16)
+    assert losses.reconstruction_loss(real, real) == 0
+    assert losses.reconstruction_loss(real + 0.25, real).item() == pytest.approx(0.25)
+    distance = losses.reconstruction_loss(
+        real, real, perceptual=lambda a, b: torch.full((2,), 3.0), perceptual_weight=2.0
+    )
+    assert distance == 6
+
+
+# -- settings and data ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 6}, "multiple of the discriminator's"),
+        ({"batch_size": 0}, "positive integer"),
+        ({"noise_level": 1.2}, "0 to 1"),
+        ({"itd": -1.0}, "0 or more"),
+        ({"itc": float("nan")}, "0 or more"),
+        ({"beta1": 1.0}, "below 1"),
+        ({"temperature": 0.0}, "more than 0"),
+        ({"path_fraction": 0.0}, "path_fraction"),
+        ({"reconstruction_weight": 0.0}, "train nothing"),
+        ({"reconstruction_scales": (3,)}, "divisors"),
+        ({"discriminator": dataclasses.replace(DISCRIMINATOR, resolution=32)}, "expected the same"),
+        ({"warmup_images": 0, "clean_fraction": 0.0, "perceptual_weight": 1.0}, "perceptual"),
+    ],
+)
+def test_bad_settings_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, **changes)
+
+
+def test_schedules():
+    config = dataclasses.replace(CONFIG, reconstruction_decay_images=10, reconstruction_floor=0.2)
+    weights = [config.reconstruction_weight_at(i) for i in (0, 8, 13, 18, 30)]
+    assert weights == pytest.approx([1, 1, 0.6, 0.2, 0.2])
+    assert [config.rate_factor_at(i) for i in (0, 16, 24, 32)] == [1, 1, 0.5, 0]
+
+
+def test_bad_data_are_refused(data, encoder):
+    images, embeddings = data
+    wrong = [
+        ((images[:, :8], embeddings), {}, "uint8"),
+        ((images / 255, embeddings), {}, "uint8"),
+        ((images[:3], embeddings[:3]), {}, "at least one batch"),
+        ((images, embeddings[:, :5]), {}, "one row per image"),
+        ((images, 2 * embeddings), {}, "norms"),
+        ((images, embeddings * np.nan), {}, "norms"),
+        ((images, embeddings), {"mirror": True}, "mirrored_embeddings"),
+        ((images, embeddings), {"caption_probability": 0.5}, "no captions"),
+        ((images, embeddings), {"perceptual_weight": 1.0}, "perceptual callable"),
+    ]
+    for arrays, changes, message in wrong:
+        with pytest.raises(DataError, match=message):
+            train(dataclasses.replace(CONFIG, **changes), *arrays, encoder, progress=False)
+    with pytest.raises(DataError, match="image_encoder"):
+        train(CONFIG, images, embeddings, progress=False)
+
+
+def test_an_epoch_shows_every_image_once(data):
+    drawn = TrainingData(CONFIG, *data)
+    seen = torch.cat([drawn._indices(i, 4) for i in range(0, 20, 4)])
+    assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
+    assert seen[:10].tolist() != seen[10:].tolist()
+
+
+def test_mirrored_images_come_with_their_own_embeddings_and_captions(data, rng):
+    images, embeddings = data
+    captions = torch.from_numpy(unit_rows(rng, 10, 3, 8))
+    config = dataclasses.replace(CONFIG, mirror=True, caption_probability=0.5)
+    drawn = TrainingData(config, images, embeddings, -embeddings, captions, -captions)
+    batch = drawn.batch(0, torch.Generator().manual_seed(0))
+    signs = set()
+    for i, n in enumerate(drawn._indices(0, 4).tolist()):
+        real = torch.from_numpy(images[n]).permute(2, 0, 1) / 127.5 - 1
+        straight = torch.allclose(batch.images[i], real)
+        sign = 1 if straight else -1
+        assert straight or torch.allclose(batch.images[i], real.flip(2))
+        torch.testing.assert_close(batch.embeddings[i], sign * torch.from_numpy(embeddings[n]))
+        assert any(torch.equal(batch.captions[i], sign * c) for c in captions[n])
+        signs.add(sign)
+    assert signs == {1, -1}
+
+
+# -- runs ----------------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    pass
+
+
+def test_killed_and_resumed_run_gives_the_same_weights(data, encoder, tmp_path, rng):
+    captions = unit_rows(rng, 10, 3, 8)
+    config = dataclasses.replace(CONFIG, caption_probability=0.4)
+    grids = []
+
+    def run(folder, **more):
+        return train(
+            config, *data, encoder, captions=captions, out_dir=folder, progress=False, **more
+        )
+
+    whole = run(tmp_path / "whole", on_grid=lambda n, images: grids.append((n, images.shape)))
+    assert whole.finished
+    assert whole.images == 32
+    assert grids == [(16, (10, 3, 16, 16)), (32, (10, 3, 16, 16))]
+    assert [row["images"] for row in whole.history] == [8, 16, 24, 32]
+    assert set(whole.history[0]) == {"images", "images_per_second", "reconstruction"}
+    assert {"itd", "itc", "iid", "iic", "r1", "path_length", "d_itd"} <= set(whole.history[1])
+
+    def kill(n, _):
+        if n == 20:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", on_step=kill)
+    # A kill in the middle of writing leaves half a pair; the one before counts.
+    (tmp_path / "killed" / "checkpoint-000000016.safetensors").write_bytes(b"half")
+    assert [p.name for p in checkpoint_files(tmp_path / "killed")] == [
+        "checkpoint-000000012.safetensors"
+    ]
+    torch.manual_seed(99)  # the global random state has no say
+    resumed = run(tmp_path / "killed")
+    for name in ("generator", "raw_generator", "discriminator"):
+        pairs = zip(
+            getattr(whole, name).state_dict().items(),
+            getattr(resumed, name).state_dict().items(),
+            strict=True,
+        )
+        for (key, a), (_, b) in pairs:
+            assert torch.equal(a, b), (name, key)
+    assert run(tmp_path / "killed").images == 32  # finished: nothing more happens
+
+
+def test_out_of_time_writes_a_checkpoint(data, encoder, tmp_path):
+    result = train(CONFIG, *data, encoder, out_dir=tmp_path, max_seconds=0, progress=False)
+    assert not result.finished
+    assert result.images == 4
+    assert len(checkpoint_files(tmp_path)) == 1
+
+
+def test_checkpoints_of_other_settings_or_damaged_ones_are_refused(data, encoder, tmp_path):
+    train(CONFIG, *data, encoder, out_dir=tmp_path, max_seconds=0, progress=False)
+    other = dataclasses.replace(CONFIG, itd=3.0)
+    with pytest.raises(WeightsError, match=r"itd: 10.0 then, 3.0 now"):
+        train(other, *data, encoder, out_dir=tmp_path, progress=False)
+    with pytest.raises(WeightsError, match="data"):
+        train(CONFIG, 255 - data[0], data[1], encoder, out_dir=tmp_path, progress=False)
+    (path,) = checkpoint_files(tmp_path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="cannot be read"):
+        train(CONFIG, *data, encoder, out_dir=tmp_path, progress=False)
+
+
+def test_starting_from_a_generator(data, encoder):
+    torch.manual_seed(3)
+    start = Generator(GENERATOR).state_dict()
+    config = dataclasses.replace(CONFIG, n_images=4, learning_rate_g=1e-12)
+    result = train(config, *data, encoder, initial=start, progress=False)
+    for key, value in result.raw_generator.named_parameters():
+        torch.testing.assert_close(value.detach(), start[key])
+    small = Generator(dataclasses.replace(GENERATOR, z_dim=5)).state_dict()
+    with pytest.raises(WeightsError, match="does not fit"):
+        train(config, *data, encoder, initial=small, progress=False)
+
+
+def test_reconstruction_warm_up_learns_the_pictures(rng):
+    """Four flat colours behind four embeddings: a few seconds suffice."""
+    colours = rng.integers(0, 256, (4, 1, 1, 3), dtype=np.uint8)
+    images = np.broadcast_to(colours, (4, 16, 16, 3)).copy()
+    config = dataclasses.replace(
+        CONFIG, n_images=600, warmup_images=600, condition_rate=20.0, rate_decay_images=200
+    )
+    result = train(config, images, np.eye(8, dtype=np.float32)[:4], progress=False)
+    first, last = result.history[0]["reconstruction"], result.history[-1]["reconstruction"]
+    assert last < 0.5 * first
+    assert result.generator.mapping.w_avg.abs().sum() > 0
+
+
+def test_divergence_is_reported(data, encoder):
+    config = dataclasses.replace(CONFIG, warmup_images=0)
+    state = TrainingState(config, encoder, None, torch.device("cpu"))
+    with torch.no_grad():
+        state.generator.synthesis.b16.torgb.bias.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="diverged"):
+        state.train_step(TrainingData(config, *data).batch(0, state.rng))
+
+
+def test_lazy_regularisation_corrects_adam():
+    state = TrainingState(CONFIG, None, None, torch.device("cpu"))
+    fast, slow = state.adam_g.param_groups
+    assert fast["lr"] == pytest.approx(0.0025 * 2 / 3)
+    assert fast["betas"] == pytest.approx((0.0, 0.99 ** (2 / 3)))
+    assert state.adam_d.param_groups[0]["lr"] == pytest.approx(0.0025 * 3 / 4)
+    names = {id(p): n for n, p in state.generator.named_parameters()}
+    kinds = {names[id(p)].split(".")[-2] for p in slow["params"]}
+    assert kinds == {"fc0", "fc1", "pre_0", "pre_1"}
+    state.adam_g.set_factor(0.5)
+    assert slow["lr"] == pytest.approx(0.0025 * 2 / 3 * 5 / 2)
