@@ -29,22 +29,6 @@ def normalize_second_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
     return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps)
 
 
-def activate(x: Tensor, gain: float = 1.0, clamp: float | None = None) -> Tensor:
-    """Leaky ReLU times sqrt(2) times ``gain``, then clamped to +-(``clamp`` * ``gain``).
-
-    Parameters
-    ----------
-    x : Tensor
-        Any shape.
-    gain : float
-        Extra gain; sqrt(1/2) on a residual branch.
-    clamp : float, optional
-        Bound before the extra gain; no clamping by default.
-    """
-    x = F.leaky_relu(x, LEAK) * (GAIN * gain)
-    return x if clamp is None else x.clamp(-clamp * gain, clamp * gain)
-
-
 def fir_filter() -> Tensor:
     """The 4 x 4 resampling filter ``outer([1, 3, 3, 1]) / 64``, which sums to one."""
     taps = torch.tensor(FIR_TAPS)
@@ -133,7 +117,7 @@ class FullyConnected(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, n_in) to (B, n_out)."""
         x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
-        return activate(x) if self.active else x
+        return F.leaky_relu(x, LEAK) * GAIN if self.active else x
 
 
 class Convolution(nn.Module):

@@ -236,7 +236,11 @@ def generator_from_state(state: Mapping, *, config: GeneratorConfig | None = Non
         network is label-conditioned.
     """
     state = _select(state, ("G_ema", "G"))
-    return _build(Generator, config or infer_generator_config(state), state)
+    try:
+        config = config or infer_generator_config(state)
+    except ValueError as err:
+        raise WeightsError(f"the tensors' shapes are no generator's: {err}") from err
+    return _build(Generator, config, state)
 
 
 def discriminator_from_state(state: Mapping, normalize_features: bool = False) -> Discriminator:
@@ -260,7 +264,11 @@ def discriminator_from_state(state: Mapping, normalize_features: bool = False) -
         As :func:`generator_from_state`.
     """
     state = _select(state, ("D",))
-    return _build(Discriminator, infer_discriminator_config(state, normalize_features), state)
+    try:
+        config = infer_discriminator_config(state, normalize_features)
+    except ValueError as err:
+        raise WeightsError(f"the tensors' shapes are no discriminator's: {err}") from err
+    return _build(Discriminator, config, state)
 
 
 def _build(kind: type, config, state: dict[str, Tensor]) -> nn.Module:

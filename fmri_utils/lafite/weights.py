@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..artifacts import atomic_path
 from ..errors import WeightsError
@@ -50,7 +50,21 @@ def save_generator(path: str | os.PathLike, generator: Generator, card: dict) ->
         "card": json.dumps(card, sort_keys=True),
     }
     with atomic_path(path) as tmp:
-        save_file(tensors, tmp, metadata)
+        tmp.write_bytes(_ordered(save(tensors, metadata)))
+
+
+def _ordered(data: bytes) -> bytes:
+    """The same safetensors file with its metadata sorted, so that equal content is equal bytes.
+
+    The library writes metadata in random order. A file is the header's length (8 bytes, little
+    endian), a JSON header padded with blanks to a multiple of 8, and the tensors.
+    """
+    n = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + n])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + n :]
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from .config import FIELD_DEG
 
-FEATURE_PX = 80  # pictures are reduced to this width first
+FEATURE_PX = 80  # pictures are reduced to this width first: twice MAP_PX
 PAD_PX = 8  # grey around the picture, as on the scanner's screen
 MAP_PX = 40  # width of the maps that come out
 WAVELENGTHS_PX = (4.0, 8.0, 16.0, 32.0)
@@ -96,8 +96,8 @@ def _opponents(rgb: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 def _halve(maps: np.ndarray) -> np.ndarray:
     """Average 2 x 2 pixels: (C, 80, 80) to (C, 40, 40)."""
-    n = len(maps)
-    return maps.reshape(n, MAP_PX, FEATURE_PX // MAP_PX, MAP_PX, -1).mean(axis=(2, 4))
+    rows = maps[:, ::2] + maps[:, 1::2]
+    return (rows[:, :, ::2] + rows[:, :, 1::2]) / 4
 
 
 def receptive_fields(x: np.ndarray, y: np.ndarray, size: np.ndarray) -> np.ndarray:

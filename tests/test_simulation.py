@@ -1,0 +1,467 @@
+"""The simulated brain: anatomy, areas, receptive fields, tuning, design, noise."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from fmri_utils.errors import DataError
+from fmri_utils.nsd import estimate_ncsnr
+from fmri_utils.simulation.areas import ATLASES, VISUAL
+from fmri_utils.simulation.brain import STAGES, make_brain, prf_maps
+from fmri_utils.simulation.config import SimulationConfig
+from fmri_utils.simulation.design import design_tables, make_design, make_responses, run_and_trial
+from fmri_utils.simulation.measurement import (
+    Measurement,
+    beyond_view,
+    make_measurement,
+    measure_session,
+    noise_ceiling_snr,
+    repeat_variance,
+    shared_share,
+    to_int16,
+)
+from fmri_utils.simulation.pixel_features import (
+    CHANNELS,
+    ORIENTATIONS_DEG,
+    feature_maps,
+    receptive_fields,
+)
+from fmri_utils.simulation.scenes import BACKGROUNDS, GROUPS, KINDS, Scene, Thing
+from fmri_utils.simulation.tuning import (
+    CATEGORY,
+    CATEGORY_DRIVE,
+    PLACE_DRIVE,
+    layout_features,
+    make_tuning,
+    true_signals,
+)
+
+SMALL = SimulationConfig(
+    n_shared=20, n_own=230, sessions=(1,) * 8, grid=(26, 32, 22), n_nsdgeneral=700, n_null=80
+)
+
+
+@pytest.fixture(scope="module")
+def brain():
+    return make_brain(SMALL, 1)
+
+
+@pytest.fixture(scope="module")
+def tuning(brain):
+    return make_tuning(brain, SMALL, np.random.default_rng(0))
+
+
+def scene(kind, *, x=0.5, y=0.5, width=0.6, colour="red", background="grass"):
+    return Scene(background, (Thing(kind, colour, x, y, width),))
+
+
+def blank_maps(n):
+    return np.ones((n, len(CHANNELS), 40, 40), np.float32)
+
+
+# --- settings --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_shared": 101},
+        {"n_shared": 0, "n_own": 1000},
+        {"sessions": (4, 3)},
+        {"sessions": (5,) * 8},
+        {"grid": (40, 40, 34)},
+        {"grid": (8, 48, 34)},
+        {"n_null": 2000},
+        {"shared_noise": 1.2},
+        {"ncsnr": 0.0},
+        {"ncsnr_subject": (1.0,)},
+        {"drift_gain": -0.1},
+        {"write_nifti": False, "write_hdf5": False},
+        {"seed": -1},
+    ],
+)
+def test_settings_out_of_range_are_refused(change):
+    with pytest.raises(ValueError, match=r"expected|false"):
+        SimulationConfig(**change)
+
+
+def test_demo_sizes():
+    config = SimulationConfig()
+    assert (config.n_ids, config.n_images, config.n_sessions) == (7300, 1000, 4)
+    assert config.sessions[1] == 3
+    assert config.n_null >= 250
+
+
+# --- anatomy and areas -----------------------------------------------------------------------
+
+
+def test_areas_follow_nsd_conventions(brain):
+    labels, cortex = brain.areas.labels, brain.anatomy.cortex
+    assert (labels["nsdgeneral"] == 1).sum() == SMALL.n_nsdgeneral
+    for atlas, names in ATLASES.items():
+        assert labels[atlas].min() == -1
+        assert labels[atlas].max() <= len(names)
+        np.testing.assert_array_equal(labels[atlas] >= 0, cortex)
+    visual = labels["prf-visualrois"] > 0
+    general = labels["nsdgeneral"] == 1
+    assert 0.7 < general[visual].mean() < 1  # most of it, and not all
+    np.testing.assert_array_equal(labels["prf-eccrois"] > 0, visual)
+    assert set(np.unique(labels["prf-visualrois"][visual])) == set(range(1, len(VISUAL) + 1))
+    outside = brain.anatomy.brainmask & ~cortex
+    assert outside.sum() > 0  # brain that is no cortex
+    assert not (cortex & ~brain.anatomy.brainmask).any()
+
+
+def test_areas_are_patches_not_scatter(brain):
+    # A voxel of an area has far more neighbours in it than chance would give.
+    for atlas, label in (("nsdgeneral", 1), ("prf-visualrois", 1), ("floc-bodies", 1)):
+        area = brain.areas.labels[atlas] == label
+        near = ndimage.uniform_filter(area.astype(float), 3)[area].mean()
+        chance = area.sum() / brain.anatomy.cortex.sum()
+        assert near > 3 * chance or near > 0.3
+
+
+def test_both_hemispheres_have_their_share(brain):
+    general = brain.areas.labels["nsdgeneral"] == 1
+    left = general & (brain.anatomy.side < 0)
+    assert 0.35 < left.sum() / general.sum() < 0.65
+    assert not left[SMALL.grid[0] // 2 :].any()  # low X is left
+
+
+def test_a_grid_that_cannot_hold_the_voxels_is_refused():
+    config = dataclasses.replace(SMALL, n_nsdgeneral=5000)
+    with pytest.raises(DataError, match="cortex"):
+        make_brain(config, 1)
+
+
+def test_subjects_differ_and_repeat(brain):
+    again, other = make_brain(SMALL, 1), make_brain(SMALL, 2)
+    np.testing.assert_array_equal(brain.anatomy.tissue, again.anatomy.tissue)
+    np.testing.assert_array_equal(brain.voxels.ncsnr, again.voxels.ncsnr)
+    assert (brain.anatomy.tissue != other.anatomy.tissue).any()
+
+
+def test_null_voxels(brain):
+    v = brain.voxels
+    assert v.null.sum() == SMALL.n_null
+    assert v.general[v.null].all()
+    assert not v.ncsnr[v.null].any()
+    place = np.array(np.unravel_index(v.index, SMALL.grid)).T
+    tuned = place[~v.null & v.general]
+    nearest = [np.abs(tuned - p).max(axis=1).min() for p in place[v.null]]
+    assert np.mean(np.array(nearest) == 1) > 0.5  # beside tuned ones
+
+
+# --- receptive fields ------------------------------------------------------------------------
+
+
+def test_each_hemisphere_sees_the_other_side(brain):
+    v = brain.voxels
+    assert (np.sign(v.x) == -v.side).all()
+
+
+def test_ventral_areas_see_the_upper_field(brain):
+    visual = brain.areas.labels["prf-visualrois"].ravel()[brain.voxels.index]
+    y = brain.voxels.y
+    for label, name in enumerate(VISUAL[:6], start=1):
+        upper = np.mean(y[visual == label] > 0)
+        assert upper > 0.85 if name.endswith("v") else upper < 0.15
+
+
+def test_size_grows_with_eccentricity_and_along_the_hierarchy(brain):
+    v = brain.voxels
+    ecc = np.hypot(v.x, v.y)
+    first = v.stage == 0
+    assert np.corrcoef(ecc[first], v.size[first])[0, 1] > 0.6
+    near = (ecc > 1) & (ecc < 3)
+    sizes = [np.median(v.size[near & (v.stage == STAGES.index(s))]) for s in STAGES[:4]]
+    assert sizes == sorted(sizes)
+    assert np.median(v.size[v.stage == STAGES.index("ventral")]) > sizes[-1]
+    assert 0.2 <= v.size.min() <= v.size.max() <= 5
+
+
+def test_maps_are_smooth_on_the_sheet(brain):
+    v = brain.voxels
+    early = np.flatnonzero((v.stage == 0) & (v.side < 0))
+    place = np.array(np.unravel_index(v.index[early], SMALL.grid)).T
+    apart = np.linalg.norm(place[:, None] - place[None], axis=2)
+    field = np.hypot(*(c[early][:, None] - c[early][None] for c in (v.x, v.y)))
+    assert field[apart == 1].mean() < 0.6 * field[apart > 3].mean()
+
+
+def test_estimated_maps_resemble_the_planted_fields(brain):
+    maps = prf_maps(brain, np.random.default_rng(0))
+    v = brain.voxels
+    inside = brain.anatomy.brainmask
+    for volume in maps.values():
+        assert volume.dtype == np.float32
+        assert np.isnan(volume[~inside]).all()
+        assert np.isfinite(volume[inside]).all()
+    good = (v.ncsnr > 0.3) & (v.stage < 3)
+    angle = np.radians(maps["angle"].ravel()[v.index[good]])
+    truth = np.arctan2(v.y, v.x)[good]
+    assert np.median(np.abs(np.angle(np.exp(1j * (angle - truth))))) < np.radians(15)
+    assert maps["angle"][inside].min() >= 0
+    assert maps["angle"][inside].max() < 360
+    r2 = maps["R2"].ravel()[v.index]
+    assert np.median(r2[good]) > 25
+    assert np.median(r2[v.null]) < 5
+
+
+# --- tuning ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS_DEG)
+def test_gabor_channels_prefer_their_orientation(orientation):
+    rows, columns = np.mgrid[:160, :160]
+    theta = np.radians(orientation)
+    # Bars at this angle, counter-clockwise; rows run down.
+    phase = 2 * np.pi * (columns * np.sin(theta) + rows * np.cos(theta)) / 16
+    grating = (127 + 100 * np.sin(phase)).astype(np.uint8)[..., None].repeat(3, -1)
+    best = int(feature_maps(grating).mean(axis=(1, 2))[:16].argmax())
+    assert ORIENTATIONS_DEG[best % 4] == orientation
+    assert best // 4 == 1  # 8 of the 80 pixels
+
+
+def test_colour_channels_are_opponent():
+    red = np.zeros((80, 80, 3), np.uint8)
+    red[..., 0] = 255
+    drive = dict(zip(CHANNELS, feature_maps(red).mean(axis=(1, 2)), strict=True))
+    assert drive["red"] == pytest.approx(1)
+    assert drive["green"] == 0
+    assert drive["yellow"] > 0
+    assert drive["blue"] == 0
+
+
+def test_receptive_fields_lie_where_they_should():
+    field = receptive_fields(np.array([2.0]), np.array([1.0]), np.array([0.5])).reshape(40, 40)
+    row, column = np.unravel_index(field.argmax(), field.shape)
+    assert field.sum() == pytest.approx(1, abs=1e-3)
+    assert (column + 0.5) / 40 * 8.4 - 4.2 == pytest.approx(2.0, abs=0.12)
+    assert 4.2 - (row + 0.5) / 40 * 8.4 == pytest.approx(1.0, abs=0.12)
+
+
+def test_early_voxels_respond_to_what_is_in_their_field(brain, tuning):
+    scenes = [scene("ball"), scene("ball")]
+    maps = blank_maps(2) * 0.1
+    maps[0, :, :, 20:] += 1  # something in the right half of the picture
+    maps[1, :, :, :20] += 1
+    signal = true_signals(brain.voxels, tuning, scenes, maps)
+    v = brain.voxels
+    clear = (v.stage < 3) & ~v.null & (np.abs(v.x) > v.size)
+    np.testing.assert_array_equal(np.sign(signal[0, clear]), np.sign(v.x[clear]))
+
+
+def test_category_areas_prefer_their_category(brain, tuning):
+    kinds = sorted(KINDS) * 3
+    scenes = [scene(kind, x=0.4 + 0.05 * (i % 5)) for i, kind in enumerate(kinds)]
+    signal = true_signals(brain.voxels, tuning, scenes, blank_maps(len(scenes)))
+    v = brain.voxels
+    groups = np.array([GROUPS[kind] for kind in kinds])
+    for column, name in enumerate(CATEGORY):
+        others = np.delete(v.category, column, axis=1).max(axis=1)
+        area = (v.category[:, column] == 1) & (others < 0.5) & ~v.null
+        response = signal[:, area].mean(axis=1)
+        means = {g: response[groups == g].mean() for g in set(groups)}
+        assert max(means, key=means.get) == name
+
+
+def test_signals_are_standardised_and_null_voxels_silent(brain, tuning):
+    rng = np.random.default_rng(1)
+    scenes = [scene(KINDS[i % len(KINDS)], x=rng.uniform(0.3, 0.7)) for i in range(60)]
+    maps = rng.random((60, len(CHANNELS), 40, 40), dtype=np.float32)
+    signal = true_signals(brain.voxels, tuning, scenes, maps)
+    tuned = ~brain.voxels.null
+    np.testing.assert_allclose(signal[:, tuned].mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(signal[:, tuned].std(axis=0), 1, atol=1e-3)
+    assert not signal[:, ~tuned].any()
+
+
+def test_every_background_and_group_has_a_known_drive():
+    assert set(PLACE_DRIVE) == set(BACKGROUNDS)
+    assert set(CATEGORY_DRIVE) <= set(GROUPS.values())
+    assert set(CATEGORY) <= set(GROUPS.values())
+
+
+def test_layout_features_read_the_description():
+    features = layout_features([scene("dog", x=0.2, y=0.9, width=0.7)])
+    np.testing.assert_allclose(features, [[0.2, -0.9, 0.7, 0.0, 1.0]], rtol=1e-6)
+
+
+# --- design ----------------------------------------------------------------------------------
+
+
+def test_design_is_nsds(brain):
+    config = SimulationConfig()
+    design = make_design(config)
+    order = design.masterordering[0]
+    assert (np.bincount(order)[1:] == 3).all()
+    assert (design.masterordering.dtype, design.subjectim.dtype) == (np.uint16, np.int32)
+    assert (design.basiccnt.dtype, design.stimpattern.dtype) == (np.uint16, np.uint8)
+    assert design.subjectim.shape == (8, 1000)
+    shared = design.subjectim[:, :100]
+    assert (shared == design.sharedix).all()
+    assert (np.diff(design.sharedix[0]) > 0).all()
+    np.testing.assert_array_equal(np.sort(np.unique(design.subjectim)), np.arange(1, 7301))
+    weights = np.array([1, 2, 3]) @ design.basiccnt
+    np.testing.assert_array_equal(weights, 750)
+    np.testing.assert_array_equal(design.stimpattern.sum(axis=2)[:, ::2], 63)
+    np.testing.assert_array_equal(design.stimpattern.sum(axis=2)[:, 1::2], 62)
+    for lag in (1, 2):
+        assert (order[lag:] != order[:-lag]).all()
+
+
+def test_repeats_come_soon_and_late_and_shared_images_in_every_session():
+    design = make_design(SimulationConfig())
+    order = design.masterordering[0].astype(int)
+    times = np.argsort(order, kind="stable").reshape(-1, 3)
+    lags = np.diff(times, axis=1)
+    assert np.mean(lags < 300) > 0.2
+    assert np.mean(lags > 750) > 0.2
+    per_session = (order <= 100).reshape(4, 750).sum(axis=1)
+    assert per_session.min() > 50
+    after_three = np.bincount(np.bincount(order[:2250], minlength=1001)[1:101], minlength=4)
+    assert (after_three > 0).all()  # shared images with 3, 2, 1 and 0 presentations
+
+
+def test_behaviour_follows_the_design():
+    config = SMALL
+    design = make_design(config)
+    table = make_responses(design, 3, 1, np.random.default_rng(0))
+    assert table.shape == (750, 19)
+    np.testing.assert_array_equal(table["73KID"], design.trial_ids(3, 1))
+    first = ~table["10KID"].duplicated()
+    np.testing.assert_array_equal(table["ISOLD"] == 0, first)
+    assert table["MEMORYRECENT"].isna().eq(first).all()
+    assert table["ISCORRECT"].isna().any()
+    assert 0.6 < table["ISCORRECT"].mean() < 0.95
+    run, trial = run_and_trial(design.stimpattern[0])
+    assert (run.max(), trial.max()) == (12, 63)
+    shown = np.concatenate(design_tables(design.stimpattern[0], table["73KID"].to_numpy()))
+    np.testing.assert_array_equal(shown[shown > 0], table["73KID"])
+
+
+# --- measurement -----------------------------------------------------------------------------
+
+
+def test_int16_rounds_half_away_from_zero_and_saturates():
+    np.testing.assert_array_equal(
+        to_int16(np.array([1.0, 0.5 / 300, -0.5 / 300, 0.4 / 300, 200.0, -200.0])),
+        [300, 1, -1, 0, 32767, -32767],
+    )
+
+
+def planted(n_images, n_voxels, snr, rng, *, grid=(10, 12, 8)):
+    """A measurement of unrelated voxels, without missing ones."""
+    inside = np.sort(rng.choice(np.prod(grid), n_voxels, replace=False))
+    signal = rng.standard_normal((n_images, n_voxels)).astype(np.float32)
+    signal = (signal - signal.mean(0)) / signal.std(0) * (snr > 0)
+    noise = np.full(n_voxels, 2.0, np.float32)
+    return Measurement(
+        grid, inside, np.ones(n_voxels, np.float32), noise, np.arange(n_voxels), signal,
+        (snr * noise).astype(np.float32), shared_share(snr, np.ones(n_voxels, bool), 0.3),
+        np.ones((2, n_voxels), bool),
+    )  # fmt: skip
+
+
+def test_ncsnr_recipe_recovers_what_was_planted_despite_drift():
+    rng = np.random.default_rng(0)
+    config = dataclasses.replace(
+        SimulationConfig(), n_shared=50, n_own=450, sessions=(2,) * 8, shared_noise=0.3
+    )
+    images = make_design(config).masterordering[0].astype(int) - 1
+    snr = np.concatenate([np.zeros(40), rng.uniform(0.1, 1.0, 260)])
+    m = planted(500, 300, snr, rng)
+    betas = np.stack(
+        [measure_session(m, images[s * 750 : (s + 1) * 750], s + 1, config, rng) for s in range(2)]
+    )
+    variance = repeat_variance((b.astype(np.float32) for b in betas), images, m.covered)
+    assert variance.shape == (500, 300)
+    found = noise_ceiling_snr(variance)
+    assert np.corrcoef(found, snr)[0, 1] > 0.97
+    assert np.abs(found - snr)[40:].mean() < 0.06
+    # The reader's own estimate is the same recipe.
+    rows = betas.reshape(1500, -1).astype(np.float32)
+    other = estimate_ncsnr(rows, session=np.repeat([1, 2], 750), nsd_id=images)
+    np.testing.assert_allclose(found, other, atol=1e-3)
+
+
+def test_null_voxels_follow_no_image():
+    rng = np.random.default_rng(3)
+    snr = np.concatenate([np.zeros(200), np.full(100, 0.4)])
+    m = planted(250, 300, snr, rng)
+    images = np.repeat(np.arange(250), 3)
+    betas = measure_session(m, images, 1, SMALL, rng).astype(float)
+    means = betas.reshape(250, 3, -1).mean(axis=1)
+    signal = m.signal[:, 200:]
+    z = (means[:, :200] - means[:, :200].mean(0)) / means[:, :200].std(0)
+    correlation = z.T @ signal / 250
+    assert correlation.std() == pytest.approx(1 / np.sqrt(250), rel=0.1)
+    assert np.abs(correlation).max() < 5.5 / np.sqrt(250)
+
+
+def test_shared_noise_has_the_mean_share_asked_for_and_spares_null_voxels():
+    snr = np.concatenate([np.zeros(50), np.random.default_rng(0).uniform(0.1, 1.2, 500)])
+    general = np.ones(550, bool)
+    for mean in (0.0, 0.3, 0.6):
+        share = shared_share(snr, general, mean)
+        assert share[50:].mean() == pytest.approx(mean, abs=1e-3)
+        assert not share[:50].any()
+        assert share.max() <= 0.95 + 1e-6
+    assert np.corrcoef(shared_share(snr, general, 0.2)[50:], snr[50:] ** 2)[0, 1] > 0.95
+
+
+def test_noise_is_alike_in_neighbours_and_in_the_signals_subspace(brain):
+    v = brain.voxels
+    rng = np.random.default_rng(5)
+    latent = rng.standard_normal((250, 3)) @ rng.standard_normal((3, v.index.size))
+    signal = (latent / latent.std(axis=0) * ~v.null).astype(np.float32)
+    config = dataclasses.replace(SMALL, drift_gain=0.0, drift_offset=0.0, drift_trend=0.0)
+    images = np.zeros(750, int)  # one image: all variance is noise
+    shares = {}
+    for share in (0.0, 0.5):
+        m = make_measurement(brain, signal, dataclasses.replace(config, shared_noise=share), 1)
+        betas = measure_session(m, images, 1, config, np.random.default_rng(0)).astype(float)
+        z = betas[:, m.responsive[~v.null]]
+        z = (z - z.mean(0)) / np.maximum(z.std(0), 1e-9)
+        basis = np.linalg.qr((signal * v.ncsnr)[:, ~v.null].T @ rng.standard_normal((250, 3)))[0]
+        shares[share] = ((z @ basis) ** 2).sum() / (z**2).sum()
+    assert shares[0.0] < 0.05
+    assert shares[0.5] > 0.2
+    column = np.full(SMALL.grid, -1)
+    column.ravel()[m.inside] = np.arange(m.inside.size)
+    deep = np.argwhere(ndimage.binary_erosion(brain.anatomy.brainmask, iterations=3))[::20]
+    noise = (betas - betas.mean(axis=0)) / np.maximum(betas.std(axis=0), 1e-9)
+    here, beside, apart = (noise[:, column[tuple((deep + [s, 0, 0]).T)]] for s in (0, 1, 3))
+    beside, apart = ((here * other).mean(axis=0) for other in (beside, apart))
+    assert np.median(beside) > 0.25
+    assert np.median(beside) > np.median(apart) + 0.2
+
+
+def test_one_session_misses_the_same_few_voxels(brain):
+    signal = np.zeros((250, brain.voxels.index.size), np.float32)
+    m = make_measurement(brain, signal, SMALL, 3)
+    assert m.covered.sum(axis=1).argmin() == 1
+    assert m.covered[[0, 2]].all()
+    general = brain.areas.labels["nsdgeneral"].ravel()[m.inside] == 1
+    assert (~m.covered[1] & general).sum() == 4
+    assert beyond_view(brain, 4).sum() == (~m.covered[1]).sum()
+    betas = measure_session(m, np.arange(750) % 250, 2, SMALL, np.random.default_rng(0))
+    assert betas.dtype == np.int16
+    assert not betas[:, ~m.covered[1]].any()
+    assert (betas[:, m.covered[1]].std(axis=0) > 0).all()
+
+
+def test_levels_are_nsds():
+    config = SimulationConfig()
+    brain = make_brain(config, 1)
+    v = brain.voxels
+    assert np.median(v.ncsnr[v.general]) == pytest.approx(config.ncsnr)
+    medians = [np.median(v.ncsnr[v.general & (v.stage == s)]) for s in (0, STAGES.index("ventral"))]
+    assert medians[0] > 0.45 > medians[1]
+    sd = brain.sd_psc.ravel()[v.index[v.stage == 0]]
+    assert np.median(sd) == pytest.approx(3.3, abs=0.4)
+    rim = brain.sd_psc[brain.anatomy.brainmask].max()
+    assert rim > 40  # some voxels at the edge saturate int16

@@ -1,0 +1,317 @@
+"""A simulated subject on disk: NSD's conventions, the reader, resuming, and the planted truth."""
+
+import dataclasses
+import functools
+import json
+import shutil
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+
+from fmri_utils import nsd
+from fmri_utils.errors import DataError
+from fmri_utils.simulation import stimuli, subject
+from fmri_utils.simulation.areas import ATLASES
+from fmri_utils.simulation.config import SimulationConfig
+from fmri_utils.simulation.folder import runner
+from fmri_utils.simulation.ground_truth import load_ground_truth
+from fmri_utils.simulation.scenes import draw_scene
+from fmri_utils.simulation.subject import simulate_subject
+
+TINY = SimulationConfig(
+    n_shared=400, n_own=100, sessions=(2, 1, 2, 2, 2, 2, 2, 2), grid=(20, 24, 18), n_nsdgeneral=280,
+    n_null=30, stimulus_px=32, write_shared_png=True,
+)  # fmt: skip
+ONE = dataclasses.replace(TINY, n_shared=200, n_own=50, sessions=(1,) * 8, write_shared_png=False)
+
+
+@pytest.fixture(scope="module")
+def drawn_once():
+    """Draw every picture of this module once only; drawing has its own tests."""
+    original = stimuli.draw_block
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subject, "draw_block", functools.cache(original))
+        yield
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, drawn_once):
+    """Subject 2, who stopped after the first of two sessions."""
+    root = tmp_path_factory.mktemp("nsd")
+    simulate_subject(root, TINY, 2, workers=1, progress=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def layout(root):
+    return nsd.NSDLayout(root, 2)
+
+
+@pytest.fixture(scope="module")
+def two_sessions(tmp_path_factory, drawn_once):
+    """A short experiment twice: once in one go, once killed and resumed."""
+    roots = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("resumed")
+    simulate_subject(roots[0], ONE, 1, workers=1, progress=False)
+    return roots
+
+
+def files_of(root):
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def mask_of(layout):
+    return nsd.roi_mask(layout, "nsdgeneral")
+
+
+# --- conventions -----------------------------------------------------------------------------
+
+
+def test_headers_are_nsds(layout):
+    betas = nib.load(layout.betas_nifti(1))
+    assert betas.shape == (*TINY.grid, 750)
+    assert betas.get_data_dtype() == np.dtype("<i2")
+    translation = [-1.8 * (n - 1) / 2 for n in TINY.grid]
+    for path, tr in (
+        (layout.betas_nifti(1), 4 / 3),
+        (layout.ncsnr(), 4 / 3),
+        (layout.roi("streams"), 1),
+    ):
+        header = nib.load(path).header
+        assert int(header["sform_code"]) == 1
+        assert int(header["qform_code"]) == 0
+        np.testing.assert_allclose(header["pixdim"][1:5], [1.8, 1.8, 1.8, tr], rtol=1e-6)
+        np.testing.assert_allclose(nib.load(path).affine[:3, 3], translation, rtol=1e-5)
+        assert nib.aff2axcodes(nib.load(path).affine) == ("R", "A", "S")
+    assert (nib.load(layout.betas_nifti(1)).dataobj.slope, betas.dataobj.inter) == (1, 0)
+
+
+def test_both_formats_hold_the_same_numbers(layout):
+    with h5py.File(layout.betas_hdf5(1)) as file:
+        stored = file["betas"]
+        assert stored.shape == (750, *TINY.grid[::-1])
+        assert (stored.dtype, stored.chunks) == (np.dtype("<i2"), (750, 1, 1, 1))
+        assert stored.compression is None
+        volumes = stored[:]
+    nifti = np.asarray(nib.load(layout.betas_nifti(1)).dataobj)
+    np.testing.assert_array_equal(nifti, volumes.T)
+    brain = nsd.read_brainmask(layout)
+    assert not nifti[~brain].any()
+    assert np.abs(nifti.astype(int)).max() <= 32767
+
+
+def test_the_reader_gives_back_what_was_simulated(layout, root):
+    mask = mask_of(layout)
+    assert mask.sum() == TINY.n_nsdgeneral
+    truth = load_ground_truth(root, 2)
+    np.testing.assert_array_equal(truth.voxels[["i", "j", "k"]], np.argwhere(mask))
+    table = nsd.trial_table(layout)
+    for prefer in ("nifti", "hdf5"):
+        betas = nsd.read_betas(layout, mask, prefer=prefer, progress=False)
+        assert betas.shape == (750, TINY.n_nsdgeneral)
+        # Trials and voxels are where the truth says: means over trials follow the planted signal.
+        row = pd.Series(range(len(truth.nsd_id)), index=truth.nsd_id)[table["nsd_id"]].to_numpy()
+        usable = truth.covered[0] & (truth.voxels["ncsnr"] > 0.25).to_numpy()
+        signal, measured = truth.signal[row][:, usable], betas[:, usable]
+        found = [np.corrcoef(a, b)[0, 1] for a, b in zip(signal.T, measured.T, strict=True)]
+        snr = truth.voxels["ncsnr"].to_numpy()[usable]
+        assert np.corrcoef(found, snr / np.sqrt(1 + snr**2))[0, 1] > 0.7
+        assert np.median(found) > 0.2
+
+
+def test_every_source_of_the_design_agrees(layout):
+    compared = nsd.check_design(layout)
+    assert set(compared.values()) == {750}
+    mat = scipy.io.loadmat(layout.expdesign)
+    assert mat["masterordering"].shape == (1, 1500)
+    kinds = {n: mat[n].dtype.kind for n in ("masterordering", "subjectim", "sharedix")}
+    assert set(kinds.values()) <= {"i", "u"}
+    assert mat["basiccnt"].shape == (3, 2)
+    assert mat["stimpattern"].shape == (2, 12, 75)
+
+
+def test_stim_info_has_nsds_columns_and_the_whole_plan(layout):
+    raw = pd.read_csv(layout.stim_info)
+    assert raw.shape == (TINY.n_ids, 41)
+    info = nsd.read_stim_info(layout)
+    assert info["shared1000"].sum() == TINY.n_shared
+    assert (info["subject2"] == 1).sum() == TINY.n_images
+    trials = info[[f"subject2_rep{r}" for r in range(3)]].to_numpy()
+    shown = trials[info["subject2"] == 1]
+    assert (np.diff(shown, axis=1) > 0).all()
+    assert shown.max() == 1500  # also beyond the session that was acquired
+    responses = nsd.read_responses(layout)
+    assert responses.shape == (750, 19)
+    assert responses["SESSION"].unique().tolist() == [1]
+
+
+def test_shared_images_have_three_to_no_repeats(layout):
+    table = nsd.trial_table(layout)
+    seen = table[table["shared"]].groupby("nsd_id").size()
+    counts = set(seen) | ({0} if len(seen) < TINY.n_shared else set())
+    assert counts == {0, 1, 2, 3}
+
+
+def test_rois_and_their_names(layout):
+    for atlas, names in ATLASES.items():
+        both = nib.load(layout.roi(atlas))
+        assert both.get_data_dtype() == np.float64
+        both = both.get_fdata()
+        left, right = (nib.load(layout.roi(atlas, h)).get_fdata() for h in ("lh", "rh"))
+        np.testing.assert_array_equal(np.maximum(left, right), both)
+        assert not ((left >= 0) & (right >= 0)).any()
+        text = layout.ctab(atlas).read_text().splitlines()
+        assert text[0].split() == ["0", "Unknown"]
+        assert text[0].endswith("\t  ")
+        assert [line.split()[1] for line in text[1:]] == list(names)
+    areas = nsd.visual_areas(layout, mask_of(layout))
+    assert all(areas[name].sum() > 0 for name in ("V1", "V2", "V3", "hV4", "faces", "places"))
+
+
+def test_stimuli_are_stored_where_they_were_seen(layout, root):
+    with h5py.File(layout.stimuli) as file:
+        brick = file["imgBrick"]
+        assert brick.shape == (TINY.n_ids, 32, 32, 3)
+        assert (brick.dtype, brick.chunks) == (np.uint8, (1, 32, 32, 3))
+    ids = load_ground_truth(root, 2).nsd_id
+    assert stimuli.stored_ids(layout.stimuli) == set(ids.tolist())
+    images = nsd.read_images(layout, ids[[5, 2]], progress=False)
+    np.testing.assert_array_equal(images[0], draw_scene(stimuli.make_scene(0, int(ids[5])), 32))
+    pngs = sorted((root / "nsddata/stimuli/nsd/shared1000").iterdir())
+    assert len(pngs) == TINY.n_shared
+    assert pngs[0].name == f"shared0001_nsd{ids[0] + 1:05d}.png"
+
+
+def test_captions_are_in_coco_format(layout, root):
+    ids = load_ground_truth(root, 2).nsd_id[:3]
+    captions = nsd.read_captions(layout, ids)
+    assert [len(c) for c in captions] == [5, 5, 5]
+    assert captions == stimuli.caption_block((0, tuple(ids.tolist())))
+    with open(layout.captions("train2017")) as file:
+        content = json.load(file)
+    assert len(content["annotations"]) == 5 * TINY.n_ids
+
+
+def test_maps_have_their_borders_and_levels(layout):
+    brain = nsd.read_brainmask(layout)
+    ncsnr = nib.load(layout.ncsnr()).get_fdata()
+    assert np.isnan(ncsnr[~brain]).all()
+    mask = mask_of(layout)
+    inside = nsd.read_ncsnr(layout, mask)
+    assert 0 < np.isnan(inside).sum() <= 5  # the only session misses four voxels of nsdgeneral
+    assert 0.2 < np.nanmedian(inside) < 0.5
+    prf = nsd.read_prf(layout, mask)
+    assert prf["angle"].between(0, 360).sum() == len(prf) - 3
+    for name in ("angle", "eccentricity", "size", "R2", "exponent", "gain", "meanvol"):
+        volume = nib.load(layout.prf(name))
+        assert volume.get_data_dtype() == np.float32
+        assert np.isnan(volume.get_fdata()[~brain]).all()
+    mean = nib.load(layout.betas / "meanbeta.nii.gz").get_fdata()
+    betas = nsd.read_betas(layout, brain, progress=False)
+    np.testing.assert_allclose(mean[brain] / 300, betas.mean(axis=0), atol=1e-3)
+
+
+# --- ground truth ----------------------------------------------------------------------------
+
+
+def test_truth_comes_in_the_order_of_any_mask(layout, root):
+    whole = load_ground_truth(root, 2)
+    left = nsd.roi_mask(layout, "nsdgeneral", hemisphere="lh")
+    half = load_ground_truth(root, 2, left)
+    assert set(half.voxels["hemisphere"]) == {"lh"}
+    rows = (whole.voxels["hemisphere"] == "lh").to_numpy()
+    np.testing.assert_array_equal(half.signal, whole.signal[:, rows])
+    assert whole.voxels["null"].sum() == TINY.n_null
+    assert not whole.signal[:, whole.voxels["null"]].any()
+    for name, table in whole.tuning.items():
+        assert len(table) == TINY.n_nsdgeneral, name
+    np.testing.assert_allclose(whole.tuning["shares"].sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(whole.tuning["pixels"].sum(axis=1), 1, rtol=1e-5)
+
+
+def test_truth_is_refused_where_there_is_none(root, layout):
+    with pytest.raises(DataError, match="real data"):
+        load_ground_truth(root, 5)
+    with pytest.raises(DataError, match="visual cortex"):
+        load_ground_truth(root, 2, nsd.read_brainmask(layout))
+    with pytest.raises(DataError, match="expected bool"):
+        load_ground_truth(root, 2, np.ones((3, 3, 3), bool))
+
+
+# --- running ---------------------------------------------------------------------------------
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(two_sessions, monkeypatch):
+    whole, resumed = two_sessions
+    calls = []
+    real = subject._write_beta_maps
+
+    def killed(*args):
+        calls.append(args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subject, "_write_beta_maps", killed)
+    with pytest.raises(KeyboardInterrupt):
+        simulate_subject(resumed, ONE, 1, workers=1, progress=False)
+    assert not (resumed / "ground_truth" / "subj01.json").exists()
+    layout = nsd.NSDLayout(resumed, 1)
+    before = layout.betas_hdf5(1).stat().st_mtime_ns
+    layout.betas_nifti(1).unlink()  # killed between the two formats
+    monkeypatch.setattr(subject, "_write_beta_maps", real)
+    monkeypatch.setattr(subject, "draw_block", None)  # drawn and planted before the kill
+    summary = simulate_subject(resumed, ONE, 1, workers=1, progress=False)
+    assert layout.betas_hdf5(1).stat().st_mtime_ns == before
+    assert files_of(whole) == files_of(resumed)
+    assert summary["n_trials"] == 750
+    assert layout.betas_nifti(1).read_bytes()[4:8] == bytes(4)  # gzip's time stamp
+
+
+def test_a_complete_subject_is_left_alone_and_a_lost_file_comes_back(two_sessions, monkeypatch):
+    whole, _ = two_sessions
+    before = files_of(whole)
+    monkeypatch.setattr(subject, "make_brain", None)
+    summary = simulate_subject(whole, ONE, 1, workers=1, progress=False)
+    assert summary["n_voxels"] == ONE.n_nsdgeneral
+    monkeypatch.undo()
+    nsd.NSDLayout(whole, 1).roi("streams").unlink()
+    assert simulate_subject(whole, ONE, 1, workers=1, progress=False) == summary
+    assert files_of(whole) == before
+
+
+def test_a_second_subject_adds_pictures_and_keeps_the_first(root, tmp_path, monkeypatch):
+    copy = tmp_path / "nsd"
+    shutil.copytree(root, copy)
+    layout = nsd.NSDLayout(copy, 2)
+    first = load_ground_truth(copy, 2).nsd_id
+    before = nsd.read_images(layout, first, progress=False)
+    compressed = {int(first[0]): b"never used", 7: stimuli.draw_block((0, (7,), 32))[0][7]}
+    stimuli.add_pictures(layout.stimuli, TINY.n_ids, 32, compressed)
+    assert stimuli.stored_ids(layout.stimuli) == set(first.tolist()) | {7}
+    np.testing.assert_array_equal(nsd.read_images(layout, first, progress=False), before)
+
+
+def test_folders_of_others_are_refused(root, tmp_path):
+    with pytest.raises(DataError, match=r"other settings \(shared_noise\).*Remove the folder"):
+        simulate_subject(root, dataclasses.replace(TINY, shared_noise=0.1), 2, progress=False)
+    (tmp_path / "nsddata").mkdir()
+    with pytest.raises(DataError, match="not simulated here"):
+        simulate_subject(tmp_path, TINY, 2, progress=False)
+    with pytest.raises(DataError, match="Expected: 1 to 8"):
+        simulate_subject(root, TINY, 9, progress=False)
+
+
+def test_processes_give_the_same_as_one():
+    jobs = [(0, (3, 4), 32), (0, (5,), 32)]
+    with runner(2, progress=False) as run:
+        parallel = list(run(stimuli.draw_block, jobs, ""))
+    for job, (compressed, maps) in zip(jobs, parallel, strict=True):
+        expected = stimuli.draw_block(job)
+        assert compressed == expected[0]
+        np.testing.assert_array_equal(maps, expected[1])
