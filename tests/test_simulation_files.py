@@ -311,7 +311,7 @@ def test_processes_give_the_same_as_one():
     jobs = [(0, (3, 4), 32), (0, (5,), 32)]
     with runner(2, progress=False) as run:
         parallel = list(run(stimuli.draw_block, jobs, ""))
-    for job, (compressed, maps) in zip(jobs, parallel, strict=True):
+    for job, (compressed, scenes, maps) in zip(jobs, parallel, strict=True):
         expected = stimuli.draw_block(job)
-        assert compressed == expected[0]
-        np.testing.assert_array_equal(maps, expected[1])
+        assert (compressed, scenes) == expected[:2]
+        np.testing.assert_array_equal(maps, expected[2])

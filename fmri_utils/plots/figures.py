@@ -257,33 +257,29 @@ def fig_leave_one_out(
     reference : float, optional
         Median effect of voxels known to carry nothing (simulated data).
     """
-    columns = len(perturbed)
-    figure = plt.figure(figsize=(13, 11), layout="constrained")
-    top, middle, bottom = figure.subfigures(3, 1, height_ratios=[4.1, 2.1, 2.6])
-    axes = top.subplots(3, columns + 2)
+    columns = len(perturbed) + 2
+    figure = plt.figure(figsize=(13, 11.5), layout="constrained")
+    grid = figure.add_gridspec(5, columns, height_ratios=[1.25, 1.25, 1.25, 1.6, 2.1])
+    axes = np.array([[figure.add_subplot(grid[r, c]) for c in range(columns)] for r in range(3)])
+    for ax in axes[1:, :2].ravel():
+        ax.axis("off")
     plot_picture(truth, title="seen", ax=axes[0, 0])
     plot_picture(baseline, title="generated", ax=axes[0, 1])
     _plot_changes(axes[:2, 2:], perturbed, baseline, names, rms)
-    noise_axes = axes[2, 2:]
-    for picture, value, ax in zip(noise, noise_rms, noise_axes, strict=False):
+    for picture, value, ax in zip(noise, noise_rms, axes[2, 2:], strict=False):
         plot_picture(picture, title=f"RMS {value:.2g}", ax=ax)
-    noise_axes[0].set_ylabel("only the noise\nis new", rotation=0, ha="right", va="center")
-    axes[0, 2].set_ylabel("one voxel\nleft out", rotation=0, ha="right", va="center")
-    for ax in (axes[1, 0], axes[1, 1], axes[2, 0], axes[2, 1]):
-        ax.axis("off")
-    top.suptitle(
-        "Without one voxel the picture hardly moves; with new noise it does",
-        x=0.01,
-        ha="left",
-        weight="bold",
-    )
-    ax = middle.subplots()
-    plot_volume(effect_map, background, ax=ax, n_cuts=8, cmap="inferno", vmin=0)
-    middle.suptitle(
-        "Embedding effect of every voxel (1 - cosine)", x=0.01, ha="left", weight="bold"
-    )
-    plot_area_effects(effect, areas, reference=reference, ax=bottom.subplots())
-    bottom.suptitle("... and by area", x=0.01, ha="left", weight="bold")
+    words = ("one voxel\nleft out", "difference,\nenlarged", "only the noise\nis new")
+    for ax, text in zip(axes[:, 2], words, strict=True):
+        ax.set_ylabel(text, rotation=0, ha="right", va="center")
+    ax = figure.add_subplot(grid[3, :])
+    title = "Embedding effect of every voxel (1 - cosine)"
+    plot_volume(effect_map, background, title=title, ax=ax, n_cuts=8, vmin=0)
+    ax = figure.add_subplot(grid[4, :])
+    plot_area_effects(effect, areas, reference=reference, ax=ax)
+    ax.set_title("... and by area (dashed: median of voxels that carry nothing)")
+    if reference is None:
+        ax.set_title("... and by area")
+    figure.suptitle("One voxel left out, beside new noise", x=0.01, ha="left", weight="bold")
     label_dataset(figure, label)
     return figure
 
@@ -305,4 +301,3 @@ def _plot_changes(
         gain = 0.5 / peak if peak > 0 else 1.0
         plot_picture((0.5 + gain * difference).clip(0, 1), ax=below)
         below.set_title(f"x{gain:.3g}, RMS {value:.2g}", loc="center", fontsize=9, weight="normal")
-    axes[1, 0].set_ylabel("difference", rotation=0, ha="right", va="center")

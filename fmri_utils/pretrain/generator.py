@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tqdm.auto import tqdm
 from ..artifacts import atomic_path
 from ..clip_space import ClipSpace
 from ..lafite import Generator, GeneratorConfig
+from . import clip
 
 CONFIG = GeneratorConfig(
     z_dim=64,
@@ -34,45 +34,60 @@ CONDITION_SPEED = 50.0  # their equalised learning rate (x 0.01) is too slow for
 
 
 class ClipFeatures(nn.Module):
-    """Feature maps of the first stages of the demo CLIP's image tower, for a perceptual loss."""
+    """What the demo CLIP's image tower (a small ResNet) sees: two early maps and the embedding."""
 
     def __init__(self, space: ClipSpace):
         super().__init__()
-        self.space = space
-        self.visual = space.model.visual
+        self.visual, self.size = space.model.visual, space.image_size
+        self.register_buffer("mean", torch.tensor(clip.MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(clip.STD).view(1, 3, 1, 1))
 
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Maps at 16 and 8 pixels of images (B, 3, 64, 64) in [0, 1], channels of unit length."""
-        if images.shape[-1] != self.space.image_size:
-            images = functional.interpolate(images, self.space.image_size, mode="bilinear")
-        x = self.visual.stem((images - self.space._mean) / self.space._std)
-        maps = [x := self.visual.layer1(x), self.visual.layer2(x)]
-        return [functional.normalize(m, dim=1) for m in maps]
+    def forward(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Maps at 16 and 8 pixels, channels of unit length, and the embedding, unit length.
+
+        Parameters
+        ----------
+        images : torch.Tensor, (B, 3, R, R)
+            In [0, 1]; enlarged to the tower's input if they are smaller.
+        """
+        if images.shape[-1] != self.size:
+            images = functional.interpolate(images, self.size, mode="bilinear")
+        tower = self.visual
+        early = tower.layer1(tower.stem((images - self.mean) / self.std))
+        middle = tower.layer2(early)
+        embedding = tower.attnpool(tower.layer4(tower.layer3(middle)))
+        maps = [functional.normalize(m, dim=1) for m in (early, middle)]
+        return maps, functional.normalize(embedding, dim=1)
 
 
-def redrawing_loss(fake: torch.Tensor, real: torch.Tensor, features: Callable) -> torch.Tensor:
-    """How far pictures are from their originals, coarse and fine.
+def redrawing_loss(
+    fake: torch.Tensor, real: torch.Tensor, embedding: torch.Tensor, features: ClipFeatures
+) -> torch.Tensor:
+    """How far pictures are from their originals: coarse, fine, in texture and in meaning.
 
     Parameters
     ----------
     fake, real : torch.Tensor, (B, 3, R, R)
         From -1 to 1.
-    features : callable
-        Images in [0, 1] to a list of feature maps.
+    embedding : torch.Tensor, (B, C)
+        Of the originals, unit length.
+    features : ClipFeatures
 
     Returns
     -------
     torch.Tensor, scalar
-        Mean absolute difference at full and at a quarter of the resolution, plus the mean squared
-        distance of unit-length features (as LPIPS, Zhang et al. 2018, without learned weights).
+        Mean absolute difference at full and at a quarter of the resolution; half the mean squared
+        distance of early feature maps (as LPIPS, Zhang et al. 2018, without learned weights); and
+        half of 1 - cosine of the embeddings. No part of it knows the judge.
     """
     coarse = [functional.avg_pool2d(x, 4) for x in (fake, real)]
     pixels = functional.l1_loss(fake, real) + functional.l1_loss(*coarse)
     with torch.no_grad():
-        targets = features(real / 2 + 0.5)
-    maps = features(fake.clamp(-1.2, 1.2) / 2 + 0.5)
-    perceptual = sum((a - b).square().sum(1).mean() for a, b in zip(maps, targets, strict=True))
-    return pixels + 0.5 * perceptual
+        targets, _ = features(real / 2 + 0.5)
+    maps, seen = features(fake.clamp(-1.2, 1.2) / 2 + 0.5)
+    texture = sum((a - b).square().sum(1).mean() for a, b in zip(maps, targets, strict=True))
+    meaning = 1 - (seen * embedding).sum(1).mean()
+    return pixels + 0.5 * texture + 0.5 * meaning
 
 
 def optimiser_for(generator: Generator, lr: float) -> torch.optim.Adam:
@@ -140,7 +155,8 @@ def warm_start(
 ) -> dict[str, torch.Tensor]:
     """Train a generator to redraw images from their embeddings; resumes from ``checkpoint``.
 
-    The first stages draw at 16 and 32 pixels, which is faster; each next one adds a resolution. Small
+    The first stages draw at 16 and 32 pixels, which is faster; each next one adds a resolution.
+    Small
     batches: the number of steps matters more than the smoothness of each.
 
     Parameters
@@ -184,7 +200,7 @@ def warm_start(
 def _warm_step(
     now: Progress,
     data: tuple[torch.Tensor, torch.Tensor],
-    features: Callable,
+    features: ClipFeatures,
     rng: torch.Generator,
     batch_size: int,
     lr: float,
@@ -196,7 +212,7 @@ def _warm_step(
     real = functional.avg_pool2d(real, CONFIG.resolution // now.generator.config.resolution)
     z = torch.randn(batch_size, CONFIG.z_dim, generator=rng)
     fake = now.generator(z, embeddings[rows], noise_mode="none")
-    loss = redrawing_loss(fake, real, features)
+    loss = redrawing_loss(fake, real, embeddings[rows], features)
     for group, speed in zip(now.optimiser.param_groups, (1.0, CONDITION_SPEED), strict=True):
         group["lr"] = lr * speed
     now.optimiser.zero_grad()

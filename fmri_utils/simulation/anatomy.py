@@ -152,7 +152,7 @@ def _tissues(cerebrum, distance, surface, side, direction, position, half) -> An
         z < 0
     )
     cerebrum &= (low > 1.35) & ~stem
-    depth = ndimage.distance_transform_edt(cerebrum).astype(np.float32)
+    depth = ndimage.distance_transform_edt(cerebrum | stem).astype(np.float32)
     tissue = np.full(cerebrum.shape, OUTSIDE, np.int8)
     tissue[(distance < surface + 1.3 / half.mean()) | (low < 1.35)] = FLUID
     tissue[cerebrum] = CORTEX

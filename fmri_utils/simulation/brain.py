@@ -202,9 +202,9 @@ def _receptive_fields(anatomy, areas, index, stage, category, rng):
     # Beyond hV4 maps are coarse: faces and words prefer the centre of gaze, places the periphery
     # (Hasson et al., 2002, Neuron 34, 479-490); ventral areas the upper field, dorsal the lower.
     bias = category @ np.array([-0.5, -0.1, 0.55, -0.6])
-    late_ecc = np.exp(0.55 + bias + 0.35 * smooth_field(shape, 2.5, rng).ravel()[index])
+    late_ecc = np.exp(0.55 + bias + 0.45 * smooth_field(shape, 1.8, rng).ravel()[index])
     superior = areas.direction[..., 2].ravel()[index]
-    late_polar = 38 * smooth_field(shape, 2.5, rng).ravel()[index] - 25 * superior
+    late_polar = 40 * smooth_field(shape, 1.8, rng).ravel()[index] - 25 * superior
     early = stage <= STAGES.index("hV4")
     ecc = np.where(early, ecc, late_ecc) * np.exp(rng.normal(0, 0.07, index.size))
     polar = np.where(early, polar, late_polar) + rng.normal(0, 5, index.size)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import scipy.io
@@ -20,82 +19,12 @@ from PIL import Image
 from ..artifacts import atomic_path
 from ..nsd.layout import NSDLayout
 from .areas import ATLASES, Areas
-from .config import N_REPEATS, N_SUBJECTS, TR_S, TRIALS_PER_SESSION, VOXEL_MM
+from .config import N_REPEATS, N_SUBJECTS, TRIALS_PER_SESSION
 from .design import Design, design_tables
+from .volumes import save_volume
 
 MAT_HEADER = b"MATLAB 5.0 MAT-file, simulated Natural Scenes Dataset".ljust(116)
 FIRST_COCO_ID = 700_001  # beyond every id of the real COCO images
-
-
-def affine(grid: Sequence[int]) -> np.ndarray:
-    """Voxel to millimetres: 1.8 mm, the origin in the middle of the slab, axes R A S."""
-    out = np.diag([VOXEL_MM, VOXEL_MM, VOXEL_MM, 1.0])
-    out[:3, 3] = [-VOXEL_MM * (n - 1) / 2 for n in grid]
-    return out
-
-
-def save_volume(path: Path, data: np.ndarray, *, tr: bool = True) -> None:
-    """Write a NIfTI volume with NSD's header: sform only, no scaling.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Ends in ``.nii.gz``.
-    data : ndarray, shape (X, Y, Z) or (X, Y, Z, n)
-        Stored with its own type.
-    tr : bool
-        Fourth voxel size 4/3 s, as in betas and maps, or 1, as in ROI files.
-    """
-    matrix = affine(data.shape[:3])
-    image = nib.Nifti1Image(data, matrix)
-    header = image.header
-    header.set_qform(None, code=0)
-    header.set_sform(matrix, code=1)
-    header["pixdim"][[0, 4]] = 0, TR_S if tr else 1
-    header["aux_file"] = b"none"
-    with atomic_path(path) as tmp:
-        nib.save(image, tmp)  # gzip level 1 without name and time
-
-
-def save_betas(
-    layout: NSDLayout, session: int, betas: np.ndarray, inside: np.ndarray, shape, *,
-    nifti: bool, hdf5: bool,
-) -> None:  # fmt: skip
-    """Write one session in NSD's two formats; files that exist are left alone.
-
-    Parameters
-    ----------
-    layout : NSDLayout
-        The subject.
-    session : int
-        From 1.
-    betas : ndarray of int16, shape (750, M)
-        300 x percent signal change.
-    inside : ndarray of int64, shape (M,)
-        Flat C-order index of the voxels in the (X, Y, Z) grid; all others become 0.
-    shape : tuple of int
-        (X, Y, Z).
-    nifti, hdf5 : bool
-        Which formats.
-    """
-    betas = betas.astype("<i2", copy=False)
-    x, y, z = np.unravel_index(inside, shape)
-    path = layout.betas_hdf5(session)
-    if hdf5 and not path.is_file():
-        with atomic_path(path) as tmp, h5py.File(tmp, "w") as file:
-            stored = file.create_dataset(
-                "betas", (len(betas), *shape[::-1]), "<i2", chunks=(len(betas), 1, 1, 1)
-            )
-            # One chunk is one voxel in all trials. Chunks outside the brain mask are not stored
-            # and read as 0.
-            for column in np.lexsort((x, y, z)):
-                place = (0, int(z[column]), int(y[column]), int(x[column]))
-                stored.id.write_direct_chunk(place, betas[:, column].tobytes())
-    path = layout.betas_nifti(session)
-    if nifti and not path.is_file():
-        volumes = np.zeros((len(betas), *shape[::-1]), "<i2")
-        volumes[:, z, y, x] = betas
-        save_volume(path, volumes.T)
 
 
 def save_rois(layout: NSDLayout, areas: Areas, side: np.ndarray) -> None:

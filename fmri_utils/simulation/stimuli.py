@@ -28,7 +28,9 @@ def make_scene(seed: int, nsd_id: int) -> Scene:
     return sample_scene(np.random.default_rng([SUBJECTS_STREAM, seed, nsd_id]))
 
 
-def draw_block(job: tuple[int, tuple[int, ...], int]) -> tuple[dict[int, bytes], np.ndarray]:
+def draw_block(
+    job: tuple[int, tuple[int, ...], int],
+) -> tuple[dict[int, bytes], list[Scene], np.ndarray]:
     """Draw some pictures; runs in a worker process.
 
     Parameters
@@ -40,16 +42,19 @@ def draw_block(job: tuple[int, tuple[int, ...], int]) -> tuple[dict[int, bytes],
     -------
     compressed : dict of int to bytes
         Stimulus id to deflated RGB bytes: one chunk of ``imgBrick``.
+    scenes : list of Scene
+        Their descriptions.
     maps : ndarray of float32, shape (n, n_channels, 40, 40)
         What early visual cortex sees in each.
     """
     seed, ids, width = job
     compressed, maps = {}, []
-    for nsd_id in ids:
-        picture = draw_scene(make_scene(seed, nsd_id), width)
+    scenes = [make_scene(seed, nsd_id) for nsd_id in ids]
+    for nsd_id, scene in zip(ids, scenes, strict=True):
+        picture = draw_scene(scene, width)
         compressed[nsd_id] = zlib.compress(np.ascontiguousarray(picture).tobytes(), COMPRESSION)
         maps.append(feature_maps(picture))
-    return compressed, np.stack(maps)
+    return compressed, scenes, np.stack(maps)
 
 
 def caption_block(job: tuple[int, tuple[int, ...]]) -> list[list[str]]:

@@ -26,12 +26,10 @@ from .measurement import (
     Measurement,
     beyond_view,
     make_measurement,
-    measure_session,
     noise_ceiling_snr,
     repeat_variance,
 )
 from .nsd_writer import (
-    save_betas,
     save_captions,
     save_design,
     save_design_tables,
@@ -39,10 +37,11 @@ from .nsd_writer import (
     save_rois,
     save_shared_pngs,
     save_stim_info,
-    save_volume,
 )
-from .stimuli import add_pictures, blocks, caption_block, draw_block, make_scene, stored_ids
+from .sessions import SessionJob, write_session
+from .stimuli import add_pictures, blocks, caption_block, draw_block, stored_ids
 from .tuning import make_tuning, true_signals
+from .volumes import save_volume
 
 DRAW_BLOCK = 20
 CAPTION_BLOCK = 500
@@ -132,15 +131,15 @@ def _plant(layout, config, design: Design, brain: Brain, run: Runner) -> Measure
     if path.is_file() and stored_ids(layout.stimuli).issuperset(ids.tolist()):
         return make_measurement(brain, load_signal(path), config, n_sessions)
     jobs = [(config.seed, part, config.stimulus_px) for part in blocks(ids, DRAW_BLOCK)]
-    compressed, maps = {}, []
-    for pictures, features in run(draw_block, jobs, "drawing pictures"):
+    compressed, scenes, maps = {}, [], []
+    for pictures, described, features in run(draw_block, jobs, "drawing pictures"):
         compressed |= pictures
+        scenes += described
         maps.append(features)
     with alone(layout.root):
         add_pictures(layout.stimuli, config.n_ids, config.stimulus_px, compressed)
         if config.write_shared_png:
             save_shared_pngs(layout, design)
-    scenes = [make_scene(config.seed, nsd_id) for nsd_id in ids.tolist()]
     tuning = make_tuning(brain, config, subject_rng(config, layout.subject, "tuning"))
     signal = true_signals(brain.voxels, tuning, scenes, np.concatenate(maps))
     measurement = make_measurement(brain, signal, config, n_sessions)
@@ -153,24 +152,17 @@ def _measure(layout, config, design: Design, measurement: Measurement, run: Runn
     images = design.masterordering[0].astype(int) - 1
     jobs = []
     for session in range(1, config.sessions[layout.subject - 1] + 1):
-        wanted = [layout.betas_nifti(session)] * config.write_nifti
-        wanted += [layout.betas_hdf5(session)] * config.write_hdf5
-        if not all(path.is_file() for path in wanted):
-            rows = slice((session - 1) * TRIALS_PER_SESSION, session * TRIALS_PER_SESSION)
-            jobs.append((layout, config, measurement, images[rows], session))
-    for _ in run(_measure_one, jobs, "measuring sessions"):
+        nifti, hdf5 = layout.betas_nifti(session), layout.betas_hdf5(session)
+        nifti = nifti if config.write_nifti and not nifti.is_file() else None
+        hdf5 = hdf5 if config.write_hdf5 and not hdf5.is_file() else None
+        rows = slice((session - 1) * TRIALS_PER_SESSION, session * TRIALS_PER_SESSION)
+        if nifti or hdf5:
+            job = SessionJob(
+                config, layout.subject, session, measurement, images[rows], nifti, hdf5
+            )
+            jobs.append(job)
+    for _ in run(write_session, jobs, "measuring sessions"):
         pass
-
-
-def _measure_one(job: tuple) -> None:
-    """Simulate one session and write it; runs in a worker process."""
-    layout, config, measurement, images, session = job
-    rng = subject_rng(config, layout.subject, "session", session)
-    betas = measure_session(measurement, images, session, config, rng)
-    save_betas(
-        layout, session, betas, measurement.inside, measurement.shape,
-        nifti=config.write_nifti, hdf5=config.write_hdf5,
-    )  # fmt: skip
 
 
 def _write_subject(layout, config, design: Design, brain: Brain, m: Measurement) -> dict:
