@@ -19,5 +19,7 @@ class IpcKernelManager(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         """The one kernel there is."""
+        # Being shut down interrupts a kernel, which it would report as an error: log level 50.
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv += ["--log-level=50"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")

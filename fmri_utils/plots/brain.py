@@ -65,6 +65,8 @@ def plot_volume(
 def _informative_cuts(data: np.ndarray, affine: np.ndarray, axis: int, n_cuts: int) -> list[float]:
     """World coordinates of slices spread over the share of the axis that holds most values."""
     mass = (data != 0).sum(tuple(a for a in range(3) if a != axis)).astype(float)
+    if n_cuts == 1:
+        return [float(affine[axis, axis] * mass.argmax() + affine[axis, 3])]
     cumulative = np.cumsum(mass) / max(mass.sum(), 1)
     levels = np.linspace(0.06, 0.94, n_cuts)
     index = np.unique(np.searchsorted(cumulative, levels))

@@ -90,7 +90,6 @@ def fig_model(
         vmin=-peak,
         vmax=peak,
         n_cuts=1,
-        display_mode="y",
         colorbar=False,
         ax=ax["brain"],
     )
@@ -257,23 +256,24 @@ def fig_leave_one_out(
     reference : float, optional
         Median effect of voxels known to carry nothing (simulated data).
     """
-    columns = len(perturbed) + 2
-    figure = plt.figure(figsize=(13, 11.5), layout="constrained")
-    grid = figure.add_gridspec(5, columns, height_ratios=[1.25, 1.25, 1.25, 1.6, 2.1])
+    columns = len(perturbed) + 1
+    figure = plt.figure(figsize=(13, 12), layout="constrained")
+    size = 12.2 / columns  # of a picture, inches
+    grid = figure.add_gridspec(5, columns, height_ratios=[size] * 3 + [2.2, 2.8])
     axes = np.array([[figure.add_subplot(grid[r, c]) for c in range(columns)] for r in range(3)])
-    for ax in axes[1:, :2].ravel():
-        ax.axis("off")
     plot_picture(truth, title="seen", ax=axes[0, 0])
-    plot_picture(baseline, title="generated", ax=axes[0, 1])
-    _plot_changes(axes[:2, 2:], perturbed, baseline, names, rms)
-    for picture, value, ax in zip(noise, noise_rms, axes[2, 2:], strict=False):
+    plot_picture(baseline, title="generated from all voxels", ax=axes[1, 0])
+    _plot_changes(axes[:2, 1:], perturbed, baseline, names, rms)
+    for picture, value, ax in zip(noise, noise_rms, axes[2, 1:], strict=False):
         plot_picture(picture, title=f"RMS {value:.2g}", ax=ax)
     words = ("one voxel\nleft out", "difference,\nenlarged", "only the noise\nis new")
-    for ax, text in zip(axes[:, 2], words, strict=True):
-        ax.set_ylabel(text, rotation=0, ha="right", va="center")
+    for ax, text in zip(axes[:, 1], words, strict=True):
+        ax.set_ylabel(text)
+    axes[2, 0].axis("off")
     ax = figure.add_subplot(grid[3, :])
     title = "Embedding effect of every voxel (1 - cosine)"
-    plot_volume(effect_map, background, title=title, ax=ax, n_cuts=8, vmin=0)
+    top = float(np.percentile(effect, 98))
+    plot_volume(effect_map, background, title=title, ax=ax, n_cuts=8, vmin=0, vmax=top)
     ax = figure.add_subplot(grid[4, :])
     plot_area_effects(effect, areas, reference=reference, ax=ax)
     ax.set_title("... and by area (dashed: median of voxels that carry nothing)")

@@ -28,7 +28,7 @@ CONFIG = GeneratorConfig(
     mapping_layers=4,
     clamp=None,  # float32 needs no clamp, and a CPU is a third faster without
 )
-STAGES = ((16, 32_000), (32, 56_000), (64, 64_000))  # resolution, images shown
+STAGES = ((16, 32_000), (32, 56_000), (64, 44_000))  # resolution, images shown
 CONDITION_LAYERS = ("pre_0", "pre_1", "mapping")
 CONDITION_SPEED = 50.0  # their equalised learning rate (x 0.01) is too slow for a short training
 

@@ -24,7 +24,7 @@ try:
 except ImportError:  # Windows: one simulation at a time in a folder
     fcntl = None
 
-FORMAT = 1  # raise it when the same settings give other data
+FORMAT = 2  # raise it when the same settings give other data
 
 Runner = Callable[[Callable, list, str], Iterator]
 

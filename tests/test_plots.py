@@ -1,0 +1,90 @@
+"""Figures: same data, same bytes; provenance inside; no global settings touched."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from fmri_utils import plots
+from fmri_utils.metrics import Interval
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.random((4, 16, 16, 3))
+
+
+def figure():
+    return plots.fig_reconstructions(
+        PICTURES, PICTURES, np.stack([PICTURES, PICTURES], axis=1), label="simulated, subject 1"
+    )
+
+
+def test_the_same_data_give_the_same_bytes(tmp_path):
+    about = {"notebook": "08", "seed": "0"}
+    first = plots.save_figure(figure(), tmp_path / "a", "fig", about=about)
+    second = plots.save_figure(figure(), tmp_path / "b", "fig", about=about)
+    assert [p.suffix for p in first] == [".png", ".pdf"]
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_figure_carries_what_made_it_and_no_date(tmp_path):
+    png, pdf = plots.save_figure(figure(), tmp_path, "fig", about={"notebook": "08", "seed": "3"})
+    text = Image.open(png).text
+    assert text["Description"] == "notebook=08; seed=3"
+    assert "CreationDate" not in pdf.read_bytes().decode("latin-1")
+
+
+def test_style_stays_inside_the_figure():
+    before = dict(mpl.rcParams)
+    plt.close(figure())
+    assert dict(mpl.rcParams) == before
+
+
+def test_every_figure_says_what_its_data_are():
+    texts = [t.get_text() for t in figure().texts]
+    assert "simulated, subject 1" in texts
+    plt.close("all")
+
+
+def test_leave_one_out_names_its_gain():
+    volume = np.zeros((6, 7, 8), np.float32)
+    volume[2:4, 2:5, 1:6] = RNG.random((2, 3, 5))
+    image = nib.Nifti1Image(volume, np.diag([1.8, 1.8, 1.8, 1]))
+    base = PICTURES[0]
+    perturbed = np.stack([base + 0.001, base - 0.01]).clip(0, 1)
+    result = plots.fig_leave_one_out(
+        truth=base,
+        baseline=base,
+        perturbed=perturbed,
+        noise=PICTURES[1:3],
+        names=["V1, voxel 3", "hV4, voxel 9"],
+        rms=np.array([0.001, 0.01]),
+        noise_rms=np.array([0.2, 0.3]),
+        effect_map=image,
+        background=image,
+        effect=RNG.random(30) + 1e-3,
+        areas={"V1": np.arange(30) < 10, "hV4": np.arange(30) >= 10},
+        reference=0.1,
+        label="simulated, subject 1",
+    )
+    titles = [ax.get_title(loc="center") for ax in result.axes]
+    assert any(t.startswith("x50, RMS 0.01") for t in titles)
+    plt.close(result)
+
+
+def test_scores_show_chance():
+    ax = plots.plot_scores({"ridge": Interval(0.8, 0.7, 0.9)}, chance=0.5, xlabel="two-way")
+    assert any("chance 0.5" in t.get_text() for t in ax.texts)
+    plt.close("all")
+
+
+@pytest.mark.parametrize("quantity", ["spread", "top1"])
+def test_collapse_curves_take_every_objective(quantity):
+    from fmri_utils.joint_embedding import OBJECTIVES
+
+    record = {"step": np.arange(3), "spread": np.ones(3), "top1": np.ones(3)}
+    ax = plots.plot_collapse(dict.fromkeys(OBJECTIVES, record), quantity, chance=0.1)
+    assert len(ax.lines) == len(OBJECTIVES) + 1
+    plt.close("all")

@@ -1,0 +1,130 @@
+"""The shipped networks do on scenes never seen what their cards say, and fit the repository."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fmri_utils.clip_space import open_clip_space
+from fmri_utils.errors import DataError, WeightsError
+from fmri_utils.judge import load_judge
+from fmri_utils.lafite import load_generator
+from fmri_utils.pretrain import report
+from fmri_utils.profiles import PROJECT_ROOT
+from fmri_utils.reconstruction import draw_z, generate, growing_pictures
+from fmri_utils.simulation import scenes
+
+SHIPPED = PROJECT_ROOT / "data" / "pretrained"
+HELD_OUT, SEED, N = 2, 77, 300  # neither the subjects' stream nor the one of training
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    drawn = scenes.sample_scenes(HELD_OUT, SEED, N)
+    rng = np.random.default_rng(SEED)
+    return {
+        "images": np.stack([scenes.draw_scene(s, 64) for s in drawn]),
+        "captions": np.array([scenes.caption_scene(s, rng) for s in drawn]),
+        "kind": np.array([s.main.kind for s in drawn]),
+        "colour": np.array([s.main.colour for s in drawn]),
+        "background": np.array([s.background for s in drawn]),
+    }
+
+
+@pytest.fixture(scope="module")
+def space():
+    return open_clip_space("local-dir:data/pretrained/clip", root=PROJECT_ROOT)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return load_judge(SHIPPED / "judge.safetensors")
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return load_generator(SHIPPED / "lafite.safetensors")
+
+
+def test_weights_are_small_enough_to_ship():
+    sizes = {p: p.stat().st_size for p in SHIPPED.rglob("*") if p.is_file()}
+    assert sum(sizes.values()) < 40e6
+    assert sizes[SHIPPED / "lafite.safetensors"] < 12e6
+
+
+def test_clip_matches_images_and_captions_and_knows_the_main_thing(space, held_out):
+    scores = report.clip_report(space, held_out)
+    assert scores["image_to_caption_top1_of_100"] >= 0.80
+    assert scores["zero_shot_main_thing"] >= 0.90
+
+
+def test_the_judge_sees_what_was_drawn(judge, held_out):
+    scores = report.judge_report(judge, held_out)
+    assert scores["kind"] >= 0.9
+    assert scores["background"] >= 0.95
+    assert scores["colour"] >= 0.9
+
+
+def test_the_generator_draws_what_an_embedding_says(space, judge, generator, held_out):
+    condition = space.encode_images(held_out["images"])
+    z = draw_z(generator, 1, 0).expand(N, -1)
+    scores = report.ceiling_report(judge, generate(generator, z, condition), held_out)
+    assert scores["two_way"] >= 0.80
+    shifted = report.ceiling_report(
+        judge, generate(generator, z, np.roll(condition, 1, axis=0)), held_out
+    )
+    assert abs(shifted["two_way"] - 0.5) < 0.08
+
+
+def test_cards_tell_data_training_and_scores():
+    for card in ("clip/card.json", "judge-card.json", "lafite-card.json"):
+        text = (SHIPPED / card).read_text()
+        facts = json.loads(text)
+        assert "training" in facts
+        assert "scores" in text or "ceiling" in text
+        assert "stream" in text
+
+
+def test_images_are_embedded_alike_as_bytes_and_floats(space, held_out):
+    few = held_out["images"][:8]
+    as_bytes, as_floats = space.encode_images(few), space.encode_images(few / 255.0)
+    np.testing.assert_allclose(as_bytes, as_floats, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(as_bytes, axis=1), 1, atol=1e-5)
+    with pytest.raises(DataError, match=r"Expected: \(n_images, size, size, 3\)"):
+        space.encode_images(few.transpose(0, 3, 1, 2))
+
+
+def test_partial_sums_grow_into_the_picture(generator, space, held_out):
+    condition = space.encode_images(held_out["images"][:1])
+    z = draw_z(generator, 1, 0)
+    stages = growing_pictures(generator, z, condition)
+    assert [len(s) for s in stages] == [4, 8, 16, 32, 64]
+    np.testing.assert_allclose(stages[-1], generate(generator, z, condition)[0], atol=1e-6)
+
+
+def test_pictures_repeat_and_do_not_depend_on_the_batch(generator, space, held_out):
+    condition = space.encode_images(held_out["images"][:6])
+    z = draw_z(generator, 6, 0)
+    one = generate(generator, z, condition, batch_size=6)
+    np.testing.assert_array_equal(one, generate(generator, z, condition, batch_size=6))
+    np.testing.assert_allclose(one, generate(generator, z, condition, batch_size=1), atol=1e-5)
+    with pytest.raises(DataError, match="Expected: one z per condition"):
+        generate(generator, z[:2], condition)
+
+
+def test_missing_and_foreign_weights_give_one_clear_error(tmp_path):
+    with pytest.raises(WeightsError, match="make pretrain"):
+        open_clip_space(f"local-dir:{tmp_path}")
+    with pytest.raises(WeightsError, match="cannot be opened"):
+        open_clip_space("ViT-Z-99", "openai")
+    with pytest.raises(WeightsError, match="is missing"):
+        load_judge(tmp_path / "judge.safetensors")
+    with pytest.raises(WeightsError, match="is not a judge"):
+        load_judge(SHIPPED / "lafite.safetensors")
+    with pytest.raises(WeightsError, match="format None"):
+        load_generator(SHIPPED / "judge.safetensors")
+
+
+def test_the_judge_refuses_other_sizes(judge):
+    with pytest.raises(DataError, match="64 pixels only"):
+        judge.look(np.zeros((2, 32, 32, 3), np.uint8))
