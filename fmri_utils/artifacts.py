@@ -205,6 +205,21 @@ def _read_node(node: h5py.Dataset | h5py.Group) -> np.ndarray | dict:
     return node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()]
 
 
+def save_json(
+    path: str | os.PathLike, value: object, *, config: Mapping, inputs: Mapping[str, str] = ()
+) -> dict:
+    """Write a JSON-serialisable value atomically, with its manifest."""
+    with atomic_path(path) as tmp:
+        tmp.write_text(json.dumps(value, indent=1) + "\n")
+    return write_manifest(path, config=config, inputs=inputs)
+
+
+def load_json(path: str | os.PathLike, *, remedy: str) -> object:
+    """Read what :func:`save_json` wrote, after checking file and manifest."""
+    check_manifest(path, remedy=remedy)
+    return json.loads(Path(path).read_text())
+
+
 class OutputList:
     """What a notebook wrote: shown as text, read by the runner as JSON."""
 

@@ -159,9 +159,9 @@ def open_clip_space(
         )
     except Exception as err:  # open_clip raises many types for missing or unfit weights
         raise WeightsError(
-            f"CLIP {model!r} with weights {pretrained!r} cannot be opened: {err}. Expected: a model "
-            "and weights that open_clip knows and has on this machine. To let open_clip download "
-            "them, run once with HF_HUB_OFFLINE=0."
+            f"CLIP {model!r} with weights {pretrained!r} cannot be opened: {err}. Expected: a "
+            "model and weights that open_clip knows and has on this machine. To let open_clip "
+            "download them, run once with HF_HUB_OFFLINE=0."
         ) from err
     label = model.removeprefix(LOCAL) + (f"/{pretrained}" if pretrained else "")
     return ClipSpace(network, open_clip.get_tokenizer(name), label)

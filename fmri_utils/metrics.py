@@ -154,7 +154,7 @@ def retrieval(
 
 
 def _resized(images: np.ndarray, size: int) -> np.ndarray:
-    """Images (n, H, W, 3) in [0, 1], bilinearly resized to 256 without antialiasing, then ``size``."""
+    """Images (n, H, W, 3) in [0, 1] resized to 256, then ``size``: bilinear, no antialiasing."""
     tensor = (
         torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float().clamp(0, 1)
     )

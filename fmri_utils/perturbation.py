@@ -55,8 +55,8 @@ def embedding_effect(
     betas : numpy.ndarray, (n_trials, n_voxels)
         z-scored, so that 0 is a voxel's mean.
     replacement : float or numpy.ndarray
-        What a voxel's value is replaced by: 0 (its mean), or an array of values, per voxel or of the
-        shape of ``betas`` (another repeat's values).
+        What a voxel's value is replaced by: 0 (its mean), or an array of values, per voxel or of
+        the shape of ``betas`` (another repeat's values).
 
     Returns
     -------

@@ -46,11 +46,13 @@ def results_table(
     versions = ", ".join(f"{name} {v}" for name, v in package_versions().items())
     parts = [
         f"# Results: {label}",
-        f"Profile `{config['name']}`, seed {config['seed']}. {n} test images, all repeats averaged; "
-        f"CLIP `{config['clip']['model']}`. Brackets: 95 % bootstrap interval over images. {versions}.",
+        f"Profile `{config['name']}`, seed {config['seed']}. {n} test images, all repeats "
+        f"averaged; CLIP `{config['clip']['model']}`. Brackets: 95 % bootstrap interval over "
+        f"images. {versions}.",
         "## From the brain to CLIP space",
         "`brain_to_image` ranks all test images for a brain pattern, `image_to_brain` all "
-        "brain patterns for an image. The oracle is the ceiling; the mean embedding ignores the brain.",
+        "brain patterns for an image. The oracle is the ceiling; the mean embedding ignores the "
+        "brain.",
     ]
     header = ["encoder", "two-way", f"brain_to_image top-1 of {n}", f"image_to_brain top-1 of {n}"]
     rows = [["chance", "0.500", f"{1 / n:.3f}", f"{1 / n:.3f}"]]
@@ -72,8 +74,8 @@ def results_table(
     parts.append(_table(["score", "chance", *names], rows))
     parts += [
         "## Which voxels carry anything?",
-        "AUROC of each statistic for telling tuned voxels from voxels that carry nothing (known for "
-        "simulated subjects only). Chance 0.5, ceiling 1.",
+        "AUROC of each statistic for telling tuned voxels from voxels that carry nothing (known "
+        "for simulated subjects only). Chance 0.5, ceiling 1.",
     ]
     statistics = ("effect", "contribution", "encoding pattern")
     rows = [[s, "0.500", f"{auroc[s]:.3f}" if s in auroc else NOT_AVAILABLE] for s in statistics]

@@ -112,11 +112,7 @@ plots.plot_session_drift(raw.mean(1), betas.mean(1), session, ax=ax)
 # %%
 areas = nsd.visual_areas(layout, mask)
 ncsnr = nsd.read_ncsnr(layout, mask)
-main = {
-    n: areas[n]
-    for n in ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words")
-    if n in areas
-}
+main = nsd.main_areas(areas)
 ceiling = nsd.noise_ceiling(ncsnr, 3)
 print(f"ncsnr, median over voxels: {np.nanmedian(ncsnr):.2f}")
 print(f"noise ceiling of three repeats, median: {np.nanmedian(ceiling):.0f} % of variance")

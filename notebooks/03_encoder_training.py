@@ -22,20 +22,10 @@ OVERRIDES = []
 INTERACTIVE = True
 
 # %%
-import json
-
 import matplotlib.pyplot as plt
 import numpy as np
 
-from fmri_utils import encoders, metrics, nsd, plots
-from fmri_utils.artifacts import (
-    atomic_path,
-    list_outputs,
-    load_arrays,
-    save_arrays,
-    sha256_file,
-    write_manifest,
-)
+from fmri_utils import artifacts, encoders, metrics, nsd, plots
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
 
 # %%
@@ -45,9 +35,9 @@ print(cfg.name, "|", cfg.dataset_label)
 
 # %%
 files = [cfg.derived / name for name in ("betas.h5", "stimuli.h5", "embeddings.h5")]
-brain = load_arrays(files[0], remedy="Run `make 01`.")
-stimuli = load_arrays(files[1], remedy="Run `make 01`.")
-clip = load_arrays(files[2], remedy="Run `make 02`.")
+brain = artifacts.load_arrays(files[0], remedy="Run `make 01`.")
+stimuli = artifacts.load_arrays(files[1], remedy="Run `make 01`.")
+clip = artifacts.load_arrays(files[2], remedy="Run `make 02`.")
 
 # %% [markdown]
 # Trials are rows; repeats of an image share its embedding. Training uses single trials, testing the mean
@@ -140,16 +130,16 @@ predictions = {
 }
 
 # %%
+boot = {"rng": rng, "n_resamples": e.n_bootstrap}
 two_way = {
-    name: metrics.bootstrap(metrics.two_way_scores(truth, p), rng=rng, n_resamples=e.n_bootstrap)
+    name: metrics.bootstrap(metrics.two_way_scores(truth, p), **boot)
     for name, p in predictions.items()
 }
+
+# %%
 ranks = {name: metrics.retrieval_ranks(truth, p) for name, p in predictions.items()}
 top1 = {
-    direction: {
-        name: metrics.bootstrap(r[direction] < 0.5, rng=rng, n_resamples=e.n_bootstrap)
-        for name, r in ranks.items()
-    }
+    direction: {n: metrics.bootstrap(r[direction] < 0.5, **boot) for n, r in ranks.items()}
     for direction in metrics.DIRECTIONS
 }
 
@@ -172,6 +162,8 @@ library = np.isin(clip["nsd_id"], groups)
 centred = clip["first_caption"][library] - clip["first_caption"][library].mean(0)
 read = contrastive.predict(pattern) - target.mean(0)
 nearest = np.argsort(-(encoders.unit(read) @ encoders.unit(centred).T), axis=1)[:, :3]
+
+# %%
 for k in range(3):
     own = captions[np.searchsorted(clip["nsd_id"], test_ids[k])]
     print(f"seen: {own}\n   ->", "\n   -> ".join(captions[library][nearest[k]]), "\n")
@@ -180,24 +172,22 @@ for k in range(3):
 # ## What is kept
 
 # %%
-inputs = {p.name: sha256_file(p) for p in files}
+inputs = {p.name: artifacts.sha256_file(p) for p in files}
 config = cfg.as_dict()
 trained = {"ridge": ridge, "contrastive": contrastive, "matched": matched}
 encoder_files = [cfg.derived / f"{name}.safetensors" for name in trained]
 for path, encoder in zip(encoder_files, trained.values(), strict=True):
     encoders.save_encoder(encoder, path)
-    write_manifest(path, config=config, inputs=inputs)
+    artifacts.write_manifest(path, config=config, inputs=inputs)
 
 # %%
 predictions_file, scores_file = cfg.derived / "predictions.h5", cfg.derived / "encoder_scores.json"
 arrays = {"test_ids": test_ids, "pattern": pattern, "truth": truth, "repeats": counts}
 arrays |= {"ridge": predictions["ridge"], "contrastive": predictions["contrastive-linear"]}
 arrays |= {"condition": matched.predict(pattern), "other_embeddings": target[first]}
-save_arrays(predictions_file, arrays, config=config, inputs=inputs)
+artifacts.save_arrays(predictions_file, arrays, config=config, inputs=inputs)
 table = {"two_way": two_way, **top1}
 table = {s: {n: vars(v) for n, v in rows.items()} for s, rows in table.items()}
-with atomic_path(scores_file) as tmp:
-    tmp.write_text(json.dumps({"n_images": len(truth), **table}, indent=1))
-write_manifest(scores_file, config=config, inputs=inputs)
+artifacts.save_json(scores_file, {"n_images": len(truth), **table}, config=config, inputs=inputs)
 written = [*encoder_files, predictions_file, scores_file]
-list_outputs(written, root=PROJECT_ROOT, next_notebook="04_lafite_reconstruction")
+artifacts.list_outputs(written, root=PROJECT_ROOT, next_notebook="04_lafite_reconstruction")

@@ -24,19 +24,9 @@ OVERRIDES = []
 INTERACTIVE = True
 
 # %%
-import json
-
 import numpy as np
 
-from fmri_utils import encoders, metrics, plots, reconstruction
-from fmri_utils.artifacts import (
-    atomic_path,
-    list_outputs,
-    load_arrays,
-    save_arrays,
-    sha256_file,
-    write_manifest,
-)
+from fmri_utils import artifacts, encoders, metrics, plots, reconstruction
 from fmri_utils.devices import choose_device
 from fmri_utils.judge import load_judge
 from fmri_utils.lafite import load_generator
@@ -50,8 +40,8 @@ print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
 files = [cfg.derived / "stimuli.h5", cfg.derived / "predictions.h5"]
-stimuli = load_arrays(files[0], remedy="Run `make 01`.")
-predicted = load_arrays(files[1], remedy="Run `make 03`.")
+stimuli = artifacts.load_arrays(files[0], remedy="Run `make 01`.")
+predicted = artifacts.load_arrays(files[1], remedy="Run `make 03`.")
 generator = load_generator(cfg.path(cfg.lafite.weights), device=device)
 n_parameters = sum(p.numel() for p in generator.parameters())
 print(f"generator: {n_parameters / 1e6:.1f} M parameters, {generator.config.resolution} px")
@@ -160,15 +150,15 @@ plots.plot_picture_grid(rows, ["seen", "ceiling", "from the brain"])
 # ## What is kept
 
 # %%
-inputs = {p.name: sha256_file(p) for p in [*files, cfg.path(cfg.lafite.weights)]}
+inputs = {p.name: artifacts.sha256_file(p) for p in [*files, cfg.path(cfg.lafite.weights)]}
 config = cfg.as_dict()
 pictures_file, scores_file = cfg.derived / "reconstructions.h5", cfg.derived / "picture_scores.json"
 arrays = {"test_ids": test_ids, "seen": (255 * seen).round().astype(np.uint8)}
 arrays |= {"ceiling": ceiling, "samples": samples, "random": random, "z": z.numpy()}
 arrays |= {"stage_condition": condition[:1]}
-save_arrays(pictures_file, arrays, config=config, inputs=inputs)
+artifacts.save_arrays(pictures_file, arrays, config=config, inputs=inputs)
 kept = {s: {k: vars(v) if v else None for k, v in row.items()} for s, row in table.items()}
-with atomic_path(scores_file) as tmp:
-    tmp.write_text(json.dumps({"n_images": n, "scores": kept}, indent=1))
-write_manifest(scores_file, config=config, inputs=inputs)
-list_outputs([pictures_file, scores_file], root=PROJECT_ROOT, next_notebook="05_leave_one_out")
+artifacts.save_json(scores_file, {"n_images": n, "scores": kept}, config=config, inputs=inputs)
+artifacts.list_outputs(
+    [pictures_file, scores_file], root=PROJECT_ROOT, next_notebook="05_leave_one_out"
+)

@@ -31,15 +31,7 @@ import numpy as np
 from nilearn import plotting
 from sklearn.metrics import roc_auc_score
 
-from fmri_utils import encoders, nsd, perturbation, plots, reconstruction
-from fmri_utils.artifacts import (
-    atomic_path,
-    list_outputs,
-    load_arrays,
-    save_arrays,
-    sha256_file,
-    write_manifest,
-)
+from fmri_utils import artifacts, encoders, nsd, perturbation, plots, reconstruction
 from fmri_utils.devices import choose_device
 from fmri_utils.lafite import load_generator
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
@@ -53,11 +45,11 @@ print(cfg.name, "|", cfg.dataset_label, "|", device)
 # %%
 names = ("betas.h5", "embeddings.h5", "predictions.h5", "matched.safetensors", "reconstructions.h5")
 files = [cfg.derived / name for name in names]
-brain = load_arrays(files[0], remedy="Run `make 01`.")
-clip = load_arrays(files[1], remedy="Run `make 02`.")
-predicted = load_arrays(files[2], remedy="Run `make 03`.")
+brain = artifacts.load_arrays(files[0], remedy="Run `make 01`.")
+clip = artifacts.load_arrays(files[1], remedy="Run `make 02`.")
+predicted = artifacts.load_arrays(files[2], remedy="Run `make 03`.")
 encoder = encoders.load_encoder(files[3], remedy="Run `make 03`.")
-pictures = load_arrays(files[4], remedy="Run `make 04`.", names=("seen", "z"))
+pictures = artifacts.load_arrays(files[4], remedy="Run `make 04`.", names=("seen", "z"))
 pattern, truth = predicted["pattern"], predicted["truth"]
 print("(n_test, n_voxels) =", pattern.shape)
 
@@ -75,8 +67,6 @@ print("(n_test, n_voxels) =", effect.shape, "| median of 1 - cosine:", f"{np.med
 
 # %%
 areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
-known = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words", "unassigned")
-shown_areas = {name: areas[name] for name in known if name in areas and areas[name].any()}
 fig, ax = plt.subplots(figsize=(9, 3.4), layout="constrained")
 plots.plot_area_effects(mean_effect, shown_areas, ax=ax)
 # %% [markdown]
@@ -101,14 +91,10 @@ print("voxels that help on average:", f"{(gain > 0).mean():.0%}")
 
 # %%
 null = planted_nulls(cfg.data_root, cfg.simulation, cfg.subject, brain["mask"])
+statistics = {"effect": mean_effect, "contribution": gain, "encoding pattern": carried}
 auroc = {}
 if null is not None:
-    for name, score in (
-        ("effect", mean_effect),
-        ("contribution", gain),
-        ("encoding pattern", carried),
-    ):
-        auroc[name] = roc_auc_score(~null, score)
+    auroc = {name: roc_auc_score(~null, score) for name, score in statistics.items()}
 print({name: round(value, 3) for name, value in auroc.items()} or "not available: real data")
 
 # %% [markdown]
@@ -138,27 +124,16 @@ print("pixel RMS, new noise only:    ", np.round(result.noise_rms(), 3))
 print(f"rounding floor: {result.floor:.1e}")
 
 # %%
-known_areas = {name: areas[name] for name in known if name in areas}
-where = [next((n for n, m in known_areas.items() if m[v]), "unassigned") for v in voxels]
-labels = [f"{name}, voxel {v}" for name, v in zip(where, voxels, strict=True)]
+results = {"seen": pictures["seen"][image], "baseline": result.baseline, "noise": result.noise}
+results |= {"perturbed": result.perturbed, "names": nsd.voxel_names(areas, voxels)}
+results |= {"rms": result.rms(), "new_noise_rms": result.noise_rms(), "effect": mean_effect}
+results |= {"null": np.zeros(0, bool) if null is None else null}
+
+# %%
 background = nib.Nifti1Image(brain["background"], brain["affine"])
 effect_map = nsd.to_volume(mean_effect, brain["mask"], brain["affine"])
-fig = plots.fig_leave_one_out(
-    truth=pictures["seen"][image],
-    baseline=result.baseline,
-    perturbed=result.perturbed,
-    noise=result.noise,
-    names=labels,
-    rms=result.rms(),
-    noise_rms=result.noise_rms(),
-    effect_map=effect_map,
-    background=background,
-    effect=mean_effect,
-    areas=shown_areas,
-    reference=None if null is None else float(np.median(mean_effect[null])),
-    label=cfg.dataset_label,
-)
-
+volumes = {"effect_map": effect_map, "background": background}
+plots.fig_leave_one_out(results, areas=nsd.main_areas(areas), label=cfg.dataset_label, **volumes)
 # %% [markdown]
 # The differences are enlarged by the factor that each is labelled with. Is it only these voxels? The same
 # comparison for many test images: the strongest voxel of each image against one new draw of the noise.
@@ -194,25 +169,15 @@ if INTERACTIVE:
 # ## What is kept
 
 # %%
-inputs = {path.name: sha256_file(path) for path in files}
+inputs = {path.name: artifacts.sha256_file(path) for path in files}
 config = cfg.as_dict()
 effects_file, map_file = cfg.derived / "effects.h5", cfg.derived / "embedding_effect.nii.gz"
-arrays = {"effect": mean_effect, "contribution": gain, "encoding_pattern": carried}
-arrays |= {
-    "voxels": voxels,
-    "names": labels,
-    "baseline": result.baseline,
-    "seen": pictures["seen"][image],
-}
-arrays |= {"perturbed": result.perturbed, "noise": result.noise, "floor": result.floor}
-arrays |= {"rms": result.rms(), "new_noise_rms": result.noise_rms()}
-arrays |= {"voxel_rms": voxel_rms, "noise_rms": noise_rms}
-arrays |= {"auroc_names": list(auroc), "auroc": list(auroc.values())}
-arrays |= {"null": np.zeros(0, bool) if null is None else null}
-save_arrays(effects_file, arrays, config=config, inputs=inputs)
-
+results |= {"contribution": gain, "encoding_pattern": carried, "voxels": voxels}
+results |= {"strongest_rms": voxel_rms, "one_noise_rms": noise_rms, "floor": result.floor}
+results |= {"auroc_names": list(auroc), "auroc": list(auroc.values())}
+artifacts.save_arrays(effects_file, results, config=config, inputs=inputs)
 # %%
-with atomic_path(map_file) as tmp:
+with artifacts.atomic_path(map_file) as tmp:
     nib.save(effect_map, tmp)
-write_manifest(map_file, config=config, inputs=inputs)
-list_outputs([effects_file, map_file], root=PROJECT_ROOT, next_notebook="08_figures")
+artifacts.write_manifest(map_file, config=config, inputs=inputs)
+artifacts.list_outputs([effects_file, map_file], root=PROJECT_ROOT, next_notebook="08_figures")

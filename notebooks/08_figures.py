@@ -18,21 +18,11 @@ OVERRIDES = []
 INTERACTIVE = True
 
 # %%
-import json
-
 import nibabel as nib
 import numpy as np
 from sklearn.decomposition import PCA
 
-from fmri_utils import encoders, nsd, plots, reconstruction
-from fmri_utils.artifacts import (
-    atomic_path,
-    check_manifest,
-    list_outputs,
-    load_arrays,
-    sha256_file,
-    sha256_json,
-)
+from fmri_utils import artifacts, encoders, nsd, plots, reconstruction
 from fmri_utils.lafite import load_generator
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
 from fmri_utils.results import results_table
@@ -45,15 +35,15 @@ print(cfg.name, "|", cfg.dataset_label)
 steps = {"betas": "01", "stimuli": "01", "embeddings": "02", "joint": "02", "predictions": "03"}
 steps |= {"reconstructions": "04", "effects": "05"}
 data = {
-    name: load_arrays(cfg.derived / f"{name}.h5", remedy=f"Run `make {number}`.")
+    name: artifacts.load_arrays(cfg.derived / f"{name}.h5", remedy=f"Run `make {number}`.")
     for name, number in steps.items()
 }
 about = {
     "notebook": "08_figures",
-    "configuration": sha256_json(cfg.as_dict())[:12],
+    "configuration": artifacts.sha256_json(cfg.as_dict())[:12],
     "seed": str(cfg.seed),
 }
-about |= {name: sha256_file(cfg.derived / f"{name}.h5")[:12] for name in steps}
+about |= {name: artifacts.sha256_file(cfg.derived / f"{name}.h5")[:12] for name in steps}
 written = []
 
 # %% [markdown]
@@ -71,6 +61,9 @@ z = reconstruction.draw_z(generator, 1, cfg.seed)
 plane = PCA(2, random_state=0).fit(predicted["truth"])
 guess = plane.transform(encoders.unit(predicted["condition"]))
 true = plane.transform(predicted["truth"])
+
+# %% [markdown]
+# Of the encoder, the 60 voxels with the largest weights; of the brain, the slice with most voxels.
 
 # %%
 strong = np.argsort(-np.linalg.norm(matched.weights, axis=1))[:60]
@@ -130,21 +123,11 @@ written += plots.save_figure(figure, cfg.figures, "fig3_joint_embedding", about=
 # %%
 effects = data["effects"]
 areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
-known = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words", "unassigned")
-null = effects["null"]
 figure = plots.fig_leave_one_out(
-    truth=effects["seen"],
-    baseline=effects["baseline"],
-    perturbed=effects["perturbed"],
-    noise=effects["noise"],
-    names=effects["names"],
-    rms=effects["rms"],
-    noise_rms=effects["new_noise_rms"],
+    effects,
     effect_map=nsd.to_volume(effects["effect"], brain["mask"], brain["affine"]),
     background=background,
-    effect=effects["effect"],
-    areas={name: areas[name] for name in known if name in areas and areas[name].any()},
-    reference=float(np.median(effects["effect"][null])) if null.any() else None,
+    areas=nsd.main_areas(areas),
     label=cfg.dataset_label,
 )
 figure
@@ -158,18 +141,18 @@ written += plots.save_figure(figure, cfg.figures, "fig4_leave_one_out", about=ab
 # Every score beside chance and ceiling.
 
 # %%
-scores = {}
-for name, number in (("encoder_scores", "03"), ("picture_scores", "04")):
-    check_manifest(cfg.derived / f"{name}.json", remedy=f"Run `make {number}`.")
-    scores[name] = json.loads((cfg.derived / f"{name}.json").read_text())
+encoder_scores = artifacts.load_json(cfg.derived / "encoder_scores.json", remedy="Run `make 03`.")
+picture_scores = artifacts.load_json(cfg.derived / "picture_scores.json", remedy="Run `make 04`.")
 auroc = dict(zip(effects["auroc_names"], effects["auroc"].tolist(), strict=True))
-text = results_table(
-    cfg.as_dict(), cfg.dataset_label, scores["encoder_scores"], scores["picture_scores"], auroc
-)
+text = results_table(cfg.as_dict(), cfg.dataset_label, encoder_scores, picture_scores, auroc)
+
+# %%
 table_file = cfg.figures / "results.md"
-with atomic_path(table_file) as tmp:
+with artifacts.atomic_path(table_file) as tmp:
     tmp.write_text(text)
 print(text)
 
 # %%
-list_outputs([*written, table_file], root=PROJECT_ROOT, next_notebook="the figures folder")
+artifacts.list_outputs(
+    [*written, table_file], root=PROJECT_ROOT, next_notebook="the figures folder"
+)

@@ -42,8 +42,8 @@ def test_every_notebook_has_its_twin_in_sync():
 def test_cells_are_short_and_talk(path):
     notebook = jupytext.read(path)
     lengths = [len(c.source.splitlines()) for c in code_cells(path)]
-    assert statistics.median(lengths) <= 7
-    assert statistics.quantiles(lengths, n=10)[-1] <= 17
+    assert statistics.median(lengths) <= 6
+    assert statistics.quantiles(lengths, n=10)[-1] <= 15
     assert max(lengths) <= 30
     n_markdown = sum(c.cell_type == "markdown" for c in notebook.cells)
     assert n_markdown >= 0.4 * len(lengths)

@@ -54,19 +54,22 @@ def test_leave_one_out_names_its_gain():
     image = nib.Nifti1Image(volume, np.diag([1.8, 1.8, 1.8, 1]))
     base = PICTURES[0]
     perturbed = np.stack([base + 0.001, base - 0.01]).clip(0, 1)
+    results = {
+        "seen": base,
+        "baseline": base,
+        "perturbed": perturbed,
+        "names": ["V1, voxel 3", "hV4, voxel 9"],
+        "rms": np.array([0.001, 0.01]),
+        "noise": PICTURES[1:3],
+        "new_noise_rms": np.array([0.2, 0.3]),
+        "effect": RNG.random(30) + 1e-3,
+        "null": np.arange(30) % 7 == 0,
+    }
     result = plots.fig_leave_one_out(
-        truth=base,
-        baseline=base,
-        perturbed=perturbed,
-        noise=PICTURES[1:3],
-        names=["V1, voxel 3", "hV4, voxel 9"],
-        rms=np.array([0.001, 0.01]),
-        noise_rms=np.array([0.2, 0.3]),
+        results,
         effect_map=image,
         background=image,
-        effect=RNG.random(30) + 1e-3,
         areas={"V1": np.arange(30) < 10, "hV4": np.arange(30) >= 10},
-        reference=0.1,
         label="simulated, subject 1",
     )
     titles = [ax.get_title(loc="center") for ax in result.axes]

@@ -28,7 +28,16 @@ from .preprocessing import (
     voxel_report,
     zscore_sessions,
 )
-from .rois import Areas, LabelTable, read_labels, read_roi, roi_mask, visual_areas
+from .rois import (
+    Areas,
+    LabelTable,
+    main_areas,
+    read_labels,
+    read_roi,
+    roi_mask,
+    visual_areas,
+    voxel_names,
+)
 from .splits import Split, hold_out_images, leave_cluster_out, split_by_image, split_from_ids
 from .stimuli import read_images
 from .volumes import to_volume
@@ -49,6 +58,7 @@ __all__ = [
     "estimate_ncsnr",
     "hold_out_images",
     "leave_cluster_out",
+    "main_areas",
     "noise_ceiling",
     "read_betas",
     "read_brainmask",
@@ -72,6 +82,7 @@ __all__ = [
     "to_volume",
     "trial_table",
     "visual_areas",
+    "voxel_names",
     "voxel_report",
     "zscore_sessions",
 ]

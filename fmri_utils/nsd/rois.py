@@ -6,7 +6,7 @@ cortex without a label, and 1 to N are the labels. Only labels above 0 are areas
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -55,6 +55,7 @@ FAMILIES = MappingProxyType(
 """Families of :func:`visual_areas` and the atlas that each is read from."""
 
 FLOC = ("faces", "places", "bodies", "words")
+MAIN_AREAS = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words", "unassigned")
 MERGED = MappingProxyType({"V1": ("V1v", "V1d"), "V2": ("V2v", "V2d"), "V3": ("V3v", "V3d")})
 
 
@@ -297,3 +298,15 @@ def _family_areas(
     areas = {name: single[a] | single[b] for name, (a, b) in MERGED.items()}
     areas |= {name: where for name, where in single.items() if detail or name not in parts}
     return areas
+
+
+def main_areas(areas: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of :data:`MAIN_AREAS` that hold a voxel, in that order, for figures by area."""
+    return {name: areas[name] for name in MAIN_AREAS if name in areas and areas[name].any()}
+
+
+def voxel_names(areas: Mapping[str, np.ndarray], voxels: Iterable[int]) -> list[str]:
+    """What to call voxels in figures: their main area and their number, as "V1, voxel 12"."""
+    main = main_areas(areas)
+    first = [next((n for n, where in main.items() if where[v]), "no area") for v in voxels]
+    return [f"{name}, voxel {v}" for name, v in zip(first, voxels, strict=True)]

@@ -220,51 +220,39 @@ def fig_joint_embedding(
 
 @styled
 def fig_leave_one_out(
+    results: Mapping[str, np.ndarray],
     *,
-    truth: np.ndarray,
-    baseline: np.ndarray,
-    perturbed: np.ndarray,
-    noise: np.ndarray,
-    names: Sequence[str],
-    rms: np.ndarray,
-    noise_rms: np.ndarray,
     effect_map: nib.Nifti1Image,
     background: nib.Nifti1Image,
-    effect: np.ndarray,
     areas: Mapping[str, np.ndarray],
-    reference: float | None,
     label: str,
 ) -> Figure:
     """Figure 4: leave one voxel out, beside new noise, and the map over all voxels.
 
     Parameters
     ----------
-    truth, baseline : numpy.ndarray, (H, W, 3)
-        What was seen; the picture with every voxel.
-    perturbed : numpy.ndarray, (n_voxels, H, W, 3)
-        Without one voxel each, same z and noise.
-    noise : numpy.ndarray, (n_noise, H, W, 3)
-        Every voxel, new z and noise.
-    names : sequence of str
-        One per perturbed voxel.
-    rms, noise_rms : numpy.ndarray
-        Pixel RMS of each change.
+    results : mapping
+        ``seen``, ``baseline`` (H, W, 3): what was seen; the picture with every voxel.
+        ``perturbed`` (n_shown, H, W, 3), ``names``, ``rms`` (n_shown,): without one voxel each, the
+        same z and noise. ``noise`` (n_noise, H, W, 3), ``new_noise_rms`` (n_noise,): every voxel,
+        new z and noise. ``effect`` (n_voxels,): mean embedding effect. ``null`` (n_voxels,) bool:
+        voxels known to carry nothing; empty for real data.
     effect_map, background : nibabel.Nifti1Image
-        Mean embedding effect of every voxel; mean functional volume.
-    effect : numpy.ndarray, (n_voxels_all,)
-    areas : mapping of str to bool numpy.ndarray
-    reference : float, optional
-        Median effect of voxels known to carry nothing (simulated data).
+        The effect in the subject's space; mean functional volume.
+    areas : mapping of str to bool numpy.ndarray, (n_voxels,)
     """
+    effect, null, baseline = results["effect"], results["null"], results["baseline"]
+    perturbed, rms = results["perturbed"], results["rms"]
     columns = len(perturbed) + 1
     figure = plt.figure(figsize=(13, 12), layout="constrained")
     size = 12.2 / columns  # of a picture, inches
     grid = figure.add_gridspec(5, columns, height_ratios=[size] * 3 + [2.2, 2.8])
     axes = np.array([[figure.add_subplot(grid[r, c]) for c in range(columns)] for r in range(3)])
-    plot_picture(truth, title="seen", ax=axes[0, 0])
+    plot_picture(results["seen"], title="seen", ax=axes[0, 0])
     plot_picture(baseline, title="generated from all voxels", ax=axes[1, 0])
-    _plot_changes(axes[:2, 1:], perturbed, baseline, names, rms)
-    for picture, value, ax in zip(noise, noise_rms, axes[2, 1:], strict=False):
+    _plot_changes(axes[:2, 1:], perturbed, baseline, results["names"], rms)
+    shown = zip(results["noise"], results["new_noise_rms"], axes[2, 1:], strict=False)
+    for picture, value, ax in shown:
         plot_picture(picture, title=f"RMS {value:.2g}", ax=ax)
     words = ("one voxel\nleft out", "difference,\nenlarged", "only the noise\nis new")
     for ax, text in zip(axes[:, 1], words, strict=True):
@@ -275,6 +263,7 @@ def fig_leave_one_out(
     top = float(np.percentile(effect, 98))
     plot_volume(effect_map, background, title=title, ax=ax, n_cuts=8, vmin=0, vmax=top)
     ax = figure.add_subplot(grid[4, :])
+    reference = float(np.median(effect[null])) if null.any() else None
     plot_area_effects(effect, areas, reference=reference, ax=ax)
     ax.set_title("... and by area (dashed: median of voxels that carry nothing)")
     if reference is None:
