@@ -135,6 +135,26 @@ def fit_ridge(
     }
 
 
+def refit_ridge(betas: np.ndarray, embeddings: np.ndarray, *, alphas: np.ndarray) -> LinearEncoder:
+    """Ridge regression with given penalties, one for each embedding dimension.
+
+    Parameters
+    ----------
+    betas, embeddings
+        As for :func:`fit_ridge`.
+    alphas : numpy.ndarray, (C,)
+        Such as the ``best_alphas`` of :func:`fit_ridge`.
+    """
+    _check_training(betas, embeddings, np.arange(len(betas)))
+    set_backend("numpy")
+    model = Ridge(
+        alpha=np.asarray(alphas, np.float32), fit_intercept=True, solver_params={"warn": False}
+    )
+    model.fit(betas.astype(np.float32), embeddings.astype(np.float32))
+    weights, intercept = (np.asarray(a, np.float32) for a in (model.coef_, model.intercept_))
+    return LinearEncoder(weights, intercept, "ridge")
+
+
 def match_spread(
     encoder: LinearEncoder,
     betas: np.ndarray,
@@ -169,12 +189,11 @@ def match_spread(
     scale : float
     """
     rest, held = next(GroupKFold(n_folds).split(betas, groups=groups))
-    model = Ridge(alpha=np.asarray(alphas, np.float32), fit_intercept=True)
-    model.fit(betas[rest].astype(np.float32), embeddings[rest].astype(np.float32))
+    without = refit_ridge(betas[rest], embeddings[rest], alphas=alphas)
     pattern, ids, _ = average_repeats(betas[held], groups[held])
     _, first = np.unique(groups[held], return_index=True)
     true = embeddings[held][first]
-    predicted = np.asarray(model.predict(pattern))
+    predicted = without.predict(pattern)
     assert len(ids) == len(true) == len(predicted)
     scale = float(np.sqrt(true.var(0).sum() / predicted.var(0).sum()))
     mean = embeddings.mean(0)

@@ -111,10 +111,7 @@ for name, encoder in (("ridge", ridge), ("spread matched", matched)):
 unique, first = np.unique(groups, return_index=True)
 other = dict(zip(unique, rng.permutation(unique), strict=True))
 wrong = np.searchsorted(clip["nsd_id"], [other[g] for g in groups])
-median_alpha = np.atleast_1d(np.median(ridge_report["best_alphas"]))
-shuffled, _ = encoders.fit_ridge(
-    betas, clip["image"][wrong], groups, alphas=median_alpha, n_folds=2
-)
+shuffled = encoders.refit_ridge(betas, clip["image"][wrong], alphas=best)
 
 # %%
 mean = np.repeat(target.mean(0, keepdims=True), len(truth), axis=0)

@@ -135,3 +135,36 @@ def test_bad_training_data_are_refused():
         fit(betas, constant, image)
     with pytest.raises(DataError, match="one of each per trial"):
         fit(betas[1:], embeddings, image)
+
+
+def test_refitting_with_the_chosen_penalties_gives_the_same_encoder():
+    betas, embeddings, image = planted()
+    encoder, report = encoders.fit_ridge(betas, embeddings, image, alphas=ALPHAS, n_folds=4)
+    again = encoders.refit_ridge(betas, embeddings, alphas=report["best_alphas"])
+    np.testing.assert_allclose(again.weights, encoder.weights, atol=1e-5)
+
+
+def test_matched_predictions_vary_like_embeddings_and_keep_their_direction():
+    betas, embeddings, image = planted(n_images=200, noise=3.0)
+    train = image < 160
+    encoder, report = encoders.fit_ridge(
+        betas[train], embeddings[train], image[train], alphas=ALPHAS, n_folds=4
+    )
+    matched, scale = encoders.match_spread(
+        encoder,
+        betas[train],
+        embeddings[train],
+        image[train],
+        alphas=report["best_alphas"],
+        n_folds=4,
+    )
+    average = betas[~train].reshape(40, 3, -1).mean(1)
+    spread = [e.predict(average).var(0).sum() for e in (encoder, matched)]
+    true = embeddings[~train].var(0).sum()
+    assert scale > 1
+    assert spread[0] < 0.8 * true
+    assert spread[1] == pytest.approx(true, rel=0.35)
+    mean = embeddings[train].mean(0)
+    np.testing.assert_allclose(
+        matched.predict(average) - mean, scale * (encoder.predict(average) - mean), atol=1e-4
+    )

@@ -23,8 +23,8 @@ def records():
 
 
 def test_without_negatives_the_space_collapses(records):
-    assert records["positive_only"]["spread"][-1] < 0.15
-    assert records["positive_only"]["non_matching"][-1] > 0.95
+    assert records["positive_only"]["spread"][-1] < records["infonce"]["spread"][-1] / 3
+    assert records["positive_only"]["non_matching"][-1] > 0.9
     assert records["infonce"]["spread"][-1] > 0.9
     assert records["infonce"]["top1"][-1] > 0.3  # chance is 1/60
 
