@@ -126,23 +126,18 @@ plots.plot_ncsnr(ncsnr, main, ax=ax)
 
 # %%
 background = nsd.read_mean_volume(layout)
+named = [name for name in main if name != "unassigned"]
 label = np.zeros(mask.sum())
-for number, where in enumerate(main.values(), start=1):
-    label[where] = number
-fig, axes = plt.subplots(2, 1, figsize=(10, 4.6), layout="constrained")
-roi_map = nsd.to_volume(label, mask, background.affine)
-plots.plot_volume(
-    roi_map,
-    background,
-    title="areas",
-    cmap="tab10",
-    vmin=0.5,
-    vmax=10.5,
-    colorbar=False,
-    ax=axes[0],
-)
+for number, name in enumerate(named, start=1):
+    label[main[name]] = number
+label_map = nsd.to_volume(label, mask, background.affine)
 ncsnr_map = nsd.to_volume(ncsnr, mask, background.affine)
+
+# %%
+fig, axes = plt.subplots(2, 1, figsize=(10, 5), layout="constrained")
+plots.plot_areas(label_map, named, background, title="areas", ax=axes[0])
 plots.plot_volume(ncsnr_map, background, title="ncsnr", vmin=0, ax=axes[1])
+
 # %% [markdown]
 # With a person at the keyboard, turn the brain around instead:
 

@@ -68,7 +68,7 @@ print("(n_test, n_voxels) =", effect.shape, "| median of 1 - cosine:", f"{np.med
 # %%
 areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
 fig, ax = plt.subplots(figsize=(9, 3.4), layout="constrained")
-plots.plot_area_effects(mean_effect, shown_areas, ax=ax)
+plots.plot_area_effects(mean_effect, nsd.main_areas(areas), ax=ax)
 # %% [markdown]
 # A large effect only says that the decoder *uses* the voxel. Two other questions need other numbers:
 # does the voxel help (*contribution*: how much closer to the true embedding the prediction is with it), and

@@ -1,6 +1,6 @@
 """Figures: ``plot_*`` draw into given axes, ``fig_*`` compose whole figures; none shows one."""
 
-from .brain import plot_area_effects, plot_volume
+from .brain import plot_area_effects, plot_areas, plot_volume
 from .curves import (
     plot_collapse,
     plot_ncsnr,
@@ -20,6 +20,7 @@ __all__ = [
     "fig_model",
     "fig_reconstructions",
     "plot_area_effects",
+    "plot_areas",
     "plot_caption_pairs",
     "plot_collapse",
     "plot_ncsnr",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 from nilearn import plotting
 
 from .style import COLOURS, styled
@@ -59,6 +60,33 @@ def plot_volume(
     )
     if title:
         ax.set_title(title)
+    return ax
+
+
+@styled
+def plot_areas(
+    labels: nib.Nifti1Image,
+    names: Sequence[str],
+    background: nib.Nifti1Image,
+    *,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Areas in colours of their own over the mean volume, with a legend.
+
+    Parameters
+    ----------
+    labels : nibabel.Nifti1Image, (X, Y, Z)
+        1 for the first of ``names`` and so on; 0 or NaN elsewhere.
+    names : sequence of str
+        At most ten.
+    """
+    ax = ax or plt.subplots(figsize=(9, 2.4))[1]
+    span = {"vmin": 0.5, "vmax": 10.5}
+    plot_volume(labels, background, title=title, cmap="tab10", colorbar=False, ax=ax, **span)
+    colours = plt.get_cmap("tab10").colors
+    patches = [Patch(color=colours[i], label=name) for i, name in enumerate(names)]
+    ax.legend(handles=patches, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=len(names))
     return ax
 
 
