@@ -238,6 +238,7 @@ def fit_contrastive(
     temperature: float,
     seed: int,
     validation_share: float = 0.1,
+    patience: int = 300,
     progress: bool = False,
 ) -> tuple[LinearEncoder, dict[str, np.ndarray]]:
     """A linear map trained with InfoNCE, stopped where held-out training images score best.
@@ -252,6 +253,8 @@ def fit_contrastive(
     seed : int
     validation_share : float
         Share of the training *images* kept out for early stopping; never test images.
+    patience : int
+        Stop after so many steps without a better validation loss.
 
     Returns
     -------
@@ -282,16 +285,18 @@ def fit_contrastive(
         if step % 25 == 0:
             with torch.no_grad():
                 check = info_nce(layer(inputs[held]), targets[held], temperature).item()
-            history["step"].append(step)
             history["validation_loss"].append(check)
             if check < best:
                 best, best_step = check, step
                 state = {k: v.clone() for k, v in layer.state_dict().items()}
+            elif step - best_step >= patience:
+                break
         chosen = torch.randperm(len(pool), generator=generator)[:size].numpy()
         picks = torch.rand(size, generator=generator).numpy()
         rows = [pool[i][int(p * len(pool[i]))] for i, p in zip(chosen, picks, strict=True)]
         loss = info_nce(layer(inputs[rows]), targets[rows], temperature)
         if step % 25 == 0:
+            history["step"].append(step)
             history["train_loss"].append(loss.item())
         optimiser.zero_grad()
         loss.backward()
@@ -299,7 +304,8 @@ def fit_contrastive(
     encoder = LinearEncoder(
         state["weight"].T.contiguous().numpy(), state["bias"].numpy(), "contrastive"
     )
-    report = {name: np.array(values) for name, values in history.items()}
+    n_checks = len(history["step"])  # a stop comes between the two halves of a check
+    report = {name: np.array(values[:n_checks]) for name, values in history.items()}
     return encoder, {**report, "best_step": np.array(best_step)}
 
 

@@ -101,7 +101,7 @@ nsd.voxel_report(raw, session)
 
 # %%
 fig, ax = plt.subplots(figsize=(10, 2.8), layout="constrained")
-plots.plot_session_drift(raw.mean(1), betas.mean(1), session, ax=ax)
+_ = plots.plot_session_drift(raw.mean(1), betas.mean(1), session, ax=ax)
 # %% [markdown]
 # ## Areas and their noise ceilings
 #
@@ -119,7 +119,7 @@ print(f"noise ceiling of three repeats, median: {np.nanmedian(ceiling):.0f} % of
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 3), layout="constrained")
-plots.plot_ncsnr(ncsnr, main, ax=ax)
+_ = plots.plot_ncsnr(ncsnr, main, ax=ax)
 # %% [markdown]
 # The same numbers where they are in the brain, over the subject's own mean volume. NSD's functional
 # space is each subject's own, not a standard brain.
@@ -136,7 +136,7 @@ ncsnr_map = nsd.to_volume(ncsnr, mask, background.affine)
 # %%
 fig, axes = plt.subplots(2, 1, figsize=(10, 5), layout="constrained")
 plots.plot_areas(label_map, named, background, title="areas", ax=axes[0])
-plots.plot_volume(ncsnr_map, background, title="ncsnr", vmin=0, ax=axes[1])
+_ = plots.plot_volume(ncsnr_map, background, title="ncsnr", vmin=0, ax=axes[1])
 
 # %% [markdown]
 # With a person at the keyboard, turn the brain around instead:

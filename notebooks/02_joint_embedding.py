@@ -87,7 +87,7 @@ left, right = np.concatenate([shown, shown]), np.concatenate([shown, other])
 cosines = (image[left] * each[right, 0]).sum(1)
 matching = left == right
 fig, axes = plt.subplots(1, 6, figsize=(13, 3.2), layout="constrained")
-plots.plot_caption_pairs(images[left], captions[right, 0], cosines, matching, axes=axes)
+_ = plots.plot_caption_pairs(images[left], captions[right, 0], cosines, matching, axes=axes)
 
 # %% [markdown]
 # Over all test images, the two kinds of pairs separate clearly. Images and captions do not overlap
@@ -103,7 +103,7 @@ fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 for values, name in ((cross[own], "matching"), (cross[~own], "non-matching")):
     ax.hist(values, bins=40, density=True, alpha=0.6, label=name)
 ax.set(xlabel="cosine of image and caption", ylabel="density", title=f"modality gap {gap:.2f}")
-ax.legend()
+_ = ax.legend()
 # %% [markdown]
 # ## A joint space for brains and pictures, and its collapse
 #
@@ -139,7 +139,7 @@ plots.plot_collapse(records, "spread", ax=axes[0])
 plots.plot_collapse(records, "top1", chance=1 / len(held), ax=axes[1])
 axes[0].set(ylim=(0, 1.05), ylabel="spread")
 axes[1].set(ylabel="brain_to_image top-1, held-out images")
-axes[1].legend(fontsize=8)
+_ = axes[1].legend(fontsize=8)
 # %%
 for name, record in records.items():
     print(f"{name:14s} spread {record['spread'][-1]:.2f}  top-1 {record['top1'][-1]:.2f}")

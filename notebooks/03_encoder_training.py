@@ -65,7 +65,7 @@ e = cfg.encoder
 alphas = np.logspace(e.log10_alpha_min, e.log10_alpha_max, e.n_alphas)
 ridge, ridge_report = encoders.fit_ridge(betas, target, groups, alphas=alphas, n_folds=e.n_folds)
 fig, ax = plt.subplots(figsize=(6, 2.4), layout="constrained")
-plots.plot_ridge_path(ridge_report["best_alphas"], alphas, ax=ax)
+_ = plots.plot_ridge_path(ridge_report["best_alphas"], alphas, ax=ax)
 # %% [markdown]
 # ## Contrastive-linear
 #
@@ -81,7 +81,7 @@ ax.plot(report["step"], report["train_loss"], label="training")
 ax.plot(report["step"], report["validation_loss"], label="held-out training images")
 ax.axvline(report["best_step"], color="0.6", ls=":")
 ax.set(xlabel="step", ylabel="InfoNCE")
-ax.legend()
+_ = ax.legend()
 # %% [markdown]
 # ## The embedding that the generator will get
 #

@@ -91,7 +91,7 @@ random = reconstruction.generate(generator, z[0].expand(n, -1), others, **draw)
 
 # %%
 m = cfg.reconstruction.n_shown
-plots.fig_reconstructions(seen[:m], ceiling[:m], samples[:m], label=cfg.dataset_label)
+_ = plots.fig_reconstructions(seen[:m], ceiling[:m], samples[:m], label=cfg.dataset_label)
 # %% [markdown]
 # ## Scores
 #
@@ -145,7 +145,7 @@ for score, row in table.items():
 order = np.argsort(-per_image["from the brain"]["PixCorr"])
 picked = np.concatenate([order[:4], order[-4:]])
 rows = [seen[picked], ceiling[picked], samples[picked, 0]]
-plots.plot_picture_grid(rows, ["seen", "ceiling", "from the brain"])
+_ = plots.plot_picture_grid(rows, ["seen", "ceiling", "from the brain"])
 # %% [markdown]
 # ## What is kept
 

@@ -68,7 +68,7 @@ print("(n_test, n_voxels) =", effect.shape, "| median of 1 - cosine:", f"{np.med
 # %%
 areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
 fig, ax = plt.subplots(figsize=(9, 3.4), layout="constrained")
-plots.plot_area_effects(mean_effect, nsd.main_areas(areas), ax=ax)
+_ = plots.plot_area_effects(mean_effect, nsd.main_areas(areas), ax=ax)
 # %% [markdown]
 # A large effect only says that the decoder *uses* the voxel. Two other questions need other numbers:
 # does the voxel help (*contribution*: how much closer to the true embedding the prediction is with it), and
@@ -133,7 +133,9 @@ results |= {"null": np.zeros(0, bool) if null is None else null}
 background = nib.Nifti1Image(brain["background"], brain["affine"])
 effect_map = nsd.to_volume(mean_effect, brain["mask"], brain["affine"])
 volumes = {"effect_map": effect_map, "background": background}
-plots.fig_leave_one_out(results, areas=nsd.main_areas(areas), label=cfg.dataset_label, **volumes)
+_ = plots.fig_leave_one_out(
+    results, areas=nsd.main_areas(areas), label=cfg.dataset_label, **volumes
+)
 # %% [markdown]
 # The differences are enlarged by the factor that each is labelled with. Is it only these voxels? The same
 # comparison for many test images: the strongest voxel of each image against one new draw of the noise.
@@ -175,7 +177,7 @@ effects_file, map_file = cfg.derived / "effects.h5", cfg.derived / "embedding_ef
 results |= {"contribution": gain, "encoding_pattern": carried, "voxels": voxels}
 results |= {"strongest_rms": voxel_rms, "one_noise_rms": noise_rms, "floor": result.floor}
 results |= {"auroc_names": list(auroc), "auroc": list(auroc.values())}
-artifacts.save_arrays(effects_file, results, config=config, inputs=inputs)
+_ = artifacts.save_arrays(effects_file, results, config=config, inputs=inputs)
 # %%
 with artifacts.atomic_path(map_file) as tmp:
     nib.save(effect_map, tmp)

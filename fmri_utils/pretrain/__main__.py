@@ -14,11 +14,11 @@ import numpy as np
 
 from ..artifacts import atomic_path, package_versions
 from ..clip_space import ClipSpace, open_clip_space
-from ..judge import load_judge, save_judge
+from ..judge import Judge, load_judge, save_judge
 from ..lafite import Generator, save_generator
 from ..profiles import PROJECT_ROOT
 from ..reconstruction import draw_z, generate
-from . import clip, generator, judge, report
+from . import adversarial, clip, generator, judge, report
 from .data import HELD_OUT, PRETRAINING, drawn_scenes
 
 SHIPPED = PROJECT_ROOT / "data" / "pretrained"
@@ -55,7 +55,7 @@ def train_clip(held_out: dict[str, np.ndarray]) -> ClipSpace:
     return space
 
 
-def train_judge(held_out: dict[str, np.ndarray]):
+def train_judge(held_out: dict[str, np.ndarray]) -> Judge:
     """The judge, trained if it is not there."""
     path = SHIPPED / "judge.safetensors"
     if not path.is_file():
@@ -74,37 +74,45 @@ def train_judge(held_out: dict[str, np.ndarray]):
     return judged
 
 
-def train_generator(space: ClipSpace, judged, held_out: dict[str, np.ndarray]) -> None:
-    """LAFITE's generator, trained if it is not there."""
+def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndarray]) -> None:
+    """LAFITE's generator, trained if it is not there: warm start, then against a discriminator."""
     path = SHIPPED / "lafite.safetensors"
     if path.is_file():
         return
     data = drawn_scenes(WORK, stream=PRETRAINING, seed=CLIP_SEED, n=N_CLIP, size=64)
-    embeddings = space.encode_images(data["images"], progress=True)
-    checkpoint = WORK / "generator.pt"
-    state = generator.warm_start(data["images"], embeddings, space, checkpoint)
-    ship_generator(state, space, judged, held_out, path)
+    images, embeddings = data["images"], space.encode_images(data["images"], progress=True)
+    warm = generator.warm_start(images, embeddings, space, WORK / "generator.pt")
+    state = adversarial.sharpen(images, embeddings, space, warm, WORK / "adversarial")
+    ship_generator(state, warm, space, judged, held_out, path)
 
 
-def ship_generator(state: dict, space: ClipSpace, judged, held_out: dict, path: Path) -> dict:
-    """Write the generator with its card; return the scores."""
+def ceiling(state: dict, space: ClipSpace, judged: Judge, held_out: dict) -> dict[str, float]:
+    """The judge's scores of pictures drawn from the true embeddings of held-out scenes."""
     network = Generator(generator.CONFIG)
     network.load_state_dict(state)
-    network.eval().requires_grad_(False)
     condition = space.encode_images(held_out["images"])
     z = draw_z(network, 1, 0).expand(len(condition), -1)
-    scores = report.ceiling_report(judged, generate(network, z, condition), held_out)
+    return report.ceiling_report(judged, generate(network.eval(), z, condition), held_out)
+
+
+def ship_generator(
+    state: dict, warm: dict, space: ClipSpace, judged: Judge, held_out: dict, path: Path
+) -> None:
+    """Write the generator with its card, which holds the scores before and after the last stage."""
     shown = ", ".join(f"{n} images at {resolution} px" for resolution, n in generator.STAGES)
     facts = {
         "what": "LAFITE generator for the simulated scenes, conditioned on the demo CLIP",
-        "training": f"warm start by reconstruction: {shown}, batch 32; no adversarial stage",
+        "training": f"warm start by redrawing scenes from their embeddings ({shown}, batch 8), "
+        f"then {adversarial.N_IMAGES} images against a discriminator (batch 16, redrawing kept on)",
         "data": f"{N_CLIP} scenes (stream {PRETRAINING}, seed {CLIP_SEED})",
-        "ceiling_on_held_out_scenes": scores,
+        "ceiling_on_held_out_scenes": ceiling(state, space, judged, held_out),
+        "ceiling_after_warm_start": ceiling(warm, space, judged, held_out),
         "licence": LICENCE,
     }
+    network = Generator(generator.CONFIG)
+    network.load_state_dict(state)
     save_generator(path, network, facts)
     write_card(path.with_name("lafite-card.json"), **facts)
-    return scores
 
 
 def main() -> int:
