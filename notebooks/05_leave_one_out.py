@@ -10,9 +10,9 @@
 # | writes | `effects.h5`, `embedding_effect.nii.gz` |
 # | minutes | smoke 0.2 · demo 1.5 · nsd 15 |
 #
-# It is tempting to switch off one voxel, draw the picture again and wonder at the difference. But the
-# generator also draws another picture whenever its noise is drawn anew. Here the noise is held fixed while
-# the voxel changes, and the voxel is held fixed while the noise changes.
+# It is tempting to switch off one voxel, draw the picture again and wonder at the difference. But a
+# generator has noise of its own, and may draw another picture whenever that is drawn anew. Here the noise
+# is held fixed while the voxel changes, and the voxel is held fixed while the noise changes.
 #
 # All of this is about a *model* that reads a brain. It does not say what a voxel does for the person.
 
@@ -153,6 +153,13 @@ print(
     f"median RMS: strongest voxel {np.median(voxel_rms):.4f}, new noise {np.median(noise_rms):.4f}"
 )
 print(f"images in which the noise changes more: {(noise_rms > voxel_rms).mean():.0%}")
+
+# %% [markdown]
+# Which of the two is larger has to be measured for each generator. One trained for long against a
+# discriminator invents what an embedding leaves open, and its noise outweighs any voxel; the demo's short
+# training was mostly redrawing, which teaches it to ignore z. So read the two numbers above before the
+# picture of a single voxel, and remember that the strongest voxel of all was picked because it is the
+# strongest.
 
 # %%
 if INTERACTIVE:
