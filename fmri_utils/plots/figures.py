@@ -259,9 +259,10 @@ def fig_leave_one_out(
         ax.set_ylabel(text)
     axes[2, 0].axis("off")
     ax = figure.add_subplot(grid[3, :])
-    title = "Embedding effect of every voxel (1 - cosine)"
-    top = float(np.percentile(effect, 98))
-    plot_volume(effect_map, background, title=title, ax=ax, n_cuts=8, vmin=0, vmax=top)
+    title = "Embedding effect of every voxel, $10^5$ (1 - cosine)"
+    top = 1e5 * float(np.percentile(effect, 98))
+    scaled = nib.Nifti1Image(1e5 * effect_map.get_fdata(), effect_map.affine)
+    plot_volume(scaled, background, title=title, ax=ax, n_cuts=8, vmin=0, vmax=top)
     ax = figure.add_subplot(grid[4, :])
     reference = float(np.median(effect[null])) if null.any() else None
     plot_area_effects(effect, areas, reference=reference, ax=ax)

@@ -56,7 +56,11 @@ def styled(function: Callable) -> Callable:
 
 def label_dataset(figure: Figure, label: str) -> None:
     """Write in the lower right corner what the data are ("simulated, subject 1")."""
-    figure.text(0.995, 0.005, label, ha="right", va="bottom", fontsize=8, color="#666666")
+    style = {"ha": "right", "va": "bottom", "fontsize": 8, "color": "#666666"}
+    if figure.subfigs:
+        figure.text(0.995, 0.005, label, **style)
+    else:  # as the figure's own label it is given room by the layout
+        figure.supxlabel(label, x=0.995, y=0.005, **style)
 
 
 @styled

@@ -103,7 +103,8 @@ def ship_generator(
     facts = {
         "what": "LAFITE generator for the simulated scenes, conditioned on the demo CLIP",
         "training": f"warm start by redrawing scenes from their embeddings ({shown}, batch 8), "
-        f"then {adversarial.N_IMAGES} images against a discriminator (batch 16, redrawing kept on)",
+        f"then {adversarial.N_IMAGES} images against a discriminator (batch 16, redrawing kept "
+        f"on); shipped: the mean of the weights before and after that stage",
         "data": f"{N_CLIP} scenes (stream {PRETRAINING}, seed {CLIP_SEED})",
         "ceiling_on_held_out_scenes": ceiling(state, space, judged, held_out),
         "ceiling_after_warm_start": ceiling(warm, space, judged, held_out),

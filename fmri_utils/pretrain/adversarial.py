@@ -11,7 +11,8 @@ from ..clip_space import ClipSpace
 from ..lafite import DiscriminatorConfig, TrainingConfig, train
 from . import generator
 
-N_IMAGES = 16_000
+N_IMAGES = 12_000
+SHARE = 0.5  # of the adversarial weights in the shipped ones
 SETTINGS = TrainingConfig(
     generator=generator.CONFIG,
     discriminator=DiscriminatorConfig(
@@ -61,7 +62,9 @@ def sharpen(
     Returns
     -------
     dict
-        State of the averaged generator.
+        The mean of the warm-started and the averaged adversarial weights. So short a contest leaves
+        a grain in the pictures; halfway between the two networks (network interpolation, Wang et
+        al. 2018, ESRGAN) they keep the sharper outlines without most of it.
     """
     features = generator.ClipFeatures(space)
 
@@ -81,4 +84,9 @@ def sharpen(
         perceptual=perceptual,
         initial=state,
     )
-    return result.generator.state_dict()
+    return blend(state, result.generator.state_dict())
+
+
+def blend(warm: dict[str, torch.Tensor], sharp: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights between those of two networks of one training."""
+    return {name: torch.lerp(warm[name], sharp[name], SHARE) for name in warm}
