@@ -11,7 +11,7 @@ from ..clip_space import ClipSpace
 from ..lafite import DiscriminatorConfig, TrainingConfig, train
 from . import generator
 
-N_IMAGES = 12_000
+N_IMAGES = 14_000
 SHARE = 0.5  # of the adversarial weights in the shipped ones
 SETTINGS = TrainingConfig(
     generator=generator.CONFIG,
