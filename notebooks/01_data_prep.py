@@ -8,7 +8,7 @@
 # |---|---|
 # | reads | an NSD folder: design, betas, ROIs, noise ceilings, stimuli, captions (simulated first, if the profile says so) |
 # | writes | `betas.h5`, `stimuli.h5` |
-# | minutes | smoke 0.3 · demo 1 · nsd 60 |
+# | minutes | smoke 0.3 · demo 1.2 · nsd not measured |
 #
 # In functional MRI (fMRI) a *voxel* is a small cube of brain, here 1.8 mm wide. When its neurons
 # work, blood flow and thus the signal change a little and late (the BOLD response). A *beta* is the

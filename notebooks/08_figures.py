@@ -7,7 +7,7 @@
 # |---|---|
 # | reads | everything in the run's derived folder |
 # | writes | figures 1 to 4 (PNG and PDF) and `results.md` |
-# | minutes | smoke 0.2 · demo 0.5 · nsd 1 |
+# | minutes | smoke 0.3 · demo 0.6 · nsd not measured |
 
 # %% tags=["parameters"]
 PROFILE = "demo"

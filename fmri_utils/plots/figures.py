@@ -95,7 +95,7 @@ def fig_model(
     )
     limit = np.percentile(np.abs(weights), 98)
     ax["encoder"].imshow(weights, aspect="auto", cmap="PuOr", vmin=-limit, vmax=limit)
-    ax["encoder"].set(xticks=[], yticks=[], xlabel="CLIP dimensions", ylabel="voxels")
+    ax["encoder"].set(xticks=[], yticks=[], xlabel="voxels (rows) to\nCLIP dimensions")
     _plot_plane(ax["space"], embeddings, predicted, truth)
     left, width = 0.74, 0.255
     sizes = np.linspace(0.035, 0.095, len(stages))
