@@ -121,7 +121,8 @@ def fit_ridge(
         alphas=np.asarray(alphas, np.float32),
         fit_intercept=True,
         cv=folds,
-        solver_params={"warn": False, "n_targets_batch": 512},
+        # One penalty at a time: himalaya holds a voxels x trials matrix for each of a batch.
+        solver_params={"warn": False, "n_targets_batch": 512, "n_alphas_batch": 1},
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=FutureWarning)
