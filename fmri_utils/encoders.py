@@ -148,8 +148,11 @@ def refit_ridge(betas: np.ndarray, embeddings: np.ndarray, *, alphas: np.ndarray
     """
     _check_training(betas, embeddings, np.arange(len(betas)))
     set_backend("numpy")
+    # A few targets at a time: himalaya holds a voxels x trials matrix for each of a batch.
     model = Ridge(
-        alpha=np.asarray(alphas, np.float32), fit_intercept=True, solver_params={"warn": False}
+        alpha=np.asarray(alphas, np.float32),
+        fit_intercept=True,
+        solver_params={"warn": False, "n_targets_batch": 4},
     )
     model.fit(betas.astype(np.float32), embeddings.astype(np.float32))
     weights, intercept = (np.asarray(a, np.float32) for a in (model.coef_, model.intercept_))
