@@ -60,7 +60,7 @@ def label_dataset(figure: Figure, label: str) -> None:
     if figure.subfigs:
         figure.text(0.995, 0.005, label, **style)
     else:  # as the figure's own label it is given room by the layout
-        figure.supxlabel(label, x=0.995, **{**style, "va": "top"})
+        figure.supxlabel(label, x=0.995, **style)
 
 
 @styled
