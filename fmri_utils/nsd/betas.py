@@ -8,7 +8,6 @@ and give the same matrix: columns in the order in which ``array[mask]`` takes vo
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 import h5py
 import nibabel as nib
 import numpy as np
+from isal import igzip
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path, check_manifest, sha256_json, write_manifest
@@ -169,7 +169,7 @@ def _nifti_blocks(path: Path, mask: np.ndarray) -> Iterator[tuple[slice, np.ndar
     )
     n_bytes = int(np.prod(shape[:3])) * dtype.itemsize
     per_block = max(1, BLOCK_BYTES // n_bytes)
-    with gzip.open(path) as stream:
+    with igzip.open(path) as stream:  # inflates several times faster than zlib
         stream.seek(proxy.offset)
         for start in range(0, shape[3], per_block):
             n = min(per_block, shape[3] - start)

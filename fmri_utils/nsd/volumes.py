@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from isal import isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
@@ -17,13 +18,14 @@ DAMAGED = (
     OSError,
     EOFError,
     zlib.error,
+    isal_zlib.error,
     ValueError,
     KeyError,
     RuntimeError,
     ImageFileError,
     HeaderDataError,
 )
-"""What gzip, nibabel and h5py raise on files that are cut off or damaged."""
+"""What gzip, isal, nibabel and h5py raise on files that are cut off or damaged."""
 
 
 def check_mask(
