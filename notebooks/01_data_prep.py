@@ -6,15 +6,19 @@
 #
 # | | |
 # |---|---|
-# | reads | an NSD folder: design, betas, ROIs, noise ceilings, stimuli, captions (simulated first, if the profile says so) |
+# | reads | an NSD folder: design, betas, ROIs, noise ceilings, receptive fields, stimuli, captions (simulated first, if the profile says so) |
 # | writes | `betas.h5`, `stimuli.h5` |
-# | minutes | smoke 0.3 · demo 1.2 · nsd not measured |
+# | minutes | smoke 0.4 · demo 1 · nsd not measured |
 #
 # In functional MRI (fMRI) a *voxel* is a small cube of brain, here 1.8 mm wide. When its neurons
 # work, blood flow and thus the signal change a little and late (the BOLD response). A *beta* is the
 # height of that response to one trial, in percent of the voxel's mean signal. The
 # [Natural Scenes Dataset](https://naturalscenesdataset.org) (Allen et al. 2022) holds eight people's
 # betas for up to 30,000 trials each.
+#
+# Most errors that ruin a decoding study leave no trace in its code: trials paired with the wrong
+# images, a mirrored mask, a session out of line. So the data are looked at first, and what is seen
+# is put beside what is published at the end.
 
 # %% tags=["parameters"]
 PROFILE = "demo"
@@ -31,11 +35,13 @@ from nilearn import plotting
 
 from fmri_utils import nsd, plots
 from fmri_utils.artifacts import list_outputs, save_arrays
+from fmri_utils.nsd import quality, realism
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
 from fmri_utils.simulation.on_demand import prepare
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
+rng = np.random.default_rng(cfg.seed)
 print(cfg.name, "|", cfg.dataset_label)
 
 # %% [markdown]
@@ -48,8 +54,8 @@ print(cfg.name, "|", cfg.dataset_label)
 # %%
 prepare(cfg.data_root, cfg.simulation, cfg.subject, progress=True)
 layout = nsd.NSDLayout(cfg.data_root, cfg.subject, beta_version=cfg.data.beta_version)
-sessions = nsd.available_sessions(layout)[: cfg.data.n_sessions or None]
-print("sessions:", sessions)
+sessions = nsd.first_sessions(layout, cfg.data.n_sessions)
+print(nsd.session_coverage(layout), "| read here:", sessions)
 
 # %% [markdown]
 # ## Which image was shown when
@@ -65,6 +71,58 @@ print("(n_trials, n_images) =", (len(table), table["nsd_id"].nunique()))
 table.head()
 
 # %% [markdown]
+# The sources agree, or the cell above would have stopped. `repeat` counts an image's showings from 0.
+# Every session should hold trials of *shared* images, which all eight subjects see, and of the
+# subject's own; and first showings should become rarer from session to session:
+
+# %%
+table.groupby(["session", "shared", "repeat"]).size().unstack(fill_value=0)
+
+# %% [markdown]
+# ## The brain
+#
+# The mean of the functional volumes, as the scanner saw it. A brain that lies on its side, or one cut
+# off where the areas of interest are, shows here. NSD's functional space is each subject's own, not a
+# standard brain.
+
+# %%
+background = nsd.read_mean_volume(layout)
+brain = nsd.read_brainmask(layout)
+inside = nsd.to_volume(background.get_fdata(dtype=np.float32)[brain], brain, background.affine)
+print("(X, Y, Z) =", brain.shape, "of which in the brain:", brain.sum())
+
+# %%
+fig, ax = plt.subplots(figsize=(10, 2.2))
+title = "mean functional volume"
+_ = plots.plot_volume(inside, background, title=title, cmap="gray", vmin=0, colorbar=False, ax=ax)
+
+# %% [markdown]
+# An *ROI* (region of interest) is a set of voxels with a name: V1 by its map of the visual field, a
+# face area by its preference for faces. `nsdgeneral` is the region in the back of the brain that
+# responded to the images; everything from here on is about its voxels, in the order of `volume[mask]`.
+
+# %%
+mask = nsd.roi_mask(layout, cfg.data.roi)
+areas = nsd.visual_areas(layout, mask)
+main = nsd.main_areas(areas)
+print("n_voxels =", mask.sum())
+print({name: int(where.sum()) for name, where in main.items()})
+
+# %%
+named = [name for name in main if name != "unassigned"]
+label = np.zeros(mask.sum())
+for number, name in enumerate(named, start=1):
+    label[main[name]] = number
+label_map = nsd.to_volume(label, mask, background.affine)
+
+# %%
+fig, ax = plt.subplots(figsize=(10, 2.4))
+_ = plots.plot_areas(label_map, named, background, title="areas within the region", ax=ax)
+
+# %% [markdown]
+# What to look for: V1 to V3 lie around the back of both hemispheres, the other areas in front of
+# them. A transposed or mirrored mask would scatter them over the brain or put them in its front.
+#
 # ## The split
 #
 # Images, not trials, are divided: a test image never has a repeat in the training set. As usual for
@@ -79,15 +137,17 @@ print("training: images, trials =", split.train_ids.size, is_train.sum())
 print("test:     images, trials =", split.test_ids.size, is_test.sum())
 
 # %% [markdown]
-# ## Betas
+# ## Betas, and the drift between sessions
 #
-# `nsdgeneral` is the region in the back of the brain that responded to the images. Voxels come in the
-# order of `volume[mask]`.
+# A session's field of view can miss a few voxels: their betas are 0 throughout. The report counts
+# them, so that nobody takes them for a signal.
 
 # %%
-mask = nsd.roi_mask(layout, cfg.data.roi)
+session = table["session"].to_numpy()
+nsd_id = table["nsd_id"].to_numpy()
 raw = nsd.read_betas(layout, mask, sessions)
 print("(n_trials, n_voxels) =", raw.shape, "percent signal change")
+nsd.voxel_report(raw, session)
 
 # %% [markdown]
 # The scanner drifts and the person tires: sessions differ in level and gain. Each voxel is therefore
@@ -95,48 +155,52 @@ print("(n_trials, n_voxels) =", raw.shape, "percent signal change")
 # the test images leaks in.
 
 # %%
-session = table["session"].to_numpy()
 betas = nsd.zscore_sessions(raw, session, is_train)
-nsd.voxel_report(raw, session)
+drift = [quality.session_drift(values, session) for values in (raw, betas)]
+print(f"of a voxel's variance, without drift: {100 * quality.drift_by_chance(session):.2g} %")
 
 # %%
-fig, ax = plt.subplots(figsize=(10, 2.8), layout="constrained")
-_ = plots.plot_session_drift(raw.mean(1), betas.mean(1), session, ax=ax)
+fig, ax = plt.subplots(figsize=(10, 2.6), layout="constrained")
+plots.plot_session_drift(raw.mean(1), betas.mean(1), session, ax=ax)
+_ = ax.legend(markerscale=5, loc="upper left", bbox_to_anchor=(1, 1))
+
 # %% [markdown]
-# ## Areas and their noise ceilings
+# The mean over voxels hides most of the drift, because one voxel goes up while another goes down. So
+# here is the share of *each voxel's* variance that lies between the means of its sessions:
+
+# %%
+chance = quality.drift_by_chance(session)
+_ = plots.plot_drift_share(*drift, chance=chance)
+
+# %% [markdown]
+# The dashed line is what independent trials would show. After z-scoring the voxels lie to its left,
+# because the mean of every session has been taken out. (With one session there is nothing to compare.)
 #
-# An *ROI* (region of interest) is a set of voxels with a name: V1 by its map of the visual field, a
-# face area by its preference for faces. *ncsnr* compares a voxel's signal (how its mean response
-# differs between images) with its noise (how it differs between repeats of one image).
+# ## Signal and noise
+#
+# *ncsnr* compares a voxel's signal (how its mean response differs between images) with its noise (how
+# it differs between repeats of one image). It bounds what any model can explain, the *noise ceiling*.
 
 # %%
-areas = nsd.visual_areas(layout, mask)
 ncsnr = nsd.read_ncsnr(layout, mask)
-main = nsd.main_areas(areas)
 ceiling = nsd.noise_ceiling(ncsnr, 3)
-print(f"ncsnr, median over voxels: {np.nanmedian(ncsnr):.2f}")
 print(f"noise ceiling of three repeats, median: {np.nanmedian(ceiling):.0f} % of variance")
+quality.ncsnr_quantiles(ncsnr, main).round(2)
 
 # %%
-fig, ax = plt.subplots(figsize=(8, 3), layout="constrained")
-_ = plots.plot_ncsnr(ncsnr, main, ax=ax)
+published = realism.PUBLISHED_NCSNR
+_ = plots.plot_ncsnr_histogram(ncsnr, published=published, subject=cfg.subject)
+
 # %% [markdown]
-# The same numbers where they are in the brain, over the subject's own mean volume. NSD's functional
-# space is each subject's own, not a standard brain.
+# The ticks are the medians of NSD's eight subjects. In a median voxel even of the best of them, most of
+# a single trial is noise: at an ncsnr of 0.4 the noise is two and a half times as large as the signal.
+# The voxels at exactly 0 are those whose repeats differ as much as different images do.
 
 # %%
-background = nsd.read_mean_volume(layout)
-named = [name for name in main if name != "unassigned"]
-label = np.zeros(mask.sum())
-for number, name in enumerate(named, start=1):
-    label[main[name]] = number
-label_map = nsd.to_volume(label, mask, background.affine)
 ncsnr_map = nsd.to_volume(ncsnr, mask, background.affine)
-
-# %%
-fig, axes = plt.subplots(2, 1, figsize=(10, 5), layout="constrained")
-plots.plot_areas(label_map, named, background, title="areas", ax=axes[0])
-_ = plots.plot_volume(ncsnr_map, background, title="ncsnr", vmin=0, ax=axes[1])
+fig, axes = plt.subplots(2, 1, figsize=(10, 5.6), height_ratios=(1, 1.2))
+plots.plot_volume(ncsnr_map, background, title="ncsnr", vmin=0, ax=axes[0])
+_ = plots.plot_ncsnr(ncsnr, main, ax=axes[1])
 
 # %% [markdown]
 # With a person at the keyboard, turn the brain around instead:
@@ -155,12 +219,63 @@ if INTERACTIVE:
     )
 
 # %% [markdown]
+# ## Does a voxel repeat itself?
+#
+# The shipped ncsnr map was computed from all trials, those of the test images included. Our own
+# measure looks at training trials only: the correlation of the responses to the same images in two
+# different trials. If files, trial order and mask are right, the two must agree.
+
+# %%
+train_betas, train_ids = betas[is_train], nsd_id[is_train]
+reliability = nsd.split_half_reliability(train_betas, train_ids, rng)
+print(f"correlation of two single trials, median voxel: {np.nanmedian(reliability):.3f}")
+
+# %%
+_ = plots.plot_reliability(ncsnr, reliability)
+
+# %% [markdown]
+# The line is no fit: if signal and noise add up, the correlation of two trials is the signal's share
+# of the variance. Voxels well off the line deserve a look, those that lack a session first. And this
+# is what an error of one in the trial order would have looked like:
+
+# %%
+shifted = nsd.split_half_reliability(train_betas, np.roll(train_ids, 1), rng, n_splits=1)
+print(f"the same with images shifted by one trial: {np.nanmedian(shifted):.3f}")
+
+# %% [markdown]
+# ## The noise
+#
+# What a trial has beside the mean of its image is noise. Noise that is independent in every voxel
+# averages out over voxels; noise that voxels share does not.
+
+# %%
+some = np.sort(rng.permutation(mask.sum())[:2500])
+residuals, rows = quality.noise_residuals(betas[:, some], nsd_id)
+places = quality.voxel_coordinates(mask, background.affine)[some]
+chosen = {name: main[name][some] for name in ("V1", "faces") if name in main}
+noise = quality.noise_correlation(residuals, places, rng, areas=chosen, n_pairs=1000)
+
+# %%
+_ = plots.plot_noise_correlation(noise)
+
+# %% [markdown]
+# Neighbours share most: blood vessels and the blur of the image do not end at a voxel's edge. What is
+# left at a distance no averaging over voxels removes. Where V1's line rises again far out, the pairs
+# are of the two occipital poles: far apart in the brain, side by side in the visual field. Do trials
+# that follow each other share noise, too?
+
+# %%
+trial = table["trial"].to_numpy()[rows]
+autocorrelation = quality.noise_autocorrelation(residuals, trial, session[rows], nsd_id[rows])
+print("noise correlation of trials 1, 2, 3 ... apart:", autocorrelation[:5].round(3))
+
+# %% [markdown]
 # ## Stimuli and captions
 #
 # Each image comes with about five captions written by people (COCO). The first test images:
 
 # %%
-ids = np.unique(table["nsd_id"])
+ids = np.unique(nsd_id)
 images = nsd.read_images(layout, ids, size=cfg.clip.image_size)
 captions = [five[:5] for five in nsd.read_captions(layout, ids)]
 print("(n_images, height, width, 3) =", images.shape)
@@ -171,6 +286,87 @@ plots.plot_picture_grid([images[first[:8]], images[first[8:]]], ["", ""])
 print(captions[first[0]][0])
 
 # %% [markdown]
+# ## What one voxel likes
+#
+# The most reliable voxel, the training images that drove it most and least, and its response. Images
+# are ranked by some of their trials and the response is shown from the others: even pure noise has
+# favourite images in the trials that chose them, but not in new ones.
+
+# %%
+voxel = int(np.nanargmax(reliability))
+ranked = quality.rank_images(train_betas[:, voxel], train_ids, rng)
+best, worst = ranked.head(8), ranked.tail(8)[::-1]
+held = ranked[["ranked_by", "shown"]].corr().iloc[0, 1]
+print(nsd.voxel_names(areas, [voxel])[0])
+print(f"ranking and response in other trials, all training images: r = {held:.2f}")
+
+# %%
+pictures = [images[np.searchsorted(ids, part["nsd_id"])] for part in (best, worst)]
+_ = plots.plot_ranked_images(*pictures, best["shown"].to_numpy(), worst["shown"].to_numpy())
+
+# %% [markdown]
+# If the upper row has positive numbers and the lower one negative, the pairing of trials and images
+# is right for this voxel. What the pictures of a row have in common is a guess at its tuning, no more.
+#
+# ## Where voxels look
+#
+# A *population receptive field* (pRF) is the part of the visual field that drives a voxel, from an
+# experiment of its own. Voxels whose pRF explains less than 10 % of that experiment are left out.
+
+# %%
+prf = nsd.read_prf(layout, mask)
+fits = (prf["R2"] > 10).to_numpy()
+angle = nsd.to_volume(prf["angle"].where(fits), mask, background.affine)
+eccentricity = nsd.to_volume(prf["eccentricity"].where(fits), mask, background.affine)
+print(f"pRF explains more than 10 % in {fits.sum()} of {fits.size} voxels")
+
+# %%
+fig, axes = plt.subplots(2, 1, figsize=(10, 4.6))
+plots.plot_prf_angle(angle, background, title="polar angle", ax=axes[0])
+title = "eccentricity (degrees)"
+_ = plots.plot_volume(eccentricity, background, title=title, cmap="viridis", vmax=6, ax=axes[1])
+
+# %% [markdown]
+# Each hemisphere must see the opposite half of the visual field: the left one (left in these slices)
+# has the colours of the wheel's right side. Where that is exchanged, left and right are exchanged in
+# the files or in the reader.
+
+# %%
+early = [name for name in ("V1", "V2", "V3", "hV4") if name in main]
+fig, axes = plt.subplots(1, len(early), figsize=(12, 3.3), layout="constrained", squeeze=False)
+for name, ax in zip(early, axes[0], strict=True):
+    fields = prf[main[name] & fits]
+    title = f"{name}, {len(fields)} voxels"
+    plots.plot_field_coverage(fields["x"], fields["y"], fields["size"], title=title, ax=ax)
+
+# %% [markdown]
+# The square is the picture, 8.4 degrees wide, the cross where the person looks. Part of the picture
+# that no circle covers is not seen by this area's voxels. Fields far outside are extrapolated.
+#
+# ## Beside the published numbers
+#
+# The same function makes this table for real data. Where it says "not published", we know of no
+# number, and none is made up.
+
+# %%
+summary = realism.realism_table(
+    subject=cfg.subject,
+    ncsnr=ncsnr,
+    reliability=reliability,
+    noise=noise,
+    autocorrelation=autocorrelation,
+    drift=tuple(drift),
+    betas=raw,
+    session=session,
+    areas=areas,
+    made_of=(cfg.data.roi, layout.space, layout.beta_version),
+)
+summary.style.hide(axis="index").format(str)
+
+# %% [markdown]
+# In a simulated subject, a "measured" near the published value says that the noise was set well. In
+# the real one, it says that files, mask and trial order were read as their authors read them.
+#
 # ## What is kept for the next notebooks
 
 # %%

@@ -101,9 +101,24 @@ own = np.eye(len(cross), dtype=bool)
 gap = np.linalg.norm(image[test].mean(0) - caption[test].mean(0))
 fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 for values, name in ((cross[own], "matching"), (cross[~own], "non-matching")):
-    ax.hist(values, bins=40, density=True, alpha=0.6, label=name)
+    ax.hist(values, bins=np.linspace(-1, 1, 81), density=True, alpha=0.6, label=name)
 ax.set(xlabel="cosine of image and caption", ylabel="density", title=f"modality gap {gap:.2f}")
 _ = ax.legend()
+# %% [markdown]
+# ## Captions for a picture
+#
+# A shared space lets one ask in either direction. Here four test images ask for the nearest caption
+# among those of all *other* images. In italics, a caption that a person gave to the picture itself.
+# Both sides are centred first, which takes the modality gap away.
+
+# %%
+library = np.flatnonzero(~test)
+asked = np.flatnonzero(test)[:4]
+cosine = unit(image - image.mean(0)) @ unit(each[:, 0] - each[:, 0].mean(0)).T
+found = library[np.argsort(-cosine[asked][:, library], axis=1)[:, :3]]
+fig, axes = plt.subplots(1, 4, figsize=(12, 4.6), layout="constrained")
+_ = plots.plot_nearest_captions(images[asked], captions[asked, 0], captions[found, 0], axes=axes)
+
 # %% [markdown]
 # ## A joint space for brains and pictures, and its collapse
 #
@@ -150,6 +165,26 @@ for name, record in records.items():
 # remain: a collapse is a matter of degree. Both remedies keep the space open without negatives. Note also
 # that InfoNCE finds most after some 60 steps and then overfits these few hundred images; notebook 03 stops
 # early.
+#
+# ## The role of the temperature
+#
+# InfoNCE divides cosines by a *temperature* before it compares them. A low one lets only the hardest
+# negatives count, those that are nearly as close as the right answer; at a high one all negatives
+# push alike, however far away they already are.
+
+# %%
+settings |= dict(name="infonce", seed=cfg.seed)
+heat = {
+    t: joint_embedding.train_joint(*data, progress=True, **settings | dict(temperature=t))
+    for t in e.temperatures
+}
+fig, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+_ = plots.plot_temperatures(heat, chance=1 / len(held), ax=ax)
+
+# %% [markdown]
+# At the lowest temperature non-matching pairs keep a high cosine: those that are far enough are left
+# where they are, and the space is not used to the full. At the highest the space is open, but neighbours
+# are no longer told apart and fewer images are found.
 #
 # ## What is kept
 

@@ -181,10 +181,23 @@ def write_stimuli(root, truth, rng):
         (folder / "annotations" / f"captions_{name}.json").write_text(text)
 
 
+def write_design_tables(truth):
+    """Write the design matrices of subject 1's time series, of all runs."""
+    folder = truth.root / "nsddata_timeseries/ppdata/subj01/func1pt8mm/design"
+    folder.mkdir(parents=True)
+    for session in (1, 2):
+        ids = truth.nsd_id[1][750 * (session - 1) : 750 * session] + 1
+        for run, shown in enumerate(np.split(ids, np.cumsum([63, 62] * 6)[:-1]), start=1):
+            onsets = np.zeros(225, int)
+            onsets[9 : 9 + 3 * len(shown) : 3] = shown
+            np.savetxt(folder / f"design_session{session:02d}_run{run:02d}.tsv", onsets, fmt="%d")
+
+
 def write_nsd(root):
     """Write the whole folder; returns its truth."""
     rng = np.random.default_rng(7)
     truth = SimpleNamespace(root=Path(root), subjects={}, shape=SHAPE, save_nifti=save_nifti)
+    truth.save_betas, truth.write_design_tables = save_betas, write_design_tables
     write_design(truth.root, truth, rng)
     write_stimuli(truth.root, truth, rng)
     for subject in SESSIONS:

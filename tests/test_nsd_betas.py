@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from fmri_utils.errors import DataError
-from fmri_utils.nsd import NSDLayout, betas_to_file, read_betas, read_roi, roi_mask, to_volume
+from fmri_utils.nsd import (
+    NSDLayout,
+    betas_to_file,
+    read_betas,
+    read_ncsnr,
+    read_roi,
+    roi_mask,
+    to_volume,
+)
 from fmri_utils.nsd import betas as betas_module
 
 pytest_plugins = ["nsd_fixture"]
@@ -164,19 +172,113 @@ def test_other_chunks_give_the_same(nsd, damaged, monkeypatch, chunks):
     np.testing.assert_array_equal(betas, expected(nsd, mask, [1]))
 
 
-@pytest.mark.parametrize("prefer", ["nifti", "hdf5"])
-def test_memory_is_bounded(nsd, layout, monkeypatch, prefer):
-    monkeypatch.setattr(betas_module, "BLOCK_BYTES", 10_000)
-    mask = np.zeros(nsd.shape, bool)
-    mask[3, 1, 2:4] = True
-    read_betas(layout, mask, [1], prefer=prefer, progress=False)
+@pytest.fixture(scope="module")
+def larger(nsd, tmp_path_factory):
+    """A session of 30 MB as floats, beside which the interpreter's own buffers are small."""
+    root = tmp_path_factory.mktemp("larger")
+    (root / "nsddata").mkdir()
+    layout = NSDLayout(root, 1)
+    layout.betas.mkdir(parents=True)
+    values = np.random.default_rng(0).integers(-999, 999, (25, 16, 25), dtype=np.int16)
+    nsd.save_betas(layout.betas, 1, values[..., None] + np.arange(750, dtype=np.int16))
+    return layout, values
+
+
+def peak_of(function):
+    """Memory that Python and NumPy held at most during a call, and its result."""
     tracemalloc.start()
-    betas = read_betas(layout, mask, [1], prefer=prefer, progress=False)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    np.testing.assert_array_equal(betas, expected(nsd, mask, [1]))
-    whole = nsd.subjects[1].stored[0].size * 4
-    assert peak < whole / 2 + 100_000  # what Python itself needs
+    try:
+        return function(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("prefer", ["nifti", "hdf5"])
+def test_memory_is_bounded(larger, monkeypatch, prefer):
+    monkeypatch.setattr(betas_module, "BLOCK_BYTES", 2**20)
+    layout, values = larger
+    mask = np.zeros(values.shape, bool)
+    mask[3:9, 1, 2:4] = True
+    arguments = {"prefer": prefer, "progress": False}
+    read_betas(layout, mask, [1], **arguments)  # what is loaded once does not count
+    betas, peak = peak_of(lambda: read_betas(layout, mask, [1], **arguments))
+    np.testing.assert_array_equal(betas[7], (values[mask] + 7) / np.float32(300))
+    whole = values.size * 750 * 4
+    assert peak < whole / 2
+    assert peak < whole / 4  # less than half of the stored integers, too
+
+
+@pytest.mark.parametrize("prefer", ["nifti", "hdf5"])
+def test_matrix_of_the_whole_brain_is_never_in_memory(larger, monkeypatch, tmp_path, prefer):
+    monkeypatch.setattr(betas_module, "BLOCK_BYTES", 2**20)
+    layout, values = larger
+    mask = np.ones(values.shape, bool)
+    path = tmp_path / "betas.npy"
+    betas, peak = peak_of(
+        lambda: betas_to_file(layout, mask, None, path, prefer=prefer, progress=False)
+    )
+    assert betas.shape == (750, values.size)
+    np.testing.assert_array_equal(betas[700], (values[mask] + 700) / np.float32(300))
+    assert peak < betas.nbytes / 2
+
+
+def test_matrix_file_is_not_started_on_a_full_disk(layout, tmp_path, monkeypatch):
+    usage = betas_module.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(betas_module.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(DataError, match=r"needs .* GB, but .* has 0\.0 GB left"):
+        betas_to_file(layout, roi_mask(layout), None, tmp_path / "betas.npy", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unfinished_matrix_that_was_cut_off_is_started_again(nsd, layout, tmp_path, monkeypatch):
+    mask, path = roi_mask(layout), tmp_path / "betas.npy"
+    read = betas_module.read_session
+
+    def killed(source, *args, **kwargs):
+        if "session02" in source.name:
+            raise KeyboardInterrupt
+        return read(source, *args, **kwargs)
+
+    monkeypatch.setattr(betas_module, "read_session", killed)
+    with pytest.raises(KeyboardInterrupt):
+        betas_to_file(layout, mask, None, path, progress=False)
+    monkeypatch.undo()
+    part = tmp_path / "betas.npy.part"
+    part.write_bytes(part.read_bytes()[:5000])
+    betas = betas_to_file(layout, mask, None, path, progress=False)
+    np.testing.assert_array_equal(betas, expected(nsd, mask))
+
+
+def test_flipped_volumes_are_refused(nsd, damaged):
+    """A viewer shows them right, but their voxels are in another order."""
+    for path in (damaged.betas_nifti(1), damaged.roi("nsdgeneral"), damaged.ncsnr()):
+        image = nib.load(path)
+        flip = np.diag([-1.0, 1, 1, 1])
+        flip[0, 3] = image.shape[0] - 1
+        data = np.asanyarray(image.dataobj)[::-1]
+        nib.save(nib.Nifti1Image(data, image.affine @ flip, image.header), path)
+    mask = nsd.subjects[1].cortex
+    for call in (
+        lambda: read_betas(damaged, mask, [1], prefer="nifti", progress=False),
+        lambda: roi_mask(damaged),
+        lambda: read_ncsnr(damaged, mask),
+    ):
+        with pytest.raises(DataError, match=r"axes of .*gz are LAS.*fetch the original"):
+            call()
+
+
+@pytest.mark.parametrize("version", ["betas_assumehrf", "betas_fithrf"])
+def test_every_beta_version_is_read_from_its_own_folder(nsd, nsd_copy, version):
+    layout = NSDLayout(nsd_copy.root, 1, beta_version=version)
+    mask = roi_mask(layout)
+    with pytest.raises(DataError, match=rf"no betas of subj01 in .*{version}"):
+        read_betas(layout, mask, progress=False)
+    stored = nsd.subjects[1].stored[0] // 2
+    layout.betas.mkdir(parents=True)
+    nsd.save_betas(layout.betas, 1, stored)
+    for prefer in betas_kinds():
+        betas = read_betas(layout, mask, prefer=prefer, progress=False)
+        np.testing.assert_array_equal(betas, stored[mask].T / np.float32(300))
 
 
 def test_matrix_file_is_the_matrix(nsd, layout, tmp_path):

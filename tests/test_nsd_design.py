@@ -1,5 +1,7 @@
 """Layout, trial table, and agreement of all sources on which image was shown when."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from fmri_utils.nsd import (
     read_stim_info,
     trial_table,
 )
+from fmri_utils.nsd.layout import REMEDY
 
 pytest_plugins = ["nsd_fixture"]
 
@@ -63,7 +66,8 @@ def test_layout_needs_an_nsd_folder(nsd, tmp_path):
 def test_a_missing_file_is_named_with_a_remedy(nsd_copy):
     layout = NSDLayout(nsd_copy.root, 1)
     layout.expdesign.unlink()
-    with pytest.raises(DataError, match=r"experimental design.*nsd_expdesign\.mat.*NSD bucket"):
+    pattern = rf"experimental design.*nsd_expdesign\.mat.*{re.escape(REMEDY)}"
+    with pytest.raises(DataError, match=pattern):
         trial_table(layout)
     with pytest.raises(DataError, match="no betas of subj03"):
         available_sessions(NSDLayout(nsd_copy.root, 3))
@@ -212,6 +216,18 @@ def test_design_tables_of_the_time_series_are_compared(nsd_copy):
         onsets[9 : 9 + 3 * len(shown) : 3] = shown
         np.savetxt(folder / f"design_session01_run{number:02d}.tsv", onsets, fmt="%d")
     assert check_design(layout)["design tables"] == 750
-    (folder / "design_session01_run05.tsv").unlink()
+    path = folder / "design_session01_run05.tsv"
+    right = path.read_text()
+    for text in ("onset\n1.5\n", "1\t2\n3\n"):
+        path.write_text(text)
+        with pytest.raises(DataError, match=r"run05\.tsv is no design of a run"):
+            check_design(layout)
+    onsets = np.loadtxt(folder / "design_session01_run03.tsv", dtype=int)
+    np.savetxt(folder / "design_session01_run03.tsv", onsets - (onsets > 0), fmt="%d")
+    path.write_text(right)
+    with pytest.raises(DataError, match=r"design disagrees .* 6\d of 750 trials"):
+        check_design(layout)
+    np.savetxt(folder / "design_session01_run03.tsv", onsets, fmt="%d")
+    path.unlink()
     with pytest.raises(DataError, match="missing runs"):
         check_design(layout)

@@ -13,6 +13,8 @@ from fmri_utils.nsd import (
     read_prf,
     read_roi,
     roi_mask,
+    split_by_image,
+    trial_table,
     visual_areas,
 )
 
@@ -80,9 +82,9 @@ def test_strange_label_volumes_are_refused(nsd, damaged, change, message):
 def test_missing_and_damaged_rois_are_named(nsd, damaged):
     with pytest.raises(DataError, match=r"floc-words.*floc-words\.nii\.gz"):
         read_roi(damaged, "floc-words")
-    nsd.save_nifti(damaged.roi("Kastner2015"), np.zeros(nsd.shape))
-    with pytest.raises(DataError, match=r"Kastner2015\.mgz\.ctab"):
-        read_roi(damaged, "Kastner2015")
+    nsd.save_nifti(damaged.roi("HCP_MMP1"), np.zeros(nsd.shape))
+    with pytest.raises(DataError, match=r"HCP_MMP1\.mgz\.ctab"):
+        read_roi(damaged, "HCP_MMP1")
     damaged.ctab("streams").write_text("early one\n")
     with pytest.raises(DataError, match="early one"):
         visual_areas(damaged, roi_mask(damaged), ["streams"])
@@ -151,6 +153,16 @@ def test_noise_ceiling_of_mixed_repeats():
             noise_ceiling(ncsnr, bad)
     with pytest.raises(DataError, match="negative"):
         noise_ceiling([-0.1], 3)
+
+
+def test_noise_ceiling_of_the_test_images_of_a_split(nsd):
+    table = trial_table(NSDLayout(nsd.root, 2))
+    split = split_by_image(table)
+    counts = split.test_repeats(table["nsd_id"])
+    assert len(set(counts.tolist())) > 1  # mixed, as in NSD's first 37 sessions
+    inverse = np.mean([1 / np.sum(table["nsd_id"] == i) for i in split.test_ids])
+    expected = 100 * 0.3**2 / (0.3**2 + inverse)
+    assert noise_ceiling(0.3, counts) == pytest.approx(expected)
 
 
 def test_ncsnr_keeps_nan(nsd, layout):

@@ -43,7 +43,7 @@ def test_zscore_has_unit_statistics_on_training_trials(trials):
 def test_zscore_of_training_trials_ignores_test_trials(trials):
     betas, session, fit = trials
     changed = betas.copy()
-    changed[~fit] *= 100
+    changed[~fit] *= 100  # the units of training trials only are looked at
     before, after = (zscore_sessions(b, session, fit) for b in (betas, changed))
     np.testing.assert_array_equal(before[fit], after[fit])
     other = betas.copy()
@@ -74,6 +74,11 @@ def test_voxel_without_data_in_one_session_is_zero_there_only(trials):
     report = voxel_report(betas, session)
     assert report["all_zero"].tolist() == [0, 1, 0]
     assert report["constant"].tolist() == [0, 1, 1]
+    assert report["saturated"].tolist() == [0, 0, 0]
+    betas[5, 1], betas[70, 2], betas[70, 0] = -(2**15) / 300, (2**15 - 1) / 300, np.nan
+    report = voxel_report(betas, session)
+    assert report["saturated"].tolist() == [1, 1, 0]
+    assert report["not_finite"].tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -101,6 +106,22 @@ def test_zscore_refuses_wrong_input(trials):
         zscore_sessions((betas * 300).astype(np.int16), session, fit)
     with pytest.raises(DataError, match="nan_policy"):
         zscore_sessions(betas, session, fit, nan_policy="drop")
+
+
+def test_undivided_integers_are_refused(trials):
+    """Stored integers are 300 times percent signal change; no voxel can reach their SD."""
+    betas, session, fit = trials
+    with pytest.raises(DataError, match=r"session 1 have a standard deviation.*divide them by 300"):
+        zscore_sessions(betas * 300, session, fit)
+    betas[:, :3] *= 300  # a few voxels of such a size are artefacts, not another unit
+    assert np.isfinite(zscore_sessions(betas, session, fit)).all()
+
+
+def test_a_session_without_data_is_refused(trials):
+    betas, session, fit = trials
+    betas[session == 2] = 0
+    with pytest.raises(DataError, match=r"all 8 voxels are constant in session 2.*leave it out"):
+        zscore_sessions(betas, session, fit)
 
 
 def test_average_repeats_is_a_group_mean():

@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-import scipy.io
 from sklearn.model_selection import GroupKFold
 
 from fmri_utils.errors import DataError
@@ -19,46 +18,12 @@ from fmri_utils.nsd import (
     trial_table,
 )
 
-pytest_plugins = ["nsd_fixture"]
+pytest_plugins = ["nsd_fixture", "nsd_fullsize"]
 
 
-@pytest.fixture(scope="module")
-def full_size(tmp_path_factory):
-    """An experiment of NSD's size, 8 subjects x 30,000 trials, in an order of its own."""
-    root = tmp_path_factory.mktemp("full")
-    folder = root / "nsddata" / "experiments" / "nsd"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    ids = rng.permutation(73_000) + 1
-    shared = np.sort(ids[:1000])
-    subjectim = np.column_stack([np.tile(shared, (8, 1)), ids[1000:].reshape(8, 9000)])
-    order = rng.permutation(np.repeat(np.arange(1, 10_001), 3))
-    mat = {"masterordering": order[None], "subjectim": subjectim, "sharedix": shared[None]}
-    scipy.io.savemat(folder / "nsd_expdesign.mat", mat)
-    return root, order, shared - 1
-
-
-@pytest.mark.parametrize(("subject", "n_sessions"), [(1, 40), (1, 37), (3, 32), (8, 30)])
-def test_shared_rule_at_full_size(full_size, subject, n_sessions):
-    root, order, shared = full_size
-    table = trial_table(NSDLayout(root, subject), range(1, n_sessions + 1))
-    assert len(table) == 750 * n_sessions
-    seen = np.bincount(order[: len(table)], minlength=10_001)[1:1001]  # trials of shared images
-    for least in (1, 2, 3):
-        split = split_by_image(table, min_repeats=least)
-        assert split.test_ids.size == np.count_nonzero(seen >= least)
-        assert split.test_trials.size == seen[seen >= least].sum()
-        np.testing.assert_array_equal(split.test_ids, shared[seen >= least])
-        assert split.train_trials.size == len(table) - seen.sum()
-        assert not set(split.train_ids) & set(shared)
-    if n_sessions == 40:
-        assert (split.test_ids.size, split.test_trials.size) == (1000, 3000)
-
-
-def test_all_subjects_see_shared_images_in_the_same_trials(full_size):
-    root, _, _ = full_size
+def test_all_subjects_see_shared_images_in_the_same_trials(full_nsd):
     first, *others = (
-        split_by_image(trial_table(NSDLayout(root, s), range(1, 31))) for s in range(1, 9)
+        split_by_image(trial_table(NSDLayout(full_nsd.root, s), range(1, 31))) for s in range(1, 9)
     )
     own = set(first.train_ids)
     for split in others:
@@ -96,6 +61,20 @@ def test_no_image_is_in_both_sets(nsd, subject):
     ):
         groups = table["nsd_id"].to_numpy()[split.train_trials]
         assert not set(groups[train]) & set(groups[test])
+
+
+def test_a_split_knows_its_table_and_its_repeats(nsd):
+    table = trial_table(NSDLayout(nsd.root, 1))
+    nsd_id = table["nsd_id"].to_numpy()
+    for split in (split_by_image(table), split_by_image(table, min_repeats=2)):
+        split.check_fits(nsd_id)
+        counts = split.test_repeats(nsd_id)
+        assert counts.tolist() == [np.count_nonzero(nsd_id == i) for i in split.test_ids]
+        for other in (nsd_id[:750], np.roll(nsd_id, 1), np.r_[nsd_id, split.test_ids[:1]]):
+            with pytest.raises(DataError, match="was not made from this table"):
+                split.check_fits(other)
+            with pytest.raises(DataError, match="was not made from this table"):
+                split.test_repeats(other)
 
 
 def test_a_split_by_trial_is_refused():

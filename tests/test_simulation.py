@@ -383,7 +383,7 @@ def test_ncsnr_recipe_recovers_what_was_planted_despite_drift():
     assert np.corrcoef(found, snr)[0, 1] > 0.97
     assert np.abs(found - snr)[40:].mean() < 0.06
     # The reader's own estimate is the same recipe.
-    rows = betas.reshape(1500, -1).astype(np.float32)
+    rows = betas.reshape(1500, -1).astype(np.float32) / 300
     other = estimate_ncsnr(rows, session=np.repeat([1, 2], 750), nsd_id=images)
     np.testing.assert_allclose(found, other, atol=1e-3)
 

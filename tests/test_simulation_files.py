@@ -251,20 +251,20 @@ def test_truth_is_refused_where_there_is_none(root, layout):
 def test_a_killed_run_resumes_to_the_same_bytes(two_sessions, monkeypatch):
     whole, resumed = two_sessions
     calls = []
-    real = subject._write_beta_maps
+    real = subject.write_beta_maps
 
     def killed(*args):
         calls.append(args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(subject, "_write_beta_maps", killed)
+    monkeypatch.setattr(subject, "write_beta_maps", killed)
     with pytest.raises(KeyboardInterrupt):
         simulate_subject(resumed, ONE, 1, workers=1, progress=False)
     assert not (resumed / "ground_truth" / "subj01.json").exists()
     layout = nsd.NSDLayout(resumed, 1)
     before = layout.betas_hdf5(1).stat().st_mtime_ns
     layout.betas_nifti(1).unlink()  # killed between the two formats
-    monkeypatch.setattr(subject, "_write_beta_maps", real)
+    monkeypatch.setattr(subject, "write_beta_maps", real)
     monkeypatch.setattr(subject, "draw_block", None)  # drawn and planted before the kill
     summary = simulate_subject(resumed, ONE, 1, workers=1, progress=False)
     assert layout.betas_hdf5(1).stat().st_mtime_ns == before

@@ -8,7 +8,9 @@ and give the same matrix: columns in the order in which ``array[mask]`` takes vo
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +24,8 @@ from tqdm.auto import tqdm
 from ..artifacts import atomic_path, check_manifest, sha256_json, write_manifest
 from ..errors import ArtifactError, DataError
 from .layout import PSC_SCALE, REMEDY, TRIALS_PER_SESSION, NSDLayout, check_sessions
-from .volumes import DAMAGED, check_mask
+from .roi_betas import check_roi_files, is_roi_file, roi_blocks
+from .volumes import DAMAGED, check_axes, check_mask
 
 BLOCK_BYTES = 32 * 2**20
 """Memory for one block of volumes while a NIfTI file is streamed."""
@@ -37,17 +40,22 @@ def beta_file(layout: NSDLayout, session: int, prefer: str = "auto") -> Path:
         The subject.
     session : int
         From 1.
-    prefer : {"auto", "nifti", "hdf5"}
-        ``"auto"`` takes HDF5 where it exists (a mask touches a small part of that file) and NIfTI
-        otherwise; the others insist on a format. The numbers are the same.
+    prefer : {"auto", "nifti", "hdf5", "roi"}
+        ``"auto"`` takes HDF5 where it exists (a mask touches a small part of that file), then
+        NIfTI, then the file of some voxels only; the others insist on one of these. The numbers
+        are the same.
 
     Raises
     ------
     DataError
         If there is no such file.
     """
-    hdf5, nifti = layout.betas_hdf5(session), layout.betas_nifti(session)
-    candidates = {"auto": (hdf5, nifti), "hdf5": (hdf5,), "nifti": (nifti,)}
+    files = {
+        "hdf5": layout.betas_hdf5(session),
+        "nifti": layout.betas_nifti(session),
+        "roi": layout.betas_roi(session),
+    }
+    candidates = {"auto": tuple(files.values()), **{kind: (f,) for kind, f in files.items()}}
     if prefer not in candidates:
         raise DataError(f"prefer is {prefer!r}; expected one of {list(candidates)}.")
     for path in candidates[prefer]:
@@ -78,7 +86,7 @@ def read_betas(
         Voxels to read.
     sessions : iterable of int, optional
         Sessions, from 1, in increasing order. By default all that are in the folder.
-    prefer : {"auto", "nifti", "hdf5"}
+    prefer : {"auto", "nifti", "hdf5", "roi"}
         Which format to read; see :func:`beta_file`.
     progress : bool
         Show a bar over sessions.
@@ -92,11 +100,13 @@ def read_betas(
     Raises
     ------
     DataError
-        If a file is missing, damaged, or has another shape, type or number of trials.
+        If a file is missing, damaged, lacks voxels of the mask, or has another shape, type or
+        number of trials.
     """
     mask = check_mask(mask)
     sessions = check_sessions(layout, sessions)
     paths = [beta_file(layout, session, prefer) for session in sessions]
+    check_roi_files(layout, paths, mask)
     n_voxels = np.count_nonzero(mask)
     betas = np.empty((len(paths) * TRIALS_PER_SESSION, n_voxels), dtype=np.float32)
     bar = tqdm(paths, desc="betas", unit="session", disable=not progress)
@@ -112,7 +122,7 @@ def read_session(path: Path, mask: np.ndarray, out: np.ndarray | None = None) ->
     Parameters
     ----------
     path : pathlib.Path
-        ``.nii.gz`` or ``.hdf5``.
+        ``.nii.gz``, ``.hdf5``, or ``.roi.hdf5`` with some voxels only.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels to read.
     out : ndarray of float32, shape (750, n_voxels), optional
@@ -123,10 +133,13 @@ def read_session(path: Path, mask: np.ndarray, out: np.ndarray | None = None) ->
     ndarray of float32, shape (750, n_voxels)
         Percent signal change.
     """
-    blocks = _nifti_blocks if path.name.endswith(".nii.gz") else _hdf5_blocks
+    nifti = path.name.endswith(".nii.gz")
+    blocks = _nifti_blocks if nifti else roi_blocks if is_roi_file(path) else _hdf5_blocks
     if out is None:
         out = np.empty((TRIALS_PER_SESSION, np.count_nonzero(mask)), dtype=np.float32)
     try:
+        if nifti:  # HDF5 files say nothing of their axes
+            check_axes(nib.load(path).affine, path)
         for where, stored in blocks(path, mask):
             out[where] = stored / np.float32(PSC_SCALE)
     except DataError:
@@ -196,9 +209,15 @@ def _hdf5_blocks(path: Path, mask: np.ndarray) -> Iterator[tuple[tuple, np.ndarr
         x, y, z = np.nonzero(check_mask(mask, shape[:3], str(path)))
         chunks = stored.chunks
         if chunks is not None and chunks[0] == shape[3] and np.prod(chunks[1:]) == 1:
-            for columns in _runs(x, y, z):
-                i, n = columns[0], len(columns)
-                yield (slice(None), columns), stored[:, z[i], y[i], x[i] : x[i] + n]
+            # Neighbours on disk are far apart in the matrix, so writing them voxel by voxel would
+            # jump through all of it: they are gathered, and written trial by trial.
+            for runs in _groups(_runs(x, y, z), BLOCK_BYTES // (2 * shape[3] * 2)):
+                starts = [(run[0], len(run)) for run in runs]
+                values = [stored[:, z[i], y[i], x[i] : x[i] + n] for i, n in starts]
+                columns = np.concatenate(runs)
+                order = np.argsort(columns)
+                for trial, row in enumerate(np.concatenate(values, axis=1)):
+                    yield (trial, columns[order]), row[order]
         else:
             per_block = max(1, BLOCK_BYTES // (int(np.prod(shape[:3])) * 2))
             for start in range(0, shape[3], per_block):
@@ -212,6 +231,14 @@ def _runs(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
     step = np.stack([np.diff(a[order]) for a in (x, y, z)])
     breaks = np.flatnonzero(np.any(step != [[1], [0], [0]], axis=0)) + 1
     return np.split(order, breaks)
+
+
+def _groups(runs: list[np.ndarray], n_voxels: int) -> Iterator[list[np.ndarray]]:
+    """Put runs together, up to about as many voxels; a longer run stands alone."""
+    group_of = np.cumsum([len(run) for run in runs]) // max(1, n_voxels)
+    bounds = np.flatnonzero(np.diff(group_of)) + 1
+    for first, last in itertools.pairwise([0, *bounds, len(runs)]):
+        yield runs[first:last]
 
 
 def betas_to_file(
@@ -252,6 +279,7 @@ def betas_to_file(
     sessions = check_sessions(layout, sessions)
     sources = [beta_file(layout, session, prefer) for session in sessions]
     mask = check_mask(mask)
+    check_roi_files(layout, sources, mask)
     config = _fingerprint(layout, mask, sessions, sources)
     if not _is_current(path, config):
         part = _part(path)
@@ -301,24 +329,39 @@ def _notes(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
+def _make_room(part: Path, shape: tuple[int, int]) -> None:
+    """Start the file at its full length; a full disk is told now, later it would kill Python."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.unlink(missing_ok=True)
+    needed, free = shape[0] * shape[1] * 4, shutil.disk_usage(part.parent).free
+    if needed > free:
+        raise DataError(
+            f"the matrix of betas {shape} needs {needed / 1e9:.1f} GB, but {part.parent} has "
+            f"{free / 1e9:.1f} GB left. Free some, choose another folder, or read fewer voxels or "
+            "sessions."
+        )
+    np.lib.format.open_memmap(part, "w+", dtype=np.float32, shape=shape)
+
+
 def _fill(part: Path, shape, sources, mask, config: dict, progress: bool) -> None:
     """Fill the unfinished file; its notes say which sessions are on disk."""
     done: list[int] = []
     with suppress(OSError, ValueError, KeyError):
         notes = json.loads(_notes(part).read_text())
-        if notes["config"] == config and part.is_file():
+        if notes["config"] == config and np.load(part, mmap_mode="r").shape == shape:
             done = notes["done"]
-    part.parent.mkdir(parents=True, exist_ok=True)
-    mode = "r+" if done else "w+"
-    matrix = np.lib.format.open_memmap(part, mode, dtype=np.float32, shape=shape)
+    if not done:
+        _make_room(part, shape)
     bar = tqdm(sources, desc="betas", unit="session", disable=not progress)
     for i, source in enumerate(bar):
         if i in done:
             continue
-        read_session(
-            source, mask, out=matrix[i * TRIALS_PER_SESSION : (i + 1) * TRIALS_PER_SESSION]
-        )
+        # Opened anew for every session, so that no more than one of them is mapped into memory.
+        matrix = np.load(part, mmap_mode="r+")
+        rows = slice(i * TRIALS_PER_SESSION, (i + 1) * TRIALS_PER_SESSION)
+        read_session(source, mask, out=matrix[rows])
         matrix.flush()  # the session must be on disk before the notes say so
+        del matrix
         done.append(i)
         with atomic_path(_notes(part)) as tmp:
             tmp.write_text(json.dumps({"config": config, "done": done}))

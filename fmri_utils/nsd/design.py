@@ -17,8 +17,6 @@ import scipy.io
 from ..errors import DataError
 from .layout import TRIALS_PER_SESSION, NSDLayout, check_sessions, require
 
-N_REPEAT_COLUMNS = 3
-
 
 @dataclass(frozen=True, eq=False)
 class Design:
@@ -160,10 +158,25 @@ def trial_table(layout: NSDLayout, sessions: Iterable[int] | None = None) -> pd.
             f"{design.n_sessions} sessions. Ask for fewer, or remove files that do not belong."
         )
     nsd_id = design.nsd_id_of_image[design.image_of_trial]
+    return tabulate_trials(nsd_id, np.isin(nsd_id, design.shared_ids), sessions)
+
+
+def tabulate_trials(nsd_id: np.ndarray, shared: np.ndarray, sessions: list[int]) -> pd.DataFrame:
+    """Make the table of :func:`trial_table` from the image of every trial of the experiment.
+
+    Parameters
+    ----------
+    nsd_id : ndarray of int, shape (n_trials,)
+        Image of each trial, from the first of the experiment on.
+    shared : ndarray of bool, shape (n_trials,)
+        Whether all subjects see it.
+    sessions : list of int
+        Sessions to keep, from 1.
+    """
     table = pd.DataFrame({"trial": np.arange(nsd_id.size), "nsd_id": nsd_id})
     table["session"] = table["trial"] // TRIALS_PER_SESSION + 1
     table["row"] = table["trial"] % TRIALS_PER_SESSION
-    table["shared"] = np.isin(nsd_id, design.shared_ids)
+    table["shared"] = shared
     table["repeat"] = table.groupby("nsd_id").cumcount()
     table = table[table["session"].isin(sessions)].reset_index(drop=True)
     return table[["trial", "session", "row", "nsd_id", "shared", "repeat"]]
@@ -177,14 +190,12 @@ def read_stim_info(layout: NSDLayout) -> pd.DataFrame:
     DataError
         If the file is missing, lacks a column, or its ``nsdId`` do not count from 0.
     """
-    path = require(layout.stim_info, "the table of stimuli")
-    try:
-        table = pd.read_csv(path, index_col=0)
-    except ValueError as err:
-        raise DataError(f"{path} cannot be read as CSV ({err}). Fetch it again.") from err
-    _need_columns(table, ["cocoId", "cocoSplit", "nsdId", "shared1000"], path)
+    columns = ["cocoId", "cocoSplit", "nsdId", "shared1000"]
+    table = _read_table(layout.stim_info, "the table of stimuli", columns, index_col=0)
     if not np.array_equal(table["nsdId"].to_numpy(), np.arange(len(table))):
-        raise DataError(f"nsdId in {path} does not count 0, 1, 2, ... Fetch the original file.")
+        raise DataError(
+            f"nsdId in {layout.stim_info} does not count 0, 1, 2, ... Fetch the original file."
+        )
     return table
 
 
@@ -196,130 +207,22 @@ def read_responses(layout: NSDLayout) -> pd.DataFrame:
     DataError
         If the file is missing or lacks a column.
     """
-    path = require(layout.responses, "the table of responses")
+    columns = ["SUBJECT", "SESSION", "73KID", "10KID"]
+    return _read_table(layout.responses, "the table of responses", columns, sep="\t")
+
+
+def _read_table(path, what: str, columns: list[str], **how) -> pd.DataFrame:
+    require(path, what)
     try:
-        table = pd.read_csv(path, sep="\t")
-    except ValueError as err:
-        raise DataError(f"{path} cannot be read as TSV ({err}). Fetch it again.") from err
-    _need_columns(table, ["SUBJECT", "SESSION", "73KID", "10KID"], path)
+        table = pd.read_csv(path, **how)
+    except ValueError as err:  # also pandas' own errors, and text that is not UTF-8
+        raise DataError(f"{what}: {path} cannot be read ({err}). Fetch it again.") from err
+    need_columns(table, columns, path)
     return table
 
 
-def _need_columns(table: pd.DataFrame, names: list[str], path) -> None:
+def need_columns(table: pd.DataFrame, names: list[str], path) -> None:
+    """Raise :class:`DataError` if a table from ``path`` lacks one of the columns."""
     missing = [name for name in names if name not in table]
     if missing:
         raise DataError(f"{path} lacks the columns {missing}; it has {list(table)[:12]} ...")
-
-
-def check_design(layout: NSDLayout, sessions: Iterable[int] | None = None) -> dict[str, int | None]:
-    """Check that every source in the folder names the same image for every trial.
-
-    ``nsd_expdesign.mat`` is compared with ``responses.tsv``, with the ``subjectX_repN`` columns
-    of ``nsd_stim_info_merged.csv`` and with the design matrices of the time series.
-
-    Parameters
-    ----------
-    layout : NSDLayout
-        The subject.
-    sessions : iterable of int, optional
-        Sessions, from 1, in increasing order. By default all whose betas are in the folder.
-
-    Returns
-    -------
-    dict of str to int or None
-        Number of trials compared with each source; None for a source that is not in the folder.
-
-    Raises
-    ------
-    DataError
-        At the first trial on which two sources disagree.
-    """
-    table = trial_table(layout, sessions)
-    checks = {
-        layout.responses.name: (layout.responses.is_file(), _check_responses),
-        layout.stim_info.name: (layout.stim_info.is_file(), _check_stim_info),
-        "design tables": (
-            any(layout.design_tables(s) for s in table["session"].unique()),
-            _check_design_tables,
-        ),
-    }
-    return {
-        name: check(layout, table) if there else None for name, (there, check) in checks.items()
-    }
-
-
-def _compare(table: pd.DataFrame, found: np.ndarray, path, what: str = "nsd_id") -> None:
-    """Raise at the first trial whose image differs from the design; all ids from 0."""
-    expected = table[what].to_numpy()
-    wrong = np.flatnonzero(found != expected)
-    if wrong.size == 0:
-        return
-    first = table.iloc[wrong[0]]
-    shift = set((found - expected)[wrong].tolist())
-    hint = ""
-    if wrong.size == len(table) and shift in ({1}, {-1}):
-        hint = " All differ by one: ids were shifted between counting from 0 and 1."
-    shown = "no image" if found[wrong[0]] < 0 else f"{what} {found[wrong[0]]}"
-    raise DataError(
-        f"{path} disagrees with nsd_expdesign.mat in {wrong.size} of {len(table)} trials, first in "
-        f"trial {first['trial']} (session {first['session']}, row {first['row']}; from 0): "
-        f"{shown}, expected {expected[wrong[0]]}.{hint} Fetch both files again."
-    )
-
-
-def _check_responses(layout: NSDLayout, table: pd.DataFrame) -> int:
-    path = layout.responses
-    responses = read_responses(layout)
-    if np.any(responses["SUBJECT"] != layout.subject):
-        raise DataError(f"{path} belongs to subject {responses['SUBJECT'].unique().tolist()}.")
-    if len(responses) <= table["trial"].max():
-        raise DataError(
-            f"{path} has {len(responses)} trials, but session {table['session'].max()} ends with "
-            f"trial {table['trial'].max()} (from 0). The file is cut off, or the betas are not "
-            "this subject's."
-        )
-    rows = responses.iloc[table["trial"]]
-    if not np.array_equal(rows["SESSION"].to_numpy(), table["session"].to_numpy()):
-        raise DataError(f"{path} is not in the order of trials: SESSION differs. Fetch it again.")
-    _compare(table, rows["73KID"].to_numpy() - 1, path)
-    image = read_design(layout).image_of_trial[table["trial"]]
-    _compare(table.assign(image=image), rows["10KID"].to_numpy() - 1, f"10KID in {path}", "image")
-    return len(table)
-
-
-def _check_stim_info(layout: NSDLayout, table: pd.DataFrame) -> int:
-    path = layout.stim_info
-    info = read_stim_info(layout)
-    columns = [f"subject{layout.subject}_rep{i}" for i in range(N_REPEAT_COLUMNS)]
-    _need_columns(info, columns, path)
-    trials = info[columns].fillna(0).to_numpy()  # 1-based trial numbers, 0 where not shown
-    nsd_id, _ = np.nonzero(trials)
-    numbers = trials[trials != 0].astype(int) - 1
-    if np.unique(numbers).size != numbers.size:
-        raise DataError(f"{path} shows two images in one trial to subject {layout.subject}.")
-    # The table plans all sessions for all subjects, also for those who stopped earlier, so the
-    # trials asked for are looked up in it, never the other way round.
-    found = pd.Series(nsd_id, index=numbers).reindex(table["trial"], fill_value=-1).to_numpy()
-    _compare(table, found, path)
-    shared = info["shared1000"].to_numpy().astype(bool)[table["nsd_id"]]
-    _compare(table.astype({"shared": int}), shared.astype(int), f"shared1000 in {path}", "shared")
-    return len(table)
-
-
-def _check_design_tables(layout: NSDLayout, table: pd.DataFrame) -> int:
-    n_compared = 0
-    for session, rows in table.groupby("session"):
-        paths = layout.design_tables(session)
-        if not paths:
-            continue
-        # Rest runs hold zeros only, so they add nothing, wherever they stand.
-        onsets = np.concatenate([np.loadtxt(path, dtype=int, ndmin=1) for path in paths])
-        found = onsets[onsets != 0] - 1
-        if found.size != len(rows):
-            raise DataError(
-                f"the {len(paths)} design tables of session {session} in {paths[0].parent} show "
-                f"{found.size} stimuli; expected {len(rows)}. Fetch the missing runs."
-            )
-        _compare(rows, found, paths[0].parent)
-        n_compared += len(rows)
-    return n_compared

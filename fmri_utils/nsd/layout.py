@@ -30,8 +30,8 @@ SPACES = {
 """Volume spaces that this reader knows, and the beta versions that exist in each."""
 
 REMEDY = (
-    "Copy it from the NSD bucket (after signing the NSD data access agreement), or write the "
-    "simulated folder again."
+    "Fetch it with `make nsd-download SUBJECT=...` (after submitting the NSD data access "
+    "agreement), or write the simulated folder again."
 )
 
 
@@ -177,6 +177,10 @@ class NSDLayout:
         """Betas of a session (from 1) as HDF5, (trial, Z, Y, X)."""
         return self.betas / f"betas_session{session:02d}.hdf5"
 
+    def betas_roi(self, session: int) -> Path:
+        """Betas of some voxels of a session (from 1), as ``make nsd-download`` writes them."""
+        return self.betas / f"betas_session{session:02d}.roi.hdf5"
+
     def ncsnr(self, split: int | None = None) -> Path:
         """Noise-ceiling SNR map, of all images or of one ``split`` (1 or 2) of them."""
         if split not in (None, 1, 2):
@@ -187,6 +191,16 @@ class NSDLayout:
     def stimuli(self) -> Path:
         """All images, as shown."""
         return self.root / "nsddata_stimuli" / "stimuli" / "nsd" / "nsd_stimuli.hdf5"
+
+    @property
+    def stimuli_coco(self) -> Path:
+        """Some of the images, cropped from COCO's: near to what was shown, not identical."""
+        return self.stimuli.with_name("nsd_stimuli_coco.hdf5")
+
+    @property
+    def shared_pictures(self) -> Path:
+        """Folder of the shared images as single files."""
+        return self.root / "nsddata" / "stimuli" / "nsd" / "shared1000"
 
     def captions(self, split: str) -> Path:
         """COCO captions of a COCO split, e.g. ``"train2017"``."""
@@ -200,15 +214,25 @@ class NSDLayout:
         )
 
 
-def available_sessions(layout: NSDLayout) -> list[int]:
-    """Sessions (from 1) whose betas are in the folder, in either format.
+def available_sessions(layout: NSDLayout, *, allow_gaps: bool = False) -> list[int]:
+    """Sessions (from 1) whose betas are in the folder, in any format, also of some voxels only.
+
+    A folder that ends early is a choice; one that lacks a session in between is almost always a
+    download that failed, and would pass as a smaller data set.
+
+    Parameters
+    ----------
+    layout : NSDLayout
+        The subject.
+    allow_gaps : bool
+        List what is there, also if a session before the last one is missing.
 
     Raises
     ------
     DataError
-        If there are none.
+        If there are none, or a session before the last one is missing.
     """
-    pattern = re.compile(r"betas_session(\d\d)\.(nii\.gz|hdf5)")
+    pattern = re.compile(r"betas_session(\d\d)\.(nii\.gz|hdf5|roi\.hdf5)")
     names = [path.name for path in layout.betas.iterdir()] if layout.betas.is_dir() else []
     sessions = sorted({int(m[1]) for m in map(pattern.fullmatch, names) if m})
     if not sessions:
@@ -216,7 +240,26 @@ def available_sessions(layout: NSDLayout) -> list[int]:
             f"there are no betas of {layout.subject_name} in {layout.betas}: expected files "
             f"betas_sessionNN.nii.gz or .hdf5. {REMEDY}"
         )
+    missing = sorted(set(range(1, sessions[-1])) - set(sessions))
+    if missing and not allow_gaps:
+        before = f", or only the first {missing[0] - 1}" if missing[0] > 1 else ""
+        raise DataError(
+            f"{missing_betas(layout, missing)}, though later ones are there (up to session "
+            f"{sessions[-1]}). {REMEDY} Or say which sessions you want: "
+            f"sessions={sessions}{before}."
+        )
     return sessions
+
+
+def missing_betas(layout: NSDLayout, sessions: list[int]) -> str:
+    """Say which sessions have no betas, and the files that were looked for."""
+    files = [f"{layout.betas_hdf5(s).name} or {layout.betas_nifti(s).name}" for s in sessions]
+    more = f" and {len(files) - 2} more" if len(files) > 2 else ""
+    which = f"session {sessions[0]}" if len(sessions) == 1 else f"sessions {sessions}"
+    return (
+        f"the betas of {which} of {layout.subject_name} are missing: no "
+        f"{', no '.join(files[:2])}{more} in {layout.betas}"
+    )
 
 
 def check_sessions(layout: NSDLayout, sessions: Iterable[int] | None) -> list[int]:
@@ -230,8 +273,17 @@ def check_sessions(layout: NSDLayout, sessions: Iterable[int] | None) -> list[in
     DataError
         If a session is not a whole number from 1, comes twice or out of order.
     """
-    if sessions is None:
-        return available_sessions(layout)
+    return available_sessions(layout) if sessions is None else check_session_numbers(sessions)
+
+
+def check_session_numbers(sessions: Iterable[int]) -> list[int]:
+    """Return sessions as a list if they are whole numbers from 1 in increasing order.
+
+    Raises
+    ------
+    DataError
+        If they are not.
+    """
     values = [sessions] if np.isscalar(sessions) else list(sessions)
     whole = all(isinstance(s, int | np.integer) and s >= 1 for s in values)
     if not values or not whole or any(b <= a for a, b in itertools.pairwise(values)):

@@ -1,4 +1,4 @@
-"""From single-trial betas to responses: standardise, average repeats, choose voxels.
+"""From single-trial betas to responses: standardise by session, average repeats.
 
 Nothing here looks at trials that the caller did not mark: statistics come from training trials,
 so that the test images leave no trace in what is done to them.
@@ -11,9 +11,20 @@ import pandas as pd
 import scipy.sparse
 
 from ..errors import DataError
+from .layout import PSC_SCALE
+
+MAX_PSC = 2**15 / PSC_SCALE
+"""Percent signal change that int16 can hold, 109.2. No voxel's standard deviation is beyond it."""
 
 
-def _check_betas(betas: np.ndarray, **labels: np.ndarray) -> tuple[np.ndarray, ...]:
+def check_betas(betas: np.ndarray, **labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return betas and their labels as arrays if they are floats, two-dimensional, and match.
+
+    Raises
+    ------
+    DataError
+        If they are not, or a label does not have one value per trial.
+    """
     betas = np.asarray(betas)
     if betas.ndim != 2 or betas.dtype.kind != "f":
         raise DataError(
@@ -67,9 +78,10 @@ def zscore_sessions(
     Raises
     ------
     DataError
-        If a session has fewer than two training trials, or a value is not finite.
+        If a session has fewer than two training trials or no voxel that varies, a value is not
+        finite, or the betas cannot be percent signal change.
     """
-    betas, session, fit = _check_betas(betas, session=session, fit=fit)
+    betas, session, fit = check_betas(betas, session=session, fit=fit)
     if fit.dtype != bool:
         raise DataError(f"fit is {fit.dtype}; expected booleans, True for training trials.")
     if nan_policy not in ("raise", "zero"):
@@ -91,16 +103,30 @@ def zscore_sessions(
                 f"{np.flatnonzero(bad)[0]}. Leave them out of the mask, or set nan_policy='zero'."
             )
         block[:, bad] = 0
-        out[rows] = _standardise(block, block[fit[rows]])
+        out[rows] = _standardise(block, block[fit[rows]], number)
     return out
 
 
-def _standardise(block: np.ndarray, training: np.ndarray) -> np.ndarray:
+def _standardise(block: np.ndarray, training: np.ndarray, session: int) -> np.ndarray:
     # Constant voxels are found by their range: their standard deviation may be a rounding error,
     # and dividing by that would turn it into an activity.
     constant = np.ptp(training, axis=0) == 0
+    if constant.all():
+        raise DataError(
+            f"all {constant.size} voxels are constant in session {session}: its file is empty, or "
+            "the mask is outside its field of view. Fetch the session again, leave it out, or "
+            "choose another area."
+        )
     mean = training.mean(axis=0, dtype=np.float64)
     sd = training.std(axis=0, ddof=1, dtype=np.float64)
+    typical = np.median(sd[~constant])
+    if typical > MAX_PSC:
+        raise DataError(
+            f"the betas of session {session} have a standard deviation of {typical:.0f} in the "
+            f"median voxel; percent signal change has a few, and at most {MAX_PSC:.0f}. These are "
+            f"NSD's stored integers, {PSC_SCALE} times percent signal change: divide them by "
+            f"{PSC_SCALE}, or read them with read_betas()."
+        )
     sd[constant] = 1
     block = (block - mean) / sd
     block[:, constant] = 0
@@ -121,20 +147,23 @@ def voxel_report(betas: np.ndarray, session: np.ndarray) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Index ``session``; columns ``all_zero`` (outside the field of view), ``constant`` (the same
-        value in all trials, all-zero ones included) and ``not_finite`` (NaN or infinite), in
-        numbers of voxels.
+        value in all trials, all-zero ones included), ``not_finite`` (NaN or infinite) and
+        ``saturated`` (some trial beyond what int16 holds, 109.22 percent, as at the brain's edge),
+        in numbers of voxels.
     """
-    betas, session = _check_betas(betas, session=session)
+    betas, session = check_betas(betas, session=session)
     rows = []
     for number in np.unique(session):
         block = betas[session == number]
         finite = np.isfinite(block).all(axis=0)
+        extreme = np.maximum(block.max(axis=0), -block.min(axis=0))
         rows.append(
             {
                 "session": number,
                 "all_zero": np.count_nonzero(~block.any(axis=0)),
                 "constant": np.count_nonzero((block == block[0]).all(axis=0)),
                 "not_finite": np.count_nonzero(~finite),
+                "saturated": np.count_nonzero(extreme[finite] >= MAX_PSC - 0.01),
             }
         )
     return pd.DataFrame(rows).set_index("session")
@@ -161,164 +190,9 @@ def average_repeats(
     counts : ndarray of int, shape (n_images,)
         Trials averaged in each row.
     """
-    betas, nsd_id = _check_betas(betas, nsd_id=nsd_id)
+    betas, nsd_id = check_betas(betas, nsd_id=nsd_id)
     ids, image, counts = np.unique(nsd_id, return_inverse=True, return_counts=True)
     weights = (1 / counts[image]).astype(np.float32)
     # A sparse product needs no second copy of the betas.
     average = scipy.sparse.csr_matrix((weights, (image, np.arange(image.size))))
     return np.asarray(average @ betas, dtype=np.float32), ids, counts
-
-
-def estimate_ncsnr(
-    betas: np.ndarray, session: np.ndarray, nsd_id: np.ndarray, *, n_repeats: int = 3
-) -> np.ndarray:
-    """Estimate the noise-ceiling SNR as NSD does, from the trials given.
-
-    NSD's own map uses all trials. Given training trials only, this is a measure by which voxels
-    may be chosen. Each voxel is standardised within each session; the variance (n - 1) over the
-    repeats of an image, averaged over images, is the noise variance v^2, the rest up to 1 is
-    signal: ncsnr = sqrt(max(0, 1 - v^2)) / v (Allen et al., 2022).
-
-    Parameters
-    ----------
-    betas : ndarray of float, shape (n_trials, n_voxels)
-        Percent signal change or standardised.
-    session, nsd_id : array_like of int, shape (n_trials,)
-        Session and image of each trial.
-    n_repeats : int
-        Only images with exactly this many trials are used, at least 2.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_voxels,)
-        sd(signal) / sd(noise); NaN for voxels that are constant.
-
-    Raises
-    ------
-    DataError
-        If there is no image with that many trials.
-    """
-    betas, session, nsd_id = _check_betas(betas, session=session, nsd_id=nsd_id)
-    scaled = zscore_sessions(betas, session, np.ones(len(betas), dtype=bool))
-    ids, counts = np.unique(nsd_id, return_counts=True)
-    if n_repeats < 2 or not np.any(counts == n_repeats):
-        raise DataError(
-            f"no image has {n_repeats} trials (found {np.unique(counts).tolist()}); noise is "
-            "measured between repeats. Read more sessions, or choose another n_repeats from 2."
-        )
-    rows = np.isin(nsd_id, ids[counts == n_repeats])
-    means, ids, _ = average_repeats(scaled[rows], nsd_id[rows])
-    squares = np.einsum("tv,tv->v", scaled[rows], scaled[rows], dtype=np.float64)
-    between = np.einsum("iv,iv->v", means, means, dtype=np.float64) * n_repeats
-    noise = np.maximum(0, squares - between) / (len(ids) * (n_repeats - 1))
-    usable = squares > 0
-    ncsnr = np.full(noise.shape, np.nan, dtype=np.float32)
-    ncsnr[usable] = np.sqrt(np.maximum(0, 1 - noise[usable]) / noise[usable])
-    return ncsnr
-
-
-def split_half_reliability(
-    betas: np.ndarray, nsd_id: np.ndarray, rng: np.random.Generator, *, n_splits: int = 10
-) -> np.ndarray:
-    """Correlation of a voxel's responses to the same images in two different trials.
-
-    Give it training trials only: then voxels may be chosen by it.
-
-    Parameters
-    ----------
-    betas : ndarray of float, shape (n_trials, n_voxels)
-        Standardised betas of training trials.
-    nsd_id : array_like of int, shape (n_trials,)
-        Image of each trial. Images with one trial are left out.
-    rng : numpy.random.Generator
-        Draws the two trials of each image.
-    n_splits : int
-        Draws to average over.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_voxels,)
-        Pearson correlation over images, of single trials (without Spearman-Brown correction);
-        NaN for voxels that are constant.
-
-    Raises
-    ------
-    DataError
-        If fewer than three images have two trials.
-    """
-    betas, nsd_id = _check_betas(betas, nsd_id=nsd_id)
-    total = np.zeros(betas.shape[1])
-    for _ in range(n_splits):
-        order = rng.permutation(nsd_id.size)
-        order = order[np.argsort(nsd_id[order], kind="stable")]
-        _, starts, counts = np.unique(nsd_id[order], return_index=True, return_counts=True)
-        starts = starts[counts >= 2]
-        if starts.size < 3:
-            raise DataError(
-                f"{starts.size} images have at least two trials; a reliability needs more. Read "
-                "more sessions."
-            )
-        first, second = (_unit(betas[order[starts + i]]) for i in (0, 1))
-        total += np.einsum("iv,iv->v", first, second)
-    return (total / n_splits).astype(np.float32)
-
-
-def _unit(responses: np.ndarray) -> np.ndarray:
-    """Centre and scale each column to length 1; NaN if it is constant."""
-    centred = responses - responses.mean(axis=0, dtype=np.float64)
-    length = np.linalg.norm(centred, axis=0)
-    length[np.ptp(responses, axis=0) == 0] = np.nan
-    return centred / length
-
-
-def select_voxels(
-    score: np.ndarray, *, threshold: float | None = None, top: int | None = None
-) -> np.ndarray:
-    """Choose voxels by a score that was computed from training trials.
-
-    Parameters
-    ----------
-    score : array_like, shape (n_voxels,)
-        E.g. of :func:`split_half_reliability` or :func:`estimate_ncsnr`. NaN is never chosen.
-    threshold : float, optional
-        Choose voxels with at least this score.
-    top : int, optional
-        Choose this many voxels, of highest score. Give exactly one of the two.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_voxels,)
-
-    Raises
-    ------
-    DataError
-        If neither or both are given, or no voxel (or too few) qualifies.
-    """
-    score = np.asarray(score, dtype=float)
-    if (threshold is None) == (top is None):
-        raise DataError("give either threshold or top to choose voxels.")
-    valid = np.isfinite(score)
-    if threshold is not None:
-        chosen = valid & (np.where(valid, score, -np.inf) >= threshold)
-    else:
-        if not 1 <= top <= valid.sum():
-            raise DataError(f"top is {top}; expected 1 to {valid.sum()}, the voxels with a score.")
-        chosen = np.zeros(score.shape, dtype=bool)
-        chosen[np.argsort(np.where(valid, -score, np.inf), kind="stable")[:top]] = True
-    if not chosen.any():
-        raise DataError(f"no voxel has a score of at least {threshold}: lower the threshold.")
-    return chosen
-
-
-def select_by_ncsnr(
-    ncsnr: np.ndarray, *, threshold: float | None = None, top: int | None = None
-) -> np.ndarray:
-    """Choose voxels by NSD's own map of :func:`read_ncsnr`. This map has seen the test set.
-
-    NSD computed it from all trials, those of the shared images included, so a decoder's score on
-    shared images is optimistic after this choice. Papers do it nevertheless; use it to compare
-    with them, and otherwise :func:`select_voxels` on a score of the training trials.
-
-    Parameters, results and errors are those of :func:`select_voxels`.
-    """
-    return select_voxels(ncsnr, threshold=threshold, top=top)

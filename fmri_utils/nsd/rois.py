@@ -1,4 +1,4 @@
-"""Regions of interest: label volumes, their names, and the areas as masks over voxels.
+"""Regions of interest: label volumes, their names, and masks of them and of their unions.
 
 In NSD's label volumes -1 is outside cortex (or, in files of one hemisphere, in the other), 0 is
 cortex without a label, and 1 to N are the labels. Only labels above 0 are areas.
@@ -6,14 +6,16 @@ cortex without a label, and 1 to N are the labels. Only labels above 0 are areas
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
 import numpy as np
 
 from ..errors import DataError
 from .layout import REMEDY, NSDLayout
-from .volumes import check_mask, read_volume
+from .maps import read_brainmask
+from .volumes import read_volume
 
 PUBLISHED_LABELS = MappingProxyType(
     {
@@ -33,6 +35,11 @@ PUBLISHED_LABELS = MappingProxyType(
             "lateral",
             "parietal",
         ),
+        "Kastner2015": (
+            *("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4", "VO1", "VO2"),
+            *("PHC1", "PHC2", "TO2", "TO1", "LO2", "LO1", "V3B", "V3A"),
+            *("IPS0", "IPS1", "IPS2", "IPS3", "IPS4", "IPS5", "SPL1", "FEF"),
+        ),
     }
 )
 """Label names in the order of their ids, as NSD's documentation and colour tables give them.
@@ -40,23 +47,12 @@ PUBLISHED_LABELS = MappingProxyType(
 Used where the colour table (``.ctab``) of an atlas is not in the folder.
 """
 
-FAMILIES = MappingProxyType(
-    {
-        "visual": "prf-visualrois",
-        "eccentricity": "prf-eccrois",
-        "faces": "floc-faces",
-        "places": "floc-places",
-        "bodies": "floc-bodies",
-        "words": "floc-words",
-        "streams": "streams",
-        "hemispheres": "nsdgeneral",
-    }
-)
-"""Families of :func:`visual_areas` and the atlas that each is read from."""
+BRAINMASK = "brainmask"
+"""Name by which :func:`roi_mask` gives the whole brain."""
 
-FLOC = ("faces", "places", "bodies", "words")
-MAIN_AREAS = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words", "unassigned")
-MERGED = MappingProxyType({"V1": ("V1v", "V1d"), "V2": ("V2v", "V2d"), "V3": ("V3v", "V3d")})
+# An id, a name that may hold spaces, and in FreeSurfer's own tables a colour of three or four
+# numbers. Real lines of NSD end in tabs and spaces.
+CTAB_LINE = re.compile(r"\s*(-?\d+)\s+(\S.*?)(?:(?:\s+\d+){3,4})?\s*")
 
 
 class LabelTable(dict):
@@ -74,21 +70,11 @@ class LabelTable(dict):
         self.label_source = label_source
 
 
-class Areas(dict):
-    """Areas by name, each a bool array over voxels.
-
-    Attributes
-    ----------
-    label_source : dict of str to str
-        Where each family's names come from; see :class:`LabelTable`.
-    missing : tuple of str
-        Families that were not asked for by name and whose files are not in the folder.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.label_source: dict[str, str] = {}
-        self.missing: tuple[str, ...] = ()
+def available_rois(layout: NSDLayout) -> list[str]:
+    """Names of the atlases whose volumes are in the folder, in alphabetical order."""
+    files = layout.roi("any").parent.glob("*.nii.gz")
+    names = [path.name.removesuffix(".nii.gz") for path in files]
+    return sorted(name for name in names if not name.startswith(("lh.", "rh.")))
 
 
 def read_labels(layout: NSDLayout, name: str) -> LabelTable:
@@ -104,24 +90,29 @@ def read_labels(layout: NSDLayout, name: str) -> LabelTable:
     Raises
     ------
     DataError
-        If the colour table cannot be parsed, or is missing and the names are not published.
+        If the colour table cannot be parsed, names an id twice, or is missing and the names are not
+        published.
     """
     path = layout.ctab(name)
     if not path.is_file():
         if name not in PUBLISHED_LABELS:
-            raise DataError(f"the label names of {name} are missing: no {path}. {REMEDY}")
+            raise DataError(
+                f"the label names of {name} are missing: {path} does not exist. {REMEDY} Without "
+                "it the atlas can be used as a whole only, as a mask of all its labels."
+            )
         return LabelTable(dict(enumerate(PUBLISHED_LABELS[name], start=1)), "published")
     names = {}
-    for line in path.read_text().splitlines():
-        # Columns are separated by any white space, and real lines end in tabs and spaces.
-        parts = line.split()
-        if not parts or parts[0].startswith("#"):
+    for line in path.read_text(errors="replace").splitlines():
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
-        if len(parts) < 2 or not parts[0].lstrip("-").isdigit():
-            raise DataError(f"{path} has the line {line!r}; expected an id and a name. {REMEDY}")
-        if int(parts[0]) > 0:
-            names[int(parts[0])] = parts[1]
-    return LabelTable(names, "ctab")
+        match = CTAB_LINE.fullmatch(line)
+        if not match or int(match[1]) in names:
+            raise DataError(
+                f"{path} has the line {line!r}; expected an id, which comes once, and a name. "
+                f"{REMEDY}"
+            )
+        names[int(match[1])] = match[2]
+    return LabelTable({i: label for i, label in names.items() if i > 0}, "ctab")
 
 
 def read_roi(
@@ -134,7 +125,7 @@ def read_roi(
     layout : NSDLayout
         The subject.
     name : str
-        The atlas, e.g. ``"nsdgeneral"``, ``"prf-visualrois"``, ``"streams"``.
+        The atlas, e.g. ``"nsdgeneral"``, ``"prf-visualrois"``, ``"Kastner2015"``, ``"HCP_MMP1"``.
     hemisphere : {"lh", "rh"}, optional
         Read one hemisphere; both by default, with the same ids.
 
@@ -151,9 +142,26 @@ def read_roi(
     DataError
         If the file is missing or damaged, or holds anything but -1, 0 and the named labels.
     """
-    path = layout.roi(name, hemisphere)
-    volume, _ = read_volume(path, f"the atlas {name}")
+    labels = _read_label_volume(layout, name, hemisphere)
     names = read_labels(layout, name)
+    unnamed = sorted(set(np.unique(labels[labels > 0]).tolist()) - set(names))
+    if unnamed:
+        raise DataError(
+            f"{layout.roi(name, hemisphere)} has the labels {unnamed}, for which there is no name "
+            f"({names.label_source}: {dict(names)}). Fetch {layout.ctab(name).name}, or the atlas, "
+            "again."
+        )
+    return labels, names
+
+
+def _read_label_volume(layout: NSDLayout, name: str, hemisphere: str | None) -> np.ndarray:
+    path = layout.roi(name, hemisphere)
+    if not path.is_file():
+        raise DataError(
+            f"the atlas {name} is missing: {path} does not exist. In its folder are "
+            f"{available_rois(layout)}. Choose one of these. {REMEDY}"
+        )
+    volume, _ = read_volume(path, f"the atlas {name}")
     with np.errstate(invalid="ignore"):
         labels = volume.astype(np.int16)
     if not np.array_equal(labels, volume) or labels.min() < -1:
@@ -161,34 +169,31 @@ def read_roi(
             f"{path} holds other values than -1 (outside cortex), 0 (no label) and labels from 1. "
             "It is not an NSD label volume, or it was resampled. Fetch the original."
         )
-    unnamed = sorted(set(np.unique(labels[labels > 0]).tolist()) - set(names))
-    if unnamed:
-        raise DataError(
-            f"{path} has the labels {unnamed}, for which there is no name ({names.label_source}: "
-            f"{dict(names)}). Fetch {layout.ctab(name).name}, or the atlas, again."
-        )
-    return labels, names
+    return labels
 
 
 def roi_mask(
     layout: NSDLayout,
-    name: str = "nsdgeneral",
+    name: str | Sequence[str] = "nsdgeneral",
     *,
     areas: Iterable[str] | None = None,
     hemisphere: str | None = None,
 ) -> np.ndarray:
-    """Mask of the voxels that an atlas labels.
+    """Mask of the voxels of an atlas, of some of its areas, of a union of these, or of the brain.
 
     Parameters
     ----------
     layout : NSDLayout
         The subject.
-    name : str
-        The atlas.
+    name : str or sequence of str
+        ``"nsdgeneral"`` is all that this atlas labels, ``"lh.nsdgeneral"`` (as the file is named)
+        one hemisphere of it, ``"prf-visualrois:V1v,V1d"`` some of its areas, ``"brainmask"`` every
+        voxel that holds betas. Joined by ``+``, or as a list, they are united:
+        ``"nsdgeneral+floc-faces+HCP_MMP1:FFC"``.
     areas : iterable of str, optional
-        Only these labels, e.g. ``["V1v", "V1d"]``; all by default.
+        Only these labels of a single atlas, e.g. ``["V1v", "V1d"]``; all by default.
     hemisphere : {"lh", "rh"}, optional
-        Only this hemisphere.
+        Only this hemisphere, of all atlases.
 
     Returns
     -------
@@ -199,114 +204,64 @@ def roi_mask(
     DataError
         As :func:`read_roi`, or if the atlas has no label of a given name.
     """
-    labels, names = read_roi(layout, name, hemisphere)
+    terms = [_parse_term(term) for term in _split_union(name)]
+    if areas is not None:
+        if len(terms) > 1 or terms[0][2] is not None:
+            raise DataError(
+                f"areas were given for {name!r}; they belong to one atlas. In a union write them "
+                "as 'atlas:area,area'."
+            )
+        terms = [(*terms[0][:2], [areas] if isinstance(areas, str) else list(areas))]
+    masks = []
+    for side, atlas, wanted in terms:
+        if side and hemisphere:
+            raise DataError(f"{name!r} names a hemisphere, and hemisphere={hemisphere!r} as well.")
+        masks.append(_term_mask(layout, atlas, wanted, side or hemisphere))
+    shapes = {atlas: mask.shape for (_, atlas, _), mask in zip(terms, masks, strict=True)}
+    if len(set(shapes.values())) > 1:
+        raise DataError(
+            f"the atlases of {name!r} have different shapes {shapes}: they are of several subjects "
+            f"or spaces. Fetch those of {layout.subject_name} in {layout.space}."
+        )
+    return np.logical_or.reduce(masks)
+
+
+def _split_union(name: str | Sequence[str]) -> list[str]:
+    """Take "a+b" apart; a label may end in a plus ("ecc4+"), an atlas starts with a letter."""
+    parts = [name] if isinstance(name, str) else list(name)
+    terms = [t.strip() for part in parts for t in re.split(r"\+(?=\s*[A-Za-z])", str(part))]
+    if not terms or not all(terms):
+        raise DataError(f"the ROI is {name!r}; expected a name such as 'nsdgeneral+floc-faces'.")
+    return terms
+
+
+def _parse_term(term: str) -> tuple[str | None, str, list[str] | None]:
+    """Take "lh.atlas:area,area" apart: hemisphere, atlas, areas."""
+    atlas, colon, areas = term.partition(":")
+    side, dot, rest = atlas.partition(".")
+    if dot and side in ("lh", "rh"):
+        atlas = rest
+    else:
+        side = None
+    return side, atlas.strip(), [a.strip() for a in areas.split(",")] if colon else None
+
+
+def _term_mask(
+    layout: NSDLayout, atlas: str, areas: list[str] | None, hemisphere: str | None
+) -> np.ndarray:
+    if atlas == BRAINMASK:
+        if areas is not None or hemisphere:
+            raise DataError(
+                "brainmask has no areas and no hemispheres: NSD gives one file. Cortex of one "
+                "hemisphere is read_roi(layout, 'nsdgeneral', 'lh')[0] >= 0."
+            )
+        return read_brainmask(layout)
+    if areas is None and not layout.ctab(atlas).is_file() and atlas not in PUBLISHED_LABELS:
+        return _read_label_volume(layout, atlas, hemisphere) > 0  # needs no names
+    labels, names = read_roi(layout, atlas, hemisphere)
     if areas is None:
         return labels > 0
-    wanted = {areas} if isinstance(areas, str) else set(areas)
-    unknown = wanted - set(names.values())
+    unknown = set(areas) - set(names.values())
     if unknown:
-        raise DataError(f"{name} has no labels {sorted(unknown)}; it has {list(names.values())}.")
-    return np.isin(labels, [i for i, label in names.items() if label in wanted])
-
-
-def visual_areas(
-    layout: NSDLayout,
-    mask: np.ndarray,
-    families: Iterable[str] | None = None,
-    *,
-    detail: bool = False,
-) -> Areas:
-    """Say for every voxel of a mask to which visual areas it belongs.
-
-    Areas overlap between families, and extend outside nsdgeneral: here they are intersected with
-    the mask. An area without a voxel in the mask is all False.
-
-    Parameters
-    ----------
-    layout : NSDLayout
-        The subject.
-    mask : ndarray of bool, shape (X, Y, Z)
-        The voxels, e.g. ``roi_mask(layout, "nsdgeneral")``.
-    families : iterable of str, optional
-        Any of :data:`FAMILIES`. By default those whose files are in the folder; the others are
-        listed in ``missing`` of the result.
-    detail : bool
-        Also give the single labels (V1v, FFA-1, ...) of merged areas.
-
-    Returns
-    -------
-    Areas
-        Dict of name to bool array (n_voxels,), in the order of ``volume[mask]``.
-        ``visual``: V1, V2, V3, hV4. ``eccentricity``: the bands ecc0pt5 to ecc4+.
-        ``faces``, ``places``, ``bodies``, ``words``: the union of that localizer's areas.
-        ``streams``: early, midventral, ..., parietal. ``hemispheres``: lh, rh. With any of visual,
-        faces, places, bodies and words, ``unassigned``: voxels in no area of those families.
-
-    Raises
-    ------
-    DataError
-        If a family that was asked for by name is unknown or not in the folder.
-    """
-    wanted = list(FAMILIES) if families is None else _check_families(families)
-    areas = Areas()
-    there = [f for f in wanted if families is not None or _is_there(layout, f)]
-    areas.missing = tuple(f for f in wanted if f not in there)
-    assigned, any_assigned = np.zeros(np.count_nonzero(mask), dtype=bool), False
-    for family in there:
-        if family == "hemispheres":
-            for side in ("lh", "rh"):
-                labels, _ = read_roi(layout, FAMILIES[family], side)
-                areas[side] = labels[check_mask(mask, labels.shape, "the atlas")] >= 0
-            continue
-        labels, names = read_roi(layout, FAMILIES[family])
-        labels = labels[check_mask(mask, labels.shape, "the atlas")]
-        areas.label_source[family] = names.label_source
-        areas.update(_family_areas(family, labels, names, detail))
-        if family == "visual" or family in FLOC:
-            assigned, any_assigned = assigned | (labels > 0), True
-    if any_assigned:
-        areas["unassigned"] = ~assigned
-    return areas
-
-
-def _check_families(families: Iterable[str]) -> list[str]:
-    wanted = [families] if isinstance(families, str) else list(families)
-    unknown = [f for f in wanted if f not in FAMILIES]
-    if unknown:
-        raise DataError(f"unknown families of areas {unknown}; expected any of {list(FAMILIES)}.")
-    return wanted
-
-
-def _is_there(layout: NSDLayout, family: str) -> bool:
-    sides = ("lh", "rh") if family == "hemispheres" else (None,)
-    return all(layout.roi(FAMILIES[family], side).is_file() for side in sides)
-
-
-def _family_areas(
-    family: str, labels: np.ndarray, names: LabelTable, detail: bool
-) -> dict[str, np.ndarray]:
-    """Areas of one family; ``labels`` has one id per voxel, shape (n_voxels,)."""
-    single = {name: labels == i for i, name in names.items()}
-    if family in FLOC:
-        return {family: labels > 0} | (single if detail else {})
-    if family != "visual":
-        return single
-    parts = {part for merged in MERGED.values() for part in merged}
-    absent = parts - set(single)
-    if absent:
-        raise DataError(f"{FAMILIES[family]} names no {sorted(absent)}; it has {list(single)}.")
-    areas = {name: single[a] | single[b] for name, (a, b) in MERGED.items()}
-    areas |= {name: where for name, where in single.items() if detail or name not in parts}
-    return areas
-
-
-def main_areas(areas: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Those of :data:`MAIN_AREAS` that hold a voxel, in that order, for figures by area."""
-    return {name: areas[name] for name in MAIN_AREAS if name in areas and areas[name].any()}
-
-
-def voxel_names(areas: Mapping[str, np.ndarray], voxels: Iterable[int]) -> list[str]:
-    """What to call voxels in figures: their main area and their number, as "V1, voxel 12"."""
-    main = main_areas(areas)
-    first = [next((n for n, where in main.items() if where[v]), "no area") for v in voxels]
-    return [f"{name}, voxel {v}" for name, v in zip(first, voxels, strict=True)]
+        raise DataError(f"{atlas} has no labels {sorted(unknown)}; it has {list(names.values())}.")
+    return np.isin(labels, [i for i, label in names.items() if label in areas])

@@ -42,6 +42,45 @@ class Split:
             if getattr(self, f"{name}_trials").size == 0:
                 raise DataError(f"the {name} set of the split '{self.rule}' is empty.")
 
+    def check_fits(self, nsd_id: Sequence[int]) -> None:
+        """Check that the split divides just these trials, and no training trial shows a test image.
+
+        Parameters
+        ----------
+        nsd_id : array_like of int, shape (n_trials,)
+            Image of each trial of the table.
+
+        Raises
+        ------
+        DataError
+            If it was made from another table, e.g. of other sessions.
+        """
+        nsd_id = np.asarray(nsd_id)
+        for name in ("train", "test"):
+            trials, ids = getattr(self, f"{name}_trials"), getattr(self, f"{name}_ids")
+            if not np.array_equal(trials, np.flatnonzero(np.isin(nsd_id, ids))):
+                raise DataError(
+                    f"the split '{self.rule}' was not made from this table of {nsd_id.size} "
+                    f"trials: its {name}_trials do not show its {name}_ids. Make the split from "
+                    "the table of the betas, and give both whole."
+                )
+
+    def test_repeats(self, nsd_id: Sequence[int]) -> np.ndarray:
+        """Count the trials of each test image, e.g. for :func:`noise_ceiling` of their means.
+
+        Parameters
+        ----------
+        nsd_id : array_like of int, shape (n_trials,)
+            Image of each trial of the table.
+
+        Returns
+        -------
+        ndarray of int, shape (n_test_images,)
+            In the order of ``test_ids``.
+        """
+        self.check_fits(nsd_id)
+        return np.unique(np.asarray(nsd_id)[self.test_trials], return_counts=True)[1]
+
 
 def split_from_ids(
     nsd_id: Sequence[int], train_ids: Sequence[int], test_ids: Sequence[int], *, rule: str

@@ -79,7 +79,7 @@ def read_volume(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     DataError
-        If the file is missing, damaged or not three-dimensional.
+        If the file is missing, damaged, not three-dimensional, or has other axes than NSD's.
     """
     require(path, what)
     try:
@@ -92,7 +92,27 @@ def read_volume(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
         ) from err
     if volume.ndim != 3:
         raise DataError(f"{what}: {path} has the shape {volume.shape}; expected (X, Y, Z).")
+    check_axes(image.affine, path)
     return volume, image.affine
+
+
+def check_axes(affine: np.ndarray, path: Path) -> None:
+    """Check that a volume's first voxel is left, posterior and inferior, as in all of NSD's.
+
+    Volumes are matched voxel by voxel, so one that another program has flipped or rotated, which
+    looks the same in a viewer, would give the wrong voxels.
+
+    Raises
+    ------
+    DataError
+        If the axes are others.
+    """
+    axes = "".join(code or "?" for code in nib.aff2axcodes(affine))
+    if axes != "RAS":
+        raise DataError(
+            f"the axes of {path} are {axes}; NSD's volumes are RAS (x to the right, y to the "
+            "front, z up). Another program has reoriented it: fetch the original."
+        )
 
 
 def to_volume(

@@ -8,9 +8,23 @@ from .curves import (
     plot_scores,
     plot_session_drift,
     plot_similarity,
+    plot_temperatures,
 )
+from .fields import plot_field_coverage, plot_prf_angle
 from .figures import fig_joint_embedding, fig_leave_one_out, fig_model, fig_reconstructions
-from .pictures import plot_caption_pairs, plot_picture, plot_picture_grid
+from .pictures import (
+    plot_caption_pairs,
+    plot_nearest_captions,
+    plot_picture,
+    plot_picture_grid,
+)
+from .quality import (
+    plot_drift_share,
+    plot_ncsnr_histogram,
+    plot_noise_correlation,
+    plot_ranked_images,
+    plot_reliability,
+)
 from .style import COLOURS, save_figure, styled
 
 __all__ = [
@@ -23,13 +37,22 @@ __all__ = [
     "plot_areas",
     "plot_caption_pairs",
     "plot_collapse",
+    "plot_drift_share",
+    "plot_field_coverage",
     "plot_ncsnr",
+    "plot_ncsnr_histogram",
+    "plot_nearest_captions",
+    "plot_noise_correlation",
     "plot_picture",
     "plot_picture_grid",
+    "plot_prf_angle",
+    "plot_ranked_images",
+    "plot_reliability",
     "plot_ridge_path",
     "plot_scores",
     "plot_session_drift",
     "plot_similarity",
+    "plot_temperatures",
     "plot_volume",
     "save_figure",
     "styled",

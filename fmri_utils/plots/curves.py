@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..metrics import Interval
 from .style import COLOURS, styled
+
+if TYPE_CHECKING:
+    from ..metrics import Interval  # brings torch, which takes seconds
 
 OBJECTIVE_STYLES = {
     "infonce": ("InfoNCE (with negatives)", COLOURS["brain"], "-"),
@@ -92,6 +95,35 @@ def plot_collapse(
     if chance is not None:
         ax.axhline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label="chance")
     ax.set_xlabel("training steps")
+    return ax
+
+
+@styled
+def plot_temperatures(
+    records: Mapping[float, Mapping[str, np.ndarray]], *, chance: float, ax: Axes | None = None
+) -> Axes:
+    """What is left at the end of training with InfoNCE at several temperatures.
+
+    Parameters
+    ----------
+    records : mapping of float to mapping
+        Temperature to the record of ``joint_embedding.train_joint``.
+    chance : float
+        Chance of retrieval.
+    """
+    ax = ax or plt.subplots()[1]
+    lines = {
+        "spread": ("spread", COLOURS["ceiling"], "--"),
+        "matching": ("cosine, matching pairs", COLOURS["brain"], "-"),
+        "non_matching": ("cosine, non-matching pairs", COLOURS["image"], "-"),
+        "top1": ("brain_to_image top-1", COLOURS["ink"], "-"),
+    }
+    for quantity, (label, colour, line) in lines.items():
+        values = [record[quantity][-1] for record in records.values()]
+        ax.plot(list(records), values, line, marker="o", color=colour, label=label)
+    ax.axhline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label="chance")
+    ax.set(xscale="log", xlabel="temperature", ylabel="held-out images", ylim=(-0.05, 1.05))
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 

@@ -74,3 +74,29 @@ def plot_caption_pairs(
         plot_picture(picture, ax=ax, colour=colour)
         ax.set_title(f"cos {cosine:+.2f}", loc="center", color=colour, fontsize=10)
         ax.set_xlabel(textwrap.fill(caption, 22), fontsize=8)
+
+
+@styled
+def plot_nearest_captions(
+    pictures: np.ndarray,
+    own: Sequence[str],
+    nearest: Sequence[Sequence[str]],
+    *,
+    axes: Sequence[Axes],
+) -> None:
+    """Pictures above their own caption and, below it, the nearest ones of a library.
+
+    Parameters
+    ----------
+    pictures : numpy.ndarray, (n, H, W, 3)
+    own : sequence of str
+        A caption of each picture.
+    nearest : sequence of sequence of str
+        For each picture the captions found, best first.
+    """
+    for picture, caption, found, ax in zip(pictures, own, nearest, axes, strict=True):
+        plot_picture(picture, ax=ax)
+        ax.set_title(textwrap.fill(caption, 30), loc="center", fontsize=8, style="italic")
+        lines = [textwrap.fill(f"{k}. {text}", 34) for k, text in enumerate(found, start=1)]
+        below = "\n".join(["nearest of other images:", *lines])
+        ax.text(0, -0.04, below, transform=ax.transAxes, va="top", fontsize=8)

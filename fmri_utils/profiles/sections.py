@@ -44,6 +44,13 @@ class EmbeddingConfig:
     batch_size: int
     dim: int
     temperature: float
+    temperatures: tuple[float, ...]  # tried one after the other, to show what they do
+
+    def __post_init__(self):
+        _require(
+            min((self.temperature, *self.temperatures)) > 0,
+            f"temperatures are {self.temperature} and {self.temperatures}; expected above 0",
+        )
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,17 @@ class ReconstructionConfig:
 
     n_shown: int
     n_z: int
+    n_passes: int  # generator passes per picture of each search for the noise vector
+    low_level_size: int  # pixels on a side of the blurred picture read from V1 to V3
+    low_level_weight: float  # of that picture in the objective of a search
+    tuning_images: int  # shown in the live fine-tuning
+    study_passes: int  # n_passes of `make study`
+    study_images: int  # shown in each fine-tuning of `make study`
+    study_rest_images: int  # before them, to a fresh discriminator alone
+
+    def __post_init__(self):
+        smallest = min(self.n_passes, self.study_passes)
+        _require(smallest >= 4, f"{smallest} generator passes; expected 4 or more, one step")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import DataError
 from .anatomy import Anatomy
+from .parcels import HCP_MMP1, hcp_parcels
 
 # Directions are (lateral, anterior, superior), see Anatomy.direction.
 FOVEA = np.array([0.22, -0.95, -0.12])
@@ -24,6 +25,7 @@ HV4_WIDTH = 0.27
 ECC_SCALE_DEG = 0.75  # eccentricity = scale (exp(distance / ECC_SPACE) - 1)
 ECC_SPACE = 0.40
 MAX_ECC_DEG = 8.0
+PERIPHERY_DEG = 20.0  # HCP-MMP1 draws V1 to V3 beyond what a pRF experiment reaches
 
 VISUAL = ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4")
 ECC_BANDS = ("ecc0pt5", "ecc1", "ecc2", "ecc4", "ecc4+")
@@ -48,6 +50,7 @@ ATLASES = {
     **FLOC,
     "streams": STREAMS,
     "Kastner2015": KASTNER,
+    "HCP_MMP1": HCP_MMP1,
 }
 
 # Area: direction of its centre, radius in degrees on the sheet (left, right hemisphere). Words lie
@@ -84,6 +87,13 @@ CAPS: dict[str, tuple[tuple[float, float, float], float, float]] = {
     "IPS1": ((0.24, -0.54, 0.80), 6.0, 6.0),
     "IPS2": ((0.18, -0.42, 0.88), 6.0, 6.0),
     "FEF": ((0.46, 0.42, 0.76), 6.0, 6.0),
+}
+# Areas of Kastner2015 that no voxel is tuned by: at the same place of the template in everybody.
+PARIETAL_CAPS: dict[str, tuple[tuple[float, float, float], float, float]] = {
+    "IPS3": ((0.14, -0.30, 0.94), 6.0, 6.0),
+    "IPS4": ((0.14, -0.17, 0.97), 6.0, 6.0),
+    "IPS5": ((0.22, -0.05, 0.97), 6.0, 6.0),
+    "SPL1": ((-0.06, -0.34, 0.94), 6.0, 6.0),
 }
 # nsdgeneral grows around these and around the early areas: direction, reach in degrees at level 1.
 GENERAL = (
@@ -163,12 +173,12 @@ def band_scale(along: np.ndarray) -> np.ndarray:
     return np.sqrt(np.clip((along + 0.10) / 0.45, 1e-6, 1.0))
 
 
-def early_areas(along: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Label V1v to hV4 (1..7) on the sheet, 0 elsewhere."""
+def early_areas(along: np.ndarray, across: np.ndarray, max_ecc: float = MAX_ECC_DEG) -> np.ndarray:
+    """Label V1v to hV4 (1..7) on the sheet up to an eccentricity in degrees, 0 elsewhere."""
     distance = np.hypot(along, across)
     scale = band_scale(along)
     width = np.abs(across)
-    inside = (along > -0.10) & (eccentricity(distance) <= MAX_ECC_DEG)
+    inside = (along > -0.10) & (eccentricity(distance) <= max_ecc)
     dorsal = across > 0
     out = np.zeros(along.shape, np.int16)
     lower = 0.0
@@ -224,7 +234,7 @@ def make_areas(anatomy: Anatomy, n_nsdgeneral: int, rng: np.random.Generator) ->
     for side in (-1, 1):
         half = anatomy.side == side
         direction[half] = anatomy.direction[half] @ _rotation(rng, 2.0).T
-        caps[side] = _individual_caps(rng)
+        caps[side] = _individual_caps(rng) | PARIETAL_CAPS
     along, across = sheet_coordinates(direction)
     labels = _volumes(anatomy, direction, along, across, caps)
     score = _general_score(direction, along, across)
@@ -271,9 +281,7 @@ def _volumes(anatomy, direction, along, across, caps) -> dict[str, np.ndarray]:
             volume[visual > 0] = visual[visual > 0]
         nearest = np.where(volume == 0, 1.0, 0.0)  # distance / radius of the best cap so far
         for label, name in enumerate(names, start=1):
-            if name not in CAPS:
-                continue
-            for side in (-1, 1):
+            for side in (-1, 1) if name in caps[-1] else ():  # the early areas are no caps
                 centre, left, right = caps[side][name]
                 radius = max(left if side < 0 else right, 1e-3)
                 relative = angle_to(direction, centre) / radius
@@ -284,6 +292,8 @@ def _volumes(anatomy, direction, along, across, caps) -> dict[str, np.ndarray]:
                 volume[take] = label
                 nearest[take] = relative[take]
         labels[atlas] = volume
+    whole = early_areas(along, across, PERIPHERY_DEG)
+    labels["HCP_MMP1"] = hcp_parcels(direction, cortex, (whole + 1) // 2)  # v and d are one area
     return labels
 
 

@@ -28,7 +28,8 @@ from .areas import (
 )
 from .config import FIELD_DEG, SimulationConfig
 
-STREAM_RNG = {"anatomy": 0, "areas": 1, "voxels": 2, "volumes": 3, "tuning": 4, "session": 5}
+STREAM_RNG = {"anatomy": 0, "areas": 1, "voxels": 2, "volumes": 3, "tuning": 4, "session": 5,
+              "localizer": 6, "versions": 7}  # fmt: skip
 STAGES = ("V1", "V2", "V3", "hV4", *STREAMS[1:])
 # pRF size (SD of the Gaussian, degrees) = intercept + slope x eccentricity.
 SIZE_LINE = {

@@ -13,6 +13,8 @@ FIELD_DEG = 8.4  # width of the pictures in degrees of visual angle
 PSC_SCALE = 300  # int16 = 300 x percent signal change
 RUNS_PER_SESSION = 12
 TRIALS_PER_RUN = 75  # including blanks
+# NSD's versions of the betas, b3, b2 and b1: from the least to the most noise.
+BETA_VERSIONS = ("betas_fithrf_GLMdenoise_RR", "betas_fithrf", "betas_assumehrf")
 
 # Numbers that NSD's format fixes stand above; everything that a profile may set stands below.
 
@@ -62,6 +64,9 @@ class SimulationConfig:
     drift_gain, drift_offset, drift_trend : float
         SD over sessions of the logarithm of a voxel's gain; of its offset; and of its slow trend
         within a session. The last two in units of the voxel's SD.
+    beta_versions : tuple of str
+        Which of NSD's versions of the betas are written, any of ``BETA_VERSIONS``: the same
+        responses, with more noise in b2 (``betas_fithrf``) and most in b1 (``betas_assumehrf``).
     write_nifti, write_hdf5 : bool
         Which of NSD's two formats of the betas are written; at least one.
     write_shared_png : bool
@@ -91,6 +96,7 @@ class SimulationConfig:
     drift_gain: float = 0.1
     drift_offset: float = 0.3
     drift_trend: float = 0.15
+    beta_versions: tuple[str, ...] = BETA_VERSIONS[:1]
     write_nifti: bool = True
     write_hdf5: bool = True
     write_shared_png: bool = False
@@ -100,6 +106,12 @@ class SimulationConfig:
         self._check_design()
         self._check_volume()
         self._check_noise()
+        _require(
+            0 < len(self.beta_versions) == len(set(self.beta_versions))
+            and set(self.beta_versions) <= set(BETA_VERSIONS),
+            f"beta_versions is {self.beta_versions}; expected one or more, each once, of "
+            f"{BETA_VERSIONS}",
+        )
         _require(self.write_nifti or self.write_hdf5, "write_nifti and write_hdf5 are both false")
         _require(self.seed >= 0, f"seed is {self.seed}; expected 0 or more")
 

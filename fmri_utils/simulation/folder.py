@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
@@ -24,7 +25,7 @@ try:
 except ImportError:  # Windows: one simulation at a time in a folder
     fcntl = None
 
-FORMAT = 2  # raise it when the same settings give other data
+FORMAT = 3  # raise it when the same settings give other data
 
 Runner = Callable[[Callable, list, str], Iterator]
 
@@ -87,12 +88,24 @@ def finish(root: Path, subject: int, summary: dict) -> None:
         tmp.write_text(json.dumps(manifest, indent=1) + "\n")
 
 
+def one_thread() -> threadpool_limits:
+    """Let matrix products use one thread: their last bits depend on how many share the work.
+
+    Returns
+    -------
+    threadpool_limits
+        Holds from now on; as a context manager, until its end.
+    """
+    return threadpool_limits(limits=1, user_api="blas")
+
+
 @contextlib.contextmanager
 def runner(workers: int, progress: bool) -> Iterator[Runner]:
     """Give a function that maps a function over jobs, in order, in one or several processes."""
     pool = None
     if workers > 1:
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+        context = get_context("spawn")
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread)
 
     def run(function: Callable, jobs: list, what: str) -> Iterator:
         results = map(function, jobs) if pool is None else pool.map(function, jobs)

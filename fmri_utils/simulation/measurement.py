@@ -6,7 +6,7 @@ was planted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +14,15 @@ from scipy import ndimage, sparse
 from scipy.optimize import brentq
 
 from .brain import Brain
-from .config import N_REPEATS, PSC_SCALE, TRIALS_PER_SESSION, SimulationConfig
+from .config import BETA_VERSIONS, N_REPEATS, PSC_SCALE, TRIALS_PER_SESSION, SimulationConfig
 
 BLOCK = 125  # trials whose noise volumes are in memory at once
 N_MISSING = 4  # voxels of nsdgeneral that one session does not cover
 INT16_MAX = 32767
 MAX_SHARE = 0.95  # largest share of a voxel's noise in the signal's subspace
+# What a version of the betas has more noise than the one before it, as SD relative to the noise of
+# b3. The order is NSD's (ceilings rise from b1 to b3); the sizes are made up.
+EXTRA_NOISE = {"betas_fithrf": 0.45, "betas_assumehrf": 0.60}
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,39 @@ def measure_session(
         out[rows] = to_int16(betas)
     out[:, ~m.covered[session - 1]] = 0
     return out
+
+
+def noisier_versions(
+    measurement: Measurement, betas: np.ndarray, config: SimulationConfig, rng: np.random.Generator
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Give the same session in all versions of the betas, each with more noise than the last.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Signal and noise of every voxel.
+    betas : ndarray of int16, shape (750, M)
+        The session as :func:`measure_session` gives it: b3.
+    config : SimulationConfig
+        How alike the noise of neighbours is.
+    rng : numpy.random.Generator
+        Draws the noise. A version's noise does not depend on which others are wanted.
+
+    Yields
+    ------
+    version : str
+        In the order of ``BETA_VERSIONS``.
+    betas : ndarray of int16, shape (750, M)
+    """
+    yield BETA_VERSIONS[0], betas
+    missing = ~betas.any(axis=0)  # outside the field of view there is no noise either
+    noisy = betas.astype(np.float32) / np.float32(PSC_SCALE)
+    for version in BETA_VERSIONS[1:]:
+        for start in range(0, TRIALS_PER_SESSION, BLOCK):
+            noise = _local_noise(measurement, config, rng) * measurement.noise_sd
+            noisy[start : start + BLOCK] += np.float32(EXTRA_NOISE[version]) * noise
+        noisy[:, missing] = 0
+        yield version, to_int16(noisy)
 
 
 def _local_noise(m: Measurement, config: SimulationConfig, rng) -> np.ndarray:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .brain import subject_rng
-from .config import SimulationConfig
-from .measurement import Measurement, measure_session
+from .config import BETA_VERSIONS, SimulationConfig
+from .measurement import Measurement, measure_session, noisier_versions
 from .volumes import save_betas_hdf5, save_betas_nifti
 
 
@@ -26,8 +27,8 @@ class SessionJob:
         Signal and noise of every voxel.
     images : ndarray of int, shape (750,)
         Position of each trial's picture among the subject's pictures, from 0.
-    nifti, hdf5 : pathlib.Path or None
-        Files to write; None for one that exists or is not wanted.
+    files : mapping of str to tuple of list of pathlib.Path
+        Version of the betas to the files that are missing: NIfTI or HDF5, told by their suffix.
     """
 
     config: SimulationConfig
@@ -35,16 +36,19 @@ class SessionJob:
     session: int
     measurement: Measurement
     images: np.ndarray
-    nifti: Path | None
-    hdf5: Path | None
+    files: Mapping[str, list[Path]]
 
 
 def write_session(job: SessionJob) -> None:
-    """Simulate one session's betas and write them."""
+    """Simulate one session's betas and write them in all versions that are wanted."""
     m = job.measurement
     rng = subject_rng(job.config, job.subject, "session", job.session)
     betas = measure_session(m, job.images, job.session, job.config, rng)
-    if job.hdf5 is not None:
-        save_betas_hdf5(job.hdf5, betas, m.inside, m.shape)
-    if job.nifti is not None:
-        save_betas_nifti(job.nifti, betas, m.inside, m.shape)
+    rng = subject_rng(job.config, job.subject, "versions", job.session)
+    last = max(job.files, key=BETA_VERSIONS.index)
+    for version, measured in noisier_versions(m, betas, job.config, rng):
+        for path in job.files.get(version, ()):
+            save = save_betas_hdf5 if path.suffix == ".hdf5" else save_betas_nifti
+            save(path, measured, m.inside, m.shape)
+        if version == last:
+            break

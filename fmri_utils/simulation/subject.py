@@ -8,27 +8,22 @@ manifest lies in ``ground_truth/``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError
-from ..nsd.betas import beta_file, read_session
 from ..nsd.layout import NSDLayout
 from .anatomy import mean_volumes
+from .beta_maps import fill, write_beta_maps
 from .brain import STAGES, Brain, make_brain, prf_maps, subject_rng
-from .config import N_SUBJECTS, PSC_SCALE, TRIALS_PER_SESSION, SimulationConfig
+from .config import BETA_VERSIONS, N_SUBJECTS, TRIALS_PER_SESSION, SimulationConfig
 from .design import Design, make_design, make_responses
-from .folder import Runner, alone, claim, finish, finished, runner
+from .folder import Runner, alone, claim, finish, finished, one_thread, runner
 from .ground_truth import ground_truth_path, load_signal, save_ground_truth
-from .measurement import (
-    Measurement,
-    beyond_view,
-    make_measurement,
-    noise_ceiling_snr,
-    repeat_variance,
-)
+from .localizer import floc_maps
+from .measurement import Measurement, beyond_view, make_measurement
 from .nsd_writer import (
     save_captions,
     save_design,
@@ -77,7 +72,8 @@ def simulate_subject(
     -------
     dict
         ``subject``, ``n_sessions``, ``n_trials``, ``n_images``, ``n_voxels``, ``n_null``,
-        ``ncsnr_median`` (nsdgeneral, as measured) and ``ncsnr_by_stage``.
+        ``ncsnr_median`` and ``ncsnr_by_stage`` (nsdgeneral, as measured in the version with the
+        least noise) and ``ncsnr_by_version`` (median of each version of the betas).
 
     Raises
     ------
@@ -94,12 +90,13 @@ def simulate_subject(
     if found is not None:
         return found
     workers = workers or min(os.cpu_count() or 1, MAX_WORKERS)
-    with runner(workers, progress) as run:
+    with one_thread(), runner(workers, progress) as run:
         _write_common(layout, config, design, run)
         brain = make_brain(config, subject)
         measurement = _plant(layout, config, design, brain, run)
         _measure(layout, config, design, measurement, run)
-    summary = _write_subject(layout, config, design, brain, measurement)
+        _write_subject(layout, config, design, brain, measurement)
+        summary = _write_maps(layout, config, design, brain, measurement, run)
     finish(root, subject, summary)
     return summary
 
@@ -152,21 +149,26 @@ def _measure(layout, config, design: Design, measurement: Measurement, run: Runn
     images = design.masterordering[0].astype(int) - 1
     jobs = []
     for session in range(1, config.sessions[layout.subject - 1] + 1):
-        nifti, hdf5 = layout.betas_nifti(session), layout.betas_hdf5(session)
-        nifti = nifti if config.write_nifti and not nifti.is_file() else None
-        hdf5 = hdf5 if config.write_hdf5 and not hdf5.is_file() else None
+        files = {}
+        for version in config.beta_versions:
+            one = replace(layout, beta_version=version)
+            wanted = {
+                one.betas_hdf5(session): config.write_hdf5,
+                one.betas_nifti(session): config.write_nifti,
+            }
+            missing = [path for path, write in wanted.items() if write and not path.is_file()]
+            if missing:
+                files[version] = missing
         rows = slice((session - 1) * TRIALS_PER_SESSION, session * TRIALS_PER_SESSION)
-        if nifti or hdf5:
-            job = SessionJob(
-                config, layout.subject, session, measurement, images[rows], nifti, hdf5
-            )
+        if files:
+            job = SessionJob(config, layout.subject, session, measurement, images[rows], files)
             jobs.append(job)
     for _ in run(write_session, jobs, "measuring sessions"):
         pass
 
 
-def _write_subject(layout, config, design: Design, brain: Brain, m: Measurement) -> dict:
-    """Write behaviour, anatomy, ROIs and maps; return the summary."""
+def _write_subject(layout, config, design: Design, brain: Brain, m: Measurement) -> None:
+    """Write behaviour, anatomy, ROIs, and the maps of the pRF and localizer experiments."""
     subject, n_sessions = layout.subject, config.sessions[layout.subject - 1]
     rng = subject_rng(config, subject, "volumes")
     save_responses(layout, make_responses(design, subject, n_sessions, rng))
@@ -180,49 +182,30 @@ def _write_subject(layout, config, design: Design, brain: Brain, m: Measurement)
     for name, volume in maps.items():
         volume[unseen] = np.nan
         save_volume(layout.prf(name), volume)
+    for name, volume in floc_maps(brain, subject_rng(config, subject, "localizer")).items():
+        save_volume(layout.mean_volume.with_name(f"floc_{name}tval.nii.gz"), volume)
     save_rois(layout, brain.areas, brain.anatomy.side)
     for session, covered in enumerate(m.covered, start=1):
         path = layout.brainmask.with_name(f"valid_session{session:02d}.nii.gz")
-        save_volume(path, _volume(m, covered.astype(np.int16), 0))
-    order = design.masterordering[0, : n_sessions * TRIALS_PER_SESSION].astype(int)
-    return _summary(config, subject, brain, _write_beta_maps(layout, brain, m, order))
+        save_volume(path, fill(m, covered.astype(np.int16), 0))
 
 
-def _volume(m: Measurement, values: np.ndarray, outside) -> np.ndarray:
-    """Values of the brain mask's voxels, (M,), as a volume of the same type."""
-    out = np.full(m.shape, outside, values.dtype)
-    out.ravel()[m.inside] = values
-    return out
+def _write_maps(layout, config, design: Design, brain, m: Measurement, run: Runner) -> dict:
+    """Write the maps of every version of the betas; return the summary."""
+    order = design.masterordering[0, : len(m.covered) * TRIALS_PER_SESSION].astype(int)
+    ncsnr = {
+        version: write_beta_maps(replace(layout, beta_version=version), m, order, run)
+        for version in sorted(config.beta_versions, key=BETA_VERSIONS.index)
+    }
+    return _summary(config, layout.subject, brain, ncsnr)
 
 
-def _write_beta_maps(layout, brain: Brain, m: Measurement, order: np.ndarray) -> np.ndarray:
-    """Write mean betas and noise-ceiling SNR from the stored betas; return the ncsnr, (M,)."""
-    means = []
-
-    def sessions() -> Iterator[np.ndarray]:
-        for session in range(1, len(m.covered) + 1):
-            betas = read_session(beta_file(layout, session), brain.anatomy.brainmask)
-            means.append(betas.mean(axis=0) * PSC_SCALE)  # NSD's mean maps keep the factor 300
-            path = layout.betas / f"meanbeta_session{session:02d}.nii.gz"
-            save_volume(path, _volume(m, means[-1].astype(np.float32), 0))
-            yield betas
-
-    variance = repeat_variance(sessions(), order, m.covered)
-    mean = np.mean(means, axis=0, dtype=np.float32)
-    save_volume(layout.betas / "meanbeta.nii.gz", _volume(m, mean, 0))
-    ncsnr = noise_ceiling_snr(variance)
-    for split, part in ((None, ncsnr), (1, variance[::2]), (2, variance[1::2])):
-        values = part if split is None else noise_ceiling_snr(part)
-        save_volume(layout.ncsnr(split), _volume(m, values.astype(np.float32), np.nan))
-    return ncsnr
-
-
-def _summary(config, subject: int, brain: Brain, ncsnr: np.ndarray) -> dict:
-    """What a user wants to know about the finished subject."""
+def _summary(config, subject: int, brain: Brain, ncsnr: dict[str, np.ndarray]) -> dict:
+    """What a user wants to know about the finished subject; the version with least noise first."""
     inside = np.flatnonzero(brain.anatomy.brainmask)
-    voxels = brain.voxels
-    measured = ncsnr[np.searchsorted(inside, voxels.index)]
-    general = voxels.general
+    voxels, general = brain.voxels, brain.voxels.general
+    place = np.searchsorted(inside, voxels.index)
+    measured = next(iter(ncsnr.values()))[place]
     by_stage = {
         name: round(float(np.nanmedian(measured[general & (voxels.stage == number)])), 3)
         for number, name in enumerate(STAGES)
@@ -238,4 +221,8 @@ def _summary(config, subject: int, brain: Brain, ncsnr: np.ndarray) -> dict:
         "n_null": int(voxels.null.sum()),
         "ncsnr_median": round(float(np.nanmedian(measured[general])), 3),
         "ncsnr_by_stage": by_stage,
+        "ncsnr_by_version": {
+            version: round(float(np.nanmedian(values[place][general])), 3)
+            for version, values in ncsnr.items()
+        },
     }

@@ -1,0 +1,130 @@
+"""What is published about the real experiment, to recognise a folder of it and to check that.
+
+None of this is asserted of any other data: a simulated or cut-down experiment has other numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError
+from .layout import NSDLayout
+from .rois import roi_mask
+
+if TYPE_CHECKING:
+    from .design import Design
+
+
+@dataclass(frozen=True)
+class SharedCounts:
+    """Shared images in the first n sessions of the real experiment, the same for all subjects.
+
+    Attributes
+    ----------
+    images : int
+        Shared images that were shown at least once: the usual test set.
+    trials : int
+        Their trials.
+    by_repeats : tuple of int or None
+        Shared images shown 3, 2, 1 and 0 times; None where it is not published.
+    """
+
+    images: int
+    trials: int
+    by_repeats: tuple[int, int, int, int] | None
+
+
+SHARED_COUNTS = MappingProxyType(
+    {
+        40: SharedCounts(1000, 3000, (1000, 0, 0, 0)),
+        37: SharedCounts(982, 2770, None),
+        32: SharedCounts(930, 2371, (614, 213, 103, 70)),
+        30: SharedCounts(907, 2188, (515, 251, 141, 93)),
+    }
+)
+"""By number of sessions (NSD Data Manual, technical notes; Allen et al., 2022).
+
+40, 32 and 30 are all that subjects took part in. Older papers used 37, because the last three
+sessions were withheld until August 2023: 982 images, not all of them shown three times.
+"""
+
+NSDGENERAL_VOXELS = MappingProxyType(
+    {1: 15724, 2: 14278, 3: 15226, 4: 13153, 5: 13039, 6: 17907, 7: 12682, 8: 14386}
+)
+"""Voxels of each subject's nsdgeneral at 1.8 mm."""
+
+SHARED_SPAN = (2950, 72948)  # first and last NSD id (from 0) of the shared images
+FIRST_IMAGE_OF_SUBJECT_1 = 46002
+
+
+def is_nsd(design: Design) -> bool:
+    """Whether a design is that of the real experiment, by its sizes and the shared images' ids."""
+    sizes = (design.n_sessions, design.nsd_id_of_image.size, design.shared_ids.size)
+    span = (int(design.shared_ids.min()), int(design.shared_ids.max()))
+    return sizes == (40, 10_000, 1000) and span == SHARED_SPAN
+
+
+def check_published(layout: NSDLayout, design: Design, table: pd.DataFrame) -> dict[str, int]:
+    """Compare a folder of the real data with what is published; anything else passes unlooked at.
+
+    Parameters
+    ----------
+    layout : NSDLayout
+        The subject.
+    design : Design
+        From :func:`read_design`.
+    table : pandas.DataFrame
+        From :func:`trial_table`, of the sessions analysed.
+
+    Returns
+    -------
+    dict of str to int
+        The numbers that were found and agree; empty if the design is not NSD's own, or nothing is
+        published for these sessions.
+
+    Raises
+    ------
+    DataError
+        If a number differs.
+    """
+    if not is_nsd(design):
+        return {}
+    found = {}
+    if layout.subject == 1:
+        first = int(design.nsd_id_of_image[design.image_of_trial[0]])
+        found["first image"] = (first, FIRST_IMAGE_OF_SUBJECT_1, layout.expdesign)
+    found |= _shared_counts(layout, table)
+    if layout.space == "func1pt8mm" and layout.roi("nsdgeneral").is_file():
+        n_voxels = np.count_nonzero(roi_mask(layout, "nsdgeneral"))
+        expected = NSDGENERAL_VOXELS[layout.subject]
+        found["nsdgeneral voxels"] = (n_voxels, expected, layout.roi("nsdgeneral"))
+    for name, (value, expected, path) in found.items():
+        if value != expected:
+            raise DataError(
+                f"{name} of {layout.subject_name}: {value} in {path}, but NSD's own is {expected}. "
+                "The file was changed, belongs to another subject, or is read wrongly. Fetch it "
+                "again."
+            )
+    return {name: value for name, (value, _, _) in found.items()}
+
+
+def _shared_counts(layout: NSDLayout, table: pd.DataFrame) -> dict[str, tuple]:
+    sessions: Sequence[int] = table["session"].unique().tolist()
+    expected = SHARED_COUNTS.get(len(sessions))
+    if expected is None or sessions != list(range(1, len(sessions) + 1)):
+        return {}
+    repeats = table.loc[table["shared"], "nsd_id"].value_counts().to_numpy()
+    found = {
+        "shared images shown": (repeats.size, expected.images, layout.expdesign),
+        "trials of shared images": (int(repeats.sum()), expected.trials, layout.expdesign),
+    }
+    for times, n in zip((3, 2, 1), expected.by_repeats or (), strict=False):
+        name = f"shared images shown {times} times"
+        found[name] = (np.count_nonzero(repeats == times), n, layout.expdesign)
+    return found

@@ -1,0 +1,348 @@
+"""Checks of the betas before they are believed; the same on real and on simulated data.
+
+What a trial has beside the mean of its image is noise. Its size against the signal sets how much of
+a voxel can be explained; how alike it is in neighbours, and in trials that follow each other, says
+whether averaging over voxels or trials removes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.spatial.distance import cdist
+
+from ..errors import DataError
+from .layout import PSC_SCALE
+from .preprocessing import average_repeats
+
+INT16_MAX = 32767
+DISTANCE_EDGES_MM = (0.0, 2.2, 3.3, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 70.0)
+"""Bins of distance: the first holds the six neighbours of a voxel of 1.8 mm, the second those that
+share an edge or a corner."""
+
+N_SEEDS = 400  # voxels whose distances to all others are computed
+PAIRS_AT_ONCE = 500
+
+
+def voxel_coordinates(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Where the voxels of a mask are, in millimetres.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (X, Y, Z)
+        Voxels, in the order of ``volume[mask]``.
+    affine : ndarray, shape (4, 4)
+        Of any volume of that subject and space.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_voxels, 3)
+    """
+    return np.argwhere(mask) @ affine[:3, :3].T + affine[:3, 3]
+
+
+def noise_residuals(betas: np.ndarray, nsd_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What each trial has beside the mean of its image's trials.
+
+    Parameters
+    ----------
+    betas : ndarray of float, shape (n_trials, n_voxels)
+        Standardised within sessions, or drift counts as noise.
+    nsd_id : array_like of int, shape (n_trials,)
+        Image of each trial. Images with one trial are left out.
+
+    Returns
+    -------
+    residuals : ndarray of float32, shape (n_used, n_voxels)
+        Enlarged by sqrt(n / (n - 1)) for n trials of an image, so that their variance is that of
+        the noise.
+    rows : ndarray of int, shape (n_used,)
+        The trials, increasing.
+
+    Raises
+    ------
+    DataError
+        If no image has two trials.
+    """
+    nsd_id = np.asarray(nsd_id)
+    means, ids, counts = average_repeats(betas, nsd_id)
+    image = np.searchsorted(ids, nsd_id)
+    rows = np.flatnonzero(counts[image] >= 2)
+    if rows.size == 0:
+        raise DataError(
+            f"none of the {ids.size} images has two trials; noise is what differs between them. "
+            "Read more sessions."
+        )
+    n = counts[image[rows]]
+    residuals = betas[rows] - means[image[rows]]
+    residuals *= np.sqrt(n / (n - 1)).astype(np.float32)[:, None]
+    return residuals.astype(np.float32, copy=False), rows
+
+
+def _unit_columns(values: np.ndarray) -> np.ndarray:
+    """Scale every column to a mean square of 1; NaN where it is all zero."""
+    scale = np.sqrt(np.einsum("tv,tv->v", values, values) / len(values))
+    return values / np.where(scale > 0, scale, np.nan).astype(np.float32)
+
+
+def noise_correlation(
+    residuals: np.ndarray,
+    coordinates: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    areas: Mapping[str, np.ndarray] | None = None,
+    edges: Sequence[float] = DISTANCE_EDGES_MM,
+    n_pairs: int = 2000,
+) -> pd.DataFrame:
+    """Correlation over trials of the noise of two voxels, by their distance.
+
+    Parameters
+    ----------
+    residuals : ndarray of float32, shape (n_used, n_voxels)
+        From :func:`noise_residuals`.
+    coordinates : ndarray, shape (n_voxels, 3)
+        From :func:`voxel_coordinates`, in millimetres.
+    rng : numpy.random.Generator
+        Draws the pairs.
+    areas : mapping of str to bool ndarray, shape (n_voxels,), optional
+        Areas to look at one by one: both voxels of a pair lie in the area.
+    edges : sequence of float
+        Limits of the bins of distance in millimetres, increasing.
+    n_pairs : int
+        Pairs drawn in each bin, or all if there are fewer.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``area`` ("all" first), ``distance_mm`` (mean of the pairs), ``correlation`` (mean of the
+        pairs), ``n_pairs``; one row for every bin with at least ten pairs.
+
+    Raises
+    ------
+    DataError
+        If residuals and coordinates are not of the same voxels.
+    """
+    if residuals.shape[1] != len(coordinates):
+        raise DataError(
+            f"residuals are of {residuals.shape[1]} voxels and coordinates of {len(coordinates)}. "
+            "Take both with the same mask."
+        )
+    unit = _unit_columns(residuals)
+    everywhere = np.ones(len(coordinates), bool)
+    rows = []
+    for name, area in {"all": everywhere, **(areas or {})}.items():
+        members = np.flatnonzero(area)
+        first, second, distance = _pairs(coordinates, members, rng)
+        bins = np.digitize(distance, edges) - 1
+        for number in range(len(edges) - 1):
+            found = np.flatnonzero(bins == number)
+            if found.size < 10:
+                continue
+            chosen = rng.permutation(found)[:n_pairs]
+            rows.append(
+                {
+                    "area": name,
+                    "distance_mm": distance[chosen].mean(),
+                    "correlation": _mean_correlation(unit, first[chosen], second[chosen]),
+                    "n_pairs": chosen.size,
+                }
+            )
+    return pd.DataFrame(rows, columns=["area", "distance_mm", "correlation", "n_pairs"])
+
+
+def _pairs(coordinates: np.ndarray, members: np.ndarray, rng: np.random.Generator):
+    """Pairs of some voxels with all others of an area: two lists of voxels and their distance."""
+    seeds = rng.permutation(members)[:N_SEEDS]
+    distance = cdist(coordinates[seeds], coordinates[members])
+    seed, member = np.nonzero(distance > 0)
+    return seeds[seed], members[member], distance[seed, member]
+
+
+def _mean_correlation(unit: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+    """Mean correlation of pairs of columns, those without data left out."""
+    values = []
+    for start in range(0, first.size, PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        values.append(np.einsum("tp,tp->p", unit[:, first[part]], unit[:, second[part]]))
+    values = np.concatenate(values) / len(unit)
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+
+
+def noise_autocorrelation(
+    residuals: np.ndarray,
+    trial: np.ndarray,
+    session: np.ndarray,
+    nsd_id: np.ndarray,
+    *,
+    max_lag: int = 10,
+) -> np.ndarray:
+    """Correlation of the noise of trials that follow each other within a session.
+
+    Two trials of one image are never compared: their residuals are opposed by construction. In
+    those of different images, taking away the mean of n trials hides 1/n of what they share, which
+    is put back.
+
+    Parameters
+    ----------
+    residuals : ndarray of float32, shape (n_used, n_voxels)
+        From :func:`noise_residuals`.
+    trial, session, nsd_id : ndarray of int, shape (n_used,)
+        Position in the experiment, session and image of these trials.
+    max_lag : int
+        Largest distance in trials.
+
+    Returns
+    -------
+    ndarray of float64, shape (max_lag,)
+        Mean over voxels at lags 1 to ``max_lag``; NaN at a lag without a pair.
+    """
+    unit = np.nan_to_num(_unit_columns(residuals))
+    n_voxels = np.count_nonzero(unit.any(axis=0))
+    _, image, counts = np.unique(nsd_id, return_inverse=True, return_counts=True)
+    n = counts[image]
+    unit *= np.sqrt(n / (n - 1)).astype(np.float32)[:, None]
+    place = np.full(trial.max() + max_lag + 1, -1)
+    place[trial] = np.arange(trial.size)
+    out = np.full(max_lag, np.nan)
+    for lag in range(1, max_lag + 1):
+        later = place[trial + lag]
+        pair = (later >= 0) & (session == session[later]) & (nsd_id != nsd_id[later])
+        first, second = np.flatnonzero(pair), later[pair]
+        if first.size == 0 or n_voxels == 0:
+            continue
+        total = 0.0
+        for start in range(0, first.size, PAIRS_AT_ONCE):
+            part = slice(start, start + PAIRS_AT_ONCE)
+            total += float(np.vdot(unit[first[part]], unit[second[part]]))
+        out[lag - 1] = total / (first.size * n_voxels)
+    return out
+
+
+def session_drift(betas: np.ndarray, session: np.ndarray) -> np.ndarray:
+    """Share of each voxel's variance that lies between the means of sessions (eta squared).
+
+    Parameters
+    ----------
+    betas : ndarray of float, shape (n_trials, n_voxels)
+        Before or after standardising.
+    session : array_like of int, shape (n_trials,)
+
+    Returns
+    -------
+    ndarray of float64, shape (n_voxels,)
+        0 to 1; NaN for constant voxels, and everywhere if there is one session only. Without any
+        drift it is :func:`drift_by_chance` on average.
+    """
+    session = np.asarray(session)
+    numbers = np.unique(session)
+    mean = betas.mean(axis=0, dtype=np.float64)
+    total = betas.var(axis=0, dtype=np.float64)
+    between = np.zeros(betas.shape[1])
+    for number in numbers:
+        rows = session == number
+        between += rows.mean() * (betas[rows].mean(axis=0, dtype=np.float64) - mean) ** 2
+    share = np.full(betas.shape[1], np.nan)
+    usable = (total > 0) & (numbers.size > 1)
+    return np.divide(between, total, out=share, where=usable)
+
+
+def drift_by_chance(session: np.ndarray) -> float:
+    """Share of variance between session means that independent trials would show."""
+    return (np.unique(session).size - 1) / (np.asarray(session).size - 1)
+
+
+def expected_reliability(ncsnr: np.ndarray) -> np.ndarray:
+    """Correlation of two single trials of the same images that a noise-ceiling SNR stands for.
+
+    Signal variance over total variance: ncsnr^2 / (1 + ncsnr^2).
+    """
+    power = np.square(ncsnr, dtype=float)
+    return power / (1 + power)
+
+
+def ncsnr_quantiles(
+    ncsnr: np.ndarray,
+    areas: Mapping[str, np.ndarray] | None = None,
+    *,
+    quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+) -> pd.DataFrame:
+    """Distribution of the noise-ceiling SNR over voxels.
+
+    Parameters
+    ----------
+    ncsnr : ndarray, shape (n_voxels,)
+        NaN is left out.
+    areas : mapping of str to bool ndarray, shape (n_voxels,), optional
+    quantiles : sequence of float
+        From 0 to 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``all`` and the areas that hold a value; columns ``n_voxels`` and the quantiles.
+    """
+    everywhere = np.ones(ncsnr.shape, bool)
+    rows = {}
+    for name, area in {"all": everywhere, **(areas or {})}.items():
+        values = ncsnr[area & np.isfinite(ncsnr)]
+        if values.size:
+            found = np.quantile(values, quantiles)
+            rows[name] = [values.size, *found]
+    columns = ["n_voxels", *(f"{q:.0%}" for q in quantiles)]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def saturated_share(betas: np.ndarray) -> float:
+    """Share of betas, in percent signal change, at the limits of NSD's int16 (109.22 %)."""
+    limit = np.float32(INT16_MAX) / np.float32(PSC_SCALE)
+    return np.count_nonzero(np.abs(betas) >= limit) / np.asarray(betas).size
+
+
+def rank_images(
+    responses: np.ndarray, nsd_id: np.ndarray, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Order images by one voxel's response in some trials, and give its response in the others.
+
+    A voxel's largest responses are large in part by luck: ranked and shown in the same trials, even
+    pure noise has favourite images. What comes back in trials that the ranking did not see is real.
+
+    Parameters
+    ----------
+    responses : ndarray of float, shape (n_trials,)
+        One voxel, standardised within sessions.
+    nsd_id : array_like of int, shape (n_trials,)
+        Image of each trial. Images with one trial are left out.
+    rng : numpy.random.Generator
+        Divides the trials of every image.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``nsd_id``, ``ranked_by`` (mean response in the larger half of an image's trials),
+        ``shown`` (mean response in the others) and ``n_trials``; best image first.
+
+    Raises
+    ------
+    DataError
+        If no image has two trials.
+    """
+    responses, nsd_id = np.asarray(responses), np.asarray(nsd_id)
+    order = rng.permutation(nsd_id.size)
+    table = pd.DataFrame({"nsd_id": nsd_id[order], "response": responses[order]})
+    groups = table.groupby("nsd_id")["response"]
+    table["n_trials"] = groups.transform("size")
+    table = table[table["n_trials"] >= 2]
+    if table.empty:
+        raise DataError("no image has two trials: one to rank it, one to show. Read more sessions.")
+    position = table.groupby("nsd_id").cumcount()
+    first = position < (table["n_trials"] + 1) // 2
+    out = pd.DataFrame(
+        {
+            "ranked_by": table[first].groupby("nsd_id")["response"].mean(),
+            "shown": table[~first].groupby("nsd_id")["response"].mean(),
+            "n_trials": table.groupby("nsd_id").size(),
+        }
+    )
+    return out.sort_values("ranked_by", ascending=False, kind="stable").reset_index()

@@ -1,0 +1,143 @@
+"""What was measured beside what is published of the Natural Scenes Dataset, with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError
+from .maps import noise_ceiling
+from .published import NSDGENERAL_VOXELS
+from .quality import drift_by_chance, expected_reliability, saturated_share
+
+PUBLISHED_NCSNR = MappingProxyType(
+    {1: 0.361, 2: 0.361, 3: 0.324, 4: 0.296, 5: 0.415, 6: 0.343, 7: 0.281, 8: 0.226}
+)
+"""Median noise-ceiling SNR of each subject, for the data of :data:`PUBLISHED_FOR`."""
+
+PUBLISHED_FOR = ("nsdgeneral", "func1pt8mm", "betas_fithrf_GLMdenoise_RR")
+PUBLISHED_V1_PSC = (2.2, 3.3)  # mean and SD over trials and voxels, subject 1, session 1
+SOURCE = "Brain-Score, notebooks of allen2022_fmri"
+NOT_PUBLISHED = "not published"
+V1_MEAN = "betas in V1, session 1, mean, % signal change"
+V1_SD = "betas in V1, session 1, SD, % signal change"
+CEILING = "noise ceiling of three trials, median, % of variance"
+RELIABILITY = "repeat reliability of single trials, median r"
+
+
+def realism_table(
+    *,
+    subject: int,
+    ncsnr: np.ndarray,
+    reliability: np.ndarray,
+    noise: pd.DataFrame,
+    autocorrelation: np.ndarray,
+    drift: tuple[np.ndarray, np.ndarray],
+    betas: np.ndarray,
+    session: np.ndarray,
+    areas: Mapping[str, np.ndarray],
+    made_of: tuple[str, str, str] = PUBLISHED_FOR,
+) -> pd.DataFrame:
+    """Put the quality of a subject's betas beside published values.
+
+    Parameters
+    ----------
+    subject : int
+        1 to 8.
+    ncsnr, reliability : ndarray, shape (n_voxels,)
+        Noise-ceiling SNR; correlation of single trials (:func:`split_half_reliability`).
+    noise : pandas.DataFrame
+        From :func:`noise_correlation`.
+    autocorrelation : ndarray, shape (n_lags,)
+        From :func:`noise_autocorrelation`.
+    drift : tuple of two ndarrays, shape (n_voxels,)
+        From :func:`session_drift`, before and after standardising.
+    betas : ndarray of float, shape (n_trials, n_voxels)
+        Percent signal change, as read.
+    session : ndarray of int, shape (n_trials,)
+    areas : mapping of str to bool ndarray, shape (n_voxels,)
+        Levels of the betas are given for ``"V1"``, if it is there.
+    made_of : tuple of str
+        ROI, space and version of the betas. Published values stand in the table only if they are
+        of the same.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``quantity``, ``measured``, ``published`` and ``source``. Where nothing is published, or
+        only for other data than these, ``published`` says so; it is never a guess.
+
+    Raises
+    ------
+    DataError
+        If the subject is not one of NSD's eight.
+    """
+    if subject not in PUBLISHED_NCSNR:
+        raise DataError(f"subject is {subject!r}; expected 1 to 8, as in NSD.")
+    known = _published(subject) if tuple(made_of) == PUBLISHED_FOR else {}
+    low, high = np.nanquantile(ncsnr, (0.05, 0.95))
+    measured = {
+        "voxels": ncsnr.size,
+        "ncsnr, median": np.nanmedian(ncsnr),
+        "ncsnr, 5 to 95 % of voxels": f"{low:.2f} to {high:.2f}",
+        CEILING: np.nanmedian(noise_ceiling(ncsnr, 3)),
+        RELIABILITY: np.nanmedian(reliability),
+        **_noise_rows(noise),
+        "noise correlation of successive trials, mean r": autocorrelation[0],
+        **_drift_rows(drift, session),
+        **_level_rows(betas, session, areas),
+        "betas at the limits of int16, %": 100 * saturated_share(betas),
+    }
+    rows = []
+    for quantity, value in measured.items():
+        published, source = known.get(quantity, (NOT_PUBLISHED, ""))
+        shown = value if isinstance(value, str | int) else float(f"{value:.3g}")
+        rows.append((quantity, shown, published, source))
+    return pd.DataFrame(rows, columns=["quantity", "measured", "published", "source"])
+
+
+def _published(subject: int) -> dict[str, tuple[float, str]]:
+    """Values and sources by quantity."""
+    median = PUBLISHED_NCSNR[subject]
+    derived = "follows from the published ncsnr: ncsnr² / (1 + ncsnr²)"
+    known = {
+        "voxels": (NSDGENERAL_VOXELS[subject], SOURCE),
+        "ncsnr, median": (median, SOURCE),
+        CEILING: (round(float(noise_ceiling(median, 3)), 1), SOURCE),
+        RELIABILITY: (round(float(expected_reliability(median)), 3), derived),
+    }
+    if subject == 1:
+        known |= {V1_MEAN: (PUBLISHED_V1_PSC[0], SOURCE), V1_SD: (PUBLISHED_V1_PSC[1], SOURCE)}
+    return known
+
+
+def _noise_rows(noise: pd.DataFrame) -> dict[str, float]:
+    """Correlation of the noise of the nearest and of the most distant voxels."""
+    everywhere = noise[noise["area"] == "all"]
+    ends = everywhere.iloc[[0, -1]] if len(everywhere) > 1 else everywhere
+    return {
+        f"noise correlation of voxels {distance:.1f} mm apart, mean r": correlation
+        for distance, correlation in zip(ends["distance_mm"], ends["correlation"], strict=True)
+    }
+
+
+def _drift_rows(drift: tuple[np.ndarray, np.ndarray], session: np.ndarray) -> dict[str, object]:
+    """Share of variance between sessions; what one session cannot tell is said."""
+    out: dict[str, object] = {}
+    for when, share in zip(("as read", "z-scored"), drift, strict=True):
+        seen = np.isfinite(share).any()
+        value = 100 * np.nanmedian(share) if seen else "needs two sessions"
+        out[f"variance between session means, {when}, median, %"] = value
+    out["variance between session means without drift, %"] = 100 * drift_by_chance(session)
+    return out
+
+
+def _level_rows(betas, session, areas: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Mean and SD of the betas of V1 in session 1, over trials and voxels."""
+    if "V1" not in areas or not areas["V1"].any() or 1 not in session:
+        return {}
+    values = betas[session == 1][:, areas["V1"]]
+    return {V1_MEAN: values.mean(dtype=np.float64), V1_SD: values.std(dtype=np.float64)}

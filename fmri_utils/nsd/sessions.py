@@ -1,0 +1,131 @@
+"""Which sessions there are: in the folder, and in all that the subject took part in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import DataError
+from .design import read_responses
+from .layout import (
+    REMEDY,
+    TRIALS_PER_SESSION,
+    NSDLayout,
+    available_sessions,
+    missing_betas,
+)
+
+
+@dataclass(frozen=True)
+class SessionCoverage:
+    """How much of a subject is in the folder. ``str()`` gives "37 of 40 sessions" and the rest.
+
+    Attributes
+    ----------
+    present : tuple of int
+        Sessions (from 1) whose betas are in the folder.
+    acquired : int or None
+        Sessions that the subject took part in, by ``responses.tsv``; None if that is not there.
+    missing : tuple of int
+        Sessions that were acquired, or come before a later one that is there, but have no betas.
+    """
+
+    present: tuple[int, ...]
+    acquired: int | None
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        last = max(self.present[-1], self.acquired or 0)
+        return tuple(s for s in range(1, last + 1) if s not in self.present)
+
+    @property
+    def complete(self) -> bool:
+        """True if every session that was acquired is there; False also if that is unknown."""
+        return self.acquired is not None and not self.missing
+
+    def __str__(self) -> str:
+        n = len(self.present)
+        if self.acquired is None:
+            text = f"{n} sessions (of how many is unknown: no responses.tsv)"
+        else:
+            text = f"{n} of {self.acquired} sessions"
+        return f"{text}, without {', '.join(map(str, self.missing))}" if self.missing else text
+
+
+def session_coverage(layout: NSDLayout) -> SessionCoverage:
+    """Compare the sessions in the folder with those that the subject took part in.
+
+    Raises
+    ------
+    DataError
+        If there are no betas, there are more sessions than were acquired, or ``responses.tsv`` does
+        not hold whole sessions.
+    """
+    present = tuple(available_sessions(layout, allow_gaps=True))
+    acquired = _acquired_sessions(layout) if layout.responses.is_file() else None
+    if acquired is not None and present[-1] > acquired:
+        raise DataError(
+            f"{layout.betas} holds betas of session {present[-1]}, but {layout.responses} ends "
+            f"with session {acquired}. The table is cut off, or the betas are another subject's. "
+            "Fetch the table again, or remove files that do not belong."
+        )
+    return SessionCoverage(present, acquired)
+
+
+def _acquired_sessions(layout: NSDLayout) -> int:
+    session = read_responses(layout)["SESSION"].to_numpy()
+    numbers, trials = np.unique(session, return_counts=True)
+    whole = np.array_equal(numbers, np.arange(1, numbers.size + 1)) and numbers.size > 0
+    if not whole or np.any(trials != TRIALS_PER_SESSION):
+        raise DataError(
+            f"{layout.responses} has {len(session)} trials of sessions {numbers.tolist()}; "
+            f"expected {TRIALS_PER_SESSION} of every session from 1 on. The file is cut off: fetch "
+            "it again."
+        )
+    return numbers.size
+
+
+def first_sessions(layout: NSDLayout, n_sessions: int = 0) -> list[int]:
+    """List the first sessions of a subject, none of which may be missing.
+
+    Published results name them by number ("the first 37 sessions"), and the number of test images
+    depends on it: whatever else is in the folder, the sessions are 1 to ``n_sessions``.
+
+    Parameters
+    ----------
+    layout : NSDLayout
+        The subject.
+    n_sessions : int
+        How many; 0 for all that are in the folder, which must have no gap.
+
+    Returns
+    -------
+    list of int
+        Sessions from 1, for :func:`trial_table` and :func:`read_betas`.
+
+    Raises
+    ------
+    DataError
+        If one is missing; the message names its file.
+    """
+    if n_sessions < 0:
+        raise DataError(f"n_sessions is {n_sessions}; expected 0 (all) or more.")
+    if n_sessions == 0:
+        return available_sessions(layout)
+    wanted = range(1, n_sessions + 1)
+    there = available_sessions(layout, allow_gaps=True)
+    missing = [s for s in wanted if s not in there]
+    if missing:
+        acquired = _acquired_sessions(layout) if layout.responses.is_file() else None
+        if acquired is not None and n_sessions > acquired:
+            raise DataError(
+                f"the first {n_sessions} sessions of {layout.subject_name} were asked for, but it "
+                f"has {acquired} by {layout.responses}. Ask for at most {acquired}, or for all "
+                "(0)."
+            )
+        fewer = (
+            f" Or ask for fewer: the first {missing[0] - 1} are there." if missing[0] > 1 else ""
+        )
+        raise DataError(f"{missing_betas(layout, missing)}. {REMEDY}{fewer}")
+    return list(wanted)

@@ -1,0 +1,168 @@
+"""The reader at the experiment's own size: splits by rule, all sessions, published counts."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.io
+
+from fmri_utils.errors import DataError
+from fmri_utils.nsd import (
+    SHARED_COUNTS,
+    NSDLayout,
+    check_design,
+    check_published,
+    first_sessions,
+    is_nsd,
+    read_betas,
+    read_design,
+    roi_mask,
+    session_coverage,
+    split_by_image,
+    trial_table,
+)
+from fmri_utils.nsd import published as published_module
+
+pytest_plugins = ["nsd_fullsize"]
+
+ACQUIRED = {1: 40, 2: 40, 3: 32, 4: 30, 5: 40, 6: 32, 7: 40, 8: 30}
+
+
+def brute_force(full_nsd, subject, n_sessions):
+    """Count every image's showings, trial by trial; returns those of shared images and the rest."""
+    shared, seen, own = set(full_nsd.shared_ids.tolist()), Counter(), Counter()
+    for trial, image in enumerate(full_nsd.nsd_id[subject].tolist()):
+        if trial // 750 < n_sessions:
+            (seen if image in shared else own)[image] += 1
+    return seen, own
+
+
+@pytest.mark.parametrize("subject", ACQUIRED)
+@pytest.mark.parametrize("n_sessions", [12, 30, 32, 37, 40])
+def test_shared_rule_is_the_brute_force_count(full_nsd, subject, n_sessions):
+    table = trial_table(NSDLayout(full_nsd.root, subject), range(1, n_sessions + 1))
+    seen, own = brute_force(full_nsd, subject, n_sessions)
+    for least in (1, 2, 3):
+        split = split_by_image(table, min_repeats=least)
+        test = {image for image, n in seen.items() if n >= least}
+        assert set(split.test_ids.tolist()) == test
+        assert split.test_trials.size == sum(seen[image] for image in test)
+        assert set(split.train_ids.tolist()) == set(own)
+        assert split.train_trials.size == sum(own.values())
+        counts = split.test_repeats(table["nsd_id"])
+        assert counts.tolist() == [seen[image] for image in split.test_ids]
+
+
+@pytest.mark.parametrize(("n_sessions", "counts"), SHARED_COUNTS.items())
+def test_rule_gives_the_published_counts_where_the_design_has_them(full_nsd, n_sessions, counts):
+    table = trial_table(NSDLayout(full_nsd.root, 5), range(1, n_sessions + 1))
+    split = split_by_image(table)
+    assert (split.test_ids.size, split.test_trials.size) == (counts.images, counts.trials)
+    if counts.by_repeats:
+        assert sum(counts.by_repeats) == 1000
+        assert split_by_image(table, min_repeats=3).test_ids.size == counts.by_repeats[0]
+
+
+def test_papers_numbers():
+    """The test sets that papers name: 982 of 37 sessions, 1,000 of 40, 907 and 515 of 30."""
+    assert (SHARED_COUNTS[37].images, SHARED_COUNTS[37].trials) == (982, 2770)
+    assert (SHARED_COUNTS[40].images, SHARED_COUNTS[40].trials) == (1000, 3000)
+    assert (SHARED_COUNTS[30].images, SHARED_COUNTS[30].by_repeats[0]) == (907, 515)
+    for counts in SHARED_COUNTS.values():
+        if counts.by_repeats:
+            assert np.dot(counts.by_repeats, (3, 2, 1, 0)) == counts.trials
+            assert sum(counts.by_repeats[:3]) == counts.images
+
+
+@pytest.mark.parametrize("n_sessions", [30, 32, 37, 40])
+@pytest.mark.parametrize("prefer", ["nifti", "hdf5"])
+def test_every_beta_names_the_image_of_its_trial(full_nsd, n_sessions, prefer):
+    layout = NSDLayout(full_nsd.root, 1)
+    sessions = first_sessions(layout, n_sessions)
+    assert sessions == list(range(1, n_sessions + 1))
+    mask = roi_mask(layout)
+    betas = read_betas(layout, mask, sessions, prefer=prefer, progress=False)
+    nsd_id = trial_table(layout, sessions)["nsd_id"].to_numpy()
+    np.testing.assert_array_equal(betas, full_nsd.stored_betas(nsd_id)[mask].T / np.float32(300))
+
+
+@pytest.mark.parametrize("subject", [3, 8])
+def test_subjects_who_stopped_earlier_are_whole(full_nsd, subject):
+    layout = NSDLayout(full_nsd.root, subject)
+    coverage = session_coverage(layout)
+    assert (coverage.acquired, coverage.complete) == (ACQUIRED[subject], True)
+    table = trial_table(layout)
+    betas = read_betas(layout, np.ones(full_nsd.shape, bool), progress=False)
+    assert len(betas) == 750 * ACQUIRED[subject]
+    expected = full_nsd.stored_betas(table["nsd_id"].to_numpy()).reshape(-1, len(table)).T
+    np.testing.assert_array_equal(betas, expected / np.float32(300))
+    compared = check_design(layout)
+    assert compared["responses.tsv"] == compared["nsd_stim_info_merged.csv"] == len(table)
+
+
+def test_a_simulated_design_is_never_compared_with_published_counts(full_nsd, monkeypatch):
+    layout = NSDLayout(full_nsd.root, 1)
+    design, table = read_design(layout), trial_table(layout)
+    assert not is_nsd(design)
+    monkeypatch.setattr(published_module, "SHARED_COUNTS", {40: SHARED_COUNTS[30]})
+    assert check_published(layout, design, table) == {}
+    assert "published counts" not in check_design(layout)
+
+
+@pytest.fixture
+def like_real(full_nsd, tmp_path):
+    """A design that is recognised as NSD's own, in a folder of subject 4 without betas."""
+    folder = tmp_path / "nsddata" / "experiments" / "nsd"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(5)
+    middle = rng.choice(np.arange(3000, 46_000), 998, replace=False) + 1
+    shared = np.r_[2951, np.sort(middle), 72_949]
+    own = rng.permutation(np.setdiff1d(np.arange(1, 73_001), shared))
+    subjectim = np.column_stack([np.tile(shared, (8, 1)), own.reshape(8, 9000)])
+    first = full_nsd.order[0] - 1
+    assert first >= 1000
+    place = np.argwhere(subjectim == 46_003)[0]
+    subjectim[tuple(place)], subjectim[0, first] = subjectim[0, first], 46_003
+    scipy.io.savemat(
+        folder / "nsd_expdesign.mat",
+        full_nsd.expdesign | {"subjectim": subjectim, "sharedix": shared},
+    )
+    return lambda subject: NSDLayout(tmp_path, subject)
+
+
+@pytest.mark.parametrize("n_sessions", SHARED_COUNTS)
+@pytest.mark.parametrize("subject", [1, 4])
+def test_real_data_are_recognised_and_their_counts_agree(like_real, subject, n_sessions):
+    layout = like_real(subject)
+    design = read_design(layout)
+    assert is_nsd(design)
+    table = trial_table(layout, range(1, n_sessions + 1))
+    found = check_published(layout, design, table)
+    assert found["shared images shown"] == SHARED_COUNTS[n_sessions].images
+    assert found["trials of shared images"] == SHARED_COUNTS[n_sessions].trials
+    assert ("first image" in found) == (subject == 1)
+    assert check_design(layout, range(1, n_sessions + 1))["published counts"] == len(found)
+    # nothing is published of other selections
+    other = trial_table(layout, range(2, n_sessions + 1))
+    assert "shared images shown" not in check_published(layout, design, other)
+
+
+def test_wrong_counts_on_real_data_are_an_error(like_real, full_nsd):
+    layout = like_real(1)
+    design = read_design(layout)
+    table = trial_table(layout, range(1, 38))
+    with pytest.raises(DataError, match=r"2769 in .*nsd_expdesign\.mat, but NSD's own is 2770"):
+        check_published(layout, design, table.drop(index=np.flatnonzero(table["shared"])[0]))
+    shifted = replace(design, image_of_trial=np.roll(design.image_of_trial, 1))
+    with pytest.raises(DataError, match="first image of subj01"):
+        check_published(layout, shifted, table)
+
+
+def test_real_nsdgeneral_of_another_size_is_an_error(like_real, full_nsd):
+    layout = like_real(8)
+    path = layout.roi("nsdgeneral")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(NSDLayout(full_nsd.root, 8).roi("nsdgeneral").read_bytes())
+    with pytest.raises(DataError, match=r"nsdgeneral voxels of subj08.*14386"):
+        check_design(layout, range(1, 31))

@@ -1,0 +1,227 @@
+"""Masks of any atlas, area, hemisphere, of unions of them, and of the whole brain."""
+
+import numpy as np
+import pytest
+
+from fmri_utils.errors import DataError
+from fmri_utils.nsd import (
+    NSDLayout,
+    atlas_areas,
+    available_rois,
+    read_betas,
+    read_brainmask,
+    read_labels,
+    read_roi,
+    roi_mask,
+)
+from fmri_utils.nsd.layout import REMEDY
+from fmri_utils.profiles import load_profile
+
+pytest_plugins = ["nsd_fixture"]
+
+KASTNER = [
+    *("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4", "VO1", "VO2", "PHC1", "PHC2", "TO2", "TO1"),
+    *("LO2", "LO1", "V3B", "V3A", "IPS0", "IPS1", "IPS2", "IPS3", "IPS4", "IPS5", "SPL1", "FEF"),
+]
+FAMILIES = {
+    "prf-eccrois": "ecc0pt5 ecc1 ecc2 ecc4 ecc4+",
+    "floc-words": "OWFA VWFA-1 VWFA-2 mfs-words mTL-words",
+    "floc-places": "OPA PPA RSC",
+    "floc-bodies": "EBA FBA-1 FBA-2 mTL-bodies",
+}
+
+
+@pytest.fixture(scope="module")
+def atlases(nsd, tmp_path_factory):
+    """A folder with all of NSD's atlases; returns its layout and the label volumes."""
+    root = tmp_path_factory.mktemp("atlases")
+    (root / "nsddata").mkdir()
+    layout, rng = NSDLayout(root, 1), np.random.default_rng(3)
+    truth = nsd.subjects[1]
+    volumes = dict(truth.rois)
+    sizes = {name: len(labels.split()) for name, labels in FAMILIES.items()}
+    for name, n in (sizes | {"Kastner2015": 25, "HCP_MMP1": 180, "corticalsulc": 28}).items():
+        volumes[name] = np.where(truth.cortex, rng.integers(0, n + 1, nsd.shape), -1.0)
+    for name, volume in volumes.items():
+        nsd.save_nifti(layout.roi(name), volume, tr=1)
+        for side, where in (("lh", truth.left), ("rh", ~truth.left)):
+            nsd.save_nifti(layout.roi(name, side), np.where(where, volume, -1.0), tr=1)
+    nsd.save_nifti(layout.brainmask, truth.brain.astype(np.int16))
+    layout.ctab("HCP_MMP1").parent.mkdir(parents=True)
+    names = ["Unknown", "V1", "MST", "55b", "9-46d", "4", *(f"area {i}" for i in range(6, 181))]
+    lines = [f"{i} {name}\t   \t" for i, name in enumerate(names)]
+    layout.ctab("HCP_MMP1").write_text("\n".join(lines) + "\n\n")
+    kastner = [f"{i}\t{name} \t" for i, name in enumerate(["Unknown", *KASTNER])]
+    layout.ctab("Kastner2015").write_text("\n".join(kastner))
+    return layout, volumes
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("nsdgeneral+floc-faces", lambda v: (v["nsdgeneral"] > 0) | (v["floc-faces"] > 0)),
+        (
+            ["nsdgeneral", "streams", "Kastner2015"],
+            lambda v: (v["nsdgeneral"] > 0) | (v["streams"] > 0) | (v["Kastner2015"] > 0),
+        ),
+        (
+            "floc-faces + floc-words+floc-places +floc-bodies",
+            lambda v: np.any([v[f"floc-{k}"] > 0 for k in KINDS], axis=0),
+        ),
+        (
+            "prf-visualrois:V1v,V1d+floc-faces:FFA-1",
+            lambda v: np.isin(v["prf-visualrois"], [1, 2]) | (v["floc-faces"] == 2),
+        ),
+        ("prf-eccrois:ecc4+", lambda v: v["prf-eccrois"] == 5),
+        (
+            "prf-eccrois:ecc4,ecc4++nsdgeneral",
+            lambda v: np.isin(v["prf-eccrois"], [4, 5]) | (v["nsdgeneral"] > 0),
+        ),
+        ("prf-eccrois:ecc4+nsdgeneral", lambda v: (v["prf-eccrois"] == 4) | (v["nsdgeneral"] > 0)),
+        (
+            "HCP_MMP1:55b,area 18+nsdgeneral",
+            lambda v: np.isin(v["HCP_MMP1"], [3, 18]) | (v["nsdgeneral"] > 0),
+        ),
+        ("HCP_MMP1:4", lambda v: v["HCP_MMP1"] == 5),
+        ("Kastner2015:FEF,IPS0", lambda v: np.isin(v["Kastner2015"], [25, 18])),
+    ],
+)
+def test_unions(atlases, name, expected):
+    layout, volumes = atlases
+    mask = roi_mask(layout, name)
+    assert mask.any()
+    np.testing.assert_array_equal(mask, expected(volumes))
+
+
+KINDS = ("faces", "words", "places", "bodies")
+
+
+def test_unions_of_hemispheres(nsd, atlases):
+    layout, volumes = atlases
+    left, truth = nsd.subjects[1].left, volumes["nsdgeneral"] > 0
+    np.testing.assert_array_equal(roi_mask(layout, "lh.nsdgeneral"), truth & left)
+    np.testing.assert_array_equal(roi_mask(layout, "lh.nsdgeneral+rh.nsdgeneral"), truth)
+    both = truth & left | ~left & (volumes["floc-faces"] == 1)
+    np.testing.assert_array_equal(roi_mask(layout, "lh.nsdgeneral+rh.floc-faces:OFA"), both)
+    union = (truth | (volumes["floc-faces"] > 0)) & ~left
+    np.testing.assert_array_equal(roi_mask(layout, "nsdgeneral+floc-faces", hemisphere="rh"), union)
+
+
+def test_whole_brain(nsd, atlases, nsd_copy):
+    layout, _ = atlases
+    np.testing.assert_array_equal(roi_mask(layout, "brainmask"), nsd.subjects[1].brain)
+    whole = NSDLayout(nsd_copy.root, 1)
+    mask = roi_mask(whole, "brainmask+nsdgeneral")
+    np.testing.assert_array_equal(mask, read_brainmask(whole))
+    betas = read_betas(whole, mask, [1], progress=False)
+    expected = nsd.subjects[1].stored[0][mask].T / np.float32(300)
+    np.testing.assert_array_equal(betas, expected)
+
+
+def test_a_profile_names_a_union(atlases):
+    layout, volumes = atlases
+    cfg = load_profile("smoke", overrides=["data.roi=nsdgeneral+floc-faces"])
+    np.testing.assert_array_equal(
+        roi_mask(layout, cfg.data.roi), (volumes["nsdgeneral"] > 0) | (volumes["floc-faces"] > 0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("", {}, "expected a name such as 'nsdgeneral"),
+        ([], {}, "expected a name"),
+        ("nsdgeneral", {"hemisphere": "left"}, "'lh', 'rh' or None"),
+        ("lh.nsdgeneral", {"hemisphere": "rh"}, "as well"),
+        ("nsdgeneral+streams", {"areas": ["early"]}, "belong to one atlas"),
+        ("streams:early", {"areas": ["early"]}, "belong to one atlas"),
+        ("streams:early,late", {}, r"no labels \['late'\]; it has \['early', "),
+        ("brainmask:V1", {}, "no areas"),
+        ("lh.brainmask", {}, "no hemispheres"),
+        ("nsdgeneral+floc-facez", {}, r"floc-facez\.nii\.gz.*'floc-bodies', 'floc-faces'"),
+    ],
+)
+def test_impossible_names_are_refused(atlases, name, arguments, message):
+    with pytest.raises(DataError, match=message):
+        roi_mask(atlases[0], name, **arguments)
+
+
+def test_atlases_of_two_subjects_are_refused(nsd, nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    nsd.save_nifti(layout.roi("streams"), np.zeros((5, 5, 5)), tr=1)
+    with pytest.raises(DataError, match=r"different shapes.*Fetch those of subj01"):
+        roi_mask(layout, "nsdgeneral+streams")
+
+
+def test_an_absent_roi_names_its_file_and_those_that_are_there(nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    there = ["floc-faces", "nsdgeneral", "prf-visualrois", "streams"]
+    assert available_rois(layout) == there
+    with pytest.raises(DataError) as caught:
+        roi_mask(layout, "nsdgeneral+floc-words")
+    for part in ("roi/floc-words.nii.gz", str(there), f"Choose one of these. {REMEDY}"):
+        assert part in str(caught.value)
+    layout.roi("nsdgeneral", "lh").unlink()
+    with pytest.raises(DataError, match=r"lh\.nsdgeneral\.nii\.gz"):
+        roi_mask(layout, "lh.nsdgeneral")
+
+
+def test_an_atlas_without_names_is_a_mask_but_has_no_areas(atlases):
+    layout, volumes = atlases
+    np.testing.assert_array_equal(roi_mask(layout, "corticalsulc"), volumes["corticalsulc"] > 0)
+    for call in (
+        lambda: roi_mask(layout, "corticalsulc:calcarine"),
+        lambda: read_roi(layout, "corticalsulc"),
+    ):
+        with pytest.raises(DataError, match=r"corticalsulc\.mgz\.ctab.*as a whole"):
+            call()
+
+
+def test_names_of_kastner_and_hcp(atlases):
+    layout, _ = atlases
+    names = read_labels(layout, "Kastner2015")
+    assert (list(names.values()), names.label_source) == (KASTNER, "ctab")
+    hcp = read_labels(layout, "HCP_MMP1")
+    assert len(hcp) == 180
+    assert [hcp[i] for i in (1, 3, 4, 5, 18)] == ["V1", "55b", "9-46d", "4", "area 18"]
+    for name, labels in FAMILIES.items():
+        assert list(read_labels(layout, name).values()) == labels.split()
+    layout.ctab("Kastner2015").unlink()
+    names = read_labels(layout, "Kastner2015")
+    assert (list(names.values()), names.label_source) == (KASTNER, "published")
+
+
+def test_colours_and_comments_in_a_table_are_no_part_of_the_names(nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    path = layout.ctab("streams")
+    path.write_text(
+        "# from FreeSurfer\n  0  Unknown   0 0 0 0\n 1  early   10 20 30 0\n\n2 mid 9\n"
+    )
+    assert read_labels(layout, "streams") == {1: "early", 2: "mid 9"}
+    for text in ("1 early\n1 late\n", "1\n", "early 1\n"):
+        path.write_text(text)
+        with pytest.raises(DataError, match=r"streams\.mgz\.ctab has the line"):
+            read_labels(layout, "streams")
+
+
+def test_areas_of_any_atlas(nsd, atlases):
+    layout, volumes = atlases
+    mask = roi_mask(layout)
+    areas = atlas_areas(layout, "HCP_MMP1", mask)
+    assert len(areas) == 180
+    assert areas.label_source == {"HCP_MMP1": "ctab"}
+    for number, where in enumerate(areas.values(), start=1):
+        np.testing.assert_array_equal(where, volumes["HCP_MMP1"][mask] == number)
+    left = atlas_areas(layout, "Kastner2015", mask, "lh")
+    assert not np.any(list(left.values()), axis=0)[~nsd.subjects[1].left[mask]].any()
+    with pytest.raises(DataError, match="transposed"):
+        atlas_areas(layout, "HCP_MMP1", mask.T)
+
+
+def test_labels_that_share_a_name_are_one_area(nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    layout.ctab("streams").write_text("".join(f"{i} {'ab'[i % 2]}\n" for i in range(1, 8)))
+    volume, mask = nsd_copy.subjects[1].rois["streams"], roi_mask(layout)
+    areas = atlas_areas(layout, "streams", mask)
+    np.testing.assert_array_equal(areas["b"], np.isin(volume, [1, 3, 5, 7])[mask])
+    np.testing.assert_array_equal(roi_mask(layout, "streams:a"), np.isin(volume, [2, 4, 6]))

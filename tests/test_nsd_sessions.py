@@ -1,0 +1,124 @@
+"""Which sessions are there: gaps are errors, early ends are told."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fmri_utils.errors import DataError
+from fmri_utils.nsd import (
+    NSDLayout,
+    available_sessions,
+    betas_to_file,
+    check_design,
+    first_sessions,
+    read_betas,
+    roi_mask,
+    session_coverage,
+    trial_table,
+)
+from fmri_utils.nsd.layout import REMEDY
+
+pytest_plugins = ["nsd_fixture"]
+
+
+@pytest.fixture
+def layout(nsd_copy):
+    """A subject that took part in four sessions (the plan has two, so no trial table of it)."""
+    layout = NSDLayout(nsd_copy.root, 1)
+    for session in (3, 4):
+        layout.betas_hdf5(session).write_bytes(layout.betas_hdf5(1).read_bytes())
+    table = pd.read_csv(layout.responses, sep="\t")
+    later = table.assign(SESSION=table["SESSION"] + 2)
+    pd.concat([table, later]).to_csv(layout.responses, sep="\t", index=False)
+    return layout
+
+
+def remove(layout, session):
+    for path in (layout.betas_hdf5(session), layout.betas_nifti(session)):
+        path.unlink(missing_ok=True)
+
+
+def test_a_gap_is_an_error_that_names_the_file(layout, tmp_path):
+    mask = roi_mask(layout)
+    assert available_sessions(layout) == [1, 2, 3, 4]
+    remove(layout, 3)
+    calls = {
+        "available_sessions": lambda: available_sessions(layout),
+        "first_sessions": lambda: first_sessions(layout),
+        "trial_table": lambda: trial_table(layout),
+        "check_design": lambda: check_design(layout),
+        "read_betas": lambda: read_betas(layout, mask, progress=False),
+        "betas_to_file": lambda: betas_to_file(layout, mask, None, tmp_path / "b.npy"),
+    }
+    pattern = (
+        r"session 3 of subj01 are missing: no betas_session03\.hdf5 or betas_session03\.nii\.gz in "
+        rf".*betas_fithrf_GLMdenoise_RR, .*{re.escape(REMEDY)}.*=\[1, 2, 4\], or only the first 2"
+    )
+    for call in calls.values():
+        with pytest.raises(DataError, match=pattern):
+            call()
+    assert available_sessions(layout, allow_gaps=True) == [1, 2, 4]
+    assert len(read_betas(layout, mask, [1, 2, 4], progress=False)) == 2250  # asked for
+    assert not (tmp_path / "b.npy").exists()
+
+
+def test_many_missing_sessions_are_listed(layout):
+    for session in (1, 2, 3):
+        remove(layout, session)
+    with pytest.raises(DataError, match=r"sessions \[1, 2, 3\] .* and 1 more") as caught:
+        available_sessions(layout)
+    assert "the first" not in str(caught.value)
+
+
+def test_an_early_end_is_allowed_and_told(layout):
+    assert str(session_coverage(layout)) == "4 of 4 sessions"
+    assert session_coverage(layout).complete
+    remove(layout, 4)
+    assert available_sessions(layout) == [1, 2, 3]
+    coverage = session_coverage(layout)
+    assert (coverage.present, coverage.acquired, coverage.missing) == ((1, 2, 3), 4, (4,))
+    assert not coverage.complete
+    assert str(coverage) == "3 of 4 sessions, without 4"
+    remove(layout, 2)
+    assert str(session_coverage(layout)) == "2 of 4 sessions, without 2, 4"
+    layout.responses.unlink()
+    coverage = session_coverage(layout)
+    assert (coverage.acquired, coverage.complete, coverage.missing) == (None, False, (2,))
+    assert "unknown" in str(coverage)
+
+
+def test_first_sessions_are_those_with_the_first_numbers(layout):
+    assert first_sessions(layout) == [1, 2, 3, 4]
+    remove(layout, 3)
+    assert first_sessions(layout, 2) == [1, 2]
+    for n in (3, 4):
+        with pytest.raises(DataError, match=r"session03\.hdf5 .*the first 2 are there"):
+            first_sessions(layout, n)
+    with pytest.raises(DataError, match=r"has 4 by .*responses"):
+        first_sessions(layout, 5)
+    with pytest.raises(DataError, match=r"0 \(all\)"):
+        first_sessions(layout, -1)
+    layout.responses.unlink()
+    with pytest.raises(DataError, match=r"sessions \[3, 5\] of subj01 are missing"):
+        first_sessions(layout, 5)
+
+
+def test_a_table_of_responses_that_is_cut_off_is_found(layout):
+    whole = pd.read_csv(layout.responses, sep="\t")
+    whole.iloc[:2300].to_csv(layout.responses, sep="\t", index=False)
+    with pytest.raises(DataError, match=r"responses\.tsv has 2300 trials.*fetch it again"):
+        session_coverage(layout)
+    whole.drop(index=0).to_csv(layout.responses, sep="\t", index=False)
+    with pytest.raises(DataError, match=r"responses\.tsv has 2999 trials"):
+        session_coverage(layout)
+    whole.iloc[:0].to_csv(layout.responses, sep="\t", index=False)
+    with pytest.raises(DataError, match=r"has 0 trials of sessions \[\]"):
+        session_coverage(layout)
+    whole.iloc[:1500].to_csv(layout.responses, sep="\t", index=False)
+    with pytest.raises(DataError, match=r"session 4, but .*ends with session 2"):
+        session_coverage(layout)
+    whole.iloc[np.arange(3000) >= 750].to_csv(layout.responses, sep="\t", index=False)
+    with pytest.raises(DataError, match="every session from 1"):
+        session_coverage(layout)

@@ -1,0 +1,329 @@
+"""Checks of the data: each finds what was planted, and nothing where nothing was."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+import pytest
+
+from fmri_utils import nsd, plots
+from fmri_utils.errors import DataError
+from fmri_utils.nsd import quality
+from fmri_utils.nsd.realism import NOT_PUBLISHED, PUBLISHED_NCSNR, realism_table
+
+AFFINE = np.diag([1.8, 1.8, 1.8, 1.0])
+N_IMAGES, N_REPEATS = 200, 3
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+def planted(rng, ncsnr, *, noise=None):
+    """Trials of images shown three times in random order: betas (600, V), ids (600,)."""
+    ids = rng.permutation(np.repeat(np.arange(N_IMAGES), N_REPEATS))
+    signal = rng.standard_normal((N_IMAGES, len(ncsnr)))
+    signal = (signal - signal.mean(0)) / signal.std(0)
+    if noise is None:
+        noise = rng.standard_normal((ids.size, len(ncsnr)))
+    return (signal[ids] * ncsnr + noise).astype(np.float32), ids
+
+
+# --- residuals -------------------------------------------------------------------------------
+
+
+def test_residuals_are_the_noise_and_nothing_of_the_signal(rng):
+    betas, ids = planted(rng, np.full(40, 3.0))
+    betas = np.concatenate([betas, betas[:5] * 100])
+    ids = np.concatenate([ids, 1000 + np.arange(5)])  # five images with one trial
+    residuals, rows = quality.noise_residuals(betas, ids)
+    np.testing.assert_array_equal(rows, np.arange(600))
+    assert residuals.var() == pytest.approx(1, abs=0.03)  # signal variance 9, noise variance 1
+    sums = [residuals[ids[:600] == i].sum() for i in range(10)]
+    np.testing.assert_allclose(sums, 0, atol=1e-3)
+
+
+def test_without_repeats_there_is_no_noise_to_measure():
+    with pytest.raises(DataError, match="none of the 4 images has two trials"):
+        quality.noise_residuals(np.ones((4, 2), np.float32), np.arange(4))
+    with pytest.raises(DataError, match="one to rank it, one to show"):
+        quality.rank_images(np.ones(4), np.arange(4), np.random.default_rng(0))
+
+
+# --- noise between voxels --------------------------------------------------------------------
+
+
+def test_noise_correlation_falls_with_distance_as_planted(rng):
+    mask = np.ones((60, 3, 4), bool)
+    walk = rng.standard_normal((600, 61))
+    along = (walk[:, :-1] + walk[:, 1:]) / np.sqrt(2)  # neighbours along x share half
+    noise = np.repeat(along, 12, axis=1)  # and all voxels of one x share everything
+    betas, ids = planted(rng, np.full(720, 0.5), noise=noise)
+    residuals, _ = quality.noise_residuals(betas, ids)
+    places = quality.voxel_coordinates(mask, AFFINE)
+    far = 20 * 1.8
+    table = quality.noise_correlation(residuals, places, rng, edges=(7.3, 20, far, 110))
+    np.testing.assert_allclose(table["correlation"], 0, atol=0.03)
+    line = np.flatnonzero((places[:, 1] == 0) & (places[:, 2] == 0))
+    near = quality.noise_correlation(
+        residuals[:, line], places[line], rng, edges=(1, 2, 4, 8), n_pairs=500
+    )
+    np.testing.assert_allclose(near["correlation"], [0.5, 0, 0], atol=0.05)
+    assert near["distance_mm"].iloc[0] == pytest.approx(1.8)
+
+
+def test_noise_correlation_by_area_keeps_to_the_area(rng):
+    mask = np.ones((6, 6, 6), bool)
+    places = quality.voxel_coordinates(mask, AFFINE)
+    left = places[:, 0] < places[:, 0].mean()
+    noise = rng.standard_normal((600, 216))
+    noise[:, left] += 2 * rng.standard_normal((600, 1))
+    noise[:, 3] = 0  # a voxel without data must not spoil the mean
+    residuals, _ = quality.noise_residuals(*planted(rng, np.zeros(216), noise=noise))
+    table = quality.noise_correlation(
+        residuals, places, rng, areas={"left": left, "right": ~left}, edges=(0, 5, 20)
+    )
+    means = table.groupby("area")["correlation"].mean()
+    assert means["left"] == pytest.approx(0.8, abs=0.03)
+    assert means["right"] == pytest.approx(0, abs=0.03)
+    assert table["area"].iloc[0] == "all"
+    with pytest.raises(DataError, match="same mask"):
+        quality.noise_correlation(residuals, places[:10], rng)
+
+
+# --- noise over trials -----------------------------------------------------------------------
+
+
+def test_autocorrelation_finds_what_follows_within_a_session_only(rng):
+    noise = rng.standard_normal((600, 300))
+    session = np.arange(600) // 20
+    for t in range(1, 600):
+        # Each session begins with the opposite of what the last one ended with.
+        follows = 0.6 if session[t] == session[t - 1] else -0.6
+        noise[t] = follows * noise[t - 1] + 0.8 * noise[t]
+    betas, ids = planted(rng, np.zeros(300), noise=noise)
+    residuals, rows = quality.noise_residuals(betas, ids)
+    found = quality.noise_autocorrelation(residuals, rows, session[rows], ids[rows], max_lag=3)
+    np.testing.assert_allclose(found, [0.6, 0.36, 0.216], atol=0.025)
+
+
+def test_autocorrelation_is_not_fooled_by_repeats_that_follow_each_other(rng):
+    ids = np.repeat(np.arange(300), 2)  # each image twice in a row: residuals are opposed
+    residuals, rows = quality.noise_residuals(rng.standard_normal((600, 80)).astype("f4"), ids)
+    session = np.ones(600, int)
+    found = quality.noise_autocorrelation(residuals, rows, session, ids, max_lag=2)
+    np.testing.assert_allclose(found, 0, atol=0.02)
+    naive = np.mean(residuals[:-1:2] * residuals[1::2])
+    assert naive < -0.9
+
+
+# --- drift -----------------------------------------------------------------------------------
+
+
+def test_drift_is_the_share_between_sessions_and_goes_with_z_scoring(rng):
+    session = np.repeat([1, 2, 3, 4], 500)
+    still = rng.standard_normal((2000, 200)).astype(np.float32)
+    direction = rng.choice([-1.0, 1.0], 200)  # up in one voxel, down in another
+    moved = (still + np.sign(session - 2.5)[:, None] * direction).astype(np.float32)
+    assert np.median(quality.session_drift(moved, session)) == pytest.approx(0.5, abs=0.02)
+    chance = quality.drift_by_chance(session)
+    assert quality.session_drift(still, session).mean() == pytest.approx(chance, rel=0.3)
+    after = quality.session_drift(nsd.zscore_sessions(moved, session, np.ones(2000, bool)), session)
+    assert after.max() < chance / 100
+    moved[:, 0] = 3
+    assert np.isnan(quality.session_drift(moved, session)[0])
+    assert np.isnan(quality.session_drift(moved, np.ones(2000, int))).all()
+
+
+# --- voxels and images -----------------------------------------------------------------------
+
+
+def test_two_trials_correlate_as_the_ncsnr_says(rng):
+    ncsnr = np.repeat([0.0, 0.3, 0.6, 1.2], 100)
+    betas, ids = planted(rng, ncsnr)
+    found = nsd.split_half_reliability(betas, ids, rng)
+    means = found.reshape(4, 100).mean(axis=1)
+    np.testing.assert_allclose(means, quality.expected_reliability(ncsnr[::100]), atol=0.02)
+
+
+def test_noise_has_no_favourite_images_in_new_trials(rng):
+    betas, ids = planted(rng, np.array([0.0, 1.5]))
+    noise, signal = (quality.rank_images(betas[:, v], ids, rng) for v in (0, 1))
+    assert (np.diff(noise["ranked_by"]) <= 0).all()
+    assert noise["ranked_by"].head(20).mean() > 1  # chosen by luck
+    assert abs(noise["shown"].head(20).mean()) < 0.5  # and gone in the other trials
+    assert signal["shown"].head(20).mean() > 1
+    assert signal["shown"].tail(20).mean() < -1
+    # No trial is used twice, and none is lost: two of three rank, one is shown.
+    mean = betas[:, 1][ids == signal["nsd_id"][0]].mean()
+    both = 2 * signal["ranked_by"][0] + signal["shown"][0]
+    assert both / 3 == pytest.approx(mean, abs=1e-5)
+
+
+def test_images_with_one_trial_are_left_out_of_the_ranking(rng):
+    ids = np.array([4, 4, 7, 9, 9, 9])
+    table = quality.rank_images(np.arange(6.0), ids, rng)
+    assert sorted(table["nsd_id"]) == [4, 9]
+    assert table.set_index("nsd_id")["n_trials"].to_dict() == {4: 2, 9: 3}
+
+
+def test_quantiles_leave_out_voxels_without_a_value():
+    ncsnr = np.array([0.0, 0.1, 0.2, 0.3, 0.4, np.nan])
+    table = quality.ncsnr_quantiles(ncsnr, {"V1": np.arange(6) > 2, "none": np.arange(6) > 4})
+    assert list(table.index) == ["all", "V1"]
+    assert table.loc["all", ["n_voxels", "50%"]].tolist() == [5, 0.2]
+    assert table.loc["V1", "50%"] == pytest.approx(0.35)
+
+
+def test_saturation_is_counted_at_both_ends_of_int16():
+    stored = np.array([32767, 32766, -32767, -32768, 0, 300], np.int16)
+    betas = stored / np.float32(300)
+    assert quality.saturated_share(betas) == 0.5
+
+
+# --- the table -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table(rng):
+    """Make the table of small made-up data, with anything replaced."""
+    betas, ids = planted(rng, np.full(50, 0.4))
+    session = np.repeat([1, 2], 300)
+    residuals, rows = quality.noise_residuals(betas, ids)
+    places = quality.voxel_coordinates(np.ones((5, 5, 2), bool), AFFINE)
+    given = {
+        "subject": 1,
+        "ncsnr": np.append(np.full(49, 0.4), np.nan),
+        "reliability": np.full(50, 0.14),
+        "noise": quality.noise_correlation(residuals, places, rng),
+        "autocorrelation": quality.noise_autocorrelation(residuals, rows, session, ids),
+        "drift": (quality.session_drift(betas, session),) * 2,
+        "betas": betas,
+        "session": session,
+        "areas": {"V1": np.arange(50) < 10},
+    }
+    return lambda **change: realism_table(**(given | change)).set_index("quantity")
+
+
+def test_the_table_puts_published_values_beside_what_was_measured(table):
+    full = table()
+    assert full.loc["ncsnr, median"].tolist()[:2] == [0.4, 0.361]
+    assert full.loc["voxels", "published"] == 15724
+    ceiling = "noise ceiling of three trials, median, % of variance"
+    assert full.loc[ceiling].tolist()[:2] == [pytest.approx(32.4, abs=0.1), 28.1]
+    assert full.loc["repeat reliability of single trials, median r", "published"] == 0.115
+    assert full.loc["betas in V1, session 1, SD, % signal change", "published"] == 3.3
+    assert full["measured"].notna().all()
+    given = full["published"] != NOT_PUBLISHED
+    assert given.sum() == 6
+    assert (full["source"] != "").eq(given).all()  # a number has a source, and only a number
+    assert table(subject=8).loc["ncsnr, median", "published"] == 0.226
+    assert table(subject=8).loc["betas in V1, session 1, SD, % signal change", "published"] == (
+        NOT_PUBLISHED
+    )
+
+
+def test_numbers_of_other_data_are_not_put_beside_these(table):
+    other = table(made_of=("V1", "func1pt8mm", "betas_fithrf_GLMdenoise_RR"))
+    assert (other["published"] == NOT_PUBLISHED).all()
+    other = table(made_of=("nsdgeneral", "func1pt8mm", "betas_assumehrf"))
+    assert (other["published"] == NOT_PUBLISHED).all()
+    with pytest.raises(DataError, match="expected 1 to 8"):
+        table(subject=9)
+
+
+def test_one_session_says_so_and_an_atlas_without_v1_has_no_levels(table):
+    one = np.ones(600, int)
+    out = table(session=one, drift=(np.full(50, np.nan),) * 2, areas={})
+    row = "variance between session means, as read, median, %"
+    assert out.loc[row, "measured"] == "needs two sessions"
+    assert not out.index.str.contains("V1").any()
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    before = dict(mpl.rcParams)
+    yield
+    plt.close("all")
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_histogram_has_a_tick_for_every_published_subject(rng):
+    ax = plots.plot_ncsnr_histogram(rng.random(200), published=PUBLISHED_NCSNR, subject=5)
+    texts = {t.get_text(): t for t in ax.texts}
+    shown = {int(n) for text in texts if text[0].isdigit() for n in text.split(", ")}
+    assert shown == set(range(1, 9))
+    assert texts["5"].get_weight() == "bold"
+    assert texts["1, 2"].get_weight() == "normal"
+
+
+def test_the_reliability_figure_draws_the_relation_and_skips_nan(rng):
+    ncsnr = np.append(rng.random(50), np.nan)
+    ax = plots.plot_reliability(ncsnr, np.zeros(51))
+    points, line = ax.lines[:2]
+    assert len(points.get_xdata()) == 50
+    x, y = line.get_data()
+    np.testing.assert_allclose(y, quality.expected_reliability(x))
+
+
+def test_drift_of_one_session_is_said_not_drawn():
+    nothing = np.full(10, np.nan)
+    ax = plots.plot_drift_share(nothing, nothing, chance=0.0)
+    assert "one session" in ax.texts[0].get_text()
+    ax = plots.plot_drift_share(np.full(10, 0.1), np.full(10, 1e-4), chance=1e-3)
+    assert ax.lines[0].get_xdata()[0] == pytest.approx(0.1)  # percent
+    assert "%" in ax.get_xlabel()
+
+
+def test_noise_figure_has_a_line_per_area_and_its_unit(rng):
+    residuals = rng.standard_normal((50, 27)).astype(np.float32)
+    places = quality.voxel_coordinates(np.ones((3, 3, 3), bool), AFFINE)
+    noise = quality.noise_correlation(residuals, places, rng, areas={"V1": np.arange(27) < 20})
+    ax = plots.plot_noise_correlation(noise)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["all voxels", "both in V1"]
+    assert "mm" in ax.get_xlabel()
+
+
+def test_ranked_pictures_carry_their_own_response(rng):
+    pictures = rng.random((3, 8, 8, 3))
+    axes = plots.plot_ranked_images(
+        pictures, pictures, np.array([1.23, -0.04, 0.5]), np.array([-2.0, -1.0, 0.0])
+    )
+    assert [ax.get_title() for ax in axes[0]] == ["z = +1.2", "z = 0.0", "z = +0.5"]
+    assert axes[1, 0].get_title() == "z = -2.0"
+
+
+def test_opposite_angles_differ_for_every_colour_vision_and_the_map_closes():
+    from fmri_utils.plots.fields import ANGLE_MAP
+
+    colours = np.array([ANGLE_MAP(a / 360)[:3] for a in (0, 90, 180, 270, 360)])
+    np.testing.assert_allclose(colours[0], colours[4])
+    yellow_blue = colours[:, :2].mean(axis=1) - colours[:, 2]
+    assert yellow_blue[0] - yellow_blue[2] > 0.5  # right against left: hue
+    light = colours @ [0.21, 0.72, 0.07]
+    assert light[1] - light[3] > 0.6  # up against down: lightness
+
+
+def test_an_angle_of_zero_is_drawn():
+    volume = np.full((8, 9, 7), np.nan, np.float32)
+    volume[2:5, 3:6, 2:5] = 0.0  # right horizontal meridian, not "nothing here"
+    background = nib.Nifti1Image(np.ones((8, 9, 7), np.float32), AFFINE)
+    ax = plots.plot_prf_angle(nib.Nifti1Image(volume, AFFINE), background, title="polar angle")
+    ax.figure.canvas.draw()
+    drawn = [i for a in ax.figure.axes for i in a.images if i.get_cmap().name == "polar angle"]
+    assert any(np.ma.count(i.get_array()) >= 9 for i in drawn)
+
+
+def test_coverage_draws_a_circle_per_field_and_the_picture():
+    x = np.array([1.0, -2.0, np.nan])
+    ax = plots.plot_field_coverage(x, x, np.array([0.5, 1.0, 1.0]), title="V1")
+    circles = ax.collections[0]
+    np.testing.assert_allclose(circles.get_offsets(), [[1, 1], [-2, -2]])
+    np.testing.assert_allclose(circles.get_widths(), [1.0, 2.0])  # degrees: twice the SD
+    square = ax.patches[0]
+    assert (square.get_width(), square.get_x()) == (8.4, -4.2)
+    assert "deg" in ax.get_xlabel()
