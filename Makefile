@@ -23,12 +23,12 @@ BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1
 export PYTHONHASHSEED := 0
 
-.PHONY: help all smoke test lab lint sync pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+.PHONY: help all smoke test lab lint sync nsd-download bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12 | sed 's/^/  make /'
-	@echo "  make 03     notebook 03 and what it needs (one target per notebook: $(NUMBERS))"
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16 | sed 's/^/  make /'
+	@echo "  make 03             notebook 03 and what it needs (one target per notebook: $(NUMBERS))"
 	@echo; echo "Settings: PROFILE=smoke|demo|nsd SUBJECT=1..8 SEED=n DEVICE=auto|cpu|cuda, or a profile key such as encoder.n_folds=5"
 
 all: $(READY) ## run every notebook that is not up to date, make every figure
@@ -54,6 +54,12 @@ lint: $(READY) ## ruff and codespell
 
 sync: $(READY) ## rebuild the .ipynb twins of the .py notebooks
 	@$(PYTHON) -m fmri_utils.pairing notebooks
+
+nsd-download: $(READY) ## fetch one subject of the real NSD (asks for consent first)
+	@$(PYTHON) -m fmri_utils.download $(SETTINGS)
+
+bench: $(READY) ## time and memory of the costly steps, as ratios, into benchmarks/*.json
+	@for script in $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)); do echo $$script; $(PYTHON) $$script; done
 
 pretrain: $(READY) ## train the demo weights again (hours; resumes where it stopped)
 	@$(PYTHON) -m fmri_utils.pretrain $(SETTINGS)

@@ -1,0 +1,346 @@
+"""Betas of single areas, out of HDF5 files on a server: exact, small, and never taken for whole."""
+
+import itertools
+import re
+import shlex
+
+import h5py
+import numpy as np
+import pytest
+from download_server import Fault, contents
+
+from fmri_utils.download import ranges
+from fmri_utils.download.client import Changed, Client, Remote
+from fmri_utils.download.settings import parse_request
+from fmri_utils.errors import DataError
+from fmri_utils.nsd import (
+    NSDLayout,
+    available_sessions,
+    beta_file,
+    betas_to_file,
+    read_betas,
+    roi_mask,
+)
+from fmri_utils.nsd.betas import read_session
+
+pytest_plugins = ["nsd_fixture", "download_fixture"]
+
+FOLDER = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
+NAME = f"{FOLDER}/betas_session01.hdf5"
+URL = f"/nsd/{NAME}"
+ROI_NAME = f"{FOLDER}/betas_session01.roi.hdf5"
+GRID = (24, 22, 20)
+
+
+def client(**options):
+    return Client(n_connections=8, timeout=5, backoff=0, **options)
+
+
+def cortex(grid, n_voxels):
+    """A connected, folded sheet at the back of an ellipsoid, as visual cortex is. (X, Y, Z)."""
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in grid), indexing="ij")
+    radius = np.sqrt((x / 0.85) ** 2 + (y / 0.92) ** 2 + (z / 0.85) ** 2)
+    fold = 0.85 + 0.09 * np.sin(14 * np.arctan2(y, x)) * np.cos(11 * np.arctan2(z, np.hypot(x, y)))
+    back = 0.25 * -z - y > 0.28
+    distance = np.where(back & (np.abs(x) > 0.03), np.abs(radius - fold), 9)
+    return distance <= np.partition(distance.ravel(), n_voxels - 1)[n_voxels - 1]
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """Noise on a small grid, as (750, Z, Y, X)."""
+    rng = np.random.default_rng(1)
+    return rng.integers(-32768, 32768, (750, *GRID[::-1]), dtype=np.int16)
+
+
+@pytest.fixture(scope="module")
+def written(session, tmp_path_factory):
+    """Write the session with some index of chunks; returns its bytes."""
+    folder = tmp_path_factory.mktemp("written")
+
+    def written(kind):
+        path = folder / f"{kind}.hdf5"
+        options = {"latest": {"libver": "latest"}, "user block": {"userblock_size": 512}}
+        if not path.is_file():
+            with h5py.File(path, "w", **options.get(kind, {})) as file:
+                shape = {"maxshape": (None,) * 4} if kind == "latest, growing" else {}
+                file.create_dataset("betas", data=session, chunks=(750, 1, 1, 1), **shape)
+        return path.read_bytes()
+
+    return written
+
+
+@pytest.fixture
+def remote(server):
+    """Put bytes on the server and ask for their version."""
+
+    def remote(data):
+        server.files["/x.hdf5"] = data
+        return client().head(f"{server.url}/x.hdf5")
+
+    return remote
+
+
+@pytest.mark.parametrize("kind", ["as NSD", "latest", "latest, growing", "user block"])
+def test_voxels_come_exactly_whatever_the_index(written, session, remote, kind):
+    voxels = np.flatnonzero(cortex(GRID, 150).T)
+    stored, traffic = ranges.read_voxels(client(), remote(written(kind)), voxels, GRID)
+    np.testing.assert_array_equal(stored, session.reshape(750, -1)[:, voxels])
+    assert traffic.n_rounds <= 8
+
+
+def test_a_small_part_of_the_file_is_fetched(written, server, remote, monkeypatch):
+    mask = cortex(GRID, 237)  # the share that nsdgeneral has of a volume
+    monkeypatch.setattr(ranges, "FIRST_BYTES", 2048)  # as small beside this file as beside a real
+    monkeypatch.setattr(ranges, "GAP_BYTES", 2048)
+    data = written("as NSD")
+    _, traffic = ranges.read_voxels(client(), remote(data), np.flatnonzero(mask.T), GRID)
+    sent = sum(e.sent for e in server.asked())
+    assert traffic.n_bytes == sent <= 0.12 * len(data)
+    assert traffic.n_requests == len(server.asked()) < 237
+    assert traffic.n_rounds <= 6
+    assert server.n_connections <= 8 + 2
+
+
+def test_neighbours_are_fetched_together_and_long_spans_are_cut():
+    block, gap = ranges.BLOCK, ranges.GAP_BYTES // ranges.BLOCK
+    numbers = np.array([0, 1, 2 + gap, 4 + 2 * gap])
+    spans = ranges.merged(numbers, 10**9)
+    assert spans == [(0, (3 + gap) * block), ((4 + 2 * gap) * block, (5 + 2 * gap) * block)]
+    many = ranges.merged(np.arange(5000), 5000 * block - 7)
+    assert max(stop - start for start, stop in many) == ranges.LONGEST_REQUEST
+    assert many[0][0] == 0
+    assert many[-1][1] == 5000 * block - 7
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(many))
+
+
+def test_trouble_on_the_way_changes_nothing(written, session, server, remote):
+    faults = [Fault(status=500), Fault(drop_after=100), Fault(status=503), Fault(shift=512)]
+    wanted = remote(written("as NSD"))
+    server.fail("/x.hdf5", *faults)
+    stored, _ = ranges.read_voxels(client(), wanted, np.array([77, 5000]), GRID)
+    np.testing.assert_array_equal(stored, session.reshape(750, -1)[:, [77, 5000]])
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(status=416), Changed),
+        (Fault(status=412), Changed),
+        (Fault(status=403), "denies access"),
+        (Fault(ignore_range=True), "ignores ranges"),
+        (Fault(status=301, headers={"Location": "http://elsewhere"}), "moved to http://elsewhere"),
+    ],
+)
+def test_answers_that_are_no_part_of_the_file(written, server, remote, fault, error):
+    wanted = remote(written("as NSD"))
+    server.fail("/x.hdf5", fault)
+    kind, words = (error, None) if isinstance(error, type) else (DataError, error)
+    with pytest.raises(kind, match=words):
+        ranges.read_voxels(client(), wanted, np.array([77]), GRID)
+
+
+def test_two_versions_are_never_mixed(written, server, remote):
+    wanted = remote(written("as NSD"))
+    server.fail("/x.hdf5", Fault(replace_by=written("latest")))
+    with pytest.raises(Changed):
+        ranges.read_voxels(client(), wanted, np.array([77]), GRID)
+
+
+@pytest.mark.parametrize("drop", ["ETag", "size"])
+def test_a_server_that_does_not_check_versions_is_checked(written, server, remote, drop):
+    data = written("as NSD")
+    wanted = remote(data)
+    other = {"ETag": Remote(wanted.url, wanted.size, '"other"'), "size": None}[drop]
+    if drop == "size":
+        other = Remote(wanted.url, wanted.size + 1, None, wanted.modified)
+    server.no_preconditions = True
+    with pytest.raises(Changed, match="has changed"):
+        ranges.read_voxels(client(), other, np.array([77]), GRID)
+
+
+ONE_VOXEL = {"chunks": (750, 1, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "grid", "words"),
+    [
+        ("betas", {"chunks": (10, 2, 2, 2)}, (2, 2, 2), "have chunks .10, 2"),
+        ("betas", {}, (2, 2, 2), "have chunks None"),
+        ("other", ONE_VOXEL, (2, 2, 2), "no dataset 'betas'"),
+        ("betas", ONE_VOXEL | {"dtype": np.float32}, (2, 2, 2), "are float32"),
+        ("betas", ONE_VOXEL, (2, 2, 3), "another subject or space"),
+    ],
+)
+def test_files_of_another_kind_are_refused(session, remote, tmp_path, name, options, grid, words):
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file.create_dataset(name, **{"data": session[:, :2, :2, :2], **options})
+    wanted = remote((tmp_path / "x.hdf5").read_bytes())
+    with pytest.raises(DataError, match=words):
+        ranges.read_voxels(client(), wanted, np.array([0]), grid)
+
+
+def test_a_page_of_a_proxy_is_refused(remote):
+    with pytest.raises(DataError, match="cannot be read as HDF5"):
+        ranges.read_voxels(client(), remote(b"<html>log in</html>" * 99), np.array([0]), (2, 2, 2))
+
+
+def test_a_file_that_is_cut_off_on_the_server_is_refused(written, remote):
+    data = written("as NSD")
+    with pytest.raises(DataError, match="cannot be read as HDF5"):
+        ranges.read_voxels(client(), remote(data[: len(data) // 2]), np.array([10_000]), GRID)
+
+
+def test_a_voxel_that_was_never_written_is_zero_as_hdf5_says(tmp_path, remote):
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        betas = file.create_dataset("betas", (750, 2, 2, 2), np.int16, chunks=(750, 1, 1, 1))
+        betas[:, 1, 1, 1] = 7
+    wanted = remote((tmp_path / "x.hdf5").read_bytes())
+    stored, _ = ranges.read_voxels(client(), wanted, np.array([3, 7]), (2, 2, 2))
+    assert stored[:, 0].tolist() == [0] * 750
+    assert stored[:, 1].tolist() == [7] * 750
+
+
+# The whole way: from the bucket through the downloader to the reader
+
+
+def stored(nsd, mask, sessions=(1,)):
+    values = [nsd.subjects[1].stored[s - 1][mask].T for s in sessions]
+    return np.concatenate(values) / np.float32(300)
+
+
+def test_an_area_is_read_as_from_the_whole_file(nsd, fetch, server):
+    said = fetch("BETAS=roi", "SESSIONS=1-2")
+    assert re.search(r"Voxels of nsdgeneral: .* requests", said)
+    layout = NSDLayout(fetch.root, 1)
+    assert available_sessions(layout) == [1, 2]
+    assert beta_file(layout, 1) == beta_file(layout, 1, "roi") == fetch.root / ROI_NAME
+    mask = roi_mask(layout)
+    for part in (mask, mask & (np.indices(mask.shape)[2] > 2)):
+        np.testing.assert_array_equal(
+            read_betas(layout, part, progress=False), stored(nsd, part, (1, 2))
+        )
+    matrix = betas_to_file(layout, mask, [1, 2], fetch.root / "m.npy", progress=False)
+    np.testing.assert_array_equal(matrix, stored(nsd, mask, (1, 2)))
+    server.log.clear()
+    fetch("BETAS=roi", "SESSIONS=1-2")
+    assert server.asked() == []
+
+
+def test_missing_voxels_are_named_with_the_command_that_fetches_them(nsd, fetch):
+    fetch("BETAS=roi")
+    layout = NSDLayout(fetch.root, 1)
+    mask = roi_mask(layout, "nsdgeneral+floc-faces")
+    n = np.count_nonzero(mask & ~roi_mask(layout))
+    with pytest.raises(DataError) as err:
+        read_betas(layout, mask, progress=False)
+    assert f"{n} of the {mask.sum()} voxels of the mask were not downloaded for 1 of 1" in str(
+        err.value
+    )
+    with pytest.raises(DataError, match=f"not {n} of the {mask.sum()} of the mask"):
+        read_session(fetch.root / ROI_NAME, mask)
+    with pytest.raises(DataError, match="were not downloaded"):
+        betas_to_file(layout, mask, None, fetch.root / "m.npy", progress=False)
+    command = shlex.split(re.search(r"`make nsd-download (.*)`", str(err.value))[1])
+    request = parse_request(command, fetch.root)
+    assert request.root == fetch.root
+    fetch(*command)
+    np.testing.assert_array_equal(read_betas(layout, mask, progress=False), stored(nsd, mask))
+
+
+def test_voxels_in_no_atlas_need_whole_files(nsd, fetch):
+    fetch("BETAS=roi")
+    layout = NSDLayout(fetch.root, 1)
+    everything = np.ones(nsd.shape, bool)
+    with pytest.raises(DataError, match=r"in no atlas of the folder.*BETAS=hdf5") as err:
+        read_betas(layout, everything, progress=False)
+    fetch(*shlex.split(re.search(r"`make nsd-download (.*)`", str(err.value))[1]))
+    np.testing.assert_array_equal(
+        read_betas(layout, everything, progress=False), stored(nsd, everything)
+    )
+    assert "are here as whole files" in fetch("BETAS=roi", "ROI=streams")
+
+
+def test_another_area_is_added_and_only_it_is_fetched(nsd, fetch, server, monkeypatch):
+    monkeypatch.setattr(ranges, "GAP_BYTES", 0)
+    fetch("BETAS=roi", "ROI=nsdgeneral")
+    server.log.clear()
+    fetch("BETAS=roi", "ROI=lh.streams:early,ventral+floc-faces")
+    layout = NSDLayout(fetch.root, 1)
+    mask = roi_mask(layout, "nsdgeneral+lh.streams:early,ventral+floc-faces")
+    np.testing.assert_array_equal(read_betas(layout, mask, progress=False), stored(nsd, mask))
+    with h5py.File(fetch.root / ROI_NAME) as file:
+        assert file["voxels"].size == mask.sum()
+        assert file.attrs["rois"] == "nsdgeneral+lh.streams:early,ventral+floc-faces"
+    n_new = np.count_nonzero(mask & ~roi_mask(layout))
+    assert sum(e.sent for e in server.asked()) < 1500 * n_new * 1.5 + 60_000
+
+
+def test_another_version_on_the_server_replaces_all_voxels(nsd, fetch, server, tmp_path):
+    fetch("BETAS=roi", "ROI=nsdgeneral")
+    with h5py.File(tmp_path / "new.hdf5", "w") as file:
+        data = np.zeros((750, *nsd.shape[::-1]), np.int16)
+        file.create_dataset("betas", data=data, chunks=(750, 1, 1, 1))
+    server.files[URL] = (tmp_path / "new.hdf5").read_bytes()
+    fetch("BETAS=roi", "ROI=floc-faces")
+    layout = NSDLayout(fetch.root, 1)
+    mask = roi_mask(layout, "nsdgeneral+floc-faces")
+    assert not read_betas(layout, mask, progress=False).any()
+
+
+def test_a_change_in_the_middle_begins_the_session_anew(nsd, fetch, server, tmp_path):
+    with h5py.File(tmp_path / "new.hdf5", "w") as file:
+        data = np.full((750, *nsd.shape[::-1]), 300, np.int16)
+        file.create_dataset("betas", data=data, chunks=(750, 1, 1, 1))
+    server.fail(URL, Fault(replace_by=(tmp_path / "new.hdf5").read_bytes()))
+    fetch("BETAS=roi")
+    layout = NSDLayout(fetch.root, 1)
+    assert (read_betas(layout, roi_mask(layout), progress=False) == 1).all()
+
+
+def test_an_error_leaves_finished_sessions_and_nothing_else(nsd, fetch, server):
+    server.always[URL.replace("01.hdf5", "02.hdf5")] = Fault()
+    server.fail(URL.replace("session01", "session02"), *[Fault(status=500)] * 99)
+    with pytest.raises(DataError, match=r"session02.hdf5 could not be fetched"):
+        fetch("BETAS=roi", "SESSIONS=1-2")
+    layout = NSDLayout(fetch.root, 1)
+    assert available_sessions(layout) == [1]
+    whole = contents(fetch.root)[ROI_NAME]
+    server.faults.clear()
+    server.log.clear()
+    fetch("BETAS=roi", "SESSIONS=1-2")
+    assert contents(fetch.root)[ROI_NAME] == whole
+    assert server.asked(part="session01.hdf5") == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "whole file's name", "part"])
+def test_nothing_partial_is_read_as_whole(fetch, damage):
+    fetch("BETAS=roi")
+    layout = NSDLayout(fetch.root, 1)
+    mask, path = roi_mask(layout), fetch.root / ROI_NAME
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-2000])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "part":
+        path.rename(path.with_name(path.name + ".part"))
+    else:
+        path.rename(fetch.root / NAME)
+    with pytest.raises(DataError, match=r"cannot be read|there are no betas|no dataset 'betas'"):
+        read_betas(layout, mask, progress=False)
+
+
+def test_a_damaged_area_is_fetched_again(nsd, fetch):
+    fetch("BETAS=roi")
+    path = fetch.root / ROI_NAME
+    good = path.read_bytes()
+    path.write_bytes(good[:3000] + b"?" + good[3001:])
+    fetch("BETAS=roi")
+    assert path.read_bytes() == good
+
+
+def test_wrong_masks_are_refused_as_for_whole_files(nsd, fetch):
+    fetch("BETAS=roi")
+    layout = NSDLayout(fetch.root, 1)
+    with pytest.raises(DataError, match="transposed"):
+        read_betas(layout, roi_mask(layout).T, progress=False)

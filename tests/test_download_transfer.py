@@ -1,0 +1,350 @@
+"""Whole files: they arrive as they are on the server, or not at all."""
+
+import gzip
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from download_server import Fault, contents
+
+from fmri_utils.artifacts import sha256_file
+from fmri_utils.download.client import Client
+from fmri_utils.download.records import alone
+from fmri_utils.errors import DataError
+from fmri_utils.nsd import NSDLayout, read_betas, roi_mask
+
+pytest_plugins = ["nsd_fixture", "download_fixture"]
+
+FOLDER = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
+BETAS = f"{FOLDER}/betas_session01.nii.gz"
+URL = f"/nsd/{BETAS}"
+ARGUMENT = "BETAS=nifti"
+
+
+@pytest.fixture
+def original(nsd):
+    return (nsd.root / BETAS).read_bytes()
+
+
+@pytest.fixture
+def arrived(fetch):
+    """Bytes of the session as downloaded, None if it is not there."""
+
+    def arrived():
+        path = fetch.root / BETAS
+        return path.read_bytes() if path.is_file() else None
+
+    return arrived
+
+
+def leftovers(root):
+    return [p.name for p in root.rglob("*.part*")]
+
+
+@pytest.mark.parametrize("kind", ["nifti", "hdf5"])
+def test_a_subject_arrives_whole_and_can_be_read(nsd, fetch, kind):
+    said = fetch(f"BETAS={kind}", "SESSIONS=1-2")
+    got = contents(fetch.root)
+    assert got == {name: (nsd.root / name).read_bytes() for name in got}
+    layout = NSDLayout(fetch.root, 1)
+    mask = roi_mask(layout)
+    betas = read_betas(layout, mask, progress=False)
+    np.testing.assert_array_equal(betas[:750], nsd.subjects[1].stored[0][mask].T / np.float32(300))
+    for name in ("nsd_expdesign.mat", "responses.tsv", "lh.streams.nii.gz", "ncsnr.nii.gz"):
+        assert any(key.endswith(name) for key in got)
+    assert any(key.endswith("prf-visualrois.mgz.ctab") for key in got)
+    assert "prf_gain.nii.gz (404)" in said  # which the fixture does not have
+    listed = json.loads((fetch.root / "downloads.json").read_text())["files"]
+    assert {key: entry["sha256"] for key, entry in listed.items()} == {
+        key: sha256_file(nsd.root / key) for key in got
+    }
+    assert leftovers(fetch.root) == []
+
+
+def test_what_is_here_is_not_fetched_again(server, fetch):
+    fetch(ARGUMENT)
+    before = contents(fetch.root)
+    server.log.clear()
+    assert "0 whole files fetched" in fetch(ARGUMENT)
+    assert server.asked("GET") == []
+    assert contents(fetch.root) == before
+
+
+def test_dropped_connections_are_resumed_where_they_broke(server, fetch, arrived, original):
+    places = [0, 1000, 20_000, 5]
+    server.fail(URL, *(Fault(drop_after=n) for n in places))
+    fetch(ARGUMENT)
+    assert arrived() == original
+    asked = server.asked(part=BETAS)
+    starts = [e.headers.get("Range") for e in asked]
+    assert starts == [None, None, "bytes=1000-", "bytes=21000-", "bytes=21005-"]
+    assert all(e.headers["If-Range"] == server.etag(URL) for e in asked[2:])
+    assert sum(e.sent for e in asked) == len(original)
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_a_server_in_trouble_is_asked_again(server, fetch, arrived, original, status):
+    server.fail(URL, Fault(status=status), Fault(status=status), Fault(drop_after=99))
+    fetch(ARGUMENT)
+    assert arrived() == original
+
+
+def test_pauses_grow_and_follow_retry_after(server, fetch):
+    client, waited = Client(timeout=5, backoff=1), []
+    client.stopped.wait = lambda seconds: waited.append(seconds)
+    slow = Fault(status=503, headers={"Retry-After": "20"})
+    endless = Fault(status=503, headers={"Retry-After": "9000"})
+    server.fail(URL, *[Fault(status=500)] * 3, slow, endless)
+    fetch(ARGUMENT, client=client)
+    assert 0.5 <= waited[0] <= 1
+    assert 1 <= waited[1] <= 2
+    assert 2 <= waited[2] <= 4
+    assert waited[3:] == [20, 60]
+
+
+def test_a_server_that_stays_in_trouble_is_a_clear_error(server, fetch, arrived):
+    server.fail(URL, *[Fault(status=500)] * 99)
+    with pytest.raises(DataError, match=r"session01.nii.gz .*6 attempts.*500.*run the same"):
+        fetch(ARGUMENT)
+    assert arrived() is None
+
+
+def test_an_endless_series_of_drops_ends(server, fetch, arrived):
+    server.fail(URL, Fault(drop_after=700), *[Fault(drop_after=0)] * 99)
+    with pytest.raises(DataError, match="6 attempts"):
+        fetch(ARGUMENT)
+    assert arrived() is None
+    server.faults.clear()
+    fetch(ARGUMENT)
+    assert server.asked(part=BETAS)[-1].headers["Range"] == "bytes=700-"
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(403, "withheld"), (404, "does not exist on the server")]
+)
+def test_what_cannot_be_had_is_said_before_anything_is_fetched(server, fetch, status, words):
+    server.always[URL] = Fault(status=status)
+    with pytest.raises(DataError, match=words) as err:
+        fetch(ARGUMENT)
+    assert BETAS in str(err.value)
+    assert server.asked("GET") == []
+
+
+def test_a_refused_range_begins_anew(server, fetch, arrived, original):
+    server.fail(URL, Fault(drop_after=1000), Fault(status=416))
+    fetch(ARGUMENT)
+    assert arrived() == original
+    assert server.asked(part=BETAS)[-1].headers.get("Range") is None
+
+
+def test_a_server_without_ranges_begins_anew(server, fetch, arrived, original):
+    server.fail(URL, Fault(drop_after=1000), Fault(ignore_range=True))
+    fetch(ARGUMENT)
+    assert arrived() == original
+    assert len(server.asked(part=BETAS)) == 2
+
+
+def test_a_server_without_etags_begins_anew(server, fetch, arrived, original):
+    server.send_validators = False
+    server.fail(URL, Fault(drop_after=1000))
+    fetch(ARGUMENT)
+    assert arrived() == original
+    assert server.asked(part=BETAS)[-1].headers.get("Range") is None
+
+
+@pytest.mark.parametrize("same_length", [True, False])
+def test_a_file_that_changes_meanwhile_is_never_mixed(
+    server, fetch, arrived, original, same_length
+):
+    other = gzip.compress(b"another version " * 999)
+    if same_length:  # bytes behind the end of a gzip stream must be zeros
+        other += b"\0" * (len(original) - len(other))
+    assert (len(other) == len(original)) == same_length
+    server.fail(URL, Fault(drop_after=1000, replace_by=other))
+    fetch(ARGUMENT)
+    assert arrived() == other
+
+
+def test_a_file_that_never_stops_changing_is_given_up(server, fetch, arrived):
+    versions = [gzip.compress(bytes([n]) * 5000) for n in range(9)]
+    server.fail(URL, *(Fault(drop_after=10, replace_by=v) for v in versions))
+    with pytest.raises(DataError, match="changed 3 times"):
+        fetch(ARGUMENT)
+    assert arrived() is None
+
+
+def test_a_shorter_answer_is_not_taken_for_the_file(server, fetch, arrived):
+    server.fail(URL, *[Fault(say_length=5000)] * 9)
+    with pytest.raises(DataError, match="changed 3 times"):
+        fetch(ARGUMENT)
+    assert arrived() is None
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+def test_a_changed_byte_is_noticed(server, fetch, arrived, original, multipart):
+    server.multipart = multipart  # then the ETag is no MD5, and gzip's own checksum has to do
+    server.fail(URL, Fault(flip=9000))
+    fetch(ARGUMENT)
+    assert arrived() == original
+    (fetch.root / BETAS).unlink()
+    server.fail(URL, Fault(flip=9000), Fault(flip=9001))
+    with pytest.raises(DataError, match=r"session01.nii.gz came damaged twice"):
+        fetch(ARGUMENT)
+    assert arrived() is None
+
+
+def test_a_changed_byte_of_a_file_without_checksum_is_noticed_by_its_md5(nsd, server, fetch):
+    name = f"{FOLDER}/betas_session01.hdf5"
+    server.fail(f"/nsd/{name}", Fault(flip=100_000))
+    fetch("BETAS=hdf5")
+    assert (fetch.root / name).read_bytes() == (nsd.root / name).read_bytes()
+    assert len(server.asked(part=name)) == 2
+
+
+def test_an_hdf5_file_that_is_cut_off_on_the_server_is_noticed(nsd, server, fetch):
+    name = f"{FOLDER}/betas_session01.hdf5"
+    server.multipart = True
+    server.files[f"/nsd/{name}"] = (nsd.root / name).read_bytes()[:-3000]
+    with pytest.raises(DataError, match="damaged twice"):
+        fetch("BETAS=hdf5")
+    assert not (fetch.root / name).exists()
+
+
+def unfinished(server, fetch, size):
+    """Leave a part of the session behind, as a kill would."""
+    server.fail(URL, Fault(drop_after=size), *[Fault(status=500)] * 6)
+    with pytest.raises(DataError, match="6 attempts"):
+        fetch(ARGUMENT)
+    server.faults.clear()
+    server.log.clear()
+    part = fetch.root / (BETAS + ".part")
+    assert part.stat().st_size == size
+    return part
+
+
+def test_an_unfinished_file_is_not_read_and_is_resumed(server, fetch, arrived, original):
+    part = unfinished(server, fetch, 4000)
+    layout = NSDLayout(fetch.root, 1)
+    with pytest.raises(DataError, match="there are no betas"):
+        read_betas(layout, roi_mask(layout), progress=False)
+    fetch(ARGUMENT)
+    assert arrived() == original
+    assert sum(e.sent for e in server.asked(part=BETAS)) == len(original) - 4000
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("damage", ["no notes", "cut notes", "too long", "other version"])
+def test_an_unfinished_file_of_unknown_origin_is_thrown_away(
+    server, fetch, arrived, original, damage
+):
+    part = unfinished(server, fetch, 4000)
+    notes = part.with_name(part.name + ".json")
+    if damage == "no notes":
+        notes.unlink()
+    elif damage == "cut notes":
+        notes.write_text(notes.read_text()[:30])
+    elif damage == "too long":
+        part.write_bytes(original + b"more")
+    else:
+        server.files[URL] = original = gzip.compress(original, mtime=0)
+    fetch(ARGUMENT)
+    assert arrived() == original
+    assert sum(e.sent for e in server.asked(part=BETAS)) == len(original)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "removed"])
+def test_a_finished_file_that_was_damaged_is_fetched_again(fetch, arrived, original, damage):
+    fetch(ARGUMENT)
+    path = fetch.root / BETAS
+    bad = bytearray(original)
+    bad[5000] ^= 1
+    if damage == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(bad if damage == "flipped" else original[:-1])
+    assert "1 whole files fetched" in fetch(ARGUMENT)
+    assert arrived() == original
+
+
+def test_verify_finds_damage_that_left_the_time_of_change_alone(fetch, arrived, original):
+    fetch(ARGUMENT)
+    path = fetch.root / BETAS
+    times = path.stat()
+    path.write_bytes(original[:-1] + b"x")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    fetch(ARGUMENT, "VERIFY=1")
+    assert arrived() == original
+
+
+def test_a_copied_folder_is_still_whole(server, fetch, tmp_path):
+    fetch(ARGUMENT)
+    moved = tmp_path / "moved"
+    shutil.copytree(fetch.root, moved, copy_function=shutil.copyfile)  # times are new
+    server.log.clear()
+    fetch(ARGUMENT, f"ROOT={moved}")
+    assert server.asked("GET") == []
+
+
+@pytest.mark.parametrize("change", [b"x", b"more", b""])
+def test_files_brought_by_other_means_are_compared(server, nsd, fetch, change):
+    name = "nsddata/ppdata/subj01/behav/responses.tsv"
+    original = (nsd.root / name).read_bytes()
+    path = fetch.root / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(original)
+    assert "1 were brought by other means" in fetch(ARGUMENT)
+    assert server.asked("GET", name) == []
+    (fetch.root / "downloads.json").unlink()
+    other = original[:-1] + change
+    path.write_bytes(other)
+    with pytest.raises(DataError, match=r"responses.tsv was not brought.*is left alone.*Delete it"):
+        fetch(ARGUMENT)
+    assert path.read_bytes() == other
+
+
+def test_a_newer_version_on_the_server_is_said(server, fetch, arrived, original):
+    fetch(ARGUMENT)
+    server.files[URL] = gzip.compress(b"new" * 5000)
+    assert "another version of these now" in fetch(ARGUMENT)
+    assert arrived() == original
+
+
+def test_a_full_disk_is_told_before_anything_is_fetched(server, fetch, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 2e8 + 10))
+    with pytest.raises(DataError, match=r"has 200 MB free.*Make room"):
+        fetch(ARGUMENT)
+    assert server.asked("GET") == []
+
+
+def test_two_downloads_do_not_meet_in_one_folder(fetch, server):
+    fetch(ARGUMENT)
+    with alone(fetch.root), pytest.raises(DataError, match="another download is at work"):
+        fetch(ARGUMENT)
+
+
+def test_simulated_data_are_left_alone(fetch):
+    fetch.root.mkdir()
+    (fetch.root / "simulation.json").write_text("{}")
+    with pytest.raises(DataError, match="must not mix"):
+        fetch(ARGUMENT)
+
+
+def test_an_unreadable_list_is_a_clear_error(fetch):
+    fetch.root.mkdir()
+    (fetch.root / "downloads.json").write_text("{")
+    with pytest.raises(DataError, match="Delete it"):
+        fetch(ARGUMENT)
+
+
+def test_a_server_that_is_not_there(server, fetch):
+    client = Client(n_attempts=2, backoff=0, timeout=2)
+    with pytest.raises(DataError, match=r"2 attempts.*NewConnectionError"):
+        fetch("NSD_URL=http://127.0.0.1:9", client=client)
+
+
+def test_connections_are_used_again(server, fetch):
+    fetch(ARGUMENT)
+    assert len(server.log) > 50
+    assert server.n_connections <= 8 + 4
