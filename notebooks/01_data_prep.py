@@ -107,6 +107,7 @@ areas = nsd.visual_areas(layout, mask)
 main = nsd.main_areas(areas)
 print("n_voxels =", mask.sum())
 print({name: int(where.sum()) for name, where in main.items()})
+print("families of areas that are not in the folder:", areas.missing or "none")
 
 # %%
 named = [name for name in main if name != "unassigned"]

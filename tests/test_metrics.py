@@ -1,55 +1,71 @@
-"""Scores against fixtures whose value is known, and against other libraries."""
+"""Scores of pixels and embeddings against fixtures of known value and against other libraries."""
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import ndimage, stats
 from skimage.metrics import structural_similarity
-from sklearn.metrics import pairwise
+from sklearn import metrics as sklearn_metrics
 
 from fmri_utils import metrics
 from fmri_utils.errors import DataError
+from fmri_utils.metrics.arrays import resized
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pictures():
     return np.random.default_rng(0).random((16, 64, 64, 3)).astype(np.float32)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def embeddings():
     return np.random.default_rng(1).standard_normal((300, 24))
 
 
-def test_a_perfect_reconstruction_is_perfect(pictures, embeddings):
-    assert metrics.pixcorr(pictures, pictures) == pytest.approx(1)
-    assert metrics.ssim(pictures, pictures) == pytest.approx(1)
+# The fixtures that must hold, by name.
+
+
+def test_fixture_reconstruction_equal_to_truth_is_perfect(pictures, embeddings):
+    assert metrics.pixcorr(pictures[:6], pictures[:6]) == pytest.approx(1)
+    assert metrics.ssim(pictures[:6], pictures[:6]) == pytest.approx(1)
     assert metrics.two_way_identification(embeddings, embeddings) == 1
     scores = metrics.retrieval(embeddings, embeddings, rng=np.random.default_rng(0))
     for direction in metrics.DIRECTIONS:
         assert scores[direction]["top1"] == 1
+        assert scores[direction]["top5"] == 1
         assert scores[direction]["median_rank"] == 1
         assert scores[direction]["mrr"] == 1
+        assert scores[direction]["top1_drawn"] == 1
+    # distance 0: test_metrics_features.py, test_fixture_equal_pictures_have_distance_zero
 
 
-def test_a_random_permutation_is_at_chance(embeddings):
-    scores = []
-    for seed in range(20):
-        order = np.random.default_rng(seed).permutation(len(embeddings))
-        scores.append(metrics.two_way_identification(embeddings, embeddings[order]))
-    error = np.std(scores) / np.sqrt(len(scores))
-    assert abs(np.mean(scores) - 0.5) < 3 * error
-    ranks = metrics.retrieval_ranks(embeddings, embeddings[order])["brain_to_image"]
-    assert (ranks < 0.5).mean() < 5 / 300
+def test_fixture_random_permutation_two_way_half_and_retrieval_one_in_300(embeddings):
+    rng = np.random.default_rng(2)
+    two_way, top1 = [], {direction: [] for direction in metrics.DIRECTIONS}
+    for _ in range(100):
+        shuffled = embeddings[rng.permutation(len(embeddings))]
+        two_way.append(metrics.two_way_identification(embeddings, shuffled))
+        for direction, ranks in metrics.retrieval_ranks(embeddings, shuffled).items():
+            top1[direction].append((ranks < 0.5).mean())
+    assert abs(np.mean(two_way) - 0.5) < 3 * np.std(two_way) / np.sqrt(100)
+    for direction in metrics.DIRECTIONS:
+        error = np.std(top1[direction]) / np.sqrt(100)
+        assert abs(np.mean(top1[direction]) - 1 / 300) < 3 * error
 
 
-def test_pairing_oracle_a_shift_by_one_is_at_chance(embeddings):
+def test_fixture_pairing_oracle_retrieves_all_and_shifted_by_one_image_is_at_chance(embeddings):
+    oracle = metrics.retrieval(embeddings, embeddings, rng=np.random.default_rng(0))
     shifted = np.roll(embeddings, 1, axis=0)
-    scores = metrics.retrieval(embeddings, shifted, rng=np.random.default_rng(0))
-    assert scores["brain_to_image"]["top1"] == 0
+    shift = metrics.retrieval(embeddings, shifted, rng=np.random.default_rng(0))
+    for direction in metrics.DIRECTIONS:
+        assert oracle[direction]["top1"] == 1
+        assert shift[direction]["top1"] == 0
+        assert shift[direction]["mrr"] == pytest.approx(
+            (1 / np.arange(1, 301)).mean(), abs=3 * np.std(1 / np.arange(1, 301)) / np.sqrt(300)
+        )
     assert abs(metrics.two_way_identification(embeddings, shifted) - 0.5) < 0.05
 
 
-def test_directions_are_not_exchanged():
+def test_fixture_asymmetric_data_prove_the_two_retrieval_directions():
     # Two images; both brain patterns look like image 0. From brain pattern 1 the wrong image is
     # found; from image 1 the right brain pattern is.
     truth = np.array([[1.0, 0.0], [0.0, 1.0]])
@@ -57,70 +73,219 @@ def test_directions_are_not_exchanged():
     ranks = metrics.retrieval_ranks(truth, brain)
     assert ranks["brain_to_image"].tolist() == [0, 1]
     assert ranks["image_to_brain"].tolist() == [0, 0]
+    scores = metrics.retrieval(truth, brain, rng=np.random.default_rng(0))
+    assert scores["brain_to_image"]["top1"] == 0.5
+    assert scores["image_to_brain"]["top1"] == 1
+    # The similarity matrix itself: rows are brain patterns.
+    assert metrics.similarity_matrix(truth, brain)[1, 0] > 0.9
+    # Two-way too: the score belongs to a reconstruction j among all truths i.
+    truth, brain = np.array([[0, 0, 3.0], [0, 3.0, 0]]), np.array([[0, 0, 1.0], [0, 1.0, 1.2]])
+    assert metrics.two_way_scores(truth, brain).tolist() == [1, 0]
 
 
-def test_two_way_agrees_with_a_plain_loop(embeddings):
-    truth, other = embeddings[:16], embeddings[16:32] + embeddings[:16]
+# Agreement with independent implementations, 16 seeded pairs.
+
+
+def _bilinear(size_in, size_out):
+    """Matrix (size_out, size_in) of bilinear interpolation between pixel centres."""
+    at = np.clip((np.arange(size_out) + 0.5) * size_in / size_out - 0.5, 0, size_in - 1)
+    weights = 1 - np.abs(at[:, None] - np.arange(size_in)[None])
+    return np.clip(weights, 0, None)
+
+
+def _plainly_resized(images, size):
+    """The resizing of the published scores in plain numpy: to 256, then to ``size``."""
+    images = np.clip(images.astype(float), 0, 1)
+    for side in (256, size):
+        down, across = (_bilinear(images.shape[axis], side) for axis in (1, 2))
+        images = np.einsum("yh,nhwc,xw->nyxc", down, images, across, optimize=True)
+    return images
+
+
+def _plain_ssim(a, b):
+    """SSIM of grey pictures, Wang et al. (2004) eq. 13, with scipy's Gaussian filter."""
+
+    def blur(x):
+        return ndimage.gaussian_filter(x, 1.5, truncate=3.5)
+
+    ma, mb = blur(a), blur(b)
+    va, vb, cov = blur(a * a) - ma**2, blur(b * b) - mb**2, blur(a * b) - ma * mb
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * ma * mb + c1) / (ma**2 + mb**2 + c1)
+    structure = (2 * cov + c2) / (va + vb + c2)
+    return (luminance * structure)[5:-5, 5:-5].mean()
+
+
+@pytest.fixture(scope="module")
+def picture_pairs():
+    rng = np.random.default_rng(3)
+    truth = rng.random((16, 300, 300, 3)).astype(np.float32)
+    noise = rng.random((16, 64, 64, 3)).astype(np.float32)  # another size, as generators have
+    blurred = ndimage.zoom(truth, (1, 64 / 300, 64 / 300, 1), order=1)
+    return truth, (1.2 * blurred - 0.1 + 0.4 * (noise - 0.5)).astype(np.float32)  # overshoots
+
+
+@pytest.fixture(scope="module")
+def at_425(picture_pairs):
+    return [_plainly_resized(images, 425) for images in picture_pairs]
+
+
+def test_resizing_is_bilinear_without_antialiasing(picture_pairs, at_425):
+    # torch places its samples in float32, which moves single pixels by up to 2e-5.
+    ours = resized(picture_pairs[0][:2], 425).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(ours, at_425[0][:2], atol=5e-5)
+
+
+def test_pixcorr_agrees_with_scipy_on_16_pairs(picture_pairs, at_425):
+    expected = [stats.pearsonr(a.ravel(), b.ravel())[0] for a, b in zip(*at_425, strict=True)]
+    np.testing.assert_allclose(metrics.pixcorr_scores(*picture_pairs), expected, atol=1e-6)
+
+
+def test_ssim_agrees_with_scikit_image_and_with_plain_filters_on_16_pairs(picture_pairs, at_425):
+    ours = metrics.ssim_scores(*picture_pairs)
+    grey = [images @ np.array([0.2125, 0.7154, 0.0721]) for images in at_425]
+    plain = [_plain_ssim(a, b) for a, b in zip(*grey, strict=True)]
+    np.testing.assert_allclose(ours, plain, atol=1e-6)
+    library = structural_similarity(
+        grey[0][0],
+        grey[1][0],
+        data_range=1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    assert ours[0] == pytest.approx(library, abs=1e-6)
+
+
+def test_two_way_agrees_with_a_scipy_loop_on_16_pairs(embeddings):
+    truth, other = embeddings[:16], 3 * embeddings[16:32] + embeddings[:16]
     expected = []
     for j in range(16):
         own = stats.pearsonr(truth[j], other[j])[0]
         rivals = [stats.pearsonr(truth[i], other[j])[0] for i in range(16) if i != j]
         expected.append(np.mean([own > r for r in rivals]))
+    assert 0.5 < np.mean(expected) < 1
     np.testing.assert_allclose(metrics.two_way_scores(truth, other), expected, atol=1e-12)
 
 
-def test_ranks_agree_with_scikit_learn(embeddings):
-    truth, brain = embeddings[:16], embeddings[16:32]
-    cosine = pairwise.cosine_similarity(brain, truth)
-    expected = (cosine > np.diag(cosine)[:, None]).sum(1)
-    np.testing.assert_array_equal(metrics.retrieval_ranks(truth, brain)["brain_to_image"], expected)
+def test_retrieval_agrees_with_scikit_learn_on_16_pairs(embeddings):
+    truth, brain = embeddings[:16], embeddings[16:32] + 0.5 * embeddings[:16]
+    cosine = sklearn_metrics.pairwise.cosine_similarity(brain, truth)
+    scores = metrics.retrieval(truth, brain, rng=np.random.default_rng(0))
+    for direction, table in (("brain_to_image", cosine), ("image_to_brain", cosine.T)):
+        own = np.arange(16)
+        expected = {
+            "top1": sklearn_metrics.top_k_accuracy_score(own, table, k=1),
+            "top5": sklearn_metrics.top_k_accuracy_score(own, table, k=5),
+            "mrr": sklearn_metrics.label_ranking_average_precision_score(np.eye(16), table),
+        }
+        assert 0 < expected["top1"] < 1
+        for name, value in expected.items():
+            assert scores[direction][name] == pytest.approx(value, abs=1e-6)
+        rank = (table > np.diag(table)[:, None]).sum(1) + 1
+        assert scores[direction]["median_rank"] == np.median(rank)
 
 
-def test_picture_scores_agree_with_other_libraries_without_resizing():
-    rng = np.random.default_rng(3)
-    a = rng.random((16, 425, 425, 3)).astype(np.float32)[:4]
-    b = (0.5 * a + 0.5 * rng.random(a.shape)).astype(np.float32)
-    # What metrics resize (to 256, then 425), the independent check is given already resized.
-    ra, rb = metrics._resized(a, 425), metrics._resized(b, 425)
-    pearson = [stats.pearsonr(x.ravel(), y.ravel())[0] for x, y in zip(ra, rb, strict=True)]
-    np.testing.assert_allclose(metrics.pixcorr_scores(a, b), pearson, atol=1e-6)
-    weights = np.array([0.2125, 0.7154, 0.0721])
-    expected = [
-        structural_similarity(
-            x.astype(float) @ weights,
-            y.astype(float) @ weights,
-            data_range=1,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
-        for x, y in zip(ra, rb, strict=True)
+def test_csls_agrees_with_its_definition_and_undoes_a_hub():
+    rng = np.random.default_rng(4)
+    truth = rng.standard_normal((16, 8))
+    brain = truth + 0.8 * rng.standard_normal((16, 8))
+    ours = metrics.similarity_matrix(truth, brain, csls_neighbours=3)
+    cosine = sklearn_metrics.pairwise.cosine_similarity(brain, truth)
+    for i in range(16):
+        for j in range(16):
+            r_brain, r_image = np.sort(cosine[i])[-3:].mean(), np.sort(cosine[:, j])[-3:].mean()
+            assert ours[i, j] == pytest.approx(2 * cosine[i, j] - r_brain - r_image, abs=1e-6)
+    # Predictions shrunken towards the mean embedding are closest to the image nearest to it.
+    truth = rng.standard_normal((200, 16)) + 1.0
+    brain = truth.mean(0) + 0.15 * (truth - truth.mean(0)) + 0.05 * rng.standard_normal((200, 16))
+    top1 = [
+        (metrics.retrieval_ranks(truth, brain, csls_neighbours=k)["brain_to_image"] < 0.5).mean()
+        for k in (0, 10)
     ]
-    np.testing.assert_allclose(metrics.ssim_scores(a, b), expected, atol=1e-6)
+    assert top1[1] > top1[0] + 0.1
+    with pytest.raises(DataError, match="CSLS with 17 neighbours among 16"):
+        metrics.similarity_matrix(truth[:16], brain[:16], csls_neighbours=17)
 
 
-def test_a_constant_picture_scores_zero(pictures):
-    assert metrics.pixcorr(pictures, np.full_like(pictures, 0.5)) == 0
+# Behaviour.
 
 
-def test_retrieval_among_fewer_candidates_is_easier_and_says_how_many(embeddings):
+def test_two_way_counts_ties_as_failures():
+    constant = np.ones((4, 3))
+    assert metrics.two_way_identification(np.eye(4, 3), constant) == 0
+
+
+def test_retrieval_of_one_answer_for_all_is_at_the_middle_rank(embeddings):
+    same = np.ones_like(embeddings)
+    ranks = metrics.retrieval_ranks(np.ones_like(embeddings), same)["brain_to_image"]
+    np.testing.assert_array_equal(ranks, 299 / 2)
+
+
+def test_retrieval_among_drawn_candidates_is_easier_and_says_how_many(embeddings):
     noisy = embeddings + 2 * np.random.default_rng(5).standard_normal(embeddings.shape)
     few = metrics.retrieval(embeddings, noisy, n_candidates=30, rng=np.random.default_rng(0))
     score = few["brain_to_image"]
     assert score["n_candidates"] == 30
+    assert score["chance_drawn"] == 1 / 30
+    assert score["chance"] == 1 / 300
     assert score["top1_drawn"] > score["top1"]
-    assert score["top1_drawn_low"] <= score["top1_drawn"] <= score["top1_drawn_high"]
+    assert score["top1_drawn_low"] < score["top1_drawn"] < score["top1_drawn_high"]
+    # Exactly: the share of draws of 29 rivals that hold none of the better ones.
+    ranks = metrics.retrieval_ranks(embeddings, noisy)["brain_to_image"].astype(int)
+    expected = stats.hypergeom.pmf(0, 299, ranks, 29).mean()
+    assert score["top1_drawn"] == pytest.approx(expected, abs=0.05)
+    all_of_them = metrics.retrieval(embeddings[:50], noisy[:50], rng=np.random.default_rng(0))
+    for scores in all_of_them.values():
+        assert scores["n_candidates"] == 50
+        assert scores["top1_drawn"] == pytest.approx(scores["top1"])
 
 
-def test_bootstrap_interval_covers_the_mean():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(100):
-        interval = metrics.bootstrap(rng.normal(1, 1, 60), rng=rng, n_resamples=300)
-        hits += interval.low <= 1 <= interval.high
-    assert hits >= 86
-    constant = metrics.bootstrap(np.ones(5), rng=rng)
-    assert (constant.low, constant.high) == (1, 1)
+def test_per_image_retrieval_scores_average_to_the_summary(embeddings):
+    noisy = embeddings + 2 * np.random.default_rng(5).standard_normal(embeddings.shape)
+    summary = metrics.retrieval(embeddings, noisy, rng=np.random.default_rng(0))
+    for direction, scores in metrics.retrieval_scores(embeddings, noisy).items():
+        assert scores["top1"].shape == (300,)
+        assert scores["top1"].mean() == summary[direction]["top1"]
+        assert scores["top5"].mean() == summary[direction]["top5"]
+        assert scores["reciprocal_rank"].mean() == pytest.approx(summary[direction]["mrr"])
+        assert np.median(scores["rank"]) == summary[direction]["median_rank"]
+
+
+def test_clustered_two_way_tells_category_decoding_from_identification():
+    rng = np.random.default_rng(6)
+    clusters = np.repeat(np.arange(6), 10)
+    centres = 5 * rng.standard_normal((6, 20))
+    truth = centres[clusters] + rng.standard_normal((60, 20))
+    category_only = centres[clusters] + rng.standard_normal((60, 20))
+    scores = metrics.clustered_two_way_scores(truth, category_only, clusters)
+    assert scores["across"].mean() > 0.99
+    assert abs(scores["within"].mean() - 0.5) < 0.1
+    both = metrics.clustered_two_way_scores(truth, truth, clusters)
+    assert both["within"].min() == both["across"].min() == 1
+    # Together they are the plain score.
+    plain = metrics.two_way_scores(truth, category_only)
+    np.testing.assert_allclose((9 * scores["within"] + 50 * scores["across"]) / 59, plain)
+    alone = metrics.clustered_two_way_scores(truth, truth, np.arange(60))
+    assert np.isnan(alone["within"]).all()
+    with pytest.raises(DataError, match="one for each image"):
+        metrics.clustered_two_way_scores(truth, truth, clusters[:5])
+
+
+def test_a_constant_picture_scores_zero(pictures):
+    assert metrics.pixcorr(pictures, np.full_like(pictures, 0.5)) == 0
+    # Rounding in the mean must not be blown up to a pattern.
+    flat = np.full((16, 999), 0.3)
+    assert (flat - flat.mean(1, keepdims=True)).any()
+    table = metrics.correlation_matrix(pictures.reshape(16, -1)[:, :999], flat)
+    np.testing.assert_array_equal(table, 0)
+
+
+def test_uint8_pictures_score_like_floats(pictures):
+    whole = (255 * pictures[:4]).round().astype(np.uint8)
+    other = np.roll(pictures[:4], 1, axis=1)
+    expected = metrics.pixcorr_scores(whole / 255.0, other)
+    np.testing.assert_allclose(metrics.pixcorr_scores(whole, other), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +293,7 @@ def test_bootstrap_interval_covers_the_mean():
     [
         (np.ones((3, 2)), np.ones((4, 2)), "same shape"),
         (np.ones((1, 2)), np.ones((1, 2)), "at least two"),
+        (np.ones(3), np.ones(3), "same shape"),
         (np.ones((3, 2)), np.full((3, 2), np.nan), "reconstruction holds NaN"),
     ],
 )
@@ -136,6 +302,17 @@ def test_bad_input_is_refused(truth, reconstruction, message):
         metrics.two_way_identification(truth, reconstruction)
 
 
-def test_pictures_in_0_255_are_refused(pictures):
-    with pytest.raises(DataError, match=r"RGB in \[0, 1\]"):
-        metrics.pixcorr(255 * pictures, 255 * pictures)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: 255 * p, r"RGB in \[0, 1\]"),
+        (lambda p: 2 * p - 1, r"values from -1 to .*RGB in \[0, 1\]"),
+        (lambda p: p * np.nan, "values from nan"),
+        (lambda p: p[:5], "one reconstruction per truth"),
+        (lambda p: p.transpose(0, 3, 1, 2), "height, width, 3"),
+    ],
+    ids=["0-255", "-1-1", "nan", "fewer", "channels first"],
+)
+def test_bad_pictures_are_refused(pictures, change, message):
+    with pytest.raises(DataError, match=message):
+        metrics.pixcorr(pictures, change(pictures))

@@ -1,0 +1,149 @@
+"""What every score needs first: checked pairs, pictures as tensors, correlations."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional as vision
+
+from ..errors import DataError
+
+BASE_SIZE = 256  # published scores bring truth and reconstruction to this size first
+
+
+def paired(truth: np.ndarray, reconstruction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64 arrays of one shape.
+
+    Raises
+    ------
+    DataError
+        If the shapes differ, there are fewer than two samples, or a value is not finite.
+    """
+    truth, reconstruction = np.asarray(truth, float), np.asarray(reconstruction, float)
+    if truth.shape != reconstruction.shape or truth.ndim < 2 or len(truth) < 2:
+        raise DataError(
+            f"truth has shape {truth.shape}, reconstruction {reconstruction.shape}. Expected: the "
+            "same shape (n, ...), with at least two samples along the first axis."
+        )
+    for name, array in (("truth", truth), ("reconstruction", reconstruction)):
+        if not np.isfinite(array).all():
+            raise DataError(
+                f"{name} holds NaN or infinite values. Expected: finite numbers; find out where "
+                "they come from before scoring."
+            )
+    return truth, reconstruction
+
+
+def check_pictures(images: np.ndarray, name: str) -> np.ndarray:
+    """Pictures as an array (n, H, W, 3), looked through in parts so that memory stays bounded.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, (n, H, W, 3)
+        float RGB in [0, 1] (small overshoots are clamped later), or uint8 RGB in [0, 255].
+    name : str
+        For the message.
+
+    Raises
+    ------
+    DataError
+        On another shape or range, NaN, or fewer than two pictures.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[3] != 3 or len(images) < 2:
+        raise DataError(
+            f"{name} has shape {images.shape}. Expected: at least two pictures, "
+            "(n, height, width, 3), RGB in [0, 1]."
+        )
+    if images.dtype == np.uint8:
+        return images
+    for start in range(0, len(images), 50):
+        part = images[start : start + 50]
+        low, high = float(part.min()), float(part.max())
+        # Written so that NaN fails as well. A generator's own -1 to 1 would be clamped to half its
+        # contrast without a word, and 0 to 255 to white.
+        if not (low >= -0.5 and high <= 1.5):
+            raise DataError(
+                f"{name} has values from {low:.3g} to {high:.3g}. Expected: RGB in [0, 1], or "
+                "uint8 in [0, 255]; rescale or convert the pictures first."
+            )
+    return images
+
+
+def picture_pairs(truth: np.ndarray, reconstruction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Checked pictures, one reconstruction per truth; the two may differ in size."""
+    truth = check_pictures(truth, "truth")
+    reconstruction = check_pictures(reconstruction, "reconstruction")
+    if len(truth) != len(reconstruction):
+        raise DataError(
+            f"truth has shape {truth.shape}, reconstruction {reconstruction.shape}. Expected: one "
+            "reconstruction per truth, in the same order."
+        )
+    return truth, reconstruction
+
+
+def resized(images: np.ndarray, size: int, *, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Pictures resized to 256 x 256 and then to ``size``: bilinear, without antialiasing.
+
+    The published scores were computed before torchvision antialiased by default.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, (B, H, W, 3)
+        As for :func:`check_pictures`.
+
+    Returns
+    -------
+    torch.Tensor, float32 (B, 3, size, size)
+        In [0, 1].
+    """
+    scale = 255.0 if images.dtype == np.uint8 else 1.0
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    tensor = (tensor.permute(0, 3, 1, 2).float() / scale).clamp(0, 1)  # (B, 3, H, W)
+    for side in (BASE_SIZE, size):
+        if tensor.shape[-2:] != (side, side):
+            tensor = vision.resize(tensor, [side, side], antialias=False)
+    return tensor
+
+
+def centred_unit(array: np.ndarray) -> np.ndarray:
+    """Rows (n, ...) flattened, centred and scaled to unit length; a constant row becomes zero.
+
+    Centring is done in float64; the dtype of a floating-point array is kept, so that large
+    features can be stored in float32.
+    """
+    flat = array.reshape(len(array), -1)
+    wide = flat.astype(np.float64)
+    wide -= wide.mean(1, keepdims=True)
+    norm = np.linalg.norm(wide, axis=1, keepdims=True)
+    # A constant row leaves rounding behind, which must not be blown up to unit length.
+    eps = 8 * np.finfo(flat.dtype if flat.dtype.kind == "f" else float).eps
+    rounding = eps * np.sqrt(flat.shape[1]) * np.abs(flat).max(1, keepdims=True, initial=0)
+    wide = np.divide(wide, norm, out=np.zeros_like(wide), where=norm > rounding)
+    return wide.astype(flat.dtype) if flat.dtype.kind == "f" else wide
+
+
+def correlation_matrix(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
+    """Pearson r between every truth and every reconstruction.
+
+    Parameters
+    ----------
+    truth : numpy.ndarray, (n, ...)
+        Trailing axes are flattened.
+    reconstruction : numpy.ndarray, (m, ...)
+
+    Returns
+    -------
+    numpy.ndarray, float64 (n, m)
+        Entry [i, j] is r(truth i, reconstruction j); 0 where one of them is constant.
+    """
+    return unit_product(centred_unit(truth), centred_unit(reconstruction))
+
+
+def unit_product(left: np.ndarray, right: np.ndarray, *, width: int = 1 << 14) -> np.ndarray:
+    """``left @ right.T`` in float64, a block of features at a time; (n, d) and (m, d) -> (n, m)."""
+    out = np.zeros((len(left), len(right)))
+    for start in range(0, left.shape[1], width):
+        part = slice(start, start + width)
+        out += left[:, part].astype(np.float64) @ right[:, part].astype(np.float64).T
+    return out

@@ -1,0 +1,166 @@
+"""Is it reading the brain? Measures of predictions that need no training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..errors import DataError
+from .arrays import paired
+from .identification import retrieval_scores, two_way_scores
+from .statistics import Interval, bootstrap
+
+
+def effective_rank(embeddings: np.ndarray) -> float:
+    """How many dimensions a set of embeddings uses (Roy & Vetterli 2007).
+
+    The exponential of the entropy of the singular values, scaled to sum 1, after the mean over
+    samples was taken off.
+
+    Parameters
+    ----------
+    embeddings : numpy.ndarray, (n, C)
+
+    Returns
+    -------
+    float
+        Between 1 and min(n - 1, C); 0 if all rows are the same.
+
+    Raises
+    ------
+    DataError
+        On another shape or NaN.
+    """
+    embeddings = np.asarray(embeddings, float)
+    if embeddings.ndim != 2 or len(embeddings) < 2 or not np.isfinite(embeddings).all():
+        raise DataError(
+            f"embeddings have shape {embeddings.shape}, or hold NaN. Expected: (n, C), finite, "
+            "with n of at least 2."
+        )
+    singular = np.linalg.svd(embeddings - embeddings.mean(0), compute_uv=False)
+    scale = np.abs(embeddings).max()
+    if singular[0] <= 1e-12 * scale * np.sqrt(embeddings.size):
+        return 0.0
+    share = singular[singular > 0] / singular.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
+def bottleneck_curve(
+    truth: np.ndarray,
+    predictions: Mapping[int, np.ndarray],
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 1000,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Scores against the number of dimensions that brain information passes through.
+
+    A score that is reached with very few dimensions asks little of the brain (BrainBits, Mayo et
+    al. 2024, arXiv 2411.02783).
+
+    Parameters
+    ----------
+    truth : numpy.ndarray, (n, C)
+    predictions : mapping of int to numpy.ndarray, (n, C)
+        Dimensions of the bottleneck (1, 2, 5, 10, ...) to embeddings predicted through it.
+
+    Returns
+    -------
+    dict
+        ``n_dims`` (k,), ascending; and for each of ``two_way``, ``brain_to_image_top1``,
+        ``brain_to_image_mrr``: a dict of ``value``, ``low``, ``high`` (k,), the 95 % interval over
+        images, and ``chance``.
+    """
+    if not predictions:
+        raise DataError("no bottleneck was given. Expected: at least one prediction.")
+    order = sorted(predictions)
+    n = len(truth)
+    chance = {
+        "two_way": 0.5,
+        "brain_to_image_top1": 1 / n,
+        "brain_to_image_mrr": float((1 / np.arange(1, n + 1)).mean()),
+    }
+    intervals: dict[str, list[Interval]] = {name: [] for name in chance}
+    for k in order:
+        brain = retrieval_scores(truth, predictions[k])["brain_to_image"]
+        scores = (two_way_scores(truth, predictions[k]), brain["top1"], brain["reciprocal_rank"])
+        for name, values in zip(chance, scores, strict=True):
+            intervals[name].append(bootstrap(values, rng=rng, n_resamples=n_resamples))
+    curve = {"n_dims": np.array(order)}
+    for name, row in intervals.items():
+        curve[name] = {key: np.array([getattr(i, key) for i in row]) for key in vars(row[0])}
+        curve[name]["chance"] = np.array(chance[name])
+    return curve
+
+
+def dims_needed(
+    n_dims: np.ndarray, value: np.ndarray, chance: float, *, share: float = 0.95
+) -> int:
+    """The smallest bottleneck that goes ``share`` of the way from chance to the best score.
+
+    Parameters
+    ----------
+    n_dims, value : numpy.ndarray, (k,)
+        A curve of :func:`bottleneck_curve`.
+
+    Raises
+    ------
+    DataError
+        If no bottleneck scores above chance.
+    """
+    n_dims, value = np.asarray(n_dims), np.asarray(value, float)
+    if not value.max() > chance:
+        raise DataError(
+            f"the best score is {value.max():.3g}, chance {chance:.3g}. Expected: a curve that "
+            "rises above chance somewhere."
+        )
+    enough = value >= chance + share * (value.max() - chance)
+    return int(n_dims[enough].min())
+
+
+def repeat_ceiling(truth: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
+    """How well a linear map could predict each dimension if the repeats were without noise.
+
+    From the variance between and within images, reliability = 1 - MS_within / MS_between is the
+    share of the variance of repeat-averaged predictions that belongs to the image. Noise lowers
+    their correlation r with the truth to sqrt(reliability) of what the same map would reach with
+    endless repeats (correction for attenuation, Spearman 1904).
+
+    Parameters
+    ----------
+    truth : numpy.ndarray, (n_images, C)
+    predictions : numpy.ndarray, (n_images, n_repeats, C)
+        One prediction per single trial, the same number of repeats for each image, none of them
+        trained on. The map must be linear: the mean of predictions stands for the prediction of
+        the mean.
+
+    Returns
+    -------
+    dict of numpy.ndarray, (C,)
+        ``r`` with the mean of the repeats; ``reliability`` of that mean; ``ceiling``, r corrected
+        for noise, at most 1, NaN where no image variance was found.
+
+    Raises
+    ------
+    DataError
+        If the shapes do not fit or there are fewer than two repeats.
+    """
+    truth, predictions = np.asarray(truth, float), np.asarray(predictions, float)
+    if predictions.ndim != 3 or predictions.shape[1] < 2:
+        raise DataError(
+            f"predictions have shape {predictions.shape}. Expected: (n_images, n_repeats, C) with "
+            "at least two repeats."
+        )
+    mean = predictions.mean(1)
+    truth, mean = paired(truth, mean)
+    n, k, _ = predictions.shape
+    within = ((predictions - mean[:, None]) ** 2).sum((0, 1)) / (n * (k - 1))
+    between = k * mean.var(0, ddof=1)
+    ratio = np.divide(within, between, out=np.ones_like(within), where=between > 0)
+    reliability = np.clip(1 - ratio, 0, 1)
+    a, b = truth - truth.mean(0), mean - mean.mean(0)
+    norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    r = np.divide((a * b).sum(0), norm, out=np.zeros_like(norm), where=norm > 0)
+    root = np.sqrt(reliability)
+    ceiling = np.divide(r, root, out=np.full_like(r, np.nan), where=root > 0)
+    return {"r": r, "reliability": reliability, "ceiling": np.minimum(ceiling, 1)}

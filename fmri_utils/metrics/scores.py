@@ -1,0 +1,263 @@
+"""All scores of some sets of pictures, or of predicted embeddings, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import DataError, WeightsError
+from ..judge import HEADS, Judge
+from .arrays import picture_pairs
+from .features import FeatureScorer, chance_from_correlations, scores_from_correlations
+from .identification import (
+    DIRECTIONS,
+    retrieval,
+    retrieval_ranks,
+    retrieval_scores,
+    two_way_scores,
+)
+from .networks import NETWORKS, FeatureNetwork
+from .pixels import pixcorr_scores, ssim_scores
+from .statistics import Interval
+
+JUDGE_ROWS = ("judge two-way", *(f"judge {head}" for head in HEADS))
+CHANCE_PAIRS = 50  # wrong pairs that the chance level of PixCorr and of SSIM is measured on
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of the results table for one set: scores, or the reason why there are none.
+
+    Attributes
+    ----------
+    better : str
+        "higher" or "lower".
+    per_image : numpy.ndarray (n_images,) or None
+        None if the score is not available, or is not made of one number per image.
+    chance : float or None
+        Expected if reconstructions had nothing to do with their images.
+    statistic : str
+        "mean" or "median" over images.
+    interval : Interval or None
+        A ready-made interval that is not over images (retrieval draws).
+    reason : str
+        Why it is not available; empty if it is.
+    """
+
+    better: str
+    per_image: np.ndarray | None = None
+    chance: float | None = None
+    statistic: str = "mean"
+    interval: Interval | None = None
+    reason: str = ""
+
+
+Scores = dict[str, dict[str, Score]]  # set to row to score
+
+
+def picture_scores(
+    truth: np.ndarray,
+    pictures: Mapping[str, np.ndarray],
+    *,
+    judge: Judge | None = None,
+    networks: Sequence[FeatureNetwork] = tuple(NETWORKS.values()),
+    folder: Path | None = None,
+    device: str | torch.device = "cpu",
+    batch_size: int = 25,
+    progress: bool = False,
+) -> Scores:
+    """Every score of several sets of reconstructions of the same images.
+
+    Parameters
+    ----------
+    truth : numpy.ndarray, (n, H, W, 3)
+        What was seen; float RGB in [0, 1], or uint8.
+    pictures : mapping of str to numpy.ndarray, (n, H', W', 3)
+        Sets of reconstructions in the order of ``truth``: the random-embedding baseline, the
+        methods, the recovery ceiling.
+    judge : Judge, optional
+        The independent judge of simulated scenes.
+    networks : sequence of FeatureNetwork
+    folder, device, batch_size, progress
+        As for :class:`~fmri_utils.metrics.FeatureScorer`.
+
+    Returns
+    -------
+    dict
+        Set to row ("PixCorr", "SSIM", "Alex(2)", ..., "judge kind") to :class:`Score`. A network
+        whose weights are not on the machine has its rows, with the reason; a missing judge too.
+
+        Chance is 0.5 for two-way scores. For the others it is the mean score of reconstructions
+        that are paired with the truth of another image.
+    """
+    if not pictures:
+        raise DataError("no set of pictures was given. Expected: at least one.")
+    for images in pictures.values():
+        picture_pairs(truth, images)
+    out: Scores = {name: _pixel_scores(truth, p, progress) for name, p in pictures.items()}
+    settings = {"device": device, "batch_size": batch_size, "progress": progress}
+    for network in networks:
+        for name, rows in _network_scores(network, truth, pictures, folder, settings).items():
+            out[name] |= rows
+    for name, rows in _judge_scores(judge, truth, pictures).items():
+        out[name] |= rows
+    return out
+
+
+def _pixel_scores(truth: np.ndarray, images: np.ndarray, progress: bool) -> dict[str, Score]:
+    n = len(truth)
+    rows = np.unique(np.linspace(0, n - 1, min(n, CHANCE_PAIRS)).astype(int))
+    others = (rows + n // 2) % n
+    wrong = np.asarray(truth)[others], np.asarray(images)[rows]
+    out = {}
+    for name, function in (("PixCorr", pixcorr_scores), ("SSIM", ssim_scores)):
+        chance = float(function(*wrong).mean())
+        out[name] = Score("higher", function(truth, images, progress=progress), chance)
+    return out
+
+
+def _network_scores(
+    network: FeatureNetwork,
+    truth: np.ndarray,
+    pictures: Mapping[str, np.ndarray],
+    folder: Path | None,
+    settings: Mapping,
+) -> Scores:
+    better = "higher" if network.kind == "two-way" else "lower"
+    try:
+        scorer = FeatureScorer(network, folder, **settings)
+    except WeightsError:
+        file = network.weights()
+        reason = file.problem(folder) or f"{file.name} does not hold the weights of {network.name}"
+        rows = {row: Score(better, reason=reason) for row in network.rows}
+        return {name: dict(rows) for name in pictures}
+    prepared = scorer.prepared(truth)
+    out: Scores = {}
+    for name, images in pictures.items():
+        correlations = scorer.correlations(truth, images, prepared=prepared)
+        out[name] = {
+            row: Score(
+                better,
+                scores_from_correlations(r, network.kind),
+                chance_from_correlations(r, network.kind),
+            )
+            for row, r in correlations.items()
+        }
+    return out
+
+
+def _judge_scores(
+    judge: Judge | None, truth: np.ndarray, pictures: Mapping[str, np.ndarray]
+) -> Scores:
+    if judge is None:
+        reason = "there is no judge for these pictures; it knows simulated scenes only"
+        rows = {row: Score("higher", reason=reason) for row in JUDGE_ROWS}
+        return {name: dict(rows) for name in pictures}
+    saw = judge.look(_for_judge(truth))
+    out: Scores = {}
+    for name, images in pictures.items():
+        sees = judge.look(_for_judge(images))
+        two_way = two_way_scores(saw["features"], sees["features"])
+        out[name] = {JUDGE_ROWS[0]: Score("higher", two_way, 0.5)}
+        for head in HEADS:
+            same = (saw[head][:, None] == sees[head][None, :]).astype(float)  # (truth, picture)
+            n = len(same)
+            chance = (same.sum() - np.trace(same)) / (n * (n - 1))
+            out[name][f"judge {head}"] = Score("higher", np.diag(same).copy(), float(chance))
+    return out
+
+
+def _for_judge(images: np.ndarray) -> np.ndarray:
+    images = np.asarray(images)
+    return images if images.dtype == np.uint8 else np.clip(images, 0, 1).astype(np.float32)
+
+
+def embedding_scores(
+    truth: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    *,
+    rng: np.random.Generator,
+    n_candidates: int = 300,
+    n_draws: int = 30,
+    csls_neighbours: int = 10,
+) -> Scores:
+    """Every score of several mappings from the brain to embeddings.
+
+    Parameters
+    ----------
+    truth : numpy.ndarray, (n, C)
+        Embeddings of the images.
+    predictions : mapping of str to numpy.ndarray, (n, C)
+        Mapping to predicted embeddings; the controls and the oracle (``truth`` itself) too.
+    rng : numpy.random.Generator
+        Draws candidates; the same ones for every mapping.
+    n_candidates, n_draws : int
+        As for :func:`~fmri_utils.metrics.retrieval`.
+    csls_neighbours : int
+        Neighbours of the CSLS control; 0 leaves its rows out.
+
+    Returns
+    -------
+    dict
+        Mapping to row to :class:`Score`. The number of candidates is part of a row's name. If
+        there are more than ``n_candidates`` images there is a row with candidates drawn, whose
+        interval is over draws, beside the one with all of them, whose interval is over images.
+    """
+    if not predictions:
+        raise DataError("no prediction was given. Expected: at least one.")
+    seed = int(rng.integers(2**63))
+    out: Scores = {}
+    for name, prediction in predictions.items():
+        rows = {"two-way identification": Score("higher", two_way_scores(truth, prediction), 0.5)}
+        drawn = retrieval(
+            truth,
+            prediction,
+            n_candidates=n_candidates,
+            n_draws=n_draws,
+            rng=np.random.default_rng(seed),
+        )
+        for direction, values in retrieval_scores(truth, prediction).items():
+            rows |= _direction_rows(direction, values, drawn[direction])
+        if csls_neighbours:
+            ranks = retrieval_ranks(truth, prediction, csls_neighbours=csls_neighbours)
+            n = len(truth)
+            for direction in DIRECTIONS:
+                top1 = (ranks[direction] < 0.5).astype(float)
+                rows[f"{direction} top-1 of {n}, CSLS"] = Score("higher", top1, 1 / n)
+        out[name] = rows
+    return out
+
+
+def _direction_rows(
+    direction: str, values: Mapping[str, np.ndarray], drawn: Mapping[str, float]
+) -> dict[str, Score]:
+    n, size = len(values["rank"]), drawn["n_candidates"]
+    rows = {}
+    if size < n:
+        names = ("top1_drawn", "top1_drawn_low", "top1_drawn_high")
+        interval = Interval(*(drawn[k] for k in names))
+        rows[f"{direction} top-1 of {size}"] = Score("higher", None, 1 / size, interval=interval)
+    mrr = float((1 / np.arange(1, n + 1)).mean())
+    rows |= {
+        f"{direction} top-1 of {n}": Score("higher", values["top1"], 1 / n),
+        f"{direction} top-5 of {n}": Score("higher", values["top5"], min(5 / n, 1.0)),
+        f"{direction} MRR of {n}": Score("higher", values["reciprocal_rank"], mrr),
+        f"{direction} median rank of {n}": Score(
+            "lower", values["rank"], (n + 1) / 2, statistic="median"
+        ),
+    }
+    return rows
+
+
+def per_image_arrays(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, np.ndarray]:
+    """Per-image scores under names "set/row", for ``fmri_utils.artifacts.save_arrays``."""
+    return {
+        f"{name}/{row}": score.per_image
+        for name, rows in scores.items()
+        for row, score in rows.items()
+        if score.per_image is not None
+    }

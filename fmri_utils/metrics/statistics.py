@@ -1,0 +1,194 @@
+"""Intervals of scores and of paired differences between two methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from ..errors import DataError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def excludes(self, value: float = 0.0) -> bool:
+        """Whether the interval lies wholly above or wholly below a value."""
+        return not self.low <= value <= self.high
+
+
+def _finite(scores: np.ndarray, name: str = "scores") -> np.ndarray:
+    """Scores (n_images,) as float64, at least one and all finite."""
+    scores = np.asarray(scores, float)
+    if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
+        raise DataError(
+            f"{name} have shape {scores.shape} with {int((~np.isfinite(scores)).sum())} values "
+            "that are NaN or infinite. Expected: (n_images,), finite; leave out images without a "
+            "score first, the same ones for all methods."
+        )
+    return scores
+
+
+def bootstrap(
+    scores: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 1000,
+    statistic: Callable = np.mean,
+) -> Interval:
+    """Percentile 95 % interval of a statistic of per-image scores, resampling images.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray, (n_images,)
+    statistic : callable
+        Takes ``axis``.
+
+    Raises
+    ------
+    DataError
+        If there is no score, or one is NaN.
+    """
+    scores = _finite(scores)
+    if np.ptp(scores) == 0:  # scipy warns and gives NaN for a constant sample
+        return Interval(float(scores[0]), float(scores[0]), float(scores[0]))
+    result = stats.bootstrap(
+        (scores,),
+        statistic,
+        n_resamples=n_resamples,
+        method="percentile",
+        rng=rng,
+    )
+    interval = result.confidence_interval
+    return Interval(float(statistic(scores)), float(interval.low), float(interval.high))
+
+
+def paired_difference(
+    first: np.ndarray | Sequence[np.ndarray],
+    second: np.ndarray | Sequence[np.ndarray],
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 1000,
+    shared_images: bool = False,
+) -> Interval:
+    """Mean of ``first - second`` with its 95 % bootstrap interval.
+
+    The difference is taken image by image before anything is resampled, so what makes an image
+    hard for both methods cancels. With several subjects the bootstrap is hierarchical: subjects
+    are drawn first, then images within each drawn subject, and subjects count alike. With few
+    subjects this interval is too narrow rather than too wide.
+
+    Parameters
+    ----------
+    first, second : numpy.ndarray (n_images,), or a sequence of them, one per subject
+        Per-image scores of two methods in the same order; average over seeds before.
+    shared_images : bool
+        All subjects saw the same images in the same order: an image that is drawn is then drawn
+        for all drawn subjects, so that what the image does to all of them is resampled too.
+
+    Returns
+    -------
+    Interval
+        One method is called better only if ``excludes(0)``.
+
+    Raises
+    ------
+    DataError
+        On NaN, or if the two do not match image by image.
+    """
+    one_subject = len(first) > 0 and np.ndim(first[0]) == 0
+    if one_subject:
+        first, second = [first], [second]
+    if not len(first) or len(first) != len(second):
+        raise DataError(
+            f"{len(first)} subjects against {len(second)}. Expected: scores of the same subjects."
+        )
+    differences = []
+    for a, b in zip(first, second, strict=True):
+        a, b = _finite(a, "first scores"), _finite(b, "second scores")
+        if len(a) != len(b):
+            raise DataError(
+                f"{len(a)} scores against {len(b)}. Expected: scores of the same images."
+            )
+        differences.append(a - b)
+    if one_subject:
+        return bootstrap(differences[0], rng=rng, n_resamples=n_resamples)
+    return _hierarchical(differences, rng, n_resamples, shared_images)
+
+
+def _hierarchical(
+    scores: list[np.ndarray], rng: np.random.Generator, n_resamples: int, shared: bool
+) -> Interval:
+    """Interval of the mean over subjects of the mean over images."""
+    n_subjects, sizes = len(scores), [len(s) for s in scores]
+    if shared and len(set(sizes)) > 1:
+        raise DataError(
+            f"subjects have {sizes} images. Expected: as many for each, as the images are shared."
+        )
+    means = np.empty(n_resamples)
+    for k in range(n_resamples):
+        drawn = rng.integers(n_subjects, size=n_subjects)
+        if shared:
+            rows = rng.integers(sizes[0], size=sizes[0])
+            means[k] = np.mean([scores[s][rows].mean() for s in drawn])
+        else:
+            means[k] = np.mean(
+                [scores[s][rng.integers(sizes[s], size=sizes[s])].mean() for s in drawn]
+            )
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(np.mean([s.mean() for s in scores])), float(low), float(high))
+
+
+def recovered_share(
+    scores: np.ndarray,
+    baseline: np.ndarray,
+    ceiling: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 1000,
+) -> Interval:
+    """How far a method gets from a baseline to the recovery ceiling.
+
+    The recovery ceiling is the generator fed with the true embedding: what it loses no decoder can
+    give back. The share is (method - baseline) / (ceiling - baseline) of the means over images;
+    images are resampled jointly. It holds for distances as well.
+
+    Parameters
+    ----------
+    scores, baseline, ceiling : numpy.ndarray, (n_images,)
+        Per-image scores of the method, of the random-embedding baseline, of the ceiling.
+
+    Raises
+    ------
+    DataError
+        If the ceiling cannot be told from the baseline: a share of nothing has no meaning.
+    """
+    names = ("scores", "baseline", "ceiling")
+    table = [_finite(a, name) for a, name in zip((scores, baseline, ceiling), names, strict=True)]
+    if len({len(a) for a in table}) > 1:
+        raise DataError(
+            f"{[len(a) for a in table]} scores of method, baseline and ceiling. Expected: the "
+            "same images in all three."
+        )
+    method, low_end, high_end = table
+    room = paired_difference(high_end, low_end, rng=rng, n_resamples=n_resamples)
+    if not room.excludes(0):
+        raise DataError(
+            f"ceiling minus baseline is {room}. Expected: an interval without 0; with this score, "
+            "or with so few images, there is nothing to recover. Report the scores themselves."
+        )
+    rows = rng.integers(len(method), size=(n_resamples, len(method)))
+    means = [a[rows].mean(1) for a in table]
+    low, high = np.percentile((means[0] - means[1]) / (means[2] - means[1]), [2.5, 97.5])
+    value = (method.mean() - low_end.mean()) / (high_end.mean() - low_end.mean())
+    return Interval(float(value), float(low), float(high))

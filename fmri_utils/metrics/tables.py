@@ -1,0 +1,264 @@
+"""The results table: every score beside chance, a baseline and the ceiling, and what it is of."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..artifacts import package_versions
+from ..errors import DataError
+from .scores import Score
+from .statistics import Interval, bootstrap, paired_difference
+
+NOT_AVAILABLE = "not available"
+ABOUT = ("dataset", "simulated", "subject", "split", "repeats", "clip_model")
+STATISTICS = {"mean": np.mean, "median": np.median}
+METRIC_PACKAGES = ("torchvision", "scikit-image", "scikit-learn")
+
+# Published scores on NSD, mean of subjects 1, 2, 5 and 7 unless said. They stand beside scores of
+# real data only. SSIM before scikit-image 0.20 is not comparable and not listed; MindEye picks the
+# best of 16 samples, MindEye2 blends in a blurry image before scoring.
+PUBLISHED_ROWS = (
+    "PixCorr",
+    "SSIM",
+    "Alex(2)",
+    "Alex(5)",
+    "Incep",
+    "CLIP",
+    "EffNet-B",
+    "SwAV",
+)
+PUBLISHED = {
+    "Brain-Diffuser, independent rerun": (
+        982,
+        0.238,
+        0.351,
+        0.923,
+        0.953,
+        0.907,
+        0.915,
+        0.718,
+        0.416,
+    ),
+    "MindEye, subj01": (982, 0.392, 0.347, 0.974, 0.987, 0.945, 0.943, 0.635, 0.358),
+    "MindEye2": (1000, 0.322, 0.431, 0.961, 0.986, 0.954, 0.930, 0.619, 0.344),
+    "MindTuner": (1000, 0.322, 0.421, 0.958, 0.988, 0.956, 0.938, 0.612, 0.340),
+    "Brain-IT (ICLR 2026)": (1000, 0.386, 0.486, 0.984, 0.995, 0.973, 0.964, 0.564, 0.320),
+}
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of everything that scores depend on."""
+    versions = package_versions()
+    for name in METRIC_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def score_table(
+    scores: Mapping[str, Mapping[str, Score]],
+    *,
+    about: Mapping[str, object],
+    baseline: str,
+    ceiling: str,
+    rng: np.random.Generator,
+    n_resamples: int = 1000,
+) -> dict:
+    """The results table as plain values that JSON can keep.
+
+    Parameters
+    ----------
+    scores : mapping
+        From :func:`~fmri_utils.metrics.picture_scores` or ``embedding_scores``.
+    about : mapping
+        What the numbers are of: ``dataset``, ``simulated`` (bool), ``subject``, ``split``,
+        ``repeats`` (averaged), ``clip_model``; further entries are kept.
+    baseline, ceiling : str
+        Which sets are the random-embedding baseline and the recovery ceiling (the oracle for
+        embeddings).
+    rng : numpy.random.Generator
+    n_resamples : int
+        Bootstrap resamples of images.
+
+    Returns
+    -------
+    dict
+        ``about``, ``versions``, ``n_images``, ``sets`` (baseline first, ceiling last),
+        ``baseline``, ``ceiling`` and ``rows``: row to ``better``, ``statistic`` and ``scores``, set
+        to ``value``, ``low``, ``high``, ``chance``, ``interval_over``, or to ``not_available`` with
+        the reason.
+
+    Raises
+    ------
+    DataError
+        If ``about`` lacks an entry, a set is missing, or sets differ in rows or images.
+    """
+    lacking = [key for key in ABOUT if key not in about]
+    if lacking:
+        raise DataError(
+            f"about lacks {lacking}. Expected: {', '.join(ABOUT)}; no number goes without them."
+        )
+    for kind, name in (("baseline", baseline), ("ceiling", ceiling)):
+        if name not in scores:
+            raise DataError(
+                f"the {kind} {name!r} is not among the sets {list(scores)}. Expected: scores of "
+                "baseline and ceiling beside those of the methods."
+            )
+    names = [baseline, *(s for s in scores if s not in (baseline, ceiling)), ceiling]
+    first = list(scores[baseline])
+    sizes = {
+        len(s.per_image)
+        for rows in scores.values()
+        for s in rows.values()
+        if s.per_image is not None
+    }
+    if any(list(rows) != first for rows in scores.values()) or len(sizes) > 1:
+        raise DataError(
+            f"sets differ in rows or in images (numbers of images: {sorted(sizes)}). Expected: all "
+            "sets scored in one call."
+        )
+    rows = {}
+    for row in first:
+        some = scores[baseline][row]
+        cells = {name: _cell(scores[name][row], rng, n_resamples) for name in names}
+        rows[row] = {"better": some.better, "statistic": some.statistic, "scores": cells}
+    return {
+        "about": dict(about),
+        "versions": library_versions(),
+        "n_images": sizes.pop() if sizes else None,
+        "baseline": baseline,
+        "ceiling": ceiling,
+        "sets": names,
+        "rows": rows,
+    }
+
+
+def _cell(score: Score, rng: np.random.Generator, n_resamples: int) -> dict:
+    if score.reason:
+        return {"not_available": score.reason}
+    interval, over = score.interval, "draws"
+    if interval is None:
+        over = "images"
+        interval = bootstrap(
+            score.per_image,
+            rng=rng,
+            n_resamples=n_resamples,
+            statistic=STATISTICS[score.statistic],
+        )
+    return {**vars(interval), "chance": score.chance, "interval_over": over}
+
+
+def differences(
+    scores: Mapping[str, Mapping[str, Score]],
+    first: str,
+    second: str,
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 1000,
+) -> dict[str, Interval]:
+    """Paired differences ``first - second`` of two sets in every row with one mean over images.
+
+    Returns
+    -------
+    dict of str to Interval
+        A row counts as different only if its interval excludes 0. Medians and drawn candidates
+        have no paired difference and are left out.
+    """
+    for name in (first, second):
+        if name not in scores:
+            raise DataError(f"no set {name!r} among {list(scores)}.")
+    return {
+        row: paired_difference(
+            score.per_image, scores[second][row].per_image, rng=rng, n_resamples=n_resamples
+        )
+        for row, score in scores[first].items()
+        if score.per_image is not None and score.statistic == "mean"
+    }
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _text(cell: Mapping) -> str:
+    if "not_available" in cell:
+        return NOT_AVAILABLE
+    return f"{cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
+
+
+def _chance_text(row: Mapping, methods: list[str]) -> str:
+    """Chance of the methods; where it differs, the one that is hardest to beat."""
+    values = [row["scores"][name].get("chance") for name in methods]
+    values = [v for v in values if v is not None]
+    if not values:
+        return NOT_AVAILABLE
+    return f"{max(values) if row['better'] == 'higher' else min(values):.3f}"
+
+
+def table_markdown(table: Mapping) -> str:
+    """Markdown of a :func:`score_table`: chance, baseline, methods, ceiling, in this order.
+
+    Parameters
+    ----------
+    table : mapping
+        As made, or as read back from JSON.
+    """
+    names = table["sets"]
+    methods = names[1:-1] or names
+    lines = [
+        _line(["score", "better", "chance", *names]),
+        _line(["---"] * (len(names) + 3)),
+    ]
+    for row, entry in table["rows"].items():
+        cells = [_text(entry["scores"][name]) for name in names]
+        lines.append(_line([row, entry["better"], _chance_text(entry, methods), *cells]))
+    about = table["about"]
+    versions = ", ".join(f"{name} {v}" for name, v in table["versions"].items())
+    kind = "simulated" if about["simulated"] else "real"
+    notes = [
+        f"{about['dataset']} ({kind}), subject {about['subject']}, {about['split']}, "
+        f"{table['n_images']} images, repeats averaged: {about['repeats']}; CLIP "
+        f"`{about['clip_model']}`. Brackets: 95 % interval over images; over draws where "
+        f"candidates were drawn. Baseline: {table['baseline']}; ceiling: {table['ceiling']}. "
+        f"{versions}."
+    ]
+    reasons = {
+        row: entry["scores"][names[0]]["not_available"]
+        for row, entry in table["rows"].items()
+        if "not_available" in entry["scores"][names[0]]
+    }
+    notes += [f"* {row}: {NOT_AVAILABLE}: {reason}" for row, reason in reasons.items()]
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def published_markdown(table: Mapping) -> str:
+    """The published scores on NSD with the methods of a table under them, as Markdown.
+
+    Raises
+    ------
+    DataError
+        If the table is of simulated data, which cannot be compared with published scores.
+    """
+    if table["about"]["simulated"]:
+        raise DataError(
+            "these are scores of simulated data. Expected: scores of the real NSD; published "
+            "scores stand beside nothing else."
+        )
+    lines = [
+        _line(["method", "images", *PUBLISHED_ROWS]),
+        _line(["---"] * (len(PUBLISHED_ROWS) + 2)),
+    ]
+    for method, (n, *values) in PUBLISHED.items():
+        lines.append(_line([method, str(n), *(f"{v:.3f}" for v in values)]))
+    for name in table["sets"]:
+        cells = [table["rows"].get(row, {}).get("scores", {}).get(name) for row in PUBLISHED_ROWS]
+        texts = [
+            NOT_AVAILABLE if c is None or "not_available" in c else f"{c['value']:.3f}"
+            for c in cells
+        ]
+        lines.append(_line([f"here: {name}", str(table["n_images"]), *texts]))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,297 @@
+"""Feature scores against the same steps done by hand, with random weights in files of test."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from scipy.spatial import distance
+from torch.nn import functional
+from torchvision import models
+
+from fmri_utils import metrics
+from fmri_utils.artifacts import sha256_file
+from fmri_utils.errors import ProfileError, WeightsError
+from fmri_utils.metrics import NETWORKS
+from fmri_utils.metrics.features import chance_from_correlations
+
+TINY_CLIP = {
+    "embed_dim": 24,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 224, "layers": 2, "width": 64, "patch_size": 56},
+    "text_cfg": {"context_length": 8, "vocab_size": 20, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+def pictures(rng, n):
+    """Larger than 256 px, so that antialiasing would be seen; blobs, so that features differ."""
+    blobs, noise = rng.random((n, 3, 6, 6)), rng.random((n, 300, 300, 3), np.float32)
+    blobs = functional.interpolate(torch.from_numpy(blobs).float(), (300, 300), mode="bilinear")
+    return 0.7 * blobs.permute(0, 2, 3, 1).numpy() + np.float32(0.3) * noise
+
+
+@pytest.fixture(scope="module")
+def picture_pairs():
+    truth = np.concatenate([pictures(np.random.default_rng(seed), 4) for seed in range(4)])
+    other = pictures(np.random.default_rng(9), 16)
+    return truth, np.float32(0.7) * truth + np.float32(0.3) * other
+
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+BY_HAND = {  # side in pixels, colours, modules
+    "AlexNet": (256, IMAGENET, {"Alex(2)": "features.4", "Alex(5)": "features.11"}),
+    "InceptionV3": (342, IMAGENET, {"Incep": "avgpool"}),
+    "CLIP": (
+        224,
+        (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD),
+        {"CLIP": None},
+    ),
+    "EfficientNet-B1": (255, IMAGENET, {"EffNet-B": "avgpool"}),
+    "SwAV": (224, IMAGENET, {"SwAV": "avgpool"}),
+}
+
+
+def prepared_by_hand(name, images):
+    """Resized and normalised as the network wants it: nothing of the package."""
+    side, (mean, std), _ = BY_HAND[name]
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
+    x = torch.from_numpy(images).permute(0, 3, 1, 2)
+    for size in (256, side):
+        x = functional.interpolate(x, (size, size), mode="bilinear", align_corners=False)
+    x = (x - mean) / std
+    if name == "InceptionV3":  # its weights expect -1 to 1, made of ImageNet's normalisation
+        x = (x * std + mean - 0.5) / 0.5
+    return x
+
+
+def alexnet_without_classifier():
+    with torch.device("meta"):  # its 54 million weights would take most of this file's time
+        model = models.alexnet(weights=None)
+    model.features.to_empty(device="cpu")
+    for layer in model.features:
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.reset_parameters()
+    return model
+
+
+def randomly_initialised(network):
+    """The network as torchvision or open_clip make it, with random weights, for this test only."""
+    torch.manual_seed(7)
+    model = {
+        "AlexNet": alexnet_without_classifier,
+        "InceptionV3": lambda: models.inception_v3(weights=None, init_weights=False),
+        "EfficientNet-B1": lambda: models.efficientnet_b1(weights=None),
+        "SwAV": lambda: models.resnet50(weights=None),
+        "CLIP": lambda: open_clip.CLIP(**TINY_CLIP),
+    }[network]()
+    # Untrained batch normalisation lets the signal die out on its way, and one of other pictures
+    # blows it up: it is given the statistics of the very pictures that are compared.
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for module in norms:
+        module.momentum = None
+    if norms:
+        with torch.no_grad():
+            model.train()(prepared_by_hand(network, pictures(np.random.default_rng(0), 4)[:3]))
+    return model.eval()
+
+
+def write_weights(name, model, folder):
+    """A file of the published format; gives the network that expects this very file."""
+    network = NETWORKS[name]
+    state = {
+        k: torch.zeros(1).expand(v.shape) if v.is_meta else v for k, v in model.state_dict().items()
+    }
+    file = network.weights()
+    path = folder / file.name
+    if name == "SwAV":  # as its authors saved it: wrapped, without classifier, with prototypes
+        state = {f"module.{k}": v for k, v in state.items() if not k.startswith("fc.")}
+        state["module.prototypes.weight"] = torch.zeros(3, 2)
+        state["module.projection_head.0.weight"] = torch.zeros(2, 2)
+    if name == "CLIP":
+        save_file(state, path)
+        network = replace(network, build=lambda: open_clip.CLIP(**TINY_CLIP).visual)
+    else:
+        torch.save(state, path)
+    expected = replace(file, sha256_prefix=sha256_file(path)[:8])
+    return replace(network, weights=lambda: expected)
+
+
+@pytest.fixture(scope="module", params=list(NETWORKS))
+def trial(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    model = randomly_initialised(request.param)
+    scorer = metrics.FeatureScorer(
+        write_weights(request.param, model, folder), folder, batch_size=5
+    )
+    return scorer, model
+
+
+@torch.no_grad()
+def features_by_hand(name, model, images):
+    """Resize, normalise, run, catch with hooks: nothing of the package."""
+    nodes, x = BY_HAND[name][2], prepared_by_hand(name, images)
+    if name == "CLIP":
+        return {"CLIP": model.encode_image(x).numpy()}
+    caught, hooks = {}, []
+    for row, node in nodes.items():
+        hook = model.get_submodule(node).register_forward_hook(
+            lambda _m, _i, out, row=row: caught.update({row: out.flatten(1).clone().numpy()})
+        )
+        hooks.append(hook)
+    (model.features if name == "AlexNet" else model)(x)
+    for hook in hooks:
+        hook.remove()
+    return caught
+
+
+def test_features_agree_with_hooks_set_by_hand(trial, picture_pairs):
+    scorer, model = trial
+    images = picture_pairs[0][:3]
+    expected = features_by_hand(scorer.network.name, model, images)
+    ours = scorer.features(images)
+    assert list(ours) == list(expected) == list(scorer.network.rows)
+    for row, values in expected.items():
+        varies = np.abs(np.diff(values, axis=0)).max()
+        assert varies > 1e-3 * np.abs(values).max()  # the pictures matter to the features
+        np.testing.assert_allclose(ours[row], values, atol=1e-3 * varies)
+
+
+@pytest.mark.parametrize("trial", ["AlexNet", "CLIP"], indirect=True)
+def test_scores_agree_with_scipy_on_16_pairs(trial, picture_pairs):
+    scorer, model = trial
+    scores = scorer.scores(*picture_pairs)
+    a, b = (features_by_hand(scorer.network.name, model, images) for images in picture_pairs)
+    for row in scorer.network.rows:
+        r = 1 - distance.cdist(a[row], b[row], "correlation")
+        expected = [np.mean(np.delete(r[:, j], j) < r[j, j]) for j in range(16)]
+        np.testing.assert_allclose(scores[row], expected, atol=1e-6)
+
+
+def test_correlations_agree_with_scipy_on_16_pairs_in_small_blocks(
+    picture_pairs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("fmri_utils.metrics.features.BLOCK", 4)
+    model = randomly_initialised("CLIP")
+    network = replace(write_weights("CLIP", model, tmp_path), kind="distance")
+    scorer = metrics.FeatureScorer(network, tmp_path, batch_size=3)
+    r = scorer.correlations(*picture_pairs)["CLIP"]
+    a, b = (features_by_hand("CLIP", model, images)["CLIP"] for images in picture_pairs)
+    pairs = np.array([distance.correlation(x, y) for x, y in zip(a, b, strict=True)])
+    np.testing.assert_allclose(scorer.scores(*picture_pairs)["CLIP"], pairs, atol=1e-6)
+    np.testing.assert_allclose(r, 1 - distance.cdist(a, b, "correlation"), atol=1e-6)
+    wrong = distance.cdist(a, b, "correlation")[~np.eye(16, dtype=bool)].mean()
+    assert chance_from_correlations(r, "distance") == pytest.approx(wrong, abs=1e-6)
+    assert chance_from_correlations(r, "two-way") == 0.5
+
+
+@pytest.mark.parametrize("trial", ["AlexNet", "CLIP", "EfficientNet-B1"], indirect=True)
+def test_fixture_equal_pictures_have_distance_zero_and_two_way_one(trial, picture_pairs):
+    scorer, _ = trial
+    truth = picture_pairs[0][:2]
+    kind = scorer.network.kind
+    for values in scorer.scores(truth, truth).values():
+        np.testing.assert_allclose(values, 1.0 if kind == "two-way" else 0.0, atol=1e-7)
+
+
+def test_rows_directions_and_inputs_are_the_published_ones():
+    rows = {row: (n.kind, n.size) for n in NETWORKS.values() for row in n.rows}
+    assert rows == {
+        "Alex(2)": ("two-way", 256),
+        "Alex(5)": ("two-way", 256),
+        "Incep": ("two-way", 342),
+        "CLIP": ("two-way", 224),
+        "EffNet-B": ("distance", 255),
+        "SwAV": ("distance", 224),
+    }
+    for network in NETWORKS.values():
+        _, (mean, std), nodes = BY_HAND[network.name]
+        assert (network.mean, network.std) == (mean, std)
+        assert list(network.rows.values()) == [node or "" for node in nodes.values()]
+
+
+def test_weights_are_listed_from_the_libraries_own_tables():
+    files = {file.network: file for file in metrics.required_weights()}
+    assert list(files) == list(NETWORKS)
+    enums = {
+        "AlexNet": models.AlexNet_Weights.IMAGENET1K_V1,
+        "InceptionV3": models.Inception_V3_Weights.DEFAULT,
+        "EfficientNet-B1": models.EfficientNet_B1_Weights.IMAGENET1K_V2,
+    }
+    for name, enum in enums.items():
+        file = files[name]
+        assert file.url == enum.url
+        assert file.megabytes == enum.meta["_file_size"]
+        assert len(file.sha256_prefix) == 8 and f"-{file.sha256_prefix}." in file.url
+        assert file.cached == Path(torch.hub.get_dir()) / "checkpoints" / file.name
+        assert str(file.cached) in file.command() and file.url in file.command()
+        assert str(Path("there") / file.name) in file.command(Path("there"))
+        # The library's preprocessing says the same of size and colours, but for the crop.
+        ours, theirs = NETWORKS[name], enum.transforms()
+        assert (list(ours.mean), list(ours.std)) == (theirs.mean, theirs.std)
+        assert [ours.size] == theirs.resize_size
+    assert files["CLIP"].url.endswith("/open_clip_model.safetensors")
+    assert "vit_large_patch14_clip_224.openai" in files["CLIP"].command()
+    assert files["SwAV"].name == "swav_800ep_pretrain.pth.tar"
+
+
+def test_the_real_clip_is_openais_vit_l_14():
+    network = NETWORKS["CLIP"]
+    with torch.device("meta"):
+        tower = network.build()
+        assert tower(torch.empty(1, 3, 224, 224)).shape == (1, 768)
+    assert sum(p.numel() for p in tower.parameters()) == 303_966_208
+    assert any(type(m).__name__ == "QuickGELU" for m in tower.modules())
+
+
+def test_absent_weights_are_named_with_the_place_and_the_way_to_get_them(tmp_path):
+    for name, network in NETWORKS.items():
+        with pytest.raises(WeightsError, match="not on this machine") as caught:
+            metrics.load_network(network, tmp_path)
+        file = network.weights()
+        for part in (name, str(tmp_path / file.name), file.url, "Get it with: curl"):
+            assert part in str(caught.value)
+        assert str(tmp_path) not in file.problem(tmp_path)  # goes into tables that are passed on
+    assert not list(tmp_path.iterdir())  # nothing was fetched
+
+
+def test_damaged_and_wrong_weights_are_refused(tmp_path):
+    network = write_weights("CLIP", randomly_initialised("CLIP"), tmp_path)
+    file = network.weights()
+    path = file.path(tmp_path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match=r"SHA-256 .* damaged"):
+        metrics.load_network(network, tmp_path)
+    unchecked = replace(network, weights=lambda: replace(file, sha256_prefix=""))
+    with pytest.raises(WeightsError, match="does not hold the weights of CLIP"):
+        metrics.load_network(unchecked, tmp_path)
+    # A file that lacks one tensor: it must not be filled up with random numbers.
+    model = randomly_initialised("CLIP")
+    state = model.state_dict()
+    state.pop("visual.proj")
+    save_file(state, path)
+    with pytest.raises(WeightsError, match="does not hold the weights of CLIP"):
+        metrics.load_network(unchecked, tmp_path)
+
+
+class Malicious:
+    def __reduce__(self):
+        return (Path.touch, (Path("was-executed"),))
+
+
+@pytest.mark.parametrize("content", [Malicious(), [1, 2], {"conv1.weight": 3}])
+def test_weights_that_are_not_tensors_are_refused_unexecuted(content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = replace(NETWORKS["SwAV"].weights(), sha256_prefix="")
+    torch.save(content, file.path(tmp_path))
+    with pytest.raises(WeightsError, match="does not hold the weights of SwAV"):
+        metrics.load_network(NETWORKS["SwAV"], tmp_path)
+    assert not Path("was-executed").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_gpu_that_is_asked_for_and_absent_is_an_error(tmp_path):
+    with pytest.raises(ProfileError, match="cuda"):
+        metrics.FeatureScorer("AlexNet", tmp_path, device="cuda")

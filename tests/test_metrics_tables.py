@@ -1,0 +1,383 @@
+"""Intervals, paired differences, diagnostics and the results table."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fmri_utils import metrics
+from fmri_utils.artifacts import load_arrays, save_arrays
+from fmri_utils.errors import DataError
+from fmri_utils.judge import Judge
+
+ABOUT = {
+    "dataset": "simulated NSD",
+    "simulated": True,
+    "subject": 1,
+    "split": "shared images",
+    "repeats": 3,
+    "clip_model": "tiny",
+}
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+# Intervals
+
+
+def test_bootstrap_interval_covers_the_mean():
+    draw, hits = rng(), 0
+    for _ in range(100):
+        interval = metrics.bootstrap(draw.normal(1, 1, 60), rng=draw, n_resamples=300)
+        hits += interval.low <= 1 <= interval.high
+    assert 86 <= hits < 100
+    constant = metrics.bootstrap(np.ones(5), rng=draw)
+    assert (constant.low, constant.high) == (1, 1)
+    assert constant.excludes(0) and not constant.excludes(1)
+
+
+@pytest.mark.parametrize("bad", [np.array([]), np.array([1, np.nan]), np.ones((2, 2))])
+def test_scores_without_a_number_are_refused(bad):
+    with pytest.raises(DataError, match="n_images"):
+        metrics.bootstrap(bad, rng=rng())
+
+
+def test_paired_difference_sees_what_separate_intervals_miss():
+    draw = rng(1)
+    difficulty = draw.normal(0, 1, 100)
+    first = difficulty + 0.1 + 0.05 * draw.standard_normal(100)
+    second = difficulty + 0.05 * draw.standard_normal(100)
+    separate = [metrics.bootstrap(s, rng=draw) for s in (first, second)]
+    assert separate[0].low < separate[1].high  # they overlap
+    paired = metrics.paired_difference(first, second, rng=draw)
+    assert paired.value == pytest.approx(np.mean(first - second))
+    assert paired.excludes(0) and paired.low > 0
+    assert not metrics.paired_difference(first, first, rng=draw).excludes(0)
+
+
+def test_paired_difference_covers_the_truth_with_several_subjects():
+    """Subjects differ in the true difference: only a bootstrap over subjects covers its mean."""
+    draw, hits, naive_hits = rng(2), 0, 0
+    for _ in range(40):
+        gains = draw.normal(0.2, 0.2, 12)
+        subjects = [gain + draw.normal(0, 0.3, 40) for gain in gains]
+        zeros = [np.zeros(40)] * 12
+        interval = metrics.paired_difference(subjects, zeros, rng=draw, n_resamples=200)
+        hits += not interval.excludes(0.2)
+        naive = metrics.bootstrap(np.concatenate(subjects), rng=draw, n_resamples=200)
+        naive_hits += not naive.excludes(0.2)
+    assert hits >= 33  # 95 % would be 38
+    assert naive_hits < 27
+
+
+def test_shared_images_carry_their_own_variance():
+    draw = rng(3)
+    image = draw.normal(0, 1, 50)
+    subjects = [image + 0.01 * draw.standard_normal(50) for _ in range(8)]
+    zeros = np.zeros((8, 50))
+    width = {}
+    for shared in (False, True):
+        i = metrics.paired_difference(
+            subjects, zeros, rng=rng(), n_resamples=500, shared_images=shared
+        )
+        width[shared] = i.high - i.low
+    expected = 2 * 1.96 * image.std() / np.sqrt(50)
+    assert width[True] == pytest.approx(expected, rel=0.15)
+    assert width[False] < 0.6 * expected  # eight subjects would pass for eight times the images
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared", "message"),
+    [
+        (np.ones(3), np.ones(4), False, "same images"),
+        ([np.ones(3)], [np.ones(3), np.ones(3)], False, "same subjects"),
+        ([np.ones(3), np.ones(4)], [np.ones(3), np.ones(4)], True, "images are shared"),
+        ([], [], False, "same subjects"),
+    ],
+)
+def test_unpaired_scores_are_refused(first, second, shared, message):
+    with pytest.raises(DataError, match=message):
+        metrics.paired_difference(first, second, rng=rng(), shared_images=shared)
+
+
+def test_recovered_share_lies_between_baseline_and_ceiling():
+    draw = rng(4)
+    baseline = draw.normal(0.1, 0.1, 200)
+    ceiling = baseline + 0.6 + 0.05 * draw.standard_normal(200)
+    method = baseline + 0.15 + 0.05 * draw.standard_normal(200)
+    share = metrics.recovered_share(method, baseline, ceiling, rng=draw)
+    assert share.value == pytest.approx(0.25, abs=0.02)
+    assert 0.2 < share.low < share.value < share.high < 0.3
+    distance = metrics.recovered_share(1 - method, 1 - baseline, 1 - ceiling, rng=draw)
+    assert distance.value == pytest.approx(share.value)
+    with pytest.raises(DataError, match="nothing to recover"):
+        metrics.recovered_share(method, baseline, draw.permutation(baseline), rng=draw)
+    with pytest.raises(DataError, match="same images"):
+        metrics.recovered_share(method[:5], baseline, ceiling, rng=draw)
+
+
+# Diagnostics
+
+
+def test_effective_rank_counts_equal_directions():
+    q, _ = np.linalg.qr(rng(5).standard_normal((60, 8)))
+    orthogonal = np.concatenate([q, -q])  # mean zero, eight equal singular values
+    for k in (1, 3, 8):
+        assert metrics.effective_rank(orthogonal[:, :k] @ np.eye(k, 20)) == pytest.approx(k)
+    shifted = orthogonal[:, :3] + 100
+    assert metrics.effective_rank(shifted) == pytest.approx(3)
+    spectrum = np.array([4.0, 2.0, 1.0])
+    p = spectrum / 7
+    expected = np.exp(-(p * np.log(p)).sum())
+    assert metrics.effective_rank(orthogonal[:, :3] * spectrum) == pytest.approx(expected)
+    assert metrics.effective_rank(np.tile([0.1, 0.7, 0.3], (30, 1))) == 0
+    with pytest.raises(DataError, match="n of at least 2"):
+        metrics.effective_rank(np.ones((1, 4)))
+
+
+def test_bottleneck_curve_rises_and_says_how_many_dimensions_do():
+    truth = rng(6).standard_normal((80, 30)) * np.logspace(0, -1.5, 30)
+    predictions = {k: truth * (np.arange(30) < k) for k in (30, 1, 2, 5, 10)}
+    curve = metrics.bottleneck_curve(truth, predictions, rng=rng(), n_resamples=100)
+    assert curve["n_dims"].tolist() == [1, 2, 5, 10, 30]
+    for name in ("two_way", "brain_to_image_top1", "brain_to_image_mrr"):
+        part = curve[name]
+        assert part["value"][0] < part["value"][2] < part["value"][-1] == 1
+        assert (part["low"] <= part["value"]).all() and (part["value"] <= part["high"]).all()
+    assert curve["brain_to_image_top1"]["chance"] == 1 / 80
+    needed = metrics.dims_needed(curve["n_dims"], [0.5, 0.7, 0.9, 0.97, 1.0], 0.5, share=0.9)
+    assert needed == 10
+    with pytest.raises(DataError, match="rises above chance"):
+        metrics.dims_needed([1, 2], [0.4, 0.5], 0.5)
+    with pytest.raises(DataError, match="at least one"):
+        metrics.bottleneck_curve(truth, {}, rng=rng())
+
+
+def test_repeat_ceiling_recovers_the_noiseless_correlation():
+    draw = rng(7)
+    n, k = 4000, 3
+    truth = draw.standard_normal((n, 2))
+    clean = truth + draw.normal(0, [0.5, 2.0], (n, 2))  # what the map says without noise
+    noisy = clean[:, None] + draw.normal(0, 3.0, (n, k, 2))
+    found = metrics.repeat_ceiling(truth, noisy)
+    for c, spread in enumerate((0.5, 2.0)):
+        signal = 1 + spread**2
+        assert found["reliability"][c] == pytest.approx(signal / (signal + 9 / k), abs=0.03)
+        assert found["ceiling"][c] == pytest.approx(1 / np.sqrt(signal), abs=0.04)
+        observed = np.corrcoef(truth[:, c], noisy[:, :, c].mean(1))[0, 1]
+        assert found["r"][c] == pytest.approx(observed)
+    assert (found["r"] < found["ceiling"]).all()
+    constant = metrics.repeat_ceiling(truth, np.ones((n, 2, 2)))
+    assert np.isnan(constant["ceiling"]).all() and (constant["reliability"] == 0).all()
+    with pytest.raises(DataError, match="at least two repeats"):
+        metrics.repeat_ceiling(truth, noisy[:, :1])
+
+
+# Tables
+
+
+@pytest.fixture(scope="module")
+def judge():
+    torch.manual_seed(0)
+    classes = {"kind": ["a", "b"], "background": ["c", "d"], "colour": ["e", "f"]}
+    return Judge(classes, width=4).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def scored(judge, tmp_path_factory):
+    """Three sets of 6 pictures; of the networks one has weights, the others have none."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(1)
+    config = {
+        "embed_dim": 8,
+        "vision_cfg": {"image_size": 224, "layers": 1, "width": 64, "patch_size": 56},
+        "text_cfg": {"context_length": 4, "vocab_size": 9, "width": 32, "heads": 2, "layers": 1},
+    }
+    clip = metrics.NETWORKS["CLIP"]
+    save_file(open_clip.CLIP(**config).state_dict(), clip.weights().path(folder))
+    clip = replace(clip, build=lambda: open_clip.CLIP(**config).visual)
+    networks = [clip if n.name == "CLIP" else n for n in metrics.NETWORKS.values()]
+    draw = rng(8)
+    truth = draw.random((6, 64, 64, 3)).astype(np.float32)
+    method = 0.3 * truth + 0.7 * draw.random(truth.shape).astype(np.float32)
+    pictures = {"method": method, "ceiling": truth, "random embedding": np.roll(truth, 1, 0)}
+    return metrics.picture_scores(truth, pictures, judge=judge, networks=networks, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def table(scored):
+    return metrics.score_table(
+        scored,
+        about=ABOUT,
+        baseline="random embedding",
+        ceiling="ceiling",
+        rng=rng(),
+        n_resamples=100,
+    )
+
+
+def test_table_has_every_row_with_its_direction(table):
+    assert list(table["rows"]) == [
+        "PixCorr",
+        "SSIM",
+        "Alex(2)",
+        "Alex(5)",
+        "Incep",
+        "CLIP",
+        "EffNet-B",
+        "SwAV",
+        "judge two-way",
+        "judge kind",
+        "judge background",
+        "judge colour",
+    ]
+    lower = [row for row, entry in table["rows"].items() if entry["better"] == "lower"]
+    assert lower == ["EffNet-B", "SwAV"]
+    assert table["sets"] == ["random embedding", "method", "ceiling"]
+    assert table["n_images"] == 6
+    assert table["about"] == ABOUT
+
+
+def test_table_keeps_the_rows_of_networks_without_weights(table, scored):
+    for row in ("Alex(2)", "Alex(5)", "Incep", "EffNet-B", "SwAV"):
+        for name in table["sets"]:
+            cell = table["rows"][row]["scores"][name]
+            assert "not on this machine" in cell["not_available"] and "value" not in cell
+            assert scored[name][row].per_image is None
+    text = metrics.table_markdown(table)
+    assert "| Incep | higher | not available | not available | not available | not" in text
+    assert "* SwAV: not available: the weights swav_800ep_pretrain.pth.tar are not on this" in text
+
+
+def test_table_values_are_means_of_per_image_scores_beside_chance_and_ceiling(table, scored):
+    for row in ("PixCorr", "SSIM", "CLIP", "judge two-way", "judge kind"):
+        cells = table["rows"][row]["scores"]
+        for name, cell in cells.items():
+            assert cell["value"] == pytest.approx(scored[name][row].per_image.mean())
+            assert cell["low"] <= cell["value"] <= cell["high"]
+            assert cell["interval_over"] == "images"
+        assert cells["ceiling"]["value"] == pytest.approx(1, abs=1e-6)
+    assert table["rows"]["CLIP"]["scores"]["method"]["chance"] == 0.5
+    # Noise pictures: unrelated pairs correlate by nothing, and chance is far below the method.
+    pixcorr = table["rows"]["PixCorr"]["scores"]["method"]
+    assert abs(pixcorr["chance"]) < 0.05 < 0.3 < pixcorr["value"]
+
+
+def test_chance_of_the_judge_is_agreement_with_other_images(judge, scored):
+    draw = rng(8)
+    truth = draw.random((6, 64, 64, 3)).astype(np.float32)
+    saw = judge.look(truth)["kind"]
+    expected = np.mean([saw[i] == saw[j] for i in range(6) for j in range(6) if i != j])
+    assert scored["ceiling"]["judge kind"].chance == pytest.approx(expected)
+
+
+def test_table_survives_json_and_names_data_and_versions(table):
+    again = json.loads(json.dumps(table))
+    text = metrics.table_markdown(again)
+    assert text == metrics.table_markdown(table)
+    assert text.startswith(
+        "| score | better | chance | random embedding | method | ceiling |\n| --- |"
+    )
+    for part in ("simulated NSD (simulated), subject 1, shared images, 6 images", "CLIP `tiny`"):
+        assert part in text
+    for package in ("torch", "torchvision", "open_clip_torch", "scikit-image", "scipy", "numpy"):
+        assert f"{package} {table['versions'][package]}" in text
+
+
+def test_per_image_scores_can_be_kept(scored, tmp_path):
+    arrays = metrics.per_image_arrays(scored)
+    assert "method/PixCorr" in arrays and "method/Alex(2)" not in arrays
+    save_arrays(tmp_path / "s.h5", arrays, config={})
+    read = load_arrays(tmp_path / "s.h5", remedy="")
+    np.testing.assert_array_equal(
+        read["ceiling"]["judge two-way"], scored["ceiling"]["judge two-way"].per_image
+    )
+
+
+def test_differences_are_paired_and_leave_out_what_is_not_available(scored):
+    found = metrics.differences(scored, "ceiling", "method", rng=rng())
+    assert "Incep" not in found
+    gain = scored["ceiling"]["PixCorr"].per_image - scored["method"]["PixCorr"].per_image
+    assert found["PixCorr"].value == pytest.approx(gain.mean())
+    assert found["PixCorr"].excludes(0)
+    with pytest.raises(DataError, match="no set 'brain'"):
+        metrics.differences(scored, "brain", "method", rng=rng())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda k: k | {"about": {"dataset": "NSD"}}, "about lacks .*clip_model"),
+        (lambda k: k | {"baseline": "mean"}, "baseline 'mean' is not among the sets"),
+        (lambda k: k | {"ceiling": "best"}, "ceiling 'best' is not among the sets"),
+    ],
+)
+def test_a_table_without_its_context_is_refused(scored, change, message):
+    settings = dict(about=ABOUT, baseline="random embedding", ceiling="ceiling", rng=rng())
+    with pytest.raises(DataError, match=message):
+        metrics.score_table(scored, **change(settings))
+
+
+def test_published_scores_stand_beside_real_data_only(table):
+    with pytest.raises(DataError, match="real NSD"):
+        metrics.published_markdown(table)
+    real = table | {"about": ABOUT | {"simulated": False, "dataset": "NSD"}}
+    text = metrics.published_markdown(real)
+    assert "| MindEye2 | 1000 | 0.322 | 0.431 | 0.961 | 0.986 | 0.954 | 0.930 | 0.619 |" in text
+    assert "| here: ceiling | 6 | 1.000 | 1.000 | not available |" in text
+    assert "MindEye" not in metrics.table_markdown(table)
+
+
+def test_a_missing_judge_keeps_its_rows(scored):
+    pictures = rng().random((2, 8, 8, 3)).astype(np.float32)
+    scores = metrics.picture_scores(pictures, {"a": pictures}, networks=[])["a"]
+    assert "no judge" in scores["judge kind"].reason
+    assert list(scores) == ["PixCorr", "SSIM", *(r for r in scored["method"] if "judge" in r)]
+
+
+def test_embedding_table_has_both_directions_with_their_numbers_of_candidates():
+    draw = rng(9)
+    truth = draw.standard_normal((350, 12))
+    predictions = {
+        "shuffled": truth[draw.permutation(350)],
+        "ridge": truth + 1.5 * draw.standard_normal(truth.shape),
+        "oracle": truth,
+    }
+    scores = metrics.embedding_scores(truth, predictions, rng=draw)
+    for direction in metrics.DIRECTIONS:
+        ridge = scores["ridge"]
+        per_image = metrics.retrieval_scores(truth, predictions["ridge"])[direction]
+        for row, key, chance in (
+            ("top-1 of 350", "top1", 1 / 350),
+            ("top-5 of 350", "top5", 5 / 350),
+            ("MRR of 350", "reciprocal_rank", (1 / np.arange(1, 351)).mean()),
+            ("median rank of 350", "rank", 175.5),
+        ):
+            score = ridge[f"{direction} {row}"]
+            np.testing.assert_array_equal(score.per_image, per_image[key])
+            assert score.chance == pytest.approx(chance)
+        assert ridge[f"{direction} top-1 of 300"].interval.value > per_image["top1"].mean()
+        assert f"{direction} top-1 of 350, CSLS" in ridge
+    table = metrics.score_table(
+        scores, about=ABOUT, baseline="shuffled", ceiling="oracle", rng=draw, n_resamples=50
+    )
+    row = table["rows"]["brain_to_image median rank of 350"]
+    assert row["better"] == "lower" and row["statistic"] == "median"
+    assert row["scores"]["ridge"]["value"] == np.median(
+        scores["ridge"]["brain_to_image median rank of 350"].per_image
+    )
+    drawn = table["rows"]["image_to_brain top-1 of 300"]["scores"]["oracle"]
+    assert drawn["interval_over"] == "draws" and drawn["value"] == 1
+    assert "brain_to_image MRR of 350" in metrics.differences(scores, "ridge", "shuffled", rng=draw)
+    small = metrics.embedding_scores(truth[:40], {"a": truth[:40]}, rng=draw, csls_neighbours=0)
+    assert [r for r in small["a"] if "top-1" in r] == [
+        "brain_to_image top-1 of 40",
+        "image_to_brain top-1 of 40",
+    ]
