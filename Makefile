@@ -23,7 +23,7 @@ BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1
 export PYTHONHASHSEED := 0
 
-.PHONY: help all smoke test lab lint sync nsd-download bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+.PHONY: help all smoke test lab lint sync nsd-download lafite-import bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
@@ -57,6 +57,9 @@ sync: $(READY) ## rebuild the .ipynb twins of the .py notebooks
 
 nsd-download: $(READY) ## fetch one subject of the real NSD (asks for consent first)
 	@$(PYTHON) -m fmri_utils.download $(SETTINGS)
+
+lafite-import: $(READY) ## convert a released LAFITE checkpoint: FILE=x.pkl
+	@$(PYTHON) -m fmri_utils.lafite.import_official $(SETTINGS)
 
 bench: $(READY) ## time and memory of the costly steps, as ratios, into benchmarks/*.json
 	@for script in $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)); do echo $$script; $(PYTHON) $$script; done

@@ -23,7 +23,18 @@ import numpy as np
 from .errors import ArtifactError
 
 OUTPUTS_MIME = "application/vnd.fmri-utils.outputs+json"
-PACKAGES = ("torch", "open_clip_torch", "nilearn", "nibabel", "numpy", "scipy", "himalaya")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "nilearn",
+    "nibabel",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "scikit-learn",
+    "himalaya",
+)
 
 
 @contextlib.contextmanager

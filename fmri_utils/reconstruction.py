@@ -19,6 +19,7 @@ def as_pictures(images: torch.Tensor) -> np.ndarray:
 
 
 @torch.inference_mode()
+@torch.inference_mode()
 def generate(
     generator: Generator,
     z: torch.Tensor,

@@ -23,9 +23,9 @@ LAYERS = [
     {"artifacts", "devices"},
     {"nsd", "simulation", "lafite", "clip_space", "judge", "pairing", "kernels"},
     {"profiles", "encoders", "metrics", "results"},
-    {"joint_embedding", "reconstruction"},
-    {"perturbation", "plots"},
-    {"pretrain", "runner", "download"},
+    {"joint_embedding", "reconstruction", "validity", "mapping_limits", "latents", "finetuning"},
+    {"comparisons", "perturbation", "plots"},
+    {"pretrain", "runner", "download", "study_encoders", "study_generator", "study_perturbation"},
 ]
 
 

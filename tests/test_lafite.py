@@ -1,11 +1,11 @@
 """LAFITE's networks: the same function as a literal implementation, and states that are refused."""
 
 import dataclasses
-import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from literal_lafite import fir_by_definition, literal_image, with_zeros_between
 
 from fmri_utils.errors import WeightsError
 from fmri_utils.lafite import (
@@ -71,77 +71,6 @@ def inputs():
 # -- against a literal implementation ------------------------------------------------------------
 
 
-def fir_by_definition(x, pad, gain):
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype)
-    kernel = (torch.outer(taps, taps) / 64 * gain).expand(x.shape[1], 1, 4, 4)
-    return F.conv2d(F.pad(x, pad), kernel, groups=x.shape[1])
-
-
-def with_zeros_between(x):
-    wide = x.new_zeros(x.shape[0], x.shape[1], x.shape[2], 2, x.shape[3], 2)
-    wide[:, :, :, 0, :, 0] = x
-    return wide.reshape(x.shape[0], x.shape[1], 2 * x.shape[2], 2 * x.shape[3])
-
-
-def literal_layer(state, name, x, style, up):
-    """One weight per sample, modulated and demodulated, in one grouped convolution."""
-    n, n_in, size, _ = x.shape
-    w = state[f"{name}.weight"][None] * style[:, None, :, None, None]
-    w = w * (w.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
-    n_out = w.shape[1]
-    x = x.reshape(1, n * n_in, size, size)
-    if up:
-        per_sample = w.transpose(1, 2).reshape(n * n_in, n_out, 3, 3)
-        x = F.conv_transpose2d(x, per_sample, stride=2, groups=n)
-        x = fir_by_definition(x.reshape(n, n_out, *x.shape[2:]), (1, 1, 1, 1), 4)
-    else:
-        x = F.conv2d(x, w.reshape(n * n_out, n_in, 3, 3), padding=1, groups=n)
-        x = x.reshape(n, n_out, size, size)
-    x = x + state[f"{name}.noise_const"] * state[f"{name}.noise_strength"]
-    x = x + state[f"{name}.bias"][None, :, None, None]
-    return (F.leaky_relu(x, 0.2) * math.sqrt(2)).clamp(-256, 256)
-
-
-def literal_dense(state, name, x, lr_multiplier=1.0, active=False):
-    weight = state[f"{name}.weight"]
-    x = x @ (weight * lr_multiplier / math.sqrt(weight.shape[1])).T
-    x = x + state[f"{name}.bias"] * lr_multiplier
-    return F.leaky_relu(x, 0.2) * math.sqrt(2) if active else x
-
-
-def literal_style(state, name, w, condition):
-    def chain(first):
-        x = literal_dense(state, f"{name}.{first}_0", condition, 0.01, True)
-        return literal_dense(state, f"{name}.{first}_1", x, 0.01, True)
-
-    if f"{name}.pre_0.weight" in state:
-        return literal_dense(state, f"{name}.affine_0", torch.cat([chain("pre"), w], 1))
-    scale = literal_dense(state, f"{name}.scale_layer_2", chain("scale_layer"))
-    shift = literal_dense(state, f"{name}.bias_layer_2", chain("bias_layer"))
-    return shift + literal_dense(state, f"{name}.affine", w) * scale
-
-
-def literal_image(state, resolution, ws, condition):
-    n, index, image = len(ws), 0, None
-    x = state["synthesis.b4.const"].expand(n, -1, -1, -1)
-    size = 4
-    while size <= resolution:
-        for conv in ("conv0", "conv1")[size == 4 :]:
-            name = f"synthesis.b{size}.{conv}"
-            style = literal_style(state, name, ws[:, index], condition)
-            x = literal_layer(state, name, x, style, up=conv == "conv0")
-            index += 1
-        name = f"synthesis.b{size}.torgb"
-        style = literal_style(state, name, ws[:, index], condition) / math.sqrt(x.shape[1])
-        rgb = torch.einsum("nchw,nc,oc->nohw", x, style, state[f"{name}.weight"][:, :, 0, 0])
-        rgb = (rgb + state[f"{name}.bias"][:, None, None]).clamp(-256, 256)
-        if image is not None:
-            image = fir_by_definition(with_zeros_between(image), (2, 1, 2, 1), 4)
-        image = rgb if image is None else image + rgb
-        size *= 2
-    return image
-
-
 @pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
 def test_generator_is_the_literal_function_with_its_derivatives(config):
     torch.manual_seed(0)
@@ -186,6 +115,30 @@ def test_discriminator_gradients_and_r1_are_right():
     assert torch.autograd.gradgradcheck(lambda x: network(x, condition)[0], image, fast_mode=True)
     _, features = network(image, condition)
     torch.testing.assert_close(features.norm(dim=1), torch.ones(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("noise", ["none", "const", "random", "own"])
+@pytest.mark.parametrize("config", CONFIGS[:3], ids=range(3))
+def test_inference_gives_the_same_pictures_sample_by_sample(config, noise, monkeypatch):
+    monkeypatch.setattr("fmri_utils.lafite.generator.LARGE_BYTES", 1)
+    torch.manual_seed(0)
+    network = lively(Generator(config)).double()
+    z = torch.randn(3, config.z_dim, dtype=torch.float64)
+    condition = torch.randn(3, config.condition_dim, dtype=torch.float64)
+
+    def images():
+        settings = {"noise_mode": noise, "rng": torch.Generator().manual_seed(1)}
+        if noise == "own":
+            buffers = network.synthesis.draw_noise(3, torch.Generator().manual_seed(2))
+            settings = {"noise": [None, *buffers[1:]]}
+        return network(z, condition, **settings)
+
+    with torch.no_grad():
+        expected = images()
+    with torch.inference_mode():
+        found = images()
+        assert found.is_inference()
+    torch.testing.assert_close(found.clone(), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_minibatch_deviation_of_strided_groups():

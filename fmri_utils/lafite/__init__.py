@@ -6,6 +6,7 @@ Written from the papers: Zhou et al. 2022 (arXiv 2111.13792), Karras et al. 2020
 
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator, GeneratorConfig
+from .official import read_official_pickle
 from .state import discriminator_from_state, generator_from_state, lafite_state
 from .training import TrainingResult, train
 from .training_config import TrainingConfig
@@ -23,6 +24,7 @@ __all__ = [
     "lafite_state",
     "load_generator",
     "read_card",
+    "read_official_pickle",
     "save_generator",
     "train",
 ]

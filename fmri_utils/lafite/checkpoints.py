@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..artifacts import atomic_path
 from ..errors import WeightsError
-from .training_config import RESUMABLE
+from .training_config import RESUMABLE, with_defaults
 
 PATTERN = re.compile(r"checkpoint-(\d{9})\.safetensors")
 
@@ -83,7 +83,7 @@ def read_checkpoint(path: Path, config: dict, device: torch.device) -> tuple[dic
     beside = path.with_suffix(".pt")
     try:
         with safe_open(path, "pt", device=str(device)) as file:
-            saved = json.loads(file.metadata()["config"])
+            saved = with_defaults(json.loads(file.metadata()["config"]))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         other = torch.load(beside, map_location=device, weights_only=True)
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as e:

@@ -19,6 +19,7 @@ from .layers import (
     normalize_second_moment,
     upsample_image,
 )
+from .lean import LARGE_BYTES, render_ones
 
 NOISE_MODES = ("const", "none", "random")
 W_AVG_BETA = 0.995
@@ -68,11 +69,15 @@ class GeneratorConfig:
         Names (``"b64.conv0"``) of the structure-1 layers, if ``change`` does not describe them.
     clamp : float or None
         Bound of the activations; 256 in LAFITE. None is a little faster.
+    n_conditions : {1, 2}
+        Embeddings that the generator takes, beside each other: with 2 (an image's and a caption's)
+        each layer has a second condition branch, as in Mind Reader (arXiv 2210.01769).
 
     Raises
     ------
     ValueError
-        If a size is not a positive integer or the resolution not a power of two.
+        If a size is not a positive integer or the resolution not a power of two, or if layers of
+        structure 1 should take two conditions.
     """
 
     z_dim: int = 512
@@ -88,6 +93,7 @@ class GeneratorConfig:
     change: int = 256
     structure_1: tuple[str, ...] | None = None
     clamp: float | None = 256.0
+    n_conditions: int = 1
 
     def __post_init__(self):
         blocks = block_resolutions(self.resolution)
@@ -107,6 +113,12 @@ class GeneratorConfig:
                 f"channels are {self.block_channels}; expected {len(blocks)} positive numbers, one "
                 f"for each of the resolutions {blocks}."
             )
+        one = blocks[-1] > self.change if self.structure_1 is None else bool(self.structure_1)
+        if self.n_conditions not in (1, 2) or (self.n_conditions == 2 and one):
+            raise ValueError(
+                f"n_conditions is {self.n_conditions!r}; expected 1, or 2 if every layer has "
+                "structure 2 (change at least the resolution)."
+            )
 
     @property
     def block_channels(self) -> tuple[int, ...]:
@@ -114,6 +126,11 @@ class GeneratorConfig:
         if self.channels is not None:
             return self.channels
         return channels_by_rule(self.resolution, self.channel_base, self.channel_max)
+
+    @property
+    def condition_width(self) -> int:
+        """Length of the vector of all conditions beside each other."""
+        return self.n_conditions * self.condition_dim
 
     @property
     def num_ws(self) -> int:
@@ -180,6 +197,7 @@ class SynthesisBlock(nn.Module):
             "inner_dim": config.inner_dim,
             "hidden_dim": config.hidden_dim,
             "clamp": config.clamp,
+            "n_conditions": config.n_conditions,
         }
 
         def structure(name: str) -> int:
@@ -232,7 +250,7 @@ class SynthesisNetwork(nn.Module):
         Parameters
         ----------
         ws : Tensor, (B, num_ws, w_dim)
-        condition : Tensor, (B, condition_dim)
+        condition : Tensor, (B, condition_width)
 
         Returns
         -------
@@ -240,7 +258,8 @@ class SynthesisNetwork(nn.Module):
         """
         config = self.config
         assert ws.shape[1:] == (config.num_ws, config.w_dim), f"ws {tuple(ws.shape)}"
-        assert condition.shape[1:] == (config.condition_dim,), f"condition {tuple(condition.shape)}"
+        width = config.condition_width
+        assert condition.shape[1:] == (width,), f"condition {tuple(condition.shape)}"
         return [layer.style(ws[:, i], condition) for _, layer, i in self.layers()]
 
     def draw_noise(self, n: int, rng: torch.Generator) -> list[Tensor]:
@@ -276,14 +295,23 @@ class SynthesisNetwork(nn.Module):
         # channels_last is what the CPU's (and tensor cores') convolutions like best.
         x = x.expand(1, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image = None
-        for resolution in self.resolutions:
+        for k, resolution in enumerate(self.resolutions):
             block = getattr(self, f"b{resolution}")
+            if torch.is_inference_mode_enabled() and self._is_large(resolution) and k > 0:
+                blocks = [getattr(self, f"b{r}") for r in self.resolutions[k:]]
+                return render_ones(blocks, x, image, list(styles), list(noise))
             if resolution > 4:
                 x = block.conv0(x, next(styles), next(noise))
             x = block.conv1(x, next(styles), next(noise))
             rgb = block.torgb(x, next(styles))
             image = rgb if image is None else upsample_image(image) + rgb
         return image
+
+    def _is_large(self, resolution: int) -> bool:
+        """Whether one sample's activations are worth a pass of their own, on a CPU."""
+        block = getattr(self, f"b{resolution}")
+        n_bytes = block.conv1.weight.shape[0] * resolution**2 * block.conv1.weight.element_size()
+        return block.conv1.weight.device.type == "cpu" and n_bytes >= LARGE_BYTES
 
     def forward(
         self,
@@ -343,8 +371,8 @@ class Generator(nn.Module):
         ----------
         z : Tensor, (B, z_dim)
             Standard normal noise.
-        condition : Tensor, (B, condition_dim)
-            CLIP embeddings of unit norm.
+        condition : Tensor, (B, condition_width)
+            CLIP embeddings of unit norm; two of them beside each other if ``n_conditions`` is 2.
         noise_mode : {"const", "none", "random"}
             The stored noise images, no noise, or fresh noise from ``rng``.
         truncation_psi : float

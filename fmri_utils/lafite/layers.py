@@ -182,6 +182,11 @@ class ConditionedStyle(nn.Module):
 
         style = affine_0([pre_1(pre_0(condition)), w])
 
+    With two conditions (Lin et al. 2022, "Mind Reader", arXiv 2210.01769) each has a branch of its
+    own, and the element-wise maximum of the two goes on::
+
+        style = affine_0([max(pre_1(pre_0(first)), second_1(second_0(second))), w])
+
     Structure 1 (layers above it)::
 
         style = bias_layers(condition) + affine(w) * scale_layers(condition)
@@ -193,6 +198,8 @@ class ConditionedStyle(nn.Module):
     w_dim, condition_dim, inner_dim, hidden_dim : int
         Widths of w, of the condition, and of the first and second condition layer.
     structure : {1, 2}
+    n_conditions : {1, 2}
+        Two only with structure 2.
     """
 
     def __init__(
@@ -204,9 +211,11 @@ class ConditionedStyle(nn.Module):
         inner_dim: int,
         hidden_dim: int,
         structure: int,
+        n_conditions: int = 1,
     ):
         super().__init__()
         self.structure = structure
+        self.n_conditions = n_conditions
         widths = (condition_dim, inner_dim, hidden_dim)
 
         def hidden(step: int) -> FullyConnected:
@@ -216,6 +225,9 @@ class ConditionedStyle(nn.Module):
         if structure == 2:
             self.pre_0 = hidden(0)
             self.pre_1 = hidden(1)
+            if n_conditions == 2:
+                self.second_0 = hidden(0)
+                self.second_1 = hidden(1)
             self.affine_0 = FullyConnected(hidden_dim + w_dim, n_out, bias=1.0)
         else:
             for kind in ("scale", "bias"):
@@ -225,9 +237,12 @@ class ConditionedStyle(nn.Module):
             self.affine = FullyConnected(w_dim, n_out, bias=1.0)
 
     def style(self, w: Tensor, condition: Tensor) -> Tensor:
-        """Style (B, n_out) from w (B, w_dim) and condition (B, condition_dim)."""
+        """Style (B, n_out) from w (B, w_dim) and condition (B, n_conditions * condition_dim)."""
         if self.structure == 2:
-            inner = self.pre_1(self.pre_0(condition))  # (B, hidden_dim)
+            first, *other = condition.chunk(self.n_conditions, dim=1)
+            inner = self.pre_1(self.pre_0(first))  # (B, hidden_dim)
+            if other:
+                inner = torch.maximum(inner, self.second_1(self.second_0(other[0])))
             return self.affine_0(torch.cat([inner, w], dim=1))
         scale = self.scale_layer_2(self.scale_layer_1(self.scale_layer_0(condition)))
         shift = self.bias_layer_2(self.bias_layer_1(self.bias_layer_0(condition)))

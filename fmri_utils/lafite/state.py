@@ -178,7 +178,9 @@ def infer_generator_config(state: Mapping[str, Tensor]) -> GeneratorConfig:
     names = ("scale_layer_0", "scale_layer_1") if one else ("pre_0", "pre_1")
     inner_dim, condition_dim = _shape(state, f"synthesis.{first}.{names[0]}.weight", 2)
     hidden_dim, _ = _shape(state, f"synthesis.{first}.{names[1]}.weight", 2)
+    two = f"synthesis.{first}.second_0.weight" in state
     return GeneratorConfig(
+        n_conditions=2 if two else 1,
         z_dim=z_dim,
         w_dim=w_dim,
         condition_dim=condition_dim,

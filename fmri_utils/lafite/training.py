@@ -69,7 +69,10 @@ class TrainingData:
         Of the mirrored images; needed if ``config.mirror``.
     captions, mirrored_captions : Tensor or ndarray, (N, K, C), optional
         Embeddings of K captions per image. Captions mention left and right, so mirrored images
-        need their own.
+        need their own. With two conditions they are the second one.
+    predicted : Tensor or ndarray, (N, K, n_conditions * C), optional
+        K embeddings of each image as predicted from brain activity (of its repeats, say), by
+        models that were not fitted to that image; see :mod:`fmri_utils.finetuning`.
 
     Raises
     ------
@@ -85,6 +88,7 @@ class TrainingData:
         mirrored_embeddings: Tensor | np.ndarray | None = None,
         captions: Tensor | np.ndarray | None = None,
         mirrored_captions: Tensor | np.ndarray | None = None,
+        predicted: Tensor | np.ndarray | None = None,
     ):
         self.config = config
         self.images = torch.as_tensor(images)
@@ -102,27 +106,32 @@ class TrainingData:
         self.mirrored = self._unit("mirrored_embeddings", mirrored_embeddings, 2)
         self.captions = self._unit("captions", captions, 3)
         self.mirrored_captions = self._unit("mirrored_captions", mirrored_captions, 3)
+        self.predicted = self._unit("predicted", predicted, 3, config.generator.n_conditions)
         if config.caption_probability > 0 and self.captions is None:
             raise DataError("caption_probability is above 0, but no captions were given.")
+        if config.generator.n_conditions == 2 and self.captions is None:
+            raise DataError("the generator takes two conditions, but no captions were given.")
+        if config.predicted_share > 0 and self.predicted is None:
+            raise DataError("predicted_share is above 0, but no predicted embeddings were given.")
         if config.mirror and self.mirrored is None:
             raise DataError("mirror is on, but no mirrored_embeddings were given.")
         if config.mirror and self.captions is not None and self.mirrored_captions is None:
             raise DataError("mirror is on and captions were given, but no mirrored_captions.")
         self._epoch: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
 
-    def _unit(self, name: str, value, n_axes: int) -> Tensor | None:
-        """Check embeddings of unit norm."""
+    def _unit(self, name: str, value, n_axes: int, n_parts: int = 1) -> Tensor | None:
+        """Check embeddings of unit norm, ``n_parts`` of them beside each other."""
         if value is None:
             return None
         value = torch.as_tensor(value).float()
-        width = self.config.generator.condition_dim
+        width = self.config.generator.condition_dim * n_parts
         if value.ndim != n_axes or len(value) != len(self.images) or value.shape[-1] != width:
             middle = "" if n_axes == 2 else "K, "
             raise DataError(
                 f"{name} have shape {tuple(value.shape)}; expected ({len(self.images)}, {middle}"
                 f"{width}): one row per image, as wide as the generator's condition."
             )
-        norms = value.norm(dim=-1)
+        norms = value.unflatten(-1, (n_parts, -1)).norm(dim=-1)
         if not torch.allclose(norms, torch.ones_like(norms), atol=1e-3):
             raise DataError(
                 f"{name} have norms from {norms.min():.4g} to {norms.max():.4g}; expected 1. "
@@ -135,7 +144,15 @@ class TrainingData:
         digest = hashlib.sha256(self.embeddings.numpy(force=True).tobytes())
         sums = self.images.flatten(1)[:, ::97].long().sum(dim=1)
         digest.update(sums.numpy(force=True).tobytes())
+        if self.predicted is not None:
+            digest.update(self.predicted.numpy(force=True).tobytes())
         return digest.hexdigest()
+
+    def first(self, n: int) -> Tensor:
+        """Conditions of the first ``n`` images: their own embeddings, not predicted ones."""
+        if self.config.generator.n_conditions == 1:
+            return self.embeddings[:n]
+        return torch.cat([self.embeddings[:n], self.captions[:n, 0]], dim=1)
 
     def _indices(self, start: int, n: int) -> Tensor:
         """Indices of the images number ``start`` ... ``start + n`` of an endless shuffled run."""
@@ -167,7 +184,11 @@ class TrainingData:
             if captions is not None:
                 other = self.mirrored_captions[index, pick.cpu()].to(device)
                 captions = torch.where(flip[:, None], other, captions)
-        return Batch(images, embeddings, captions)
+        predicted = None
+        if self.predicted is not None:
+            pick = torch.randint(self.predicted.shape[1], index.shape, generator=rng, device=device)
+            predicted = self.predicted[index, pick.cpu()].to(device)
+        return Batch(images, embeddings, captions, predicted)
 
 
 class _Log:
@@ -232,6 +253,7 @@ def train(
     mirrored_embeddings: Tensor | np.ndarray | None = None,
     captions: Tensor | np.ndarray | None = None,
     mirrored_captions: Tensor | np.ndarray | None = None,
+    predicted: Tensor | np.ndarray | None = None,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     initial: str | Path | Mapping[str, Tensor] | None = None,
     on_grid: Callable[[int, Tensor], None] | None = None,
@@ -254,7 +276,7 @@ def train(
         differentiable, its own parameters frozen. Needed if ``config.itc`` or ``config.iic``.
     out_dir : path-like, optional
         Folder for checkpoints. If it holds one, the run continues from there.
-    mirrored_embeddings, captions, mirrored_captions
+    mirrored_embeddings, captions, mirrored_captions, predicted
         See :class:`TrainingData`.
     perceptual : callable, optional
         (fake, real), both (B, 3, R, R) in [-1, 1], to a distance (B,) or ().
@@ -265,7 +287,7 @@ def train(
     on_grid : callable, optional
         Called with (images seen, (K, 3, R, R) in [-1, 1]) every ``grid_images``: the averaged
         generator under fixed noise vectors and ``grid_conditions`` (K, C), by default the first
-        16 embeddings.
+        16 embeddings (with two conditions, and a caption of each).
     on_step : callable, optional
         Called with (images seen, loss terms) after every step.
     max_seconds : float, optional
@@ -289,7 +311,7 @@ def train(
     """
     started = time.perf_counter()
     data = TrainingData(
-        config, images, embeddings, mirrored_embeddings, captions, mirrored_captions
+        config, images, embeddings, mirrored_embeddings, captions, mirrored_captions, predicted
     )
     if (
         (config.itc > 0 or config.iic > 0)
@@ -305,7 +327,7 @@ def train(
     state = TrainingState(config, image_encoder, perceptual, device)
     history = _resume(state, folder, saved_config, initial)
     log = _Log(config.log_images, history)
-    conditions = torch.as_tensor(embeddings[:16] if grid_conditions is None else grid_conditions)
+    conditions = torch.as_tensor(data.first(16) if grid_conditions is None else grid_conditions)
     finished = state.images >= config.n_images
     bar = tqdm(total=config.n_images, initial=state.images, unit="img", disable=not progress)
     with bar:
@@ -350,6 +372,8 @@ def _grid(state: TrainingState, conditions: Tensor) -> Tensor:
     config = state.config
     rng = torch.Generator().manual_seed(config.seed + GRID_SEED_OFFSET)
     z = torch.randn((len(conditions), config.generator.z_dim), generator=rng)
+    if config.zero_z:
+        z = torch.zeros_like(z)
     device = state.device
     images = state.average(z.to(device), conditions.float().to(device))
     return images.clamp(-1, 1).cpu()

@@ -24,6 +24,7 @@ POSITIVE_INTEGERS = (
 )
 NOT_NEGATIVE = (
     "warmup_images",
+    "rest_images",
     "adversarial_weight",
     "itd",
     "itc",
@@ -43,6 +44,7 @@ FRACTIONS = (
     "noise_level",
     "caption_noise_level",
     "caption_probability",
+    "predicted_share",
     "clean_noise_level",
     "clean_fraction",
     "lam",
@@ -70,12 +72,18 @@ class TrainingConfig:
     warmup_images : int
         For so many images only the reconstruction term trains the generator; the discriminator
         rests. 0 for none.
+    rest_images : int
+        For so many images only the discriminator learns: a fresh one would push a generator that
+        already draws well. 0 for none; not together with a warm-up.
     adversarial_weight : float
         Weight of the non-saturating loss in the generator's loss.
     noise_level, caption_noise_level : float
         The ``a`` of the pseudo text feature made from an image's and from a caption's embedding.
     caption_probability : float
         Share of samples conditioned on a caption's embedding (LAFITE's ``mixing_prob``).
+    predicted_share : float
+        Share of samples conditioned on an embedding predicted from brain activity, as it is,
+        instead of the image's or a caption's own; those that reconstruct their image included.
     itd, itc : float
         Weights of the contrast between condition and discriminator features, and between
         condition and CLIP embedding of the fake (10 and 10; itd 5 with captions).
@@ -107,6 +115,9 @@ class TrainingConfig:
         bound as a fraction of the images seen so far.
     style_mixing : float
         Probability that the upper layers get a second latent.
+    zero_z : bool
+        Train with z = 0, so that the picture depends on condition and image noise only (Mind
+        Reader, arXiv 2210.01769). Draw with z = 0 as well, then.
     mirror : bool
         Mirror half of the images. A mirrored image has another embedding, which must be supplied.
     reconstruction_weight : float
@@ -137,10 +148,12 @@ class TrainingConfig:
     n_images: int = 1_000_000
     seed: int = 0
     warmup_images: int = 0
+    rest_images: int = 0
     adversarial_weight: float = 1.0
     noise_level: float = 0.75
     caption_noise_level: float = 0.1
     caption_probability: float = 0.0
+    predicted_share: float = 0.0
     itd: float = 10.0
     itc: float = 10.0
     iid: float = 0.0
@@ -167,6 +180,7 @@ class TrainingConfig:
     ema_images: float = 0.0
     ema_rampup: float = 0.05
     style_mixing: float = 0.9
+    zero_z: bool = False
     mirror: bool = False
     reconstruction_weight: float = 0.0
     reconstruction_scales: tuple[int, ...] = (1, 2, 4)
@@ -223,6 +237,17 @@ class TrainingConfig:
                 "perceptual_weight without a reconstruction term; set reconstruction_weight and "
                 "clean_fraction or warmup_images."
             )
+        if self.warmup_images > 0 and self.rest_images > 0:
+            raise ValueError("warmup_images and rest_images together: neither network would learn.")
+        if self.mirror and self.predicted_share > 0:
+            raise ValueError(
+                "mirror with predicted_share: nobody saw the mirrored images, so there is no brain "
+                "activity to predict their embeddings from. Switch one of the two off."
+            )
+        if g.n_conditions == 2 and self.caption_probability > 0:
+            raise ValueError(
+                "caption_probability with two conditions: the caption is the second one already."
+            )
         if self.warmup_images > 0 and self.reconstruction_weight == 0:
             raise ValueError("warmup_images without reconstruction_weight would train nothing.")
         bad = [s for s in self.reconstruction_scales if s < 1 or g.resolution % s]
@@ -250,6 +275,28 @@ class TrainingConfig:
     def to_dict(self) -> dict:
         """Plain nested dict, as JSON can hold it (tuples become lists)."""
         return _listed(dataclasses.asdict(self))
+
+
+def with_defaults(saved: dict) -> dict:
+    """Settings of an older run, as :meth:`TrainingConfig.to_dict` gives them today.
+
+    A setting that the package did not have then stands at its default: that is how the run went.
+    """
+    return {
+        **{f.name: _listed(f.default) for f in dataclasses.fields(TrainingConfig) if _plain(f)},
+        **saved,
+        **{
+            name: {**{f.name: _listed(f.default) for f in dataclasses.fields(kind)}, **saved[name]}
+            for name, kind in (
+                ("generator", GeneratorConfig),
+                ("discriminator", DiscriminatorConfig),
+            )
+        },
+    }
+
+
+def _plain(setting: dataclasses.Field) -> bool:
+    return setting.default is not dataclasses.MISSING
 
 
 def _listed(value: object) -> object:

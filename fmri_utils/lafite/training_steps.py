@@ -23,12 +23,19 @@ class Batch:
     """One batch on the device.
 
     ``images`` (B, 3, R, R) in [-1, 1], their unit-norm ``embeddings`` (B, C), and per image one
-    caption's embedding (B, C) or None.
+    caption's embedding (B, C) or None, and one embedding predicted from brain activity, (B, C) for
+    each of the generator's conditions, or None.
     """
 
     images: Tensor
     embeddings: Tensor
     captions: Tensor | None
+    predicted: Tensor | None = None
+
+    def head(self, n: int) -> Batch:
+        """The first ``n`` images."""
+        values = (self.images, self.embeddings, self.captions, self.predicted)
+        return Batch(*(value if value is None else value[:n] for value in values))
 
 
 def _groups(network: nn.Module, condition_rate: float) -> list[dict]:
@@ -132,7 +139,11 @@ class TrainingState:
     # -- conditions and fakes ----------------------------------------------------------------
 
     def conditions(self, batch: Batch, n_clean: int) -> Tensor:
-        """Conditions (B, C): the first ``n_clean`` from the image itself, the rest blurred."""
+        """Conditions (B, C): the first ``n_clean`` from the image itself, the rest blurred.
+
+        Any of them may be replaced by what was predicted from brain activity. With two conditions,
+        (B, 2 C), the second is a caption's embedding as it is.
+        """
         config = self.config
         clean = losses.pseudo_text_feature(
             batch.embeddings[:n_clean], config.clean_noise_level, self.rng
@@ -145,13 +156,25 @@ class TrainingState:
             )
             pick = torch.rand((len(rest), 1), generator=self.rng, device=self.device)
             h = torch.where(pick < config.caption_probability, written, h)
-        return torch.cat([clean, h])
+        condition = torch.cat([clean, h])
+        if config.generator.n_conditions == 2:
+            condition = torch.cat([condition, batch.captions], dim=1)
+        if config.predicted_share > 0:
+            pick = torch.rand((len(condition), 1), generator=self.rng, device=self.device)
+            condition = torch.where(pick < config.predicted_share, batch.predicted, condition)
+        return condition
+
+    def _first(self, condition: Tensor) -> Tensor:
+        """The first condition (B, C), of the image: what discriminator and contrast see."""
+        return condition[:, : self.config.generator.condition_dim]
 
     def latents(self, n: int) -> Tensor:
         """Latents (n, num_ws, w_dim) of fresh noise vectors, with style mixing."""
         config, mapping = self.config, self.generator.mapping
         shape = (2, n, config.generator.z_dim)
         z = torch.randn(shape, generator=self.rng, device=self.device)
+        if config.zero_z:
+            z = torch.zeros_like(z)
         ws = mapping(z[0])
         cut, mix = torch.rand(2, generator=self.rng, device=self.device).tolist()
         if mix >= config.style_mixing:
@@ -175,6 +198,7 @@ class TrainingState:
         n_clean = n if warmup else round(config.clean_fraction * n)
         condition = self.conditions(batch, n_clean)
         fake, ws = self.fakes(condition)
+        condition = self._first(condition)
         self.generator.mapping.update_average(ws[:, 0])
         terms = {}
         weight = config.reconstruction_weight_at(self.images)
@@ -230,12 +254,7 @@ class TrainingState:
         """Update the generator by the path length penalty, scaled by its interval."""
         config = self.config
         n = max(1, round(config.path_fraction * len(batch.images)))
-        part = Batch(
-            batch.images[:n],
-            batch.embeddings[:n],
-            None if batch.captions is None else batch.captions[:n],
-        )
-        fake, ws = self.fakes(self.conditions(part, 0))
+        fake, ws = self.fakes(self.conditions(batch.head(n), 0))
         noise = torch.randn(fake.shape, generator=self.rng, device=self.device)
         lengths = losses.path_lengths(fake, ws, noise / config.generator.resolution)
         penalty, self.mean_length = losses.path_length_penalty(
@@ -254,6 +273,7 @@ class TrainingState:
             condition = self.conditions(batch, round(config.clean_fraction * len(batch.images)))
             with torch.no_grad():
                 fake, _ = self.fakes(condition)
+            condition = self._first(condition)
         fake_logits, _ = self.discriminator(fake, condition, config.batch_summed)
         real_logits, features = self.discriminator(batch.images, condition, config.batch_summed)
         adversarial = losses.discriminator_adversarial_loss(fake_logits, real_logits)
@@ -272,6 +292,7 @@ class TrainingState:
         config = self.config
         images = batch.images.detach().requires_grad_(True)
         condition = self.conditions(batch, round(config.clean_fraction * len(images)))
+        condition = self._first(condition)
         logits, _ = self.discriminator(images, condition, config.batch_summed)
         loss = config.r1_gamma / 2 * losses.r1_penalty(logits, images).mean()
         self._update(self.adam_d, loss * config.r1_interval, "the R1 penalty")
@@ -291,9 +312,12 @@ class TrainingState:
         warmup = self.images < config.warmup_images
         for adam in (self.adam_g, self.adam_d):
             adam.set_factor(config.rate_factor_at(self.images))
-        terms, fake, condition = self.generator_step(batch, warmup)
+        resting = self.images < config.rest_images
+        terms, fake, condition = {}, None, None
+        if not resting:
+            terms, fake, condition = self.generator_step(batch, warmup)
         if not warmup:
-            if config.path_weight > 0 and self.step % config.path_interval == 0:
+            if not resting and config.path_weight > 0 and self.step % config.path_interval == 0:
                 terms |= self.path_length_step(batch)
             if not config.reuse_fakes:
                 fake = condition = None

@@ -50,10 +50,10 @@ def save_generator(path: str | os.PathLike, generator: Generator, card: dict) ->
         "card": json.dumps(card, sort_keys=True),
     }
     with atomic_path(path) as tmp:
-        tmp.write_bytes(_ordered(save(tensors, metadata)))
+        tmp.write_bytes(in_fixed_order(save(tensors, metadata)))
 
 
-def _ordered(data: bytes) -> bytes:
+def in_fixed_order(data: bytes) -> bytes:
     """The same safetensors file with its metadata sorted, so that equal content is equal bytes.
 
     The library writes metadata in random order. A file is the header's length (8 bytes, little

@@ -1,0 +1,278 @@
+"""What hostile pickles do: opcodes of an expression, each of which would make a file."""
+
+import base64
+import codecs
+import io
+import marshal
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lafite_pickles import blob, call, named, text, tuple_of, whole
+
+
+@dataclass(frozen=True)
+class Case:
+    """``make`` gets the file to touch; ``told`` must be in the refusal; ``obeyed``: Python's own
+    unpickler would make the file (the others need a network, or show nothing)."""
+
+    make: object
+    told: str
+    obeyed: bool = True
+    protocol: int = 4
+
+
+class Obey:
+    """An object whose pickle is a command."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def shell(mark):
+    return text(f"touch {mark}")
+
+
+def python(mark):
+    return f"open({str(mark)!r}, 'w').close()"
+
+
+def from_module(module, name):
+    """getattr(importlib.import_module(module), name)."""
+    return call("builtins:getattr", call("importlib:import_module", text(module)), text(name))
+
+
+def torch_file(expression):
+    """A file of torch's old format whose object is an expression."""
+    stream = io.BytesIO()
+    torch.save([], stream, _use_new_zipfile_serialization=False)
+    head = stream.getvalue()
+    head = head[: head.rindex(b"\x80\x02]q\x00.\x80\x02]")]
+    return head + whole(expression, 2) + b"\x80\x02]."
+
+
+def storage(data):
+    return call("torch.storage:_load_from_bytes", blob(data))
+
+
+def beside(mark, suffix, data):
+    """A file that a hostile pickle would load; its place as opcodes."""
+    path = mark.with_suffix(suffix)
+    path.write_bytes(data)
+    return text(str(path))
+
+
+def command(mark):
+    return call("os:system", shell(mark))
+
+
+def torch_load(mark):
+    path = beside(mark, ".pt", torch_file(command(mark)))
+    return call("torch:load", path, b"N", call("importlib:import_module", text("pickle")))
+
+
+def torch_hub(mark):
+    folder = mark.with_suffix(".hub")
+    folder.mkdir()
+    (folder / "hubconf.py").write_text(python(mark) + "\ndef entry(): pass\n")
+    return call("torch.hub:_load_local", text(str(folder)), text("entry"))
+
+
+def numpy_load(mark):
+    stream = io.BytesIO()
+    np.save(stream, np.array([Obey(f"touch {mark}")], dtype=object), allow_pickle=True)
+    return call("numpy:load", beside(mark, ".npy", stream.getvalue()), b"N", b"\x88")
+
+
+def marshalled(mark):
+    code = base64.b64encode(marshal.dumps(compile(python(mark), "hidden", "exec")))
+    loaded = call("marshal:loads", call("base64:b64decode", blob(code)))
+    return call(call("types:FunctionType", loaded, call("builtins:globals")))
+
+
+def through_modules(mark):
+    """collections has sys, sys has all modules: a dotted path out of a module that is known."""
+    system = named("collections:_sys.modules.get", stacked=True) + tuple_of(text("posix")) + b"R"
+    return call(call("builtins:getattr", system, text("system")), shell(mark))
+
+
+def state_of(item, entries, slots=False):
+    """BUILD with a dictionary of entries."""
+    entries = b"}(" + entries + b"u"
+    return item + (b"N" + entries + b"\x86" if slots else entries) + b"b"
+
+
+def set_setstate(item, mark, slots=False):
+    """Give an object os.system as __setstate__, then a state."""
+    return state_of(item, text("__setstate__") + named("posix:system"), slots) + shell(mark) + b"b"
+
+
+def stacked(mark, path, *arguments):
+    return named(path, stacked=True) + tuple_of(*arguments) + b"R"
+
+
+def lazily(mark):
+    """map(os.system, [...]) by NEWOBJ_EX; whoever walks it runs it."""
+    commands = b"](" + shell(mark) + b"e"
+    return named("builtins:map") + tuple_of(named("os:system"), commands) + b"}\x92"
+
+
+EASY = named("dnnlib.util:EasyDict")
+CASES = {
+    "os.system": Case(command, "os.system"),
+    "posix.system": Case(lambda m: call("posix:system", shell(m)), "posix.system"),
+    "os.popen": Case(lambda m: call("os:popen", shell(m)), "os.popen"),
+    "eval": Case(lambda m: call("builtins:eval", text(python(m))), "builtins.eval"),
+    "exec": Case(lambda m: call("builtins:exec", text(python(m))), "builtins.exec"),
+    "open": Case(lambda m: call("builtins:open", text(str(m)), text("w")), "builtins.open"),
+    "Python 2 names": Case(
+        lambda m: call("__builtin__:eval", text(python(m))), "__builtin__.eval", protocol=2
+    ),
+    "__import__": Case(
+        lambda m: call(
+            call("builtins:getattr", call("builtins:__import__", text("os")), text("system")),
+            shell(m),
+        ),
+        "builtins.getattr",
+    ),
+    "__import__ first": Case(
+        lambda m: call("builtins:__import__", text("antigravity")), "builtins.__import__", False
+    ),
+    "importlib": Case(lambda m: call(from_module("os", "system"), shell(m)), "builtins.getattr"),
+    "importlib first": Case(
+        lambda m: call("importlib:import_module", text("antigravity")), "importlib.import", False
+    ),
+    "nested in arguments": Case(
+        lambda m: call(
+            "collections:OrderedDict",
+            b"](" + text("a") + call("builtins:eval", text(python(m))) + b"\x86e",
+        ),
+        "builtins.eval",
+    ),
+    "subprocess.Popen": Case(
+        lambda m: call("subprocess:Popen", b"](" + text("touch") + text(str(m)) + b"e"),
+        "subprocess.Popen",
+    ),
+    "subprocess.run": Case(
+        lambda m: call("subprocess:run", b"](" + text("touch") + text(str(m)) + b"e"),
+        "subprocess.run",
+    ),
+    "runpy": Case(
+        lambda m: call("runpy:run_path", beside(m, ".py", python(m).encode())), "runpy.run_path"
+    ),
+    "ctypes": Case(
+        lambda m: call(
+            call("builtins:getattr", call("ctypes:CDLL", b"N"), text("system")),
+            blob(f"touch {m}".encode()),
+        ),
+        "builtins.getattr",
+    ),
+    "ctypes first": Case(lambda m: call("ctypes:CDLL", text("libc.so.6")), "ctypes.CDLL", False),
+    "webbrowser": Case(lambda m: call("webbrowser:open", text(str(m))), "webbrowser.open"),
+    "attrgetter": Case(
+        lambda m: call(
+            call(
+                call("operator:attrgetter", text("system")),
+                call("builtins:__import__", text("os")),
+            ),
+            shell(m),
+        ),
+        "operator.attrgetter",
+    ),
+    "methodcaller": Case(
+        lambda m: call(
+            call("operator:methodcaller", text("system"), shell(m)),
+            call("builtins:__import__", text("os")),
+        ),
+        "operator.methodcaller",
+    ),
+    "functools.partial": Case(
+        lambda m: call(call("functools:partial", named("os:system"), shell(m))),
+        "functools.partial",
+    ),
+    "rot13": Case(
+        lambda m: call(
+            "builtins:eval",
+            call("codecs:decode", text(codecs.encode(python(m), "rot13")), text("rot13")),
+        ),
+        "builtins.eval",
+    ),
+    "codecs first": Case(
+        lambda m: call("codecs:decode", text("riny"), text("rot13")), "codecs.decode", False
+    ),
+    "_codecs.encode": Case(
+        lambda m: call("_codecs:encode", text("x"), text("latin1")), "_codecs.encode", False
+    ),
+    "marshal": Case(marshalled, "types.FunctionType"),
+    "a dotted path": Case(lambda m: stacked(m, "os:path.os.system", shell(m)), "os.path.os.system"),
+    "a dotted path out of a known module": Case(through_modules, "builtins.getattr"),
+    "a dotted path below a known name": Case(
+        lambda m: stacked(m, "collections:OrderedDict.fromkeys", b"]"),
+        "collections.OrderedDict.fromkeys",
+        False,
+    ),
+    "a known name in two words": Case(
+        lambda m: stacked(m, "collections OrderedDict:"), "collections.OrderedDict ", False
+    ),
+    "EXT1": Case(lambda m: b"\x82\xf0" + tuple_of(shell(m)) + b"R", "EXT1 (240)"),
+    "EXT2": Case(lambda m: b"\x83\xf0\0" + tuple_of(shell(m)) + b"R", "EXT2 (240)"),
+    "EXT4": Case(lambda m: b"\x84\xf0\0\0\0" + tuple_of(shell(m)) + b"R", "EXT4 (240)"),
+    "INST": Case(lambda m: b"(" + shell(m) + b"ios\nsystem\n", "INST ('os system')"),
+    "OBJ": Case(lambda m: b"(" + named("os:system") + shell(m) + b"o", "os.system"),
+    "OBJ of a known name": Case(lambda m: b"(" + EASY + b"o", "opcode OBJ", False),
+    "NEWOBJ_EX": Case(lambda m: call("builtins:tuple", lazily(m)), "builtins.tuple"),
+    "NEWOBJ_EX of a known name": Case(lambda m: EASY + b")}\x92", "opcode NEWOBJ_EX", False),
+    "__setstate__ of an instance": Case(
+        lambda m: set_setstate(call("types:SimpleNamespace"), m), "types.SimpleNamespace"
+    ),
+    "__setstate__ of a known class": Case(
+        lambda m: set_setstate(EASY + b")\x81", m, slots=True), "posix.system"
+    ),
+    "state of a known object": Case(
+        lambda m: state_of(EASY + b")\x81", text("a") + b"N"), "sets the state of a dict", False
+    ),
+    "state of a known class": Case(
+        lambda m: state_of(EASY, text("a") + b"N", True), "sets the state of a Named", False
+    ),
+    "calling a text": Case(lambda m: text("os.system") + b")R", "calls 'os.system' with", False),
+    "calling a result": Case(lambda m: EASY + b")\x81)R", "calls a dict with", False),
+    "PERSID": Case(lambda m: b"Pos.system\n", "PERSID ('os.system')", False),
+    "BINPERSID": Case(lambda m: text("os.system") + b"Q", "BINPERSID", False),
+    "in the bytes of a storage": Case(
+        lambda m: storage(torch_file(command(m))), "a storage of the checkpoint names 'os.system'"
+    ),
+    "bytes that are no storage": Case(lambda m: storage(whole(command(m), 2)), "os.system", False),
+    "torch.load": Case(torch_load, "torch.load"),
+    "torch.hub.load": Case(
+        lambda m: call("torch.hub:load", text("a/b"), text("c")), "torch.hub.load", False
+    ),
+    "torch.hub, a folder": Case(torch_hub, "torch.hub._load_local"),
+    "numpy.load": Case(numpy_load, "numpy.load"),
+    "numpy objects": Case(
+        lambda m: call("numpy:dtype", text("O8"), b"\x89", b"\x88"), "numpy.dtype with 'O8'", False
+    ),
+    "pickle in a pickle": Case(
+        lambda m: call("pickle:loads", blob(whole(command(m)))), "pickle.loads"
+    ),
+    "_pickle": Case(lambda m: call("_pickle:loads", blob(whole(command(m)))), "_pickle.loads"),
+    "pathlib": Case(
+        lambda m: stacked(m, "pathlib:Path.touch", call("pathlib:Path", text(str(m)))),
+        "pathlib.Path.touch",
+    ),
+    "timeit": Case(
+        lambda m: call("timeit:timeit", text(python(m)), text(""), named("time:time"), b"K\x01"),
+        "timeit.timeit",
+    ),
+    "a class of ours": Case(
+        lambda m: call("fmri_utils.lafite.official_records:Storage", b"N"),
+        "fmri_utils.lafite.official_records",
+        False,
+    ),
+    "a name without end": Case(
+        lambda m: call(f"os:{'x' * 5000}"), "'os." + 77 * "x" + "'...", False
+    ),
+}

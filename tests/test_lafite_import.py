@@ -1,0 +1,175 @@
+"""Conversion of released checkpoints: every number kept, nothing half-written, clear errors."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from lafite_fixture import (
+    TINY,
+    TINY_D,
+    network_object,
+    networks,
+    official_pickle,
+    released,
+    safetensors_file,
+    write,
+)
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from fmri_utils.errors import WeightsError
+from fmri_utils.lafite import TrainingConfig, generator_from_state, load_generator, read_card, train
+from fmri_utils.lafite import import_official as command
+from fmri_utils.lafite.import_official import import_official
+
+
+@pytest.fixture
+def file(tmp_path):
+    return write(tmp_path, released(), "network-snapshot.pkl")
+
+
+def test_conversion_keeps_every_number_and_says_where_it_is_from(file, tmp_path):
+    out = tmp_path / "weights" / "lafite.safetensors"
+    beside = out.with_name("lafite-training.safetensors")
+    assert import_official(file, out) == [beside, out]
+    loaded = load_generator(out)
+    assert loaded.config.change == 8 and loaded.config.clamp == 256.0
+    for key, value in networks()["G_ema"].state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value)
+    card = read_card(out)
+    assert card["source_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert card["source_file"] == "network-snapshot.pkl" and "not this project's" in card["licence"]
+    assert card["settings"]["synthesis_kwargs.channel_base"] == 64
+    assert str(tmp_path) not in json.dumps(card) and "somewhere" not in json.dumps(card)
+    # Again: nothing to do. With one file lost: that one only, the same bytes.
+    before = out.read_bytes()
+    assert import_official(file, out) == []
+    out.unlink()
+    assert import_official(file, out) == [out]
+    assert out.read_bytes() == before
+    assert sorted(p.name for p in out.parent.iterdir()) == [beside.name, out.name]
+
+
+def test_training_starts_from_the_second_file(file, tmp_path):
+    out = tmp_path / "lafite.safetensors"
+    import_official(file, out)
+    tensors = load_file(tmp_path / "lafite-training.safetensors")
+    assert {key.split(".")[0] for key in tensors} == {"G", "D", "G_ema"}
+    for name, network in networks().items():
+        for key, value in network.state_dict().items():
+            assert torch.equal(tensors[f"{name}.{key}"], value)
+    assert generator_from_state(tensors).config.resolution == 16
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (8, 16, 16, 3), np.uint8)
+    config = TrainingConfig(TINY, TINY_D, 4, 4, itc=0, mirror=False, learning_rate_g=1e-6)
+    beside = tmp_path / "lafite-training.safetensors"
+    embeddings = np.eye(6, dtype=np.float32)[rng.integers(0, 6, 8)]
+    result = train(config, images, embeddings, initial=beside, progress=False)
+    moved = result.raw_generator.synthesis.b4.const - networks()["G"].synthesis.b4.const
+    assert moved.abs().max() < 1e-5
+
+
+def test_half_precision_stays_and_the_clamp_is_taken_over(monkeypatch, tmp_path):
+    settings = {"synthesis_kwargs": {"conv_clamp": None}}
+    item = network_object(networks()["G_ema"], torch.float16, settings)
+    path = write(tmp_path, official_pickle(monkeypatch, {"G": item}))
+    out = tmp_path / "lafite.safetensors"
+    assert import_official(path, out) == [out]
+    assert {v.dtype for v in load_file(out).values()} == {torch.float16}
+    assert load_generator(out).config.clamp is None
+    assert read_card(out)["generator"] == "G"
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_the_normalisation_of_features_is_taken_over(normalized, monkeypatch, tmp_path):
+    settings = {"epilogue_kwargs": {"d_use_norm": normalized}}
+    content = {
+        "G_ema": network_object(networks()["G_ema"]),
+        "D": network_object(networks()["D"], settings=settings),
+    }
+    path = write(tmp_path, official_pickle(monkeypatch, content))
+    beside, _ = import_official(path, tmp_path / "lafite.safetensors")
+    with safe_open(beside, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+    assert config["D"]["normalize_features"] is normalized
+    assert beside.stat().st_mode == path.stat().st_mode
+
+
+def without(*keys):
+    return lambda state: {k: v for k, v in state.items() if k not in keys}
+
+
+UNKNOWN = {
+    "missing": ("G_ema", without("synthesis.b8.conv1.bias"), "missing: synthesis.b8.conv1.bias"),
+    "unexpected": (
+        "G_ema",
+        lambda s: s | {"synthesis.b8.conv7.odd": torch.ones(1)},
+        "unexpected: synthesis.b8.conv7.odd",
+    ),
+    "labels": ("G_ema", lambda s: s | {"mapping.embed.weight": torch.ones(2, 2)}, "label-cond"),
+    "infinite": (
+        "G_ema",
+        lambda s: s | {"synthesis.b4.const": s["synthesis.b4.const"] / 0},
+        "not-a-number or infinite",
+    ),
+    "judge": ("D", without("b4.fts.bias"), "network D: missing: b4.fts.bias.*TRAINING=no"),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_unknown_structures_name_their_tensors(case, monkeypatch, tmp_path):
+    spoil, change, message = UNKNOWN[case]
+    content = {
+        name: network_object(network, change=change if name == spoil else lambda s: s)
+        for name, network in networks().items()
+    }
+    path = write(tmp_path, official_pickle(monkeypatch, content))
+    out = tmp_path / "lafite.safetensors"
+    with pytest.raises(WeightsError, match=message):
+        import_official(path, out)
+    assert [p.name for p in tmp_path.iterdir()] == ["given.pkl"]
+    if case == "judge":
+        assert import_official(path, out, training=False) == [out]
+
+
+def test_a_file_from_elsewhere_is_left_alone(file, tmp_path):
+    out = tmp_path / "lafite.safetensors"
+    for content in (b"mine", safetensors_file()):
+        out.write_bytes(content)
+        with pytest.raises(WeightsError, match="exists and was not made from this checkpoint"):
+            import_official(file, out)
+        assert out.read_bytes() == content
+
+
+def test_a_conversion_that_is_killed_leaves_no_half_file(file, tmp_path, monkeypatch):
+    out = tmp_path / "to" / "lafite.safetensors"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        import_official(file, out)
+    assert [p.name for p in out.parent.iterdir()] == ["lafite-training.safetensors"]
+    monkeypatch.undo()
+    assert import_official(file, out) == [out]
+
+
+def test_the_command(file, tmp_path, capsys):
+    out = tmp_path / "made.safetensors"
+    assert command.main([f"FILE={file}", f"OUT={out}", "TRAINING=no"]) == 0
+    assert "not this project's" in capsys.readouterr().err
+    assert command.main([f"FILE={file}", f"OUT={out}", "TRAINING=no"]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    for arguments, message in (
+        ([], "FILE is not given"),
+        (["FILE=a.pkl", "SIZE=3"], "unknown setting ['SIZE']"),
+        (["all"], "unknown setting ['all']"),
+        (["FILE=a.pkl", "TRAINING=maybe"], "expected yes or no"),
+        ([f"FILE={tmp_path}/absent.pkl"], "github.com/drboog/Lafite"),
+        ([f"FILE={file}", "OUT=x.pkl"], "ends in .safetensors"),
+    ):
+        assert command.main(arguments) == 2
+        assert message in capsys.readouterr().err

@@ -1,0 +1,296 @@
+"""Released checkpoints in the original's form, read as data, or refused clearly."""
+
+import dataclasses
+import gzip
+import io
+import pickle
+from pathlib import Path
+
+import lafite_pickles as form
+import numpy as np
+import pytest
+import torch
+from lafite_fixture import (
+    SOURCE,
+    TINY,
+    as_easy,
+    network_object,
+    networks,
+    official_pickle,
+    persistent,
+    released,
+    safetensors_file,
+    storage_bytes,
+    storage_of,
+    torch_old,
+    torch_zip,
+    view,
+    write,
+)
+
+from fmri_utils.errors import WeightsError
+from fmri_utils.lafite import (
+    Generator,
+    discriminator_from_state,
+    generator_from_state,
+    lafite_state,
+)
+from fmri_utils.lafite.import_official import import_official
+from fmri_utils.lafite.official import read_official, read_official_pickle
+from fmri_utils.lafite.official_records import STORAGE_TYPES, Storage
+
+CONFIGS = {
+    "structure 1 above 8": TINY,
+    "structure 2 only": dataclasses.replace(TINY, change=256, mapping_layers=8),
+    "structure 1 from 8 on": dataclasses.replace(TINY, change=4, hidden_dim=512),
+    "a choice of layers": dataclasses.replace(TINY, structure_1=("b4.torgb", "b16.conv0")),
+    "32 px, odd channels": dataclasses.replace(TINY, resolution=32, channels=(8, 12, 6, 4)),
+    "256 px": dataclasses.replace(TINY, resolution=256, channel_base=512),
+    "1024 px": dataclasses.replace(TINY, resolution=1024, channel_base=1024, channel_max=2),
+}
+
+# -- what can be read ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol"), list(zip(CONFIGS, 2 * (3, 4) + (3, 3, 4), strict=True))
+)
+def test_every_structure_and_size_comes_out_as_it_went_in(name, protocol, monkeypatch, tmp_path):
+    config = CONFIGS[name]
+    torch.manual_seed(1)
+    original = Generator(config).eval()
+    data = official_pickle(monkeypatch, {"G_ema": network_object(original)}, protocol)
+    states = read_official_pickle(write(tmp_path, data))
+    assert list(states) == ["G_ema"]
+    expected = lafite_state(original)
+    assert states["G_ema"].keys() == expected.keys()
+    for key, value in states["G_ema"].items():
+        assert torch.equal(value, expected[key]), key
+    rebuilt = generator_from_state(states["G_ema"])
+    assert rebuilt.config.block_channels == config.block_channels
+    for layer, _, _ in original.synthesis.layers():
+        assert rebuilt.config.structure(layer) == config.structure(layer)
+    if config.resolution <= 32:
+        z, condition = torch.randn(2, 5), torch.randn(2, 6)
+        assert torch.equal(rebuilt(z, condition), original(z, condition))
+
+
+def test_all_networks_with_their_settings(tmp_path):
+    checkpoint = read_official(write(tmp_path, released()))
+    assert set(checkpoint.networks) == {"G", "D", "G_ema", "augment_pipe"}
+    for name, network in networks().items():
+        assert checkpoint.networks[name].keys() == lafite_state(network).keys()
+    assert checkpoint.settings["G_ema"] == {
+        "z_dim": 5,
+        "synthesis_kwargs.channel_base": 64,
+        "synthesis_kwargs.conv_clamp": 256,
+    }
+    judge = discriminator_from_state(checkpoint.networks["D"])
+    image, condition = torch.randn(4, 3, 16, 16), torch.randn(4, 6)
+    expected = networks()["D"].eval()(image, condition)
+    for a, b in zip(judge(image, condition), expected, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.bfloat16])
+def test_other_precisions(dtype, monkeypatch, tmp_path):
+    data = official_pickle(monkeypatch, {"G_ema": network_object(networks()["G_ema"], dtype)})
+    state = read_official_pickle(write(tmp_path, data))["G_ema"]
+    for key, value in lafite_state(networks()["G_ema"]).items():
+        assert state[key].dtype == dtype
+        assert torch.equal(state[key], value.to(dtype))
+
+
+def test_views_with_strides_offsets_and_a_shared_storage(monkeypatch, tmp_path):
+    """Channels-last weights, a slice of something larger, two tensors that share a storage."""
+    state = lafite_state(networks()["G_ema"])
+    conv, fc = "synthesis.b8.conv1.weight", "mapping.fc1.weight"
+
+    def change(state):
+        rows = torch.full((9, 7), 7.0)
+        rows[1:8] = state[fc]
+        transposed = state[conv].permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
+        return state | {conv: transposed, fc: rows[1:8]}
+
+    item = network_object(networks()["G_ema"], change=change)
+    assert not dict(item.meta["state"]["_modules"])["synthesis"].meta["state"]["_parameters"]
+    data = official_pickle(monkeypatch, {"G_ema": item}, 3)
+    got = read_official_pickle(write(tmp_path, data))["G_ema"]
+    for key, value in state.items():
+        assert torch.equal(got[key], value), key
+    assert got[conv].is_contiguous() and got[fc].untyped_storage().nbytes() == 49 * 4
+    # One storage of 12 numbers, twice: as (3, 4) and as its transpose from the second row on.
+    storage = form.call(
+        "torch.storage:_load_from_bytes", form.blob(storage_bytes(torch.arange(12.0)))
+    )
+    views = (view(storage + b"q\xf0", 0, (3, 4), (4, 1)), view(b"h\xf0", 4, (4, 2), (1, 4)))
+    network = persistent(parameters=form.text("a") + views[0] + form.text("b") + views[1])
+    got = read_official_pickle(write(tmp_path, form.whole(network)))["G_ema"]
+    grid = torch.arange(12.0).reshape(3, 4)
+    assert torch.equal(got["a"], grid) and torch.equal(got["b"], grid[1:].T)
+    got["a"].zero_()
+    assert got["b"].sum() == grid[1:].sum()
+
+
+@pytest.mark.parametrize("dtype", STORAGE_TYPES.values(), ids=STORAGE_TYPES)
+def test_storages_are_what_torch_reads(dtype):
+    tensor = torch.tensor([0, 1, 2, 3, 1]).to(dtype)
+    data = storage_bytes(tensor)
+    loaded = torch.load(io.BytesIO(data), weights_only=True)
+    flat = Storage(data).flat()
+    assert flat.dtype == dtype == loaded.dtype
+    assert flat.tolist() == list(loaded) == tensor.tolist()
+
+
+@pytest.mark.parametrize("protocol", form.PROTOCOLS)
+def test_buffers_that_are_not_persistent_are_left_out(protocol, monkeypatch, tmp_path):
+    network = form.module("Generator", SOURCE, {"a": torch.ones(2), "b": torch.ones(3)})
+    network.meta["state"]["_non_persistent_buffers_set"] = {"b"}
+    data = official_pickle(monkeypatch, {"G_ema": network}, protocol)
+    assert list(read_official_pickle(write(tmp_path, data))["G_ema"]) == ["a"]
+
+
+def test_old_names_of_numpy(monkeypatch, tmp_path):
+    data = official_pickle(monkeypatch, {"G_ema": network_object(networks()["G_ema"])}, 3)
+    new = b"cnumpy._core.multiarray\nscalar\n"
+    assert new in data
+    data = data.replace(new, b"cnumpy.core.multiarray\nscalar\n")
+    assert read_official_pickle(write(tmp_path, data))["G_ema"]
+
+
+def test_the_reference_discriminator_through_a_pickle(monkeypatch, tmp_path):
+    arrays = np.load(Path(__file__).parent / "data" / "lafite_res32.npz")
+    state = {
+        key.removeprefix("weights/D."): torch.from_numpy(arrays[key])
+        for key in arrays.files
+        if key.startswith("weights/D.")
+    }
+    data = official_pickle(monkeypatch, {"D": form.module("Discriminator", SOURCE, state)})
+    judge = discriminator_from_state(read_official_pickle(write(tmp_path, data))["D"])
+    images, condition = (torch.from_numpy(arrays[f"io/{k}"]) for k in ("img_noise_const", "fts"))
+    logits, _ = judge(images, condition, batch_summed=True)
+    expected = torch.from_numpy(arrays["io/d_logits_batch_summed"])
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+# -- what is damaged, or something else -----------------------------------------------------------
+
+
+def test_truncated_files_are_refused(tmp_path):
+    cuts = {round(i * len(released()) / 50) for i in range(1, 50)} | {1, 2, 11, len(released()) - 1}
+    out = tmp_path / "out.safetensors"
+    for cut in sorted(cuts):
+        path = write(tmp_path, released()[:cut])
+        with pytest.raises(WeightsError, match=r"damaged or truncated near byte \d+"):
+            import_official(path, out)
+    assert [p.name for p in tmp_path.iterdir()] == ["given.pkl"]
+
+
+@pytest.mark.filterwarnings("ignore:invalid escape sequence")  # of the tokeniser, in damaged text
+def test_flipped_bytes_never_give_another_error(monkeypatch, tmp_path):
+    members = {"weight": torch.nn.Parameter(torch.ones(3, 2)), "fc.bias": torch.ones(4)}
+    network = form.module("Generator", "", members, gain=np.float64(2), _init_kwargs=as_easy({}))
+    data = official_pickle(monkeypatch, {"G_ema": network}, 3)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(500):
+        damaged = bytearray(data)
+        for place in rng.integers(2, len(data), 2):
+            damaged[place] = rng.integers(256)
+        try:
+            read_official_pickle(write(tmp_path, bytes(damaged)))
+        except WeightsError:
+            refused += 1
+    assert 250 < refused < 500  # some change a number or a name only
+
+
+OTHERS = {
+    "empty": (lambda: b"", "is empty"),
+    "zip of torch": (torch_zip, "a zip archive, such as a checkpoint of a newer torch.save"),
+    "old torch": (torch_old, "a checkpoint of an older torch.save"),
+    "safetensors": (safetensors_file, "a safetensors file"),
+    "gzip": (lambda: gzip.compress(b"x" * 50), "compressed with gzip"),
+    "web page": (lambda: b"\n<!DOCTYPE html><title>Google Drive", "a web page"),
+    "git-lfs": (lambda: b"version https://git-lfs.github.com/spec/v1\n", "a pointer of git-lfs"),
+    "protocol 0": (lambda: pickle.dumps({"G_ema": 1}, 0), "no pickle of protocol 2 or later"),
+    "noise": (lambda: b"\x01\x02\x03" * 99, "no pickle of protocol 2 or later; it begins with b'"),
+    "protocol 9": (lambda: b"\x80\x09N.", "pickle protocol 9; expected 2 to 5"),
+    "a list": (lambda: pickle.dumps([1]), "holds a list; expected a dictionary"),
+    "no network": (lambda: pickle.dumps({"x": 1}), "the entries 'x', and no network"),
+    "two pickles": (lambda: pickle.dumps({}) * 2, "bytes after the end of its pickle"),
+    "nothing on the stack": (lambda: b"\x80\x04.", "0 values are left"),
+    "two on the stack": (lambda: b"\x80\x04NN.", "2 values are left"),
+    "an unknown memo": (lambda: b"\x80\x04h\x05.", "takes what was never put there"),
+    "below the mark": (lambda: b"\x80\x04N(\x85t.", "takes what was never put there"),
+    "an odd key": (lambda: b"\x80\x04}(NNu.", "key or set member that is a NoneType"),
+    "no state": (lambda: form.whole(persistent(kind="method")), "describes a class"),
+    "not a tensor": (
+        lambda: form.whole(persistent(parameters=form.text("a") + form.text("b"))),
+        "G_ema.a is 'b'; expected a tensor",
+    ),
+    "not a module": (
+        lambda: form.whole(persistent(modules=form.text("a") + b"K\x01")),
+        "G_ema.a is a int; expected a saved module",
+    ),
+    "a dotted member": (
+        lambda: form.whole(persistent(modules=form.text("a.b") + b"}")),
+        "a member called 'a.b'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_files_are_named(case, tmp_path):
+    make, message = OTHERS[case]
+    with pytest.raises(WeightsError) as caught:
+        read_official_pickle(write(tmp_path, make()))
+    assert message in str(caught.value)
+
+
+def spoiled(old, new):
+    data = storage_bytes(torch.arange(6.0))
+    assert old in data
+    return storage_of(data=data.replace(old, new))
+
+
+BAD_TENSORS = {
+    "beyond the end": (view(storage_of(), 1, (2, 3), (3, 1)), "a view that lies within"),
+    "a step too far": (view(storage_of(), 0, (2, 3), (4, 1)), "a view that lies within"),
+    "one number, often": (view(storage_of(), 0, (7, 1), (0, 0)), "not larger"),
+    "a terabyte of one number": (view(storage_of(), 0, (2**20, 2**20), (0, 0)), "sharing its"),
+    "more axes than strides": (view(storage_of(), 0, (2, 3), (1,)), "2 axes and 1 strides"),
+    "nine axes": (view(storage_of(), 0, (1,) * 9, (1,) * 9), "whole numbers from 0 on"),
+    "too many bits": (view(storage_of(), 0, (2**70,), (0,)), "whole numbers from 0 on"),
+    "hooks": (view(storage_of(), 0, (2,), (1,), n_hooks=1), "backward hooks or metadata"),
+    "no storage": (view(b"N", 0, (2,), (1,)), "with a NoneType; expected a storage"),
+    "a longer header": (view(spoiled(b"K\x06N", b"K\x60N"), 0, (2,), (1,)), "384 bytes"),
+    "a longer count": (
+        view(spoiled(b"\x06" + bytes(7), b"\x06" + bytes(6) + b"\x01"), 0, (2,), (1,)),
+        "24 bytes for",
+    ),
+    "objects": (view(spoiled(b"FloatStorage", b"ObjectStorag"), 0, (2,), (1,)), "ObjectStorag"),
+    "big-endian": (
+        view(spoiled(b"endianq\x02\x88", b"endianq\x02\x89"), 0, (2,), (1,)),
+        "big-endi",
+    ),
+    "a zip": (view(storage_of(data=torch_zip()), 0, (2,), (1,)), "a storage of the checkpoint"),
+    "a whole checkpoint": (view(storage_of(data=torch_old()), 0, (2,), (1,)), "a storage of the"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TENSORS)
+def test_tensors_that_do_not_fit_their_storage_are_refused(case, tmp_path):
+    expression, message = BAD_TENSORS[case]
+    path = write(tmp_path, form.whole(persistent(parameters=form.text("weight") + expression)))
+    with pytest.raises(WeightsError) as caught:
+        read_official_pickle(path)
+    assert message in str(caught.value)
+
+
+def test_missing_and_too_large_files(tmp_path):
+    with pytest.raises(WeightsError, match=r"missing.*github.com/drboog/Lafite.*Nothing is downl"):
+        read_official_pickle(tmp_path / "absent.pkl")
+    with pytest.raises(WeightsError, match="missing or no file"):
+        read_official_pickle(tmp_path)
+    with pytest.raises(WeightsError, match="expected at most max_bytes = 1000"):
+        read_official_pickle(write(tmp_path, released()), max_bytes=1000)
