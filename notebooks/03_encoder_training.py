@@ -7,11 +7,12 @@
 # | | |
 # |---|---|
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5` (notebooks 01, 02) |
-# | writes | `ridge`, `contrastive` and `matched.safetensors`, `predictions.h5`, `encoder_scores.json` |
-# | minutes | smoke 0.2 · demo 1.3 · nsd not measured |
+# | writes | `ridge`, `contrastive`, `mlp` and `matched.safetensors`, `predictions.h5`, `encoder_scores.json` |
+# | minutes | smoke 0.3 · demo 1.5 · nsd not measured |
 #
-# Both encoders below are linear: predicted embedding = betas x weights + intercept. They differ in what
-# they call a good prediction.
+# A *mapper* predicts an embedding from a pattern of betas. Five of them follow, all on one split and
+# behind one interface: `fit(betas, embeddings, groups)`, then `predict(betas)`. They differ in what they
+# call a good prediction.
 
 # %% tags=["parameters"]
 PROFILE = "demo"
@@ -24,14 +25,17 @@ INTERACTIVE = True
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
-from fmri_utils import artifacts, encoders, metrics, nsd, plots
+from fmri_utils import artifacts, encoders, mapping_limits, metrics, nsd, plots, validity
+from fmri_utils.devices import choose_device
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
+device = choose_device(cfg.device)
 rng = np.random.default_rng(cfg.seed)
-print(cfg.name, "|", cfg.dataset_label)
+print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
 files = [cfg.derived / name for name in ("betas.h5", "stimuli.h5", "embeddings.h5")]
@@ -46,7 +50,7 @@ clip = artifacts.load_arrays(files[2], remedy="Run `make 02`.")
 # %%
 row = np.searchsorted(clip["nsd_id"], brain["nsd_id"])
 train, test = brain["is_train"], brain["is_test"]
-betas, groups = brain["betas"][train], brain["nsd_id"][train]
+betas, groups, session = (brain[name][train] for name in ("betas", "nsd_id", "session"))
 target = clip["image"][row[train]]
 pattern, test_ids, counts = nsd.average_repeats(brain["betas"][test], brain["nsd_id"][test])
 truth = clip["image"][np.searchsorted(clip["nsd_id"], test_ids)]
@@ -58,30 +62,45 @@ print("test (n_images, n_voxels) =", pattern.shape, "| repeats per image:", np.u
 #
 # Least squares with a penalty on large weights, chosen for each embedding dimension by
 # cross-validation. Folds are made of whole images: two repeats of one image on both sides of a fold would
-# reward memory.
+# reward memory. One eigendecomposition of the betas serves all penalties, folds and targets.
 
 # %%
-e = cfg.encoder
-alphas = np.logspace(e.log10_alpha_min, e.log10_alpha_max, e.n_alphas)
-ridge, ridge_report = encoders.fit_ridge(betas, target, groups, alphas=alphas, n_folds=e.n_folds)
+settings = encoders.MapperSettings.of(cfg.encoder)
+folds = dict(alphas=settings.alphas, n_folds=settings.n_folds)
+basis = encoders.ridge_basis(betas, device=device)
+ridge, ridge_report = encoders.fit_ridge(betas, target, groups, basis=basis, **folds)
 fig, ax = plt.subplots(figsize=(6, 2.4), layout="constrained")
-_ = plots.plot_ridge_path(ridge_report["best_alphas"], alphas, ax=ax)
+_ = plots.plot_ridge_path(ridge_report["best_alphas"], settings.alphas, ax=ax)
 # %% [markdown]
 # ## Contrastive-linear
 #
 # The same linear form, trained with InfoNCE: the prediction must be closer to its own image than to the
-# other images of the batch. It is stopped where images held out of the *training* set score best.
+# other images of the batch. Such a loss does not see the length of a prediction, so that shrinking the
+# weights does not keep it from overfitting. Silencing most voxels, other ones in every trial and step,
+# does: no small set of voxels may be relied on. Training ends where images held out of the *training* set
+# score best.
 
 # %%
-settings = dict(n_steps=e.n_steps, batch_size=e.batch_size, learning_rate=e.learning_rate)
-settings |= dict(weight_decay=e.weight_decay, temperature=e.temperature, seed=cfg.seed)
-contrastive, report = encoders.fit_contrastive(betas, target, groups, progress=True, **settings)
+common = dict(settings=settings, seed=cfg.seed, device=device, progress=True)
+contrastive, report = encoders.fit_mapper("contrastive", betas, target, groups, **common)
 fig, ax = plt.subplots(figsize=(6, 2.4), layout="constrained")
-ax.plot(report["step"], report["train_loss"], label="training")
+ax.plot(report["step"], report["train_loss"], label="training, voxels silenced")
 ax.plot(report["step"], report["validation_loss"], label="held-out training images")
 ax.axvline(report["best_step"], color="0.6", ls=":")
 ax.set(xlabel="step", ylabel="InfoNCE")
 _ = ax.legend()
+# %% [markdown]
+# ## Two more
+#
+# **Mind Reader's loss** (Lin et al. 2022) on the same linear form: squared error and cosine, no negatives.
+# **Residual MLP**, trained as in MindEye (Scotti et al. 2023): betas of two images are mixed in the first
+# third (BiMixCo), then images count as right answers as far as they resemble the right one (SoftCLIP).
+
+# %%
+mind_reader, _ = encoders.fit_mapper("mind_reader", betas, target, groups, **common)
+mlp, mlp_report = encoders.fit_mapper("mlp", betas, target, groups, **common)
+print("MLP: best step", mlp_report["best_step"], "of", settings.mlp_steps)
+
 # %% [markdown]
 # ## The embedding that the generator will get
 #
@@ -91,71 +110,151 @@ _ = ax.legend()
 # voxel's share in a prediction.
 
 # %%
-best = ridge_report["best_alphas"]
-matched, scale = encoders.match_spread(ridge, betas, target, groups, alphas=best, n_folds=e.n_folds)
+best = dict(alphas=ridge_report["best_alphas"], n_folds=settings.n_folds, basis=basis)
+matched, scale = encoders.match_spread(ridge, betas, target, groups, **best)
 print(f"deviations from the mean embedding are scaled by {scale:.2f}")
 for name, encoder in (("ridge", ridge), ("spread matched", matched)):
     sd = np.sqrt(encoder.predict(pattern).var(0).sum() / truth.var(0).sum())
     print(f"{name:15s} spread of predictions / spread of embeddings: {sd:.2f}")
 
 # %% [markdown]
-# ## Scores, with their controls
+# ## Which mapper is best?
 #
-# * **mean embedding**: the same vector for every image. What is left when the brain is ignored.
-# * **shuffled pairing**: the whole ridge fit repeated with brain patterns of other images. If this scores
-#   above chance, something leaks.
-# * **pairing oracle**: the true embeddings, which must retrieve everything, and the same shifted by one
-#   image, which must retrieve nothing.
+# *Brain to image* ranks all test images for a brain pattern, *image to brain* all patterns for an image.
+# The mean embedding ignores the brain; the oracle, the true embeddings, is the ceiling.
 
 # %%
-unique, first = np.unique(groups, return_index=True)
-other = dict(zip(unique, rng.permutation(unique), strict=True))
-wrong = np.searchsorted(clip["nsd_id"], [other[g] for g in groups])
-shuffled = encoders.refit_ridge(betas, clip["image"][wrong], alphas=best)
+mean, _ = encoders.fit_mean(betas, target, groups)
+mappers = {"mean embedding": mean, "ridge": ridge, "ridge, spread matched": matched}
+mappers |= {"contrastive-linear": contrastive, "Mind Reader's loss": mind_reader, "MLP": mlp}
+predictions = {name: mapper.predict(pattern) for name, mapper in mappers.items()}
+scores = metrics.embedding_scores(truth, predictions | {"oracle": truth}, rng=rng)
 
 # %%
-mean = np.repeat(target.mean(0, keepdims=True), len(truth), axis=0)
-jitter = 1e-6 * rng.standard_normal(mean.shape)  # breaks the ties of identical predictions
-predictions = {
-    "mean embedding": mean + jitter,
-    "shuffled pairing": shuffled.predict(pattern),
-    "ridge": ridge.predict(pattern),
-    "ridge, spread matched": matched.predict(pattern),
-    "contrastive-linear": contrastive.predict(pattern),
-    "oracle": truth,
-    "oracle, shifted by one": np.roll(truth, 1, axis=0),
-}
-
-# %%
-boot = {"rng": rng, "n_resamples": e.n_bootstrap}
-two_way = {
-    name: metrics.bootstrap(metrics.two_way_scores(truth, p), **boot)
-    for name, p in predictions.items()
-}
-
-# %%
-ranks = {name: metrics.retrieval_ranks(truth, p) for name, p in predictions.items()}
-top1 = {
-    direction: {n: metrics.bootstrap(r[direction] < 0.5, **boot) for n, r in ranks.items()}
-    for direction in metrics.DIRECTIONS
-}
-
-# %%
-fig, axes = plt.subplots(1, 3, figsize=(14, 3.4), layout="constrained", sharey=True)
-plots.plot_scores(two_way, chance=0.5, xlabel="two-way identification", ax=axes[0])
-for ax, direction in zip(axes[1:], metrics.DIRECTIONS, strict=True):
-    xlabel = f"{direction} top-1 of {len(truth)}"
-    plots.plot_scores(top1[direction], chance=1 / len(truth), xlabel=xlabel, ax=ax)
+about = {"dataset": cfg.dataset_label, "simulated": cfg.simulation is not None}
+about |= {"subject": cfg.subject, "split": "shared images are the test set"}
+about |= {"repeats": f"{counts.min()} to {counts.max()}", "clip_model": cfg.clip.model}
+ends = dict(baseline="mean embedding", ceiling="oracle")
+boot = dict(rng=rng, n_resamples=cfg.encoder.n_bootstrap)
+table = metrics.score_table(scores, about=about, **ends, **boot)
+fig, ax = plt.subplots(figsize=(8, 5), layout="constrained")
+names = [n for n, r in table["rows"].items() if r["better"] == "higher"]
+_ = plots.plot_score_rows(table, names, ax=ax)
 
 # %% [markdown]
-# In the demo both encoders find the right one of 100 images in four to five of ten cases, the fit to
-# shuffled pairs stays at chance, and the oracle is perfect until it is shifted by one. The intervals of the
-# two encoders overlap: with 100 test images this does not say which is better.
+# Intervals of single mappers are wide with so few images, and they overlap. Two mappers are compared image
+# by image instead, and one is called better only if the interval of the difference excludes 0.
+
+# %%
+for first, second in (("contrastive-linear", "ridge"), ("MLP", "contrastive-linear")):
+    found = metrics.differences(scores, first, second, **boot)
+    for name in found:
+        if name.startswith("brain_to_image") and ("MRR" in name or "top-1" in name):
+            print(f"{first} - {second}, {name}: {found[name]}")
+
+# %% [markdown]
+# ## Is it reading the brain?
 #
+# * **shuffled pairing**: the whole ridge fit repeated with the embeddings of other images. Above chance,
+#   something leaks.
+# * **oracle, shifted by one**: the true embeddings, each for the next image. This is what an index that is
+#   off by one would score.
+# * **classifier and prototype**: reads one of 20 clusters of images and answers with the cluster's mean
+#   embedding. What a mapper has beyond this is more than the category.
+
+# %%
+wrong = validity.shuffle_pairing(target, groups, rng)
+shuffled, _ = encoders.fit_ridge(betas, wrong, groups, basis=basis, **folds)
+classes = dict(n_classes=20, seed=cfg.seed, basis=basis)
+prototype, _ = validity.fit_prototypes(betas, target, groups, **classes, **folds)
+
+# %% [markdown]
+# * **cluster left out**: every test image is predicted by a mapper that was trained on no image of its
+#   kind (Shirakawa et al. 2024). Beside it, as many training images are left out at random.
+
+# %%
+chosen = dict(alphas=np.unique(ridge_report["best_alphas"]), n_folds=settings.n_folds)
+fit = validity.fitter(encoders.fit_ridge, device=device, **chosen)
+left = validity.leave_clusters_out(
+    fit, betas, target, groups, pattern, truth, test_ids, n_clusters=5, seed=cfg.seed, progress=True
+)
+print("training images in each cluster:", left["n_left_out"])
+
+# %%
+controls = {"shuffled pairing": shuffled.predict(pattern), **validity.pairing_oracle(truth)}
+controls |= {"classifier and prototype": prototype.predict(pattern), "ridge": predictions["ridge"]}
+controls |= {"ridge, cluster left out": left["prediction"], "ridge, fewer images": left["control"]}
+rows = validity.validity_table(truth, controls, clusters=left["cluster"], **boot)
+pd.DataFrame(rows).pivot(index="score", columns="method", values="value").round(2)
+
+# %%
+shown = ("brain_to_image MRR", "two-way within clusters", "two-way across clusters")
+fig, axes = plt.subplots(1, 3, figsize=(14, 3.6), layout="constrained", sharey=True)
+for ax, score in zip(axes, shown, strict=True):
+    some = {r["method"]: r for r in rows if r["score"] == score}
+    bars = {n: metrics.Interval(r["value"], r["low"], r["high"]) for n, r in some.items()}
+    plots.plot_scores(bars, chance=some["ridge"]["chance"], xlabel=score, ax=ax)
+
+# %% [markdown]
+# Within a cluster all images are of one kind, so a decoder of categories is at chance there.
+#
+# ## How few dimensions would do?
+#
+# A score that is reached through very few numbers per pattern asks little of the brain (BrainBits, Mayo et
+# al. 2024). The dashed line is the true embedding through the same bottleneck.
+
+# %%
+sizes = (1, 2, 5, 10, 30, 100)
+narrow = validity.bottleneck(predictions["ridge"], ridge.predict(betas), sizes)
+ideal = validity.bottleneck(truth, target, sizes)
+curves = [metrics.bottleneck_curve(truth, p, **boot) for p in (narrow, ideal)]
+fig, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
+for curve, style, name in zip(curves, ("-", "--"), ("from the brain", "ceiling"), strict=True):
+    ax.plot(curve["n_dims"], curve["brain_to_image_mrr"]["value"], style, marker="o", label=name)
+ax.set(xscale="log", xlabel="dimensions", ylabel="brain_to_image MRR")
+_ = ax.legend()
+# %% [markdown]
+# ## How much could be predicted at all?
+#
+# Averaging repeats removes noise. From how much a map's predictions differ between the repeats of an
+# image follows what the same map would reach with endless repeats; what was measured with fewer repeats
+# checks that extrapolation.
+
+# %%
+single, ids = mapping_limits.stack_repeats(
+    brain["betas"][test], brain["nsd_id"][test], counts.max()
+)
+trials = ridge.predict(single.reshape(-1, single.shape[2])).reshape(len(ids), counts.max(), -1)
+limit = mapping_limits.repeat_curve(truth[np.isin(test_ids, ids)], trials)
+names = ["n_repeats", "explained", "extrapolated", "top1", "mrr"]
+pd.DataFrame({name: limit[name] for name in names}).round(3)
+
+# %% [markdown]
+# And more training data? Sessions are added one by one, tested always on the same patterns.
+
+# %%
+learning = mapping_limits.curve_over_sessions(
+    fit, betas, target, groups, session, pattern, truth, progress=True
+)
+total = betas.shape[1]
+some = sorted({max(10, total // k) for k in (64, 16, 4, 1)})
+by_voxels = mapping_limits.curve_over_voxels(
+    fit, betas, target, groups, pattern, truth, n_voxels=some, n_draws=1, rng=rng, progress=True
+)
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", sharey=True)
+for ax, curve, size in zip(axes, (learning, by_voxels), ("n_sessions", "n_voxels"), strict=True):
+    ax.plot(curve[size], curve["scores"]["brain_to_image MRR"].mean(1), "o-")
+    ax.set(xlabel=size, ylabel="brain_to_image MRR")
+_ = axes[1].set_xscale("log")
+
+# %% [markdown]
 # ## What the brain pattern is closest to
 #
-# The predicted embedding can be compared with anything in CLIP space. For three test images: the nearest
-# of all captions of the *training* images, read from brain activity alone.
+# The predicted embedding can be compared with anything in CLIP space. For four test images (in
+# italics, what a person wrote): the nearest of all captions of the *training* images, read from brain
+# activity alone.
 
 # %%
 captions = stimuli["captions"][:, 0]
@@ -165,9 +264,10 @@ read = contrastive.predict(pattern) - target.mean(0)
 nearest = np.argsort(-(encoders.unit(read) @ encoders.unit(centred).T), axis=1)[:, :3]
 
 # %%
-for k in range(3):
-    own = captions[np.searchsorted(clip["nsd_id"], test_ids[k])]
-    print(f"seen: {own}\n   ->", "\n   -> ".join(captions[library][nearest[k]]), "\n")
+asked = np.searchsorted(clip["nsd_id"], test_ids[:4])
+fig, axes = plt.subplots(1, 4, figsize=(12, 4.8), layout="constrained")
+own, found = captions[asked], captions[library][nearest[:4]]
+_ = plots.plot_nearest_captions(stimuli["images"][asked], own, found, axes=axes)
 
 # %% [markdown]
 # ## What is kept
@@ -175,7 +275,7 @@ for k in range(3):
 # %%
 inputs = {p.name: artifacts.sha256_file(p) for p in files}
 config = cfg.as_dict()
-trained = {"ridge": ridge, "contrastive": contrastive, "matched": matched}
+trained = {"ridge": ridge, "contrastive": contrastive, "mlp": mlp, "matched": matched}
 encoder_files = [cfg.derived / f"{name}.safetensors" for name in trained]
 for path, encoder in zip(encoder_files, trained.values(), strict=True):
     encoders.save_encoder(encoder, path)
@@ -183,12 +283,13 @@ for path, encoder in zip(encoder_files, trained.values(), strict=True):
 
 # %%
 predictions_file, scores_file = cfg.derived / "predictions.h5", cfg.derived / "encoder_scores.json"
+_, first = np.unique(groups, return_index=True)
 arrays = {"test_ids": test_ids, "pattern": pattern, "truth": truth, "repeats": counts}
 arrays |= {"ridge": predictions["ridge"], "contrastive": predictions["contrastive-linear"]}
-arrays |= {"condition": matched.predict(pattern), "other_embeddings": target[first]}
+arrays |= {"mlp": predictions["MLP"], "condition": matched.predict(pattern)}
+arrays |= {"other_embeddings": target[first], "cluster": left["cluster"]}
 artifacts.save_arrays(predictions_file, arrays, config=config, inputs=inputs)
-table = {"two_way": two_way, **top1}
-table = {s: {n: vars(v) for n, v in rows.items()} for s, rows in table.items()}
-artifacts.save_json(scores_file, {"n_images": len(truth), **table}, config=config, inputs=inputs)
+kept = {"n_images": len(truth), "table": table, "validity": rows}
+artifacts.save_json(scores_file, kept, config=config, inputs=inputs)
 written = [*encoder_files, predictions_file, scores_file]
 artifacts.list_outputs(written, root=PROJECT_ROOT, next_notebook="04_lafite_reconstruction")

@@ -6,7 +6,7 @@
 # | | |
 # |---|---|
 # | reads | everything in the run's derived folder |
-# | writes | figures 1 to 4 (PNG and PDF) and `results.md` |
+# | writes | figures 1 to 4 and 7 (PNG and PDF) and `results.md` |
 # | minutes | smoke 0.3 · demo 0.6 · nsd not measured |
 
 # %% tags=["parameters"]
@@ -25,7 +25,7 @@ from sklearn.decomposition import PCA
 from fmri_utils import artifacts, encoders, nsd, plots, reconstruction
 from fmri_utils.lafite import load_generator
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
-from fmri_utils.results import results_table
+from fmri_utils.results import results_page
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -136,15 +136,28 @@ figure
 written += plots.save_figure(figure, cfg.figures, "fig4_leave_one_out", about=about)
 
 # %% [markdown]
-# ## The table
+# ## Figure 7: scores between chance and ceiling
 #
-# Every score beside chance and ceiling.
+# Embeddings at the left, pictures at the right. The grey bar goes from chance to the ceiling.
 
 # %%
 encoder_scores = artifacts.load_json(cfg.derived / "encoder_scores.json", remedy="Run `make 03`.")
 picture_scores = artifacts.load_json(cfg.derived / "picture_scores.json", remedy="Run `make 04`.")
+tables = encoder_scores["table"], picture_scores["table"]
+figure = plots.fig_scores(*tables, label=cfg.dataset_label)
+figure
+
+# %%
+written += plots.save_figure(figure, cfg.figures, "fig7_scores", about=about)
+
+# %% [markdown]
+# ## The table
+#
+# Every score beside chance, a baseline and the ceiling.
+
+# %%
 auroc = dict(zip(effects["auroc_names"], effects["auroc"].tolist(), strict=True))
-text = results_table(cfg.as_dict(), cfg.dataset_label, encoder_scores, picture_scores, auroc)
+text = results_page(cfg.as_dict(), cfg.dataset_label, *tables, auroc)
 
 # %%
 table_file = cfg.figures / "results.md"

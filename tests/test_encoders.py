@@ -1,12 +1,13 @@
 """Linear encoders on data whose answer is known."""
 
+import himalaya.backend
 import numpy as np
 import pytest
-import torch
 from sklearn.linear_model import Ridge
 
 from fmri_utils import encoders
-from fmri_utils.errors import DataError, WeightsError
+from fmri_utils.encoders.ridge import SOLVERS, himalaya_backend, make_folds, ridge_basis
+from fmri_utils.errors import DataError, ProfileError, WeightsError
 from fmri_utils.metrics import retrieval_ranks
 
 ALPHAS = np.logspace(-2, 4, 7)
@@ -31,20 +32,71 @@ def test_ridge_equals_scikit_learn_at_the_chosen_penalties():
         np.testing.assert_allclose(encoder.intercept[d], other.intercept_, atol=2e-4)
 
 
-def test_repeats_of_an_image_never_fall_into_two_folds(monkeypatch):
+@pytest.mark.parametrize("seed", [None, 3])
+def test_repeats_of_an_image_never_fall_into_two_folds(seed):
+    _, _, image = planted()
+    shuffled = np.random.default_rng(0).permutation(image)
+    folds = make_folds(shuffled, 4, seed)
+    assert sorted(np.concatenate(folds)) == list(range(len(image)))
+    for held in folds:
+        assert not set(shuffled[held]) & set(np.delete(shuffled, held))
+
+
+@pytest.mark.parametrize("n_voxels", [60, 400], ids=["primal", "kernel"])
+def test_both_solvers_agree(n_voxels):
+    betas, embeddings, image = planted(n_images=100, n_voxels=n_voxels, noise=3.0)
+    embeddings[:, 6:] = np.random.default_rng(1).standard_normal((100, 4))[
+        image
+    ]  # not in the betas
+    assert ridge_basis(betas).form == ("primal" if n_voxels == 60 else "kernel")
+    fits = [
+        encoders.fit_ridge(betas, embeddings, image, alphas=ALPHAS, n_folds=5, solver=solver)
+        for solver in ("eigen", "himalaya")
+    ]
+    (own, report), (other, expected) = fits
+    np.testing.assert_allclose(report["best_alphas"], expected["best_alphas"], rtol=1e-4)
+    np.testing.assert_allclose(report["cv_loss"], expected["cv_loss"], rtol=1e-4)
+    np.testing.assert_allclose(own.weights, other.weights, atol=2e-5)
+    np.testing.assert_allclose(own.intercept, other.intercept, atol=2e-5)
+    assert len(np.unique(report["best_alphas"])) > 1  # a penalty for each dimension
+
+
+@pytest.mark.parametrize("n_voxels", [60, 400], ids=["primal", "kernel"])
+def test_out_of_fold_predictions_equal_refitting_without_the_fold(n_voxels):
+    betas, embeddings, image = planted(n_voxels=n_voxels)
+    alphas = np.logspace(0, 2, 10)
+    found = encoders.out_of_fold(betas, embeddings, image, alphas=alphas, n_folds=4)
+    for held in make_folds(image, 4):
+        rest = np.setdiff1d(np.arange(len(image)), held)
+        again = encoders.refit_ridge(betas[rest], embeddings[rest], alphas=alphas)
+        np.testing.assert_allclose(found[held], again.predict(betas[held]), atol=2e-4)
+
+
+def test_a_basis_is_reused_for_other_targets_and_refused_for_other_betas():
     betas, embeddings, image = planted()
-    seen = []
+    basis = ridge_basis(betas)
+    settings = dict(alphas=ALPHAS, n_folds=4)
+    again, _ = encoders.fit_ridge(betas, -embeddings, image, basis=basis, **settings)
+    fresh, _ = encoders.fit_ridge(betas, -embeddings, image, **settings)
+    np.testing.assert_array_equal(again.weights, fresh.weights)
+    with pytest.raises(DataError, match=r"basis is of betas of shape \(360, 60\)"):
+        encoders.fit_ridge(betas[:300], embeddings[:300], image[:300], basis=basis, **settings)
 
-    class Spy(encoders.RidgeCV):
-        def fit(self, X, y):
-            seen.extend(self.cv)
-            return super().fit(X, y)
 
-    monkeypatch.setattr(encoders, "RidgeCV", Spy)
-    encoders.fit_ridge(betas, embeddings, image, alphas=ALPHAS, n_folds=4)
-    assert len(seen) == 4
-    for train, test in seen:
-        assert not set(image[train]) & set(image[test])
+def test_himalayas_backend_follows_the_device_and_never_falls_back():
+    assert himalaya.backend.get_backend().name == "numpy"
+    with himalaya_backend("cpu") as name:
+        assert name == himalaya.backend.get_backend().name == "torch"
+    assert himalaya.backend.get_backend().name == "numpy"
+    betas, embeddings, image = planted(n_images=10)
+    for solver in SOLVERS:
+        with pytest.raises(ProfileError, match="'cuda:77' is not available here"):
+            encoders.fit_ridge(
+                betas, embeddings, image, alphas=ALPHAS, n_folds=2, solver=solver, device="cuda:77"
+            )
+    assert himalaya.backend.get_backend().name == "numpy"
+    with pytest.raises(DataError, match="Valid solvers: eigen, himalaya"):
+        encoders.fit_ridge(betas, embeddings, image, alphas=ALPHAS, n_folds=2, solver="lsqr")
 
 
 def test_penalty_grows_with_noise():
@@ -93,13 +145,6 @@ def test_contrastive_repeats_with_its_seed_and_stops_at_its_best():
     np.testing.assert_array_equal(first.weights, second.weights)
     best = report["step"][np.argmin(report["validation_loss"])]
     assert report["best_step"] == best
-
-
-def test_info_nce_has_its_known_values():
-    eye = torch.eye(8)
-    assert encoders.info_nce(eye, eye, 0.01).item() == pytest.approx(0, abs=1e-6)
-    same = torch.ones(8, 3)
-    assert encoders.info_nce(same, same, 0.1).item() == pytest.approx(np.log(8))
 
 
 def test_an_encoder_survives_the_disk(tmp_path):
@@ -168,3 +213,21 @@ def test_matched_predictions_vary_like_embeddings_and_keep_their_direction():
     np.testing.assert_allclose(
         matched.predict(average) - mean, scale * (encoder.predict(average) - mean), atol=1e-4
     )
+
+
+def test_restandardised_predictions_have_the_spread_of_embeddings_whatever_else_is_tested():
+    rng = np.random.default_rng(0)
+    train = rng.standard_normal((500, 4))
+    shrunk = train * [0.1, 0.2, 0.3, 0.4] + 1
+    found = encoders.restandardise(shrunk[:50], shrunk, train)
+    np.testing.assert_allclose(found, train[:50], atol=1e-9)
+    np.testing.assert_allclose(encoders.restandardise(shrunk[:1], shrunk, train), found[:1])
+    with pytest.raises(DataError, match="do not vary"):
+        encoders.restandardise(shrunk, np.ones_like(shrunk), train)
+
+
+def test_the_mean_predicts_the_mean_whatever_the_brain_does():
+    betas, embeddings, image = planted()
+    encoder, _ = encoders.fit_mean(betas, embeddings, image)
+    assert isinstance(encoder, encoders.Mapper)
+    np.testing.assert_allclose(encoder.predict(betas), embeddings.mean(0)[None].repeat(360, 0))

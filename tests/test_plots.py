@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fmri_utils import plots
+from fmri_utils import metrics, plots
 from fmri_utils.metrics import Interval
 
 RNG = np.random.default_rng(0)
@@ -90,3 +90,35 @@ def test_collapse_curves_take_every_objective(quantity):
     ax = plots.plot_collapse(dict.fromkeys(OBJECTIVES, record), quantity, chance=0.1)
     assert len(ax.lines) == len(OBJECTIVES) + 1
     plt.close("all")
+
+
+def test_score_rows_show_every_method_between_chance_and_ceiling():
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((12, 6))
+    sets = {
+        "mean": np.zeros_like(truth) + 1e-3 * rng.standard_normal(truth.shape),
+        "ridge": truth + rng.standard_normal(truth.shape),
+        "oracle": truth,
+    }
+    scores = metrics.embedding_scores(truth, sets, rng=rng)
+    about = dict.fromkeys(("dataset", "subject", "split", "repeats", "clip_model"), "x")
+    table = metrics.score_table(
+        scores, about={**about, "simulated": True}, baseline="mean", ceiling="oracle", rng=rng
+    )
+    figure = plots.fig_scores(table, table, label="simulated")
+    rows = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert "two-way identification" in rows
+    assert not any("rank" in row for row in rows)
+    labels = [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["chance", "mean", "ridge", "ceiling: oracle"]
+
+
+def test_temperatures_and_nearest_captions_draw_what_they_are_given():
+    record = {k: np.array([0.0, 0.5]) for k in ("spread", "matching", "non_matching", "top1")}
+    ax = plots.plot_temperatures({0.1: record, 1.0: record}, chance=0.01)
+    assert ax.get_xscale() == "log"
+    assert list(ax.lines[0].get_ydata()) == [0.5, 0.5]
+    axes = plt.subplots(1, 2)[1]
+    plots.plot_nearest_captions(PICTURES[:2], ["a", "b"], [["c", "d"], ["e", "f"]], axes=axes)
+    assert "1. e" in axes[1].texts[0].get_text()
+    assert axes[1].get_title() == "b"

@@ -25,6 +25,7 @@ from .quality import (
     plot_ranked_images,
     plot_reliability,
 )
+from .scores import fig_scores, plot_score_rows
 from .style import COLOURS, save_figure, styled
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "fig_leave_one_out",
     "fig_model",
     "fig_reconstructions",
+    "fig_scores",
     "plot_area_effects",
     "plot_areas",
     "plot_caption_pairs",
@@ -49,6 +51,7 @@ __all__ = [
     "plot_ranked_images",
     "plot_reliability",
     "plot_ridge_path",
+    "plot_score_rows",
     "plot_scores",
     "plot_session_drift",
     "plot_similarity",

@@ -162,12 +162,12 @@ def plot_scores(
         )
     ax.axvline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5)
     ax.annotate(
-        f"chance {chance:g}",
-        (chance, 1),
+        f"chance {chance:.2g}",
+        (chance, 0),
         xycoords=("data", "axes fraction"),
-        xytext=(3, -2),
+        xytext=(3, 2),
         textcoords="offset points",
-        va="top",
+        va="bottom",
         fontsize=8,
         color="#666666",
     )

@@ -1,0 +1,140 @@
+"""What all mappers share: their interface, the checks of their training data, their devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from ..devices import choose_device
+from ..errors import DataError, ProfileError
+
+
+@runtime_checkable
+class Mapper(Protocol):
+    """What every fit function returns: something that predicts embeddings from betas.
+
+    Attributes
+    ----------
+    method : str
+        What tables call it.
+    """
+
+    method: str
+
+    def predict(self, betas: np.ndarray) -> np.ndarray:
+        """Embeddings (n, C), not normalised, of z-scored betas (n, n_voxels)."""
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to unit length; a zero row stays zero."""
+    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(norm > 0, norm, 1)
+
+
+def check_training(betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray) -> None:
+    """Refuse training data that would fit without complaint and mean nothing.
+
+    Parameters
+    ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+    embeddings : numpy.ndarray, (n_trials, C)
+    groups : numpy.ndarray, (n_trials,)
+
+    Raises
+    ------
+    DataError
+        On unequal lengths, NaN or infinite values, or an embedding dimension that is constant.
+    """
+    if not len(betas) == len(embeddings) == len(groups):
+        raise DataError(
+            f"{len(betas)} betas, {len(embeddings)} embeddings and {len(groups)} image ids. "
+            "Expected: one of each per trial."
+        )
+    for name, array in (("betas", betas), ("embeddings", embeddings)):
+        if np.ndim(array) != 2 or not len(array):
+            raise DataError(f"{name} have shape {np.shape(array)}. Expected: (n_trials, n).")
+        if not np.isfinite(array).all():
+            raise DataError(
+                f"{name} hold NaN or infinite values. Expected: finite numbers; z-score the betas "
+                "with fmri_utils.nsd.zscore_sessions, which names such voxels."
+            )
+    constant = np.ptp(embeddings, axis=0) == 0
+    if constant.any():
+        raise DataError(
+            f"embedding dimensions {np.flatnonzero(constant)[:5].tolist()} are constant. Expected: "
+            "values that differ between images; leave such dimensions out."
+        )
+
+
+def check_folds(groups: np.ndarray, n_folds: int) -> int:
+    """Number of images, after checking that they fill the folds.
+
+    Raises
+    ------
+    DataError
+        If there are more folds than images, or fewer than two folds.
+    """
+    n_images = len(np.unique(groups))
+    if n_folds > n_images:
+        raise DataError(f"{n_folds} folds, but only {n_images} images. Expected: fewer folds.")
+    if n_folds < 2:
+        raise DataError(f"{n_folds} folds. Expected: at least 2.")
+    return n_images
+
+
+def compute_device(device: str | torch.device) -> torch.device:
+    """The device that a fit runs on, which has to be there.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "cpu", "cuda", "cuda:1", ...; "auto" asks for a GPU where there is one.
+
+    Raises
+    ------
+    ProfileError
+        If it is absent. Nothing falls back to another device in silence.
+    """
+    chosen = choose_device(str(device))
+    if chosen.type not in ("cpu", "cuda"):
+        raise ProfileError(f"encoders run on cpu or cuda; device {chosen} came. Use DEVICE=cpu.")
+    return chosen
+
+
+def stack_targets(targets: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Put several embeddings of a trial beside each other, to be predicted together.
+
+    Parameters
+    ----------
+    targets : mapping of str to numpy.ndarray, (n_trials, C)
+        Such as ``{"image": ..., "caption": ...}``, all of one shape.
+
+    Returns
+    -------
+    numpy.ndarray, (n_trials, n_targets * C)
+        Give the fit function ``n_targets=len(targets)``; take predictions apart again with
+        :func:`split_targets`.
+
+    Raises
+    ------
+    DataError
+        If the shapes differ.
+    """
+    shapes = {name: np.shape(value) for name, value in targets.items()}
+    if len(set(shapes.values())) != 1:
+        raise DataError(f"targets have shapes {shapes}. Expected: one shape for all.")
+    return np.concatenate(list(targets.values()), axis=1)
+
+
+def split_targets(stacked: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Undo :func:`stack_targets`: name to (n, C), of an array (n, n_targets * C)."""
+    if stacked.shape[1] % len(names):
+        raise DataError(
+            f"{stacked.shape[1]} dimensions cannot be {len(names)} targets ({', '.join(names)}) "
+            "of equal size."
+        )
+    parts = np.split(stacked, len(names), axis=1)
+    return dict(zip(names, parts, strict=True))

@@ -1,0 +1,91 @@
+"""The linear map that perturbation analyses need, and the mean as a mapper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import DataError
+from .common import check_training
+
+
+@dataclass(frozen=True)
+class LinearEncoder:
+    """Predicted embedding = betas @ weights + intercept.
+
+    Attributes
+    ----------
+    weights : numpy.ndarray, float32 (n_voxels, C)
+    intercept : numpy.ndarray, float32 (C,)
+    method : str
+        "ridge", "contrastive", ...
+    """
+
+    weights: np.ndarray
+    intercept: np.ndarray
+    method: str
+
+    def predict(self, betas: np.ndarray) -> np.ndarray:
+        """Embeddings (n, C), not normalised, of z-scored betas (n, n_voxels)."""
+        betas = np.asarray(betas)
+        if betas.ndim != 2 or betas.shape[1] != len(self.weights):
+            raise DataError(
+                f"betas have shape {betas.shape}. Expected: (n, {len(self.weights)}), the voxels "
+                "this encoder was trained on."
+            )
+        return betas @ self.weights + self.intercept
+
+
+def fit_mean(
+    betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray
+) -> tuple[LinearEncoder, dict[str, np.ndarray]]:
+    """The mean embedding of the training trials, whatever the brain does: the first baseline.
+
+    Parameters
+    ----------
+    betas, embeddings, groups
+        As for :func:`fmri_utils.encoders.fit_ridge`.
+
+    Returns
+    -------
+    encoder : LinearEncoder
+        With weights of zero.
+    report : dict
+        Empty.
+    """
+    check_training(betas, embeddings, groups)
+    weights = np.zeros((betas.shape[1], embeddings.shape[1]), np.float32)
+    return LinearEncoder(weights, embeddings.mean(0).astype(np.float32), "mean"), {}
+
+
+def restandardise(
+    prediction: np.ndarray, train_prediction: np.ndarray, train_embeddings: np.ndarray
+) -> np.ndarray:
+    """Give predictions the mean and spread of real embeddings, with training statistics only.
+
+    Ridge shrinks, and unequally: what is hard to predict varies least. Ozcelik & VanRullen (2023)
+    standardise with the mean and SD of the *test* predictions, so each prediction depends on the
+    other test images; here both come from training images.
+
+    Parameters
+    ----------
+    prediction : numpy.ndarray, (n, C)
+        Of new patterns.
+    train_prediction : numpy.ndarray, (n_train, C)
+        Of training images. Take predictions from folds that did not hold the image
+        (:func:`fmri_utils.encoders.out_of_fold`): those of the fitted images vary too much.
+    train_embeddings : numpy.ndarray, (n_train, C)
+
+    Returns
+    -------
+    numpy.ndarray, (n, C)
+    """
+    sd = train_prediction.std(0)
+    if (sd == 0).any():
+        raise DataError(
+            f"predictions do not vary in dimensions {np.flatnonzero(sd == 0)[:5].tolist()}. "
+            "Expected: predictions of a mapper that uses the betas."
+        )
+    scaled = (prediction - train_prediction.mean(0)) / sd
+    return scaled * train_embeddings.std(0) + train_embeddings.mean(0)

@@ -1,0 +1,170 @@
+"""Every mapper by name, with its settings in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import DataError
+from .common import Mapper
+from .contrastive import fit_contrastive, fit_mind_reader
+from .linear import fit_mean
+from .mlp import MLPSettings, fit_mlp
+from .ridge import RidgeBasis, fit_ridge
+from .training import Training
+
+MAPPERS = ("mean", "ridge", "contrastive", "mind_reader", "mlp")
+CONTRASTIVE = (
+    "n_steps",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "temperature",
+    "voxel_dropout",
+)
+
+
+@dataclass(frozen=True)
+class MapperSettings:
+    """Settings of all mappers; the defaults were chosen on validation images of the demo.
+
+    Attributes
+    ----------
+    log10_alpha_min, log10_alpha_max, n_alphas, n_folds
+        Ridge: penalties and folds.
+    n_steps, batch_size, learning_rate, weight_decay, temperature, voxel_dropout
+        Contrastive-linear.
+    mind_reader_epochs : int
+        Mind Reader's loss, with the same voxel dropout.
+    mlp_steps, mlp_learning_rate, mlp_voxel_dropout, mlp_hidden
+        Residual MLP, with the batch size of contrastive-linear.
+    mlp_mixco_temperature, mlp_soft_temperature
+        Of BiMixCo, and of SoftCLIP at its end (it starts at 0.6 of that). MindEye's .006 and .0075
+        are for embeddings that fill far more dimensions than the demo's.
+    """
+
+    log10_alpha_min: float = 0.0
+    log10_alpha_max: float = 6.0
+    n_alphas: int = 13
+    n_folds: int = 20
+    n_steps: int = 1500
+    batch_size: int = 300
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.1
+    temperature: float = 0.05
+    voxel_dropout: float = 0.8
+    mind_reader_epochs: int = 40
+    mlp_steps: int = 600
+    mlp_learning_rate: float = 3e-3
+    mlp_voxel_dropout: float = 0.8
+    mlp_hidden: int = 256
+    mlp_mixco_temperature: float = 0.05
+    mlp_soft_temperature: float = 0.05
+
+    @classmethod
+    def of(cls, config: object) -> MapperSettings:
+        """Settings from an object with attributes of the same names, such as a profile's section.
+
+        What it lacks keeps the default.
+        """
+        names = (f.name for f in fields(cls))
+        return cls(**{name: getattr(config, name) for name in names if hasattr(config, name)})
+
+    def relevant(self, name: str) -> dict[str, float]:
+        """The settings that a mapper depends on, to tell whether a result is still current."""
+        own = {
+            "mean": (),
+            "ridge": ("log10_alpha_min", "log10_alpha_max", "n_alphas", "n_folds"),
+            "contrastive": CONTRASTIVE,
+            "mind_reader": ("mind_reader_epochs", "voxel_dropout"),
+            "mlp": ("batch_size", *(f.name for f in fields(self) if f.name.startswith("mlp_"))),
+        }
+        return {key: getattr(self, key) for key in own[name]}
+
+    @property
+    def alphas(self) -> np.ndarray:
+        """Ridge penalties, (n_alphas,)."""
+        return np.logspace(self.log10_alpha_min, self.log10_alpha_max, self.n_alphas)
+
+    @property
+    def mlp(self) -> MLPSettings:
+        """Network and objective of the MLP."""
+        return MLPSettings(
+            hidden=self.mlp_hidden,
+            mixco_temperature=self.mlp_mixco_temperature,
+            soft_temperature_start=0.6 * self.mlp_soft_temperature,
+            soft_temperature_end=self.mlp_soft_temperature,
+            check_temperature=self.mlp_soft_temperature,
+        )
+
+    @property
+    def mlp_training(self) -> Training:
+        """Training loop of the MLP: one cycle, all steps."""
+        return Training(
+            n_steps=self.mlp_steps,
+            batch_size=self.batch_size,
+            learning_rate=self.mlp_learning_rate,
+            weight_decay=0.01,
+            one_cycle=True,
+            voxel_dropout=self.mlp_voxel_dropout,
+            patience=self.mlp_steps,
+        )
+
+
+def fit_mapper(
+    name: str,
+    betas: np.ndarray,
+    embeddings: np.ndarray,
+    groups: np.ndarray,
+    *,
+    settings: MapperSettings,
+    seed: int,
+    n_targets: int = 1,
+    device: str | torch.device = "cpu",
+    folder: Path | None = None,
+    basis: RidgeBasis | None = None,
+    progress: bool = False,
+) -> tuple[Mapper, dict[str, np.ndarray]]:
+    """Fit one of :data:`MAPPERS`.
+
+    Parameters
+    ----------
+    name : str
+    betas, embeddings, groups
+        Single training trials, as for :func:`fmri_utils.encoders.fit_ridge`.
+    settings : MapperSettings
+    seed : int
+        Of the folds (ridge), or of initialisation, validation images and batches.
+    n_targets : int
+        Embeddings that :func:`fmri_utils.encoders.stack_targets` put beside each other.
+    device : str or torch.device
+    folder : pathlib.Path, optional
+        Checkpoints of those that are trained by steps.
+    basis : RidgeBasis, optional
+        For ridge.
+    progress : bool
+
+    Returns
+    -------
+    mapper : Mapper
+    report : dict
+        Of the fit function.
+    """
+    if name not in MAPPERS:
+        raise DataError(f"no mapper {name!r}. Valid mappers: {', '.join(MAPPERS)}.")
+    data = (betas, embeddings, groups)
+    steps = dict(seed=seed, n_targets=n_targets, device=device, folder=folder, progress=progress)
+    if name == "mean":
+        return fit_mean(*data)
+    if name == "ridge":
+        folds = dict(alphas=settings.alphas, n_folds=settings.n_folds, seed=seed)
+        return fit_ridge(*data, **folds, device=device, basis=basis)
+    if name == "mind_reader":
+        own = dict(n_epochs=settings.mind_reader_epochs, voxel_dropout=settings.voxel_dropout)
+        return fit_mind_reader(*data, **own, **steps)
+    if name == "mlp":
+        return fit_mlp(*data, training=settings.mlp_training, settings=settings.mlp, **steps)
+    return fit_contrastive(*data, **settings.relevant("contrastive"), **steps)

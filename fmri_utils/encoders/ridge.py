@@ -1,0 +1,389 @@
+"""Ridge regression from voxels to embeddings, one penalty for each embedding dimension.
+
+Two solvers give the same answer.
+
+* ``eigen``, the default: one eigendecomposition of the smaller of the voxels' and the trials' Gram
+  matrix (the second is the kernel form) serves all penalties, all folds and all targets. Held-out
+  errors follow from it exactly, without refitting: with the hat matrix H, the error of a fold F
+  is (I - H_FF)^-1 times its residual (for one trial this is Allen's PRESS, 1974).
+* ``himalaya`` (Dupre la Tour et al. 2022): the library of voxelwise modelling. It forms a matrix of
+  voxels x trials for every penalty and fold, which pays for ten thousands of targets. Here the
+  targets are few, and it takes about ten times as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import himalaya.backend
+import numpy as np
+import torch
+from himalaya.kernel_ridge import KernelRidgeCV
+from himalaya.ridge import RidgeCV
+from sklearn.model_selection import GroupKFold
+
+from ..errors import DataError
+from ..nsd.preprocessing import average_repeats
+from .common import check_folds, check_training, compute_device
+from .linear import LinearEncoder
+
+SOLVERS = ("eigen", "himalaya")
+
+
+@dataclass(frozen=True, eq=False)
+class RidgeBasis:
+    """Eigendecomposition of the training betas, shared by all penalties and targets.
+
+    Attributes
+    ----------
+    mean : torch.Tensor, (V,)
+        Mean beta.
+    scores : torch.Tensor, (n_trials, r)
+        Centred betas in the eigenbasis.
+    eigenvalues : torch.Tensor, (r,)
+        Of the Gram matrix of the centred betas.
+    axes : torch.Tensor, (V, r)
+        The eigenbasis; ``scores = (betas - mean) @ axes``.
+    form : str
+        "primal" or "kernel".
+    """
+
+    mean: torch.Tensor
+    scores: torch.Tensor
+    eigenvalues: torch.Tensor
+    axes: torch.Tensor
+    form: str
+
+
+def ridge_basis(betas: np.ndarray, *, device: str | torch.device = "cpu") -> RidgeBasis:
+    """Decompose the betas once, to fit several sets of targets (shuffled ones, captions) fast.
+
+    Parameters
+    ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        With fewer trials than voxels the kernel form is used: (n, n) instead of (V, V).
+    device : str or torch.device
+        "cpu" or "cuda".
+    """
+    x = torch.tensor(betas, dtype=torch.float32, device=compute_device(device))
+    mean = x.mean(0)
+    x -= mean
+    form = "kernel" if len(x) < x.shape[1] else "primal"
+    values, vectors = torch.linalg.eigh(x @ x.T if form == "kernel" else x.T @ x)
+    # Directions without variance in float32 carry rounding errors only.
+    kept = values > values[-1] * 1e-7
+    values, vectors = values[kept], vectors[:, kept]
+    if form == "kernel":
+        root = values.sqrt()
+        return RidgeBasis(mean, vectors * root, values, x.T @ (vectors / root), form)
+    return RidgeBasis(mean, x @ vectors, values, vectors, form)
+
+
+def make_folds(groups: np.ndarray, n_folds: int, seed: int | None = None) -> list[np.ndarray]:
+    """Rows of each fold; the repeats of an image are always in one fold.
+
+    Parameters
+    ----------
+    groups : numpy.ndarray, (n_trials,)
+        Image of each trial.
+    n_folds : int
+    seed : int, optional
+        Draws which images share a fold; without it the folds are scikit-learn's usual ones.
+
+    Raises
+    ------
+    DataError
+        If there are more folds than images.
+    """
+    check_folds(groups, n_folds)
+    splitter = GroupKFold(n_folds, shuffle=seed is not None, random_state=seed)
+    return [held for _, held in splitter.split(groups, groups=groups)]
+
+
+def _held_out_errors(
+    basis: RidgeBasis, y: torch.Tensor, alpha: torch.Tensor, folds: list[np.ndarray]
+) -> torch.Tensor:
+    """Errors (n, C) of every trial as predicted without its fold, for penalties (1,) or (C,).
+
+    With several penalties, targets of one penalty are solved together.
+    """
+    errors = torch.empty_like(y)
+    weights = basis.scores.T @ y
+    for value in torch.unique(alpha):
+        columns = torch.nonzero(alpha.expand(y.shape[1]) == value)[:, 0]
+        shrunk = basis.scores / (basis.eigenvalues + value)  # (n, r)
+        residual = y[:, columns] - shrunk @ weights[:, columns]
+        for held in folds:
+            rows = torch.as_tensor(held, device=y.device)
+            hat = (shrunk[rows] @ basis.scores[rows].T).double() + 1 / len(y)  # 1/n: intercept
+            own = torch.eye(len(rows), dtype=hat.dtype, device=hat.device) - hat
+            solved = torch.linalg.solve(own, residual[rows].double())
+            errors[rows[:, None], columns] = solved.to(errors)
+    return errors
+
+
+def _weights(basis: RidgeBasis, y: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    """Weights (V, C) for centred targets (n, C) and penalties (C,)."""
+    return basis.axes @ ((basis.scores.T @ y) / (basis.eigenvalues[:, None] + alpha))
+
+
+def _finish(weights: torch.Tensor, mean: torch.Tensor, target_mean: torch.Tensor) -> LinearEncoder:
+    intercept = target_mean - mean @ weights
+    return LinearEncoder(weights.cpu().numpy(), intercept.cpu().numpy(), "ridge")
+
+
+def _fit_eigen(basis: RidgeBasis, embeddings: np.ndarray, alphas: np.ndarray, folds: list):
+    y = torch.tensor(embeddings, dtype=torch.float32, device=basis.mean.device)
+    y_mean = y.mean(0)
+    y = y - y_mean
+    alphas = torch.tensor(alphas, dtype=torch.float32, device=y.device)
+    loss = []
+    for alpha in alphas:
+        squared = _held_out_errors(basis, y, alpha[None], folds) ** 2
+        loss.append(torch.stack([squared[torch.as_tensor(f)].mean(0) for f in folds]).mean(0))
+    loss = torch.stack(loss)  # (n_alphas, C)
+    best = loss.argmin(0)
+    encoder = _finish(_weights(basis, y, alphas[best]), basis.mean, y_mean)
+    return encoder, alphas[best].cpu().numpy(), loss.gather(0, best[None])[0].cpu().numpy()
+
+
+@contextmanager
+def himalaya_backend(device: str | torch.device) -> Iterator[str]:
+    """himalaya's backend for a device, and the previous one afterwards.
+
+    himalaya can be asked to warn when a GPU is missing and to go on with numpy; here an absent
+    device is an error.
+
+    Yields
+    ------
+    str
+        "torch" for the CPU, "torch_cuda" for a GPU.
+
+    Raises
+    ------
+    ProfileError
+        If the device is absent.
+    """
+    chosen = compute_device(device)
+    before = himalaya.backend.get_backend().name
+    on_gpu = chosen.type == "cuda"
+    name = "torch_cuda" if on_gpu else "torch"
+    himalaya.backend.set_backend(name, on_error="raise")
+    try:
+        with torch.cuda.device(chosen) if on_gpu else nullcontext():
+            yield name
+    finally:
+        himalaya.backend.set_backend(before, on_error="raise")
+
+
+def _fit_himalaya(
+    betas: np.ndarray,
+    embeddings: np.ndarray,
+    alphas: np.ndarray,
+    folds: list[np.ndarray],
+    device: str | torch.device,
+) -> tuple[LinearEncoder, np.ndarray, np.ndarray]:
+    rows = np.arange(len(betas))
+    kernel = betas.shape[0] < betas.shape[1]
+    settings = {
+        "alphas": np.asarray(alphas, np.float32),
+        "fit_intercept": True,
+        "cv": [(np.setdiff1d(rows, held), held) for held in folds],
+        # One penalty at a time: himalaya holds a voxels x trials matrix for each of a batch.
+        "solver_params": {"n_targets_batch": 512, "n_targets_batch_refit": 4, "n_alphas_batch": 1},
+    }
+    with himalaya_backend(device):
+        if kernel:
+            model = KernelRidgeCV(**settings, warn=False)
+        else:
+            settings["solver_params"]["warn"] = False
+            model = RidgeCV(**settings)
+        model.fit(np.asarray(betas, np.float32), np.asarray(embeddings, np.float32))
+        weights = model.get_primal_coef() if kernel else model.coef_
+        found = (weights, model.intercept_, model.best_alphas_, model.cv_scores_)
+        weights, intercept, best, scores = (value.cpu().numpy() for value in found)
+    return LinearEncoder(weights, intercept, "ridge"), best, -scores.reshape(-1)
+
+
+def fit_ridge(
+    betas: np.ndarray,
+    embeddings: np.ndarray,
+    groups: np.ndarray,
+    *,
+    alphas: np.ndarray,
+    n_folds: int,
+    seed: int | None = None,
+    solver: str = "eigen",
+    device: str | torch.device = "cpu",
+    basis: RidgeBasis | None = None,
+) -> tuple[LinearEncoder, dict[str, np.ndarray]]:
+    """Ridge regression on single trials, one penalty for each embedding dimension.
+
+    Parameters
+    ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        z-scored.
+    embeddings : numpy.ndarray, (n_trials, C)
+        Embedding of the image of each trial; of several, beside each other.
+    groups : numpy.ndarray, (n_trials,)
+        Image of each trial; repeats of an image never fall into two folds.
+    alphas : numpy.ndarray
+        Penalties tried.
+    n_folds : int
+        More folds are faster with the solver ``eigen``: a fold costs its size squared.
+    seed : int, optional
+        Of the division into folds, the only random thing here; by default it is not shuffled.
+    solver : str
+        One of :data:`SOLVERS`; both use the kernel form where n_trials < n_voxels.
+    device : str or torch.device
+        "cpu" or "cuda".
+    basis : RidgeBasis, optional
+        From :func:`ridge_basis` of these betas, to save its time; ``eigen`` only.
+
+    Returns
+    -------
+    encoder : LinearEncoder
+    report : dict
+        ``best_alphas`` (C,); ``cv_scores`` (C,), the cross-validated R2 of single trials at the
+        best penalty; ``cv_loss`` (C,), the mean squared error it comes from.
+
+    Raises
+    ------
+    DataError
+        On NaN, a constant dimension, unequal lengths, or more folds than images.
+    ProfileError
+        If the device is absent.
+    """
+    check_training(betas, embeddings, groups)
+    folds = make_folds(groups, n_folds, seed)
+    if solver not in SOLVERS:
+        raise DataError(f"no ridge solver {solver!r}. Valid solvers: {', '.join(SOLVERS)}.")
+    alphas = np.sort(np.asarray(alphas, np.float32))
+    if solver == "himalaya":
+        encoder, best, loss = _fit_himalaya(betas, embeddings, alphas, folds, device)
+    else:
+        basis = _own_basis(betas, basis, device)
+        encoder, best, loss = _fit_eigen(basis, embeddings, alphas, folds)
+    report = {"best_alphas": best, "cv_scores": 1 - loss / embeddings.var(0), "cv_loss": loss}
+    return encoder, report
+
+
+def _own_basis(
+    betas: np.ndarray, basis: RidgeBasis | None, device: str | torch.device
+) -> RidgeBasis:
+    """The given basis after a check, or a new one."""
+    if basis is None:
+        return ridge_basis(betas, device=device)
+    shape = (len(basis.scores), len(basis.axes))
+    if shape != betas.shape:
+        raise DataError(f"the basis is of betas of shape {shape}; {betas.shape} came.")
+    return basis
+
+
+def refit_ridge(
+    betas: np.ndarray,
+    embeddings: np.ndarray,
+    *,
+    alphas: np.ndarray,
+    device: str | torch.device = "cpu",
+    basis: RidgeBasis | None = None,
+) -> LinearEncoder:
+    """Ridge regression with given penalties, one for each embedding dimension.
+
+    Parameters
+    ----------
+    betas, embeddings, device, basis
+        As for :func:`fit_ridge`.
+    alphas : numpy.ndarray, (C,)
+        Such as the ``best_alphas`` of :func:`fit_ridge`.
+    """
+    check_training(betas, embeddings, np.arange(len(betas)))
+    basis = _own_basis(betas, basis, device)
+    y = torch.tensor(embeddings, dtype=torch.float32, device=basis.mean.device)
+    alpha = torch.tensor(alphas, dtype=torch.float32, device=y.device)
+    return _finish(_weights(basis, y - y.mean(0), alpha), basis.mean, y.mean(0))
+
+
+def out_of_fold(
+    betas: np.ndarray,
+    embeddings: np.ndarray,
+    groups: np.ndarray,
+    *,
+    alphas: np.ndarray,
+    n_folds: int,
+    device: str | torch.device = "cpu",
+    basis: RidgeBasis | None = None,
+) -> np.ndarray:
+    """What ridge predicts for every training trial when its image was left out.
+
+    Parameters
+    ----------
+    betas, embeddings, groups, n_folds, device, basis
+        As for :func:`fit_ridge`.
+    alphas : numpy.ndarray, (C,)
+        As for :func:`refit_ridge`.
+
+    Returns
+    -------
+    numpy.ndarray, (n_trials, C)
+    """
+    check_training(betas, embeddings, groups)
+    basis = _own_basis(betas, basis, device)
+    folds = make_folds(groups, n_folds)
+    y = torch.tensor(embeddings, dtype=torch.float32, device=basis.mean.device)
+    alpha = torch.tensor(alphas, dtype=torch.float32, device=y.device)
+    errors = _held_out_errors(basis, y - y.mean(0), alpha, folds)
+    return (y - errors).cpu().numpy()
+
+
+def match_spread(
+    encoder: LinearEncoder,
+    betas: np.ndarray,
+    embeddings: np.ndarray,
+    groups: np.ndarray,
+    *,
+    alphas: np.ndarray,
+    n_folds: int,
+    device: str | torch.device = "cpu",
+    basis: RidgeBasis | None = None,
+) -> tuple[LinearEncoder, float]:
+    """Undo the shrinkage of a ridge encoder, with training images only.
+
+    A ridge prediction varies less than the embedding it predicts. A generator that has only seen
+    real embeddings takes the shrunken ones for bland scenes. Here every training image is predicted
+    without its fold, from its averaged repeats; the factor by which these predictions vary too
+    little scales all predictions' deviations from the mean. One factor for all dimensions, so that
+    well and badly predicted ones keep their proportion.
+
+    Parameters
+    ----------
+    encoder : LinearEncoder
+        From :func:`fit_ridge`.
+    betas, embeddings, groups, n_folds, device, basis
+        As for :func:`fit_ridge`.
+    alphas : numpy.ndarray, (C,)
+        The penalties that :func:`fit_ridge` chose.
+
+    Returns
+    -------
+    encoder : LinearEncoder
+        The same map with its deviations scaled.
+    scale : float
+    """
+    settings = dict(alphas=alphas, n_folds=n_folds, device=device, basis=basis)
+    single = out_of_fold(betas, embeddings, groups, **settings)
+    predicted, _, _ = average_repeats(
+        single, groups
+    )  # the map is linear: the same as averaging betas
+    _, first = np.unique(groups, return_index=True)
+    true = embeddings[first]
+    scale = float(np.sqrt(true.var(0).sum() / predicted.var(0).sum()))
+    mean = embeddings.mean(0)
+    matched = LinearEncoder(
+        (encoder.weights * scale).astype(np.float32),
+        ((encoder.intercept - mean) * scale + mean).astype(np.float32),
+        f"{encoder.method}, spread matched",
+    )
+    return matched, scale

@@ -1,0 +1,92 @@
+"""Figure 7: scores of embeddings and pictures, each between chance and its ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .style import COLOURS, label_dataset, styled
+
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+
+
+def available_rows(table: Mapping, rows: Sequence[str] | None = None) -> list[str]:
+    """Rows of a :func:`fmri_utils.metrics.score_table` that have numbers, in the table's order."""
+    wanted = list(table["rows"]) if rows is None else [r for r in rows if r in table["rows"]]
+    return [
+        row
+        for row in wanted
+        if all("not_available" not in c for c in table["rows"][row]["scores"].values())
+    ]
+
+
+@styled
+def plot_score_rows(table: Mapping, rows: Sequence[str], *, ax: Axes | None = None) -> Axes:
+    """Scores in [0, 1], a line each: chance, baseline, methods with their interval, ceiling.
+
+    Parameters
+    ----------
+    table : mapping
+        From :func:`fmri_utils.metrics.score_table`.
+    rows : sequence of str
+        Rows to show; each must be a score of which more is better and at most 1.
+    """
+    ax = ax or plt.subplots()[1]
+    names = table["sets"]
+    methods = names[1:-1]
+    palette = [COLOURS["brain"], COLOURS["noise"], COLOURS["ink"], "#56B4E9", "#8C564B"]
+    for y, row in enumerate(rows):
+        cells = table["rows"][row]["scores"]
+        chance = max((cells[m]["chance"] or 0.0) for m in methods)
+        ceiling = cells[names[-1]]["value"]
+        ax.plot([chance, ceiling], [y, y], color="#dddddd", lw=7, solid_capstyle="butt", zorder=0)
+        ax.plot(chance, y, "|", color=COLOURS["chance"], ms=14, mew=2)
+        ax.plot(ceiling, y, "|", color=COLOURS["ceiling"], ms=14, mew=3)
+        ax.plot(cells[names[0]]["value"], y, "o", mfc="none", color=COLOURS["image"], ms=7)
+        for k, name in enumerate(methods):
+            cell, shift = cells[name], (k - (len(methods) - 1) / 2) * 0.16
+            colour, marker = palette[k % len(palette)], MARKERS[k % len(MARKERS)]
+            ax.plot([cell["low"], cell["high"]], [y + shift] * 2, color=colour, lw=1.5)
+            ax.plot(cell["value"], y + shift, marker, color=colour, ms=6)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.4, -0.6), xlabel="score, 95 % intervals")
+    handles = [
+        plt.Line2D([], [], marker="|", ls="", color=COLOURS["chance"], ms=12, mew=2),
+        plt.Line2D([], [], marker="o", ls="", mfc="none", color=COLOURS["image"], ms=7),
+        *(
+            plt.Line2D([], [], marker=MARKERS[k % 7], ls="", color=palette[k % 5], ms=6)
+            for k in range(len(methods))
+        ),
+        plt.Line2D([], [], marker="|", ls="", color=COLOURS["ceiling"], ms=12, mew=3),
+    ]
+    labels = ["chance", names[0], *methods, f"ceiling: {names[-1]}"]
+    ax.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=3, fontsize=9)
+    return ax
+
+
+@styled
+def fig_scores(encoder_table: Mapping, picture_table: Mapping, *, label: str) -> Figure:
+    """Figure 7: embeddings at the left, pictures at the right.
+
+    Parameters
+    ----------
+    encoder_table, picture_table : mapping
+        From :func:`fmri_utils.metrics.score_table`. Distances and ranks, which do not lie between
+        0 and 1 with more being better, stay in the table of ``results.md``.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(14, 5.2), layout="constrained")
+    titles = ("From the brain to CLIP space", "From CLIP space to a picture")
+    for ax, table, title in zip(axes, (encoder_table, picture_table), titles, strict=True):
+        rows = [
+            row
+            for row in available_rows(table)
+            if table["rows"][row]["better"] == "higher"
+            and table["rows"][row]["statistic"] == "mean"
+        ]
+        plot_score_rows(table, rows, ax=ax)
+        ax.set_title(title)
+    label_dataset(figure, label)
+    return figure

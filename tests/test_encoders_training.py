@@ -1,0 +1,275 @@
+"""Training: repeatable, resumable to the same bits, blind to what it must not see."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_encoders import planted
+
+from fmri_utils import encoders
+from fmri_utils.artifacts import manifest_path
+from fmri_utils.encoders import training as loop
+from fmri_utils.encoders.mlp import mlp_loss, soft_temperature
+from fmri_utils.errors import ArtifactError, DataError, ProfileError, WeightsError
+from fmri_utils.metrics import retrieval_ranks
+
+QUICK = encoders.Training(
+    n_steps=60,
+    batch_size=40,
+    learning_rate=3e-3,
+    weight_decay=0.01,
+    one_cycle=True,
+    voxel_dropout=0.3,
+    check_every=10,
+    save_every=20,
+)
+SMALL = encoders.MLPSettings(
+    hidden=32,
+    n_blocks=1,
+    mixco_temperature=0.1,
+    soft_temperature_start=0.05,
+    soft_temperature_end=0.1,
+)
+
+
+def fit_mlp(data, **changes):
+    settings = dict(training=QUICK, settings=SMALL, seed=0)
+    return encoders.fit_mlp(*data, **{**settings, **changes})
+
+
+def state(encoder):
+    return {k: v.numpy() for k, v in encoder.network.state_dict().items()}
+
+
+def same(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(first.values(), second.values(), strict=True))
+
+
+def killed_at(monkeypatch, step):
+    """Make the optimiser stop the process, as a kill would, when it reaches a step."""
+    take = loop.Run.take
+
+    def stops(run, now, *args):
+        if now == step:
+            raise KeyboardInterrupt
+        take(run, now, *args)
+
+    monkeypatch.setattr(loop.Run, "take", stops)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    data = planted()
+    whole, report = fit_mlp(data)
+    with monkeypatch.context() as patch:
+        killed_at(patch, 45)
+        with pytest.raises(KeyboardInterrupt):
+            fit_mlp(data, folder=tmp_path)
+    assert [p.name for p in sorted(tmp_path.glob("*.safetensors"))] == ["step-000040.safetensors"]
+    with monkeypatch.context() as patch:
+        killed_at(patch, 39)  # would stop a run that started over
+        resumed, again = fit_mlp(data, folder=tmp_path)
+    assert same(state(whole), state(resumed))
+    for name in ("step", "validation_loss", "best_step", "held"):
+        np.testing.assert_array_equal(report[name], again[name])
+    with monkeypatch.context() as patch:
+        killed_at(patch, 60 - 1)  # a finished run trains no further
+        finished, _ = fit_mlp(data, folder=tmp_path)
+    assert same(state(whole), state(finished))
+
+
+def test_a_checkpoint_cut_off_before_its_manifest_does_not_count(tmp_path, monkeypatch):
+    data = planted()
+    whole, _ = fit_mlp(data)
+    with monkeypatch.context() as patch:
+        killed_at(patch, 45)
+        with pytest.raises(KeyboardInterrupt):
+            fit_mlp(data, folder=tmp_path)
+    (tmp_path / "step-000050.safetensors").write_bytes(b"half")
+    resumed, _ = fit_mlp(data, folder=tmp_path)
+    assert same(state(whole), state(resumed))
+
+
+def test_a_checkpoint_of_other_data_or_settings_is_refused(tmp_path):
+    data = planted()
+    fit_mlp(data, folder=tmp_path)
+    with pytest.raises(WeightsError, match="another seed"):
+        fit_mlp(data, folder=tmp_path, seed=1)
+    changed = dataclasses.replace(QUICK, learning_rate=1e-3)
+    with pytest.raises(WeightsError, match="another learning_rate"):
+        fit_mlp(data, folder=tmp_path, training=changed)
+    with pytest.raises(WeightsError, match="another data"):
+        fit_mlp((data[0] + 1, *data[1:]), folder=tmp_path)
+    path = next(tmp_path.glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    with pytest.raises(ArtifactError, match="damaged"):
+        fit_mlp(data, folder=tmp_path)
+
+
+def test_checkpoints_have_a_manifest_with_versions_and_settings(tmp_path):
+    fit_mlp(planted(), folder=tmp_path)
+    manifest = json.loads(manifest_path(next(tmp_path.glob("*.safetensors"))).read_text())
+    assert manifest["config"]["n_blocks"] == 1
+    assert "torch" in manifest["versions"]
+
+
+def test_training_repeats_with_its_seed_and_leaves_torchs_random_state_alone():
+    data = planted()
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first, _ = fit_mlp(data)
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(6)
+    second, _ = fit_mlp(data)
+    assert same(state(first), state(second))
+    other, _ = fit_mlp(data, seed=1)
+    assert not same(state(first), state(other))
+
+
+def test_early_stopping_looks_at_whole_images_that_are_never_trained_on(monkeypatch):
+    betas, embeddings, image = planted()
+    seen = set()
+    draw = loop.Batches.draw
+
+    def spy(batches, size):
+        x, y = draw(batches, size)
+        seen.update(x[:, 0].tolist())
+        return x, y
+
+    monkeypatch.setattr(loop.Batches, "draw", spy)
+    _, report = fit_mlp((betas, embeddings, image))
+    held = np.isin(image, report["held"])
+    assert held.sum() == 3 * len(report["held"]) == 36
+    assert not seen & set(betas[held, 0].tolist())
+    assert seen <= set(betas[~held, 0].tolist())
+
+
+def test_a_batch_holds_one_trial_of_each_image_and_all_repeats_in_time():
+    betas, embeddings, image = planted(n_images=20)
+    batches = loop.Batches(betas, embeddings, image, torch.device("cpu"))
+    torch.manual_seed(0)
+    drawn = [batches.draw(20)[0][:, 0].numpy() for _ in range(40)]
+    rows = [np.searchsorted(np.sort(betas[:, 0]), x) for x in drawn]
+    by_value = image[np.argsort(betas[:, 0])]
+    for r in rows:
+        assert sorted(by_value[r]) == list(range(20))
+    assert len(np.unique(np.concatenate(rows))) == 60
+
+
+def test_validation_averages_repeats_of_each_image():
+    betas, embeddings, image = planted(n_images=10)
+    order = np.random.default_rng(0).permutation(len(image))
+    x, y = loop.averaged(betas[order], embeddings[order], image[order], torch.device("cpu"))
+    np.testing.assert_allclose(x.numpy(), betas.reshape(10, 3, -1).mean(1), atol=1e-6)
+    np.testing.assert_array_equal(y.numpy(), embeddings[::3])
+
+
+def test_it_stops_when_held_out_images_get_no_better_and_keeps_the_best():
+    data = planted(noise=4.0)
+    long = dataclasses.replace(
+        QUICK, n_steps=1000, one_cycle=False, learning_rate=1e-2, voxel_dropout=0.0, patience=50
+    )
+    encoder, report = fit_mlp(data, training=long)
+    assert report["step"][-1] < 500
+    assert report["best_step"] == report["step"][np.argmin(report["validation_loss"])]
+    held = np.isin(data[2], report["held"])
+    x, y = loop.averaged(data[0][held], data[1][held], data[2][held], torch.device("cpu"))
+    again = encoders.info_nce(
+        torch.from_numpy(encoder.predict(x.numpy())), y, SMALL.check_temperature
+    )
+    assert again.item() == pytest.approx(report["validation_loss"].min(), rel=1e-5)
+
+
+def test_one_cycle_is_torchs_schedule():
+    layer = torch.nn.Linear(1, 1)
+    optimiser = torch.optim.AdamW(layer.parameters(), 3e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-4, total_steps=100)
+    settings = dataclasses.replace(QUICK, n_steps=100, learning_rate=3e-4)
+    for step in range(100):
+        assert settings.rate(step) == pytest.approx(schedule.get_last_lr()[0], rel=1e-9)
+        optimiser.step()
+        if step < 99:
+            schedule.step()
+
+
+def test_the_mlp_retrieves_images_never_seen():
+    betas, embeddings, image = planted(noise=0.7)
+    train = image < 100
+    longer = dataclasses.replace(QUICK, n_steps=120, voxel_dropout=0.0, validation_share=0.05)
+    encoder, _ = fit_mlp((betas[train], embeddings[train], image[train]), training=longer)
+    average = betas[~train].reshape(20, 3, -1).mean(1)
+    ranks = retrieval_ranks(embeddings[~train][::3], encoder.predict(average))["brain_to_image"]
+    assert (ranks < 0.5).mean() > 0.4  # chance is 0.05
+
+
+def test_the_recipe_is_bimixco_first_and_soft_clip_after(monkeypatch):
+    called = []
+    for name in ("bimixco", "soft_clip"):
+        original = getattr(encoders, name)
+        monkeypatch.setattr(
+            f"fmri_utils.encoders.mlp.{name}",
+            lambda *a, f=original, n=name, **k: (called.append(n), f(*a, **k))[1],
+        )
+    loss = mlp_loss(SMALL)
+    network = encoders.mlp.ResidualMLP(12, 4, SMALL)
+    x, y = torch.randn(8, 12), torch.randn(8, 4)
+    for share in (0.0, 0.32, 0.34, 1.0):
+        loss(network, x, y, share)
+    assert called == ["bimixco", "bimixco", "soft_clip", "soft_clip"]
+    temperatures = [soft_temperature(SMALL, s) for s in (0.0, 1 / 3, 2 / 3, 1.0)]
+    np.testing.assert_allclose(temperatures, [0.05, 0.05, 0.075, 0.1])
+
+
+def test_the_mlp_survives_the_disk_and_checks_its_input(tmp_path):
+    data = planted()
+    encoder, _ = fit_mlp(data, training=dataclasses.replace(QUICK, n_steps=5))
+    encoders.save_encoder(encoder, tmp_path / "mlp.safetensors")
+    again = encoders.load_encoder(tmp_path / "mlp.safetensors", remedy="")
+    np.testing.assert_array_equal(again.predict(data[0]), encoder.predict(data[0]))
+    np.testing.assert_array_equal(again.predict_direct(data[0]), encoder.predict_direct(data[0]))
+    assert isinstance(again, encoders.Mapper)
+    with pytest.raises(DataError, match=r"Expected: \(n, 60\)"):
+        again.predict(data[0][:, :-1])
+
+
+def test_mind_readers_loss_learns_the_direction_of_clamped_targets():
+    betas, embeddings, image = planted(noise=0.5)
+    encoder, report = encoders.fit_mind_reader(
+        betas, 5 * embeddings, image, seed=0, n_epochs=15, learning_rate=3e-3
+    )
+    assert report["validation_loss"].min() < 0.5 * report["validation_loss"][0]
+    clamped = encoders.unit(np.clip(5 * embeddings, -1.5, 1.5))
+    cosine = (encoders.unit(encoder.predict(betas)) * clamped).sum(1)
+    assert cosine.mean() > 0.8
+
+
+FITS = {
+    "contrastive": lambda *data, **k: encoders.fit_contrastive(
+        *data, n_steps=10, batch_size=20, learning_rate=1e-3, weight_decay=0.0, temperature=0.1,
+        seed=0, **k,
+    ),
+    "mind_reader": lambda *data, **k: encoders.fit_mind_reader(*data, seed=0, n_epochs=1, **k),
+    "mlp": lambda *data, **k: fit_mlp(data, **k),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_bad_data_and_absent_gpus_are_clear_errors(name):
+    betas, embeddings, image = planted(n_images=10)
+    holed, constant = betas.copy(), embeddings.copy()
+    holed[3, 1], constant[:, 2] = np.nan, 1
+    with pytest.raises(DataError, match="betas hold NaN"):
+        FITS[name](holed, embeddings, image)
+    with pytest.raises(DataError, match=r"dimensions \[2\] are constant"):
+        FITS[name](betas, constant, image)
+    with pytest.raises(DataError, match="train on more images"):
+        FITS[name](betas[:9], embeddings[:9], image[:9])
+    with pytest.raises(ProfileError, match="'cuda:77' is not available here"):
+        FITS[name](betas, embeddings, image, device="cuda:77")
+
+
+def test_a_loss_that_explodes_is_named():
+    data = planted()
+    with pytest.raises(DataError, match="lower the learning rate"):
+        fit_mlp(data, training=dataclasses.replace(QUICK, learning_rate=1e30, one_cycle=False))

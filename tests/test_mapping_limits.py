@@ -1,0 +1,137 @@
+"""Noise ceilings against planted noise, and learning curves that train on what they say."""
+
+import numpy as np
+import pytest
+from test_validity import ridge, subject
+
+from fmri_utils import mapping_limits
+from fmri_utils.encoders import LinearEncoder
+from fmri_utils.errors import DataError
+
+
+def noisy(n_repeats, *, signal=1.0, noise=1.5, said=0.6, n=1500, dim=12, seed=0):
+    """Predictions whose noiseless part correlates with the truth by ``said``."""
+    rng = np.random.default_rng(seed)
+    truth = rng.standard_normal((n, dim))
+    clean = said * truth + np.sqrt(1 - said**2) * rng.standard_normal((n, dim))
+    return truth, signal * clean[:, None] + noise * rng.standard_normal((n, n_repeats, dim))
+
+
+def test_repeats_are_stacked_by_image_and_images_with_too_few_are_left_out():
+    groups = np.array([5, 3, 5, 8, 3, 5, 3])
+    betas = np.arange(14.0).reshape(7, 2)
+    stacked, ids = mapping_limits.stack_repeats(betas, groups, 2)
+    np.testing.assert_array_equal(ids, [3, 5])
+    np.testing.assert_array_equal(stacked[0], betas[[1, 4]])
+    np.testing.assert_array_equal(stacked[1], betas[[0, 2]])
+    with pytest.raises(DataError, match="0 images have 4 trials"):
+        mapping_limits.stack_repeats(betas, groups, 4)
+
+
+def test_extrapolated_to_endless_repeats_the_planted_ceiling_comes_out():
+    truth, predictions = noisy(3)
+    curve = mapping_limits.repeat_curve(truth, predictions)
+    assert curve["n_repeats"].tolist() == [1, 2, 3, np.inf]
+    assert curve["extrapolated"][-1] == pytest.approx(0.6**2, abs=0.02)
+    assert curve["explained"][0] == pytest.approx(0.36 / (1 + 1.5**2), abs=0.01)
+    assert curve["reliability"].mean() == pytest.approx(1 / (1 + 1.5**2 / 3), abs=0.02)
+    # what was measured with fewer repeats is what the reliability predicts
+    np.testing.assert_allclose(curve["extrapolated"][:3], curve["explained"][:3], atol=0.01)
+    assert np.isnan(curve["explained"][-1])
+
+
+def test_more_repeats_retrieve_more():
+    truth, predictions = noisy(3, n=60, dim=20)
+    curve = mapping_limits.repeat_curve(truth, predictions)
+    assert (np.diff(curve["mrr"][:3]) > 0).all()
+    assert (np.diff(curve["top1"][:3]) > 0).all()
+
+
+def test_predictions_that_say_nothing_explain_nothing():
+    truth, predictions = noisy(3, said=0.0, n=40, dim=400)  # 1 / 39 by chance if not taken off
+    curve = mapping_limits.repeat_curve(truth, predictions)
+    np.testing.assert_allclose(curve["explained"][:3], 0, atol=0.008)
+    np.testing.assert_allclose(curve["extrapolated"], 0, atol=0.015)
+
+
+def test_halves_agree_as_much_as_signal_and_noise_allow():
+    """A map that cannot be mistaken, so that only the test patterns are noisy."""
+    rng = np.random.default_rng(0)
+    signal = rng.standard_normal((3000, 4))
+    groups = np.repeat(np.arange(3000), 2)
+    betas = signal[groups] + 2.0 * rng.standard_normal((6000, 4))
+    identity = LinearEncoder(np.eye(4), np.zeros(4), "identity")
+    seen = []
+
+    def fit(part, embeddings, ids):
+        seen.append((len(part), len(np.unique(ids))))
+        return identity
+
+    found = mapping_limits.half_split_ceiling(
+        fit, betas, signal[groups], groups, betas, groups, n_repeats=2, n_splits=2, rng=rng
+    )
+    assert seen == [(3000, 3000)] * 4
+    np.testing.assert_allclose(found["half"], 1 / (1 + 4), atol=0.03)
+    np.testing.assert_allclose(found["reliability"], 1 / (1 + 4 / 2), atol=0.04)
+    np.testing.assert_allclose(found["ceiling"], np.sqrt(found["reliability"]))
+    with pytest.raises(DataError, match="at least 2"):
+        mapping_limits.half_split_ceiling(
+            fit, betas, signal[groups], groups, betas, groups, n_repeats=1, rng=rng
+        )
+
+
+def test_fewer_training_trials_lower_the_half_split_ceiling():
+    data, *_ = subject(noise=1.5, n_images=120)
+    few, *_ = subject(noise=1.5, n_images=70)  # 20 training images
+    test = [a[:150] for a in data]
+    ceilings = [
+        mapping_limits.half_split_ceiling(
+            ridge, *d, test[0], test[2], n_repeats=2, n_splits=2, rng=np.random.default_rng(0)
+        )["ceiling"].mean()
+        for d in (data, few)
+    ]
+    assert ceilings[1] < ceilings[0] <= 1
+
+
+def test_the_curve_over_sessions_trains_on_the_first_sessions_only():
+    data, pattern, truth, *_ = subject(noise=2.0)
+    session = np.repeat([3, 1, 2], 150)
+    fitted = []
+
+    def fit(betas, embeddings, groups):
+        fitted.append(len(betas))
+        return ridge(betas, embeddings, groups)
+
+    curve = mapping_limits.curve_over_sessions(fit, *data, session, pattern, truth)
+    assert curve["n_sessions"].tolist() == [1, 2, 3]
+    assert curve["n_trials"].tolist() == fitted == [150, 300, 450]
+    assert curve["n_images"].tolist() == [50, 100, 150]
+    mrr = curve["scores"]["brain_to_image MRR"]
+    assert mrr.shape == (3, 50)
+    assert mrr[0].mean() < mrr[2].mean()
+    expected = ridge(*(a[session == 1] for a in data)).predict(pattern)
+    again = mapping_limits.scores_per_image(truth, expected)["brain_to_image MRR"]
+    np.testing.assert_allclose(mrr[0], again)
+    with pytest.raises(DataError, match="there are 3 sessions"):
+        mapping_limits.curve_over_sessions(fit, *data, session, pattern, truth, n_sessions=[4])
+
+
+def test_the_curve_over_voxels_rises_and_takes_the_best_first():
+    data, pattern, truth, *_ = subject(noise=1.5)
+    nothing = np.random.default_rng(3).standard_normal((len(data[0]), 80))
+    betas = np.concatenate([nothing, data[0]], 1)
+    wide = np.concatenate([np.zeros((50, 80)), pattern], 1)
+    settings = dict(n_voxels=[10, 40, 160], rng=np.random.default_rng(0), n_draws=2)
+    curve = mapping_limits.curve_over_voxels(ridge, betas, *data[1:], wide, truth, **settings)
+    mrr = curve["scores"]["brain_to_image MRR"].mean(1)
+    assert curve["n_voxels"].tolist() == [10, 40, 160]
+    assert mrr[0] < mrr[1] < mrr[2]
+    order = np.repeat([0.0, 1.0], 80)
+    best = mapping_limits.curve_over_voxels(
+        ridge, betas, *data[1:], wide, truth, order=order, **settings
+    )
+    assert best["scores"]["brain_to_image MRR"].mean(1)[1] > mrr[1]
+    with pytest.raises(DataError, match="there are 160"):
+        mapping_limits.curve_over_voxels(
+            ridge, betas, *data[1:], wide, truth, n_voxels=[161], rng=np.random.default_rng(0)
+        )

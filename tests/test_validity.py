@@ -1,0 +1,169 @@
+"""Controls on data where it is known whether, and what, the brain says."""
+
+import numpy as np
+import pytest
+
+from fmri_utils import encoders, validity
+from fmri_utils.errors import DataError
+from fmri_utils.metrics import effective_rank, retrieval_ranks, two_way_identification
+
+ALPHAS = np.logspace(0, 4, 5)
+
+
+ridge = validity.fitter(encoders.fit_ridge, alphas=ALPHAS, n_folds=4)
+
+
+def subject(*, fine=1.0, n_images=200, n_voxels=80, noise=0.5, seed=0):
+    """Images in 5 clear kinds; ``fine`` is how much voxels say beyond the kind."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(5, size=n_images)
+    detail = rng.standard_normal((n_images, 12))
+    embeddings = encoders.unit(4 * np.eye(5, 12)[kind] + 0.6 * detail)
+    code = np.concatenate([3 * np.eye(5)[kind], fine * detail], 1)
+    clean = code @ rng.standard_normal((code.shape[1], n_voxels))
+    image = np.repeat(np.arange(n_images), 3)
+    betas = clean[image] + noise * rng.standard_normal((len(image), n_voxels)) * clean.std()
+    train = image < n_images - 50
+    pattern = betas[~train].reshape(50, 3, -1).mean(1)
+    truth, test_ids = embeddings[-50:], np.arange(n_images - 50, n_images)
+    data = (betas[train], embeddings[image[train]], image[train])
+    return data, pattern, truth, test_ids, kind[-50:]
+
+
+def top1(truth, prediction):
+    return (retrieval_ranks(truth, prediction)["brain_to_image"] < 0.5).mean()
+
+
+def test_fixture_oracle_retrieves_everything_and_shifted_nothing():
+    *_, truth, _, _ = subject()
+    oracle = validity.pairing_oracle(truth)
+    assert top1(truth, oracle["oracle"]) == 1
+    assert top1(truth, oracle["oracle, shifted by one"]) == 0
+    assert two_way_identification(truth, oracle["oracle, shifted by one"]) == pytest.approx(
+        0.5, abs=0.15
+    )
+
+
+def test_shuffling_moves_every_image_and_keeps_repeats_together():
+    data, *_ = subject()
+    shuffled = validity.shuffle_pairing(data[1], data[2], np.random.default_rng(0))
+    assert not (shuffled == data[1]).all(1).any()
+    for image in (0, 7):
+        assert len(np.unique(shuffled[data[2] == image], axis=0)) == 1
+    np.testing.assert_allclose(np.sort(shuffled, 0), np.sort(data[1], 0))
+    with pytest.raises(DataError, match="1 image"):
+        validity.shuffle_pairing(data[1][:3], data[2][:3], np.random.default_rng(0))
+
+
+def test_a_fit_to_shuffled_pairs_is_at_chance_and_a_true_one_is_not():
+    data, pattern, truth, *_ = subject()
+    scores = []
+    for seed in range(5):
+        wrong = validity.shuffle_pairing(data[1], data[2], np.random.default_rng(seed))
+        scores.append(top1(truth, ridge(data[0], wrong, data[2]).predict(pattern)))
+    assert np.mean(scores) < 0.06  # chance is 0.02
+    assert top1(truth, ridge(*data).predict(pattern)) > 0.4
+
+
+def test_left_out_clusters_are_never_trained_on_and_the_control_has_as_many_images():
+    data, pattern, truth, test_ids, kind = subject()
+    fitted = []
+
+    def fit(betas, embeddings, groups):
+        fitted.append((embeddings, np.unique(groups)))
+        return ridge(betas, embeddings, groups)
+
+    found = validity.leave_clusters_out(fit, *data, pattern, truth, test_ids, n_clusters=5, seed=0)
+    # the five clusters are the five planted kinds
+    assert len(np.unique(found["cluster"] * 10 + kind)) == 5
+    assert np.isfinite(found["prediction"]).all()
+    assert np.isfinite(found["control"]).all()
+    for number, (left, control) in enumerate(zip(fitted[::2], fitted[1::2], strict=True)):
+        rows = found["cluster"] == number
+        assert (left[0] @ truth[rows].T).max() < 0.7  # nothing of this kind
+        assert (control[0] @ truth[rows].T).max() > 0.9
+        assert len(left[1]) == len(control[1]) == 150 - found["n_left_out"][number]
+    assert found["n_left_out"].sum() == 150
+
+
+def test_leaving_clusters_out_hurts_a_decoder_of_kinds():
+    data, pattern, truth, test_ids, _ = subject(fine=0.0)
+    found = validity.leave_clusters_out(
+        ridge, *data, pattern, truth, test_ids, n_clusters=5, seed=0
+    )
+    control = two_way_identification(truth, found["control"])
+    assert control > 0.8
+    assert two_way_identification(truth, found["prediction"]) < control - 0.2
+    with pytest.raises(DataError, match="test images are among"):
+        validity.leave_clusters_out(
+            ridge, *data, pattern, truth, data[2][:50], n_clusters=5, seed=0
+        )
+
+
+def test_prototypes_read_the_class_and_nothing_else():
+    data, pattern, truth, _, kind = subject()
+    encoder, report = validity.fit_prototypes(*data, n_classes=5, alphas=ALPHAS, n_folds=4, seed=0)
+    assert report["n_images"].sum() == 150
+    read = encoder.classes(pattern)
+    assert len(np.unique(read * 10 + kind)) == 5  # every class is one planted kind
+    prediction = encoder.predict(pattern)
+    assert len(np.unique(prediction, axis=0)) == 5
+    mine = data[1][::3][(data[1][::3] @ prediction[0]).argsort()[::-1][: report["n_images"].max()]]
+    assert np.linalg.norm(prediction[0] - mine.mean(0)) < 0.2
+    assert two_way_identification(truth, prediction) > 0.85
+    assert top1(truth, prediction) < top1(truth, ridge(*data).predict(pattern)) - 0.2
+    with pytest.raises(DataError, match="151 classes of 150 images"):
+        validity.fit_prototypes(*data, n_classes=151, alphas=ALPHAS, n_folds=4, seed=0)
+
+
+def test_a_bottleneck_lets_exactly_k_dimensions_through():
+    data, pattern, truth, *_ = subject()
+    encoder = ridge(*data)
+    prediction, fitted = encoder.predict(pattern), encoder.predict(data[0])
+    curve = validity.bottleneck(prediction, fitted, (1, 2, 5, 100))
+    assert list(curve) == [1, 2, 5, 12]
+    for k, narrow in curve.items():
+        assert np.linalg.matrix_rank(narrow - narrow.mean(0), tol=1e-4) == k
+    np.testing.assert_allclose(curve[12], prediction, atol=1e-5)
+    errors = [np.linalg.norm(narrow - prediction) for narrow in curve.values()]
+    assert errors == sorted(errors, reverse=True)
+    assert top1(truth, curve[1]) < top1(truth, curve[12])
+    with pytest.raises(DataError, match="numbers of 1 or more"):
+        validity.bottleneck(prediction, fitted, (0, 3))
+
+
+def test_the_table_has_every_method_and_score_with_chance_and_ceiling():
+    data, pattern, truth, _, kind = subject()
+    hub = ridge(*data).predict(pattern) + 0.5 * truth[0]  # tells the two directions apart
+    predictions = {"ridge": hub, "oracle": truth}
+    table = validity.validity_table(
+        truth, predictions, clusters=kind, rng=np.random.default_rng(0), n_resamples=100
+    )
+    rows = {(row["method"], row["score"]): row for row in table}
+    assert len(rows) == len(table) == 2 * (len(validity.SCORES) + 3)
+    for (method, score), row in rows.items():
+        if method == "oracle":
+            assert row["value"] == pytest.approx(row["ceiling"])
+        if score != "effective rank":
+            assert row["low"] <= row["value"] <= row["high"]
+            assert row["chance"] < row["value"] <= row["ceiling"] <= 1
+    ranks = retrieval_ranks(truth, hub)
+    found = {d: rows["ridge", f"{d} MRR"]["value"] for d in ranks}
+    assert found == {d: pytest.approx((1 / (rank + 1)).mean()) for d, rank in ranks.items()}
+    assert abs(found["brain_to_image"] - found["image_to_brain"]) > 0.02
+    assert rows["ridge", "effective rank"]["value"] == effective_rank(predictions["ridge"])
+    levels = validity.chance_levels(4)
+    assert levels["brain_to_image MRR"] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+    assert levels["brain_to_image top-1, CSLS"] == 0.25
+
+
+def test_a_reader_of_kinds_is_at_chance_within_clusters():
+    data, pattern, truth, _, kind = subject(fine=0.0)
+    table = validity.validity_table(
+        truth, {"ridge": ridge(*data).predict(pattern)}, clusters=kind,
+        rng=np.random.default_rng(0), n_resamples=200,
+    )  # fmt: skip
+    rows = {row["score"]: row for row in table}
+    assert rows["two-way across clusters"]["value"] > 0.95
+    within = rows["two-way within clusters"]
+    assert within["low"] < 0.5 < within["high"]
