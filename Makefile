@@ -23,7 +23,7 @@ BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1
 export PYTHONHASHSEED := 0
 
-.PHONY: help all smoke test lab lint sync nsd-download lafite-import bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+.PHONY: help all smoke test lab lint sync nsd-download lafite-import study bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
@@ -60,6 +60,9 @@ nsd-download: $(READY) ## fetch one subject of the real NSD (asks for consent fi
 
 lafite-import: $(READY) ## convert a released LAFITE checkpoint: FILE=x.pkl
 	@$(PYTHON) -m fmri_utils.lafite.import_official $(SETTINGS)
+
+study: $(READY) ## what takes hours: seeds, subjects, calibration (resumes where it stopped)
+	@for part in encoders generator perturbation; do $(PYTHON) -m fmri_utils.study_$$part $(SETTINGS); done
 
 bench: $(READY) ## time and memory of the costly steps, as ratios, into benchmarks/*.json
 	@for script in $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)); do echo $$script; $(PYTHON) $$script; done

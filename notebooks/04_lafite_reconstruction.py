@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 04 · From CLIP space to a picture
 #
-# **Question.** What did the person see? And how good could this generator be at best, if the embedding
-# were read without error?
+# **Question.** What did the person see? How good could this generator be at best, and what is gained by
+# searching for its noise, or by teaching it how a brain errs?
 #
 # | | |
 # |---|---|
-# | reads | `stimuli.h5`, `predictions.h5`, `ridge.safetensors`; the generator's and the judge's weights |
+# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`; the weights of generator, CLIP and judge; `study_generator.json`, if it is there |
 # | writes | `reconstructions.h5`, `picture_scores.json` |
-# | minutes | smoke 0.2 · demo 0.6 · nsd not measured |
+# | minutes | smoke 0.4 · demo 1.3 · nsd not measured |
 #
 # LAFITE (Zhou et al. 2022) is a *generative adversarial network* (GAN): a generator draws pictures, a
 # discriminator tries to tell them from real ones, and both learn from the contest. It is built on
@@ -24,9 +24,21 @@ OVERRIDES = []
 INTERACTIVE = True
 
 # %%
+import matplotlib.pyplot as plt
 import numpy as np
+import torch
 
-from fmri_utils import artifacts, encoders, metrics, plots, reconstruction
+from fmri_utils import (
+    artifacts,
+    comparisons,
+    encoders,
+    finetuning,
+    latents,
+    metrics,
+    plots,
+    reconstruction,
+)
+from fmri_utils.clip_space import open_clip_space
 from fmri_utils.devices import choose_device
 from fmri_utils.judge import load_judge
 from fmri_utils.lafite import load_generator
@@ -39,10 +51,17 @@ rng = np.random.default_rng(cfg.seed)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
-files = [cfg.derived / "stimuli.h5", cfg.derived / "predictions.h5"]
-stimuli = artifacts.load_arrays(files[0], remedy="Run `make 01`.")
-predicted = artifacts.load_arrays(files[1], remedy="Run `make 03`.")
-generator = load_generator(cfg.path(cfg.lafite.weights), device=device)
+files = [cfg.derived / f"{name}.h5" for name in ("betas", "stimuli", "embeddings", "predictions")]
+brain = artifacts.load_arrays(files[0], remedy="Run `make 01`.")
+stimuli = artifacts.load_arrays(files[1], remedy="Run `make 01`.")
+clip = artifacts.load_arrays(files[2], remedy="Run `make 02`.")
+predicted = artifacts.load_arrays(files[3], remedy="Run `make 03`.")
+
+# %%
+weights = cfg.path(cfg.lafite.weights)
+generator = load_generator(weights, device=device)
+space = open_clip_space(cfg.clip.model, cfg.clip.pretrained, device=device, root=PROJECT_ROOT)
+judge = load_judge(cfg.path(cfg.lafite.judge)) if cfg.lafite.judge else None
 n_parameters = sum(p.numel() for p in generator.parameters())
 print(f"generator: {n_parameters / 1e6:.1f} M parameters, {generator.config.resolution} px")
 
@@ -73,11 +92,7 @@ n, n_z = len(test_ids), cfg.reconstruction.n_z
 z = reconstruction.draw_z(generator, n_z, cfg.seed)
 draw = dict(truncation_psi=cfg.lafite.truncation_psi, batch_size=cfg.lafite.batch_size)
 samples = np.stack(
-    [
-        reconstruction.generate(generator, z[k].expand(n, -1), condition, progress=True, **draw)
-        for k in range(n_z)
-    ],
-    axis=1,
+    [reconstruction.generate(generator, one.expand(n, -1), condition, **draw) for one in z], axis=1
 )
 ceiling = reconstruction.generate(generator, z[0].expand(n, -1), truth, **draw)
 print("(n_test, n_z, height, width, 3) =", samples.shape)
@@ -93,77 +108,218 @@ random = reconstruction.generate(generator, z[0].expand(n, -1), others, **draw)
 m = cfg.reconstruction.n_shown
 _ = plots.fig_reconstructions(seen[:m], ceiling[:m], samples[:m], label=cfg.dataset_label)
 # %% [markdown]
+# How much is z's doing? The rows below the first two differ in z only.
+
+# %%
+over_z, over_images = samples.std(1).mean(), samples[:, 0].std(0).mean()
+print(f"SD of a pixel over z {over_z:.3f}, over images {over_images:.3f}")
+
+# %% [markdown]
+# ## Searching for the noise
+#
+# The embedding does not say everything, and z decides the rest. Three ways to choose it, for the same
+# images: draw many and keep the picture whose own CLIP embedding is closest to the predicted one (*best
+# of n*); follow the gradient of that closeness with respect to z, with a prior that keeps |z|² where that of a
+# normal vector is, near its number of dimensions; the same with respect to the noise images that every
+# layer adds. A gradient step costs about three drawings, so all get the same number of *generator passes*.
+
+# %%
+objective = latents.Objective(latents.clip_encoder(space))
+search = comparisons.compare_searches(
+    generator,
+    condition[:m],
+    objective,
+    passes=cfg.reconstruction.n_passes,
+    rng=torch.Generator().manual_seed(cfg.seed),
+    n_plain=1,
+    methods=(comparisons.BEST, comparisons.BY_Z, comparisons.BY_NOISE),
+    progress=True,
+    **draw,
+)
+print("generator passes per picture:", search.passes)
+
+# %%
+plain = search.draws[comparisons.PLAIN][0]
+found = {name: search.draws[name][0] for name in search.trajectories}
+rows = [seen[:m], plain, *found.values()]
+_ = plots.plot_picture_grid(rows, ["seen", comparisons.PLAIN, *found])
+
+# %% [markdown]
+# What the searches maximised, and what it is for the image that was really seen. The seen image is *less*
+# like the prediction than the picture before any search: a prediction has errors, and whoever comes closer
+# to it than the truth does is fitting these.
+
+# %%
+fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
+for name, recorded in search.trajectories.items():
+    best = np.maximum.accumulate(recorded["cosine"], axis=0).mean(1)
+    ax.plot(np.linspace(0, search.passes[name], len(best)), best, label=name)
+ax.axhline(cosine[:m].mean(), color="0.5", ls=":", label="the seen image")
+ax.set(xlabel="generator passes", ylabel="best cosine\nwith the prediction")
+_ = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+# %%
+squared = search.trajectories[comparisons.BY_Z]["prior"]
+low, high = latents.typical_range(generator.config.z_dim)
+print(f"99 % of normal z have |z|² from {low:.0f} to {high:.0f}")
+print(
+    f"prior of z, nats above the likeliest length: {squared[0].mean():.2f} at the start,", end=" "
+)
+print(f"{squared[-1].mean():.2f} at the end")
+
+# %% [markdown]
 # ## Scores
 #
 # Two kinds. *PixCorr* and *SSIM* compare pixels. The *judge* is a separate network that took no part in
-# training anything here: it says what main thing it sees, and two-way identification compares its features.
-# The CLIP model that the generator was trained with cannot be the judge: it can be pleased by shapeless
-# blobs. The judge knows only simulated scenes; without a judge its rows say "not available".
+# training or searching anything here: it says what main thing it sees, and two-way identification compares its
+# features. The CLIP model that the generator was trained with, and the searches aimed at, cannot be the
+# judge: it can be pleased by shapeless blobs. The judge knows only simulated scenes; scores whose network is not
+# on the machine say "not available".
 
 # %%
-judge = load_judge(cfg.path(cfg.lafite.judge)) if cfg.lafite.judge else None
 pictures = {"random embedding": random, "from the brain": samples[:, 0], "ceiling": ceiling}
-per_image = {
-    name: {
-        "PixCorr": metrics.pixcorr_scores(seen, p),
-        "SSIM": metrics.ssim_scores(seen, p),
-    }
-    for name, p in pictures.items()
-}
+scores = metrics.picture_scores(seen, pictures, judge=judge, device=device)
+about = {"dataset": cfg.dataset_label, "simulated": cfg.simulation is not None}
+about |= {"subject": cfg.subject, "split": "shared images", "clip_model": cfg.clip.model}
+about |= {"repeats": int(predicted["repeats"].max())}
 
 # %%
-if judge is not None:
-    saw = judge.look(seen.astype(np.float32))
-    for name, p in pictures.items():
-        sees = judge.look(p)
-        scores = per_image[name]
-        scores["judge two-way"] = metrics.two_way_scores(saw["features"], sees["features"])
-        scores["judge kind"] = reconstruction.agreement(saw, sees, "kind")
-        scores["judge background"] = reconstruction.agreement(saw, sees, "background")
-        scores["judge colour"] = reconstruction.agreement(saw, sees, "colour")
-
-# %%
-names = ["PixCorr", "SSIM", "judge two-way", "judge kind", "judge background", "judge colour"]
-table = {
-    score: {
-        name: metrics.bootstrap(values[score], rng=rng, n_resamples=cfg.encoder.n_bootstrap)
-        if score in values
-        else None
-        for name, values in per_image.items()
-    }
-    for score in names
-}
-for score, row in table.items():
-    print(f"{score:17s}", {k: str(v) if v else "not available" for k, v in row.items()})
+table = metrics.score_table(
+    scores,
+    about=about,
+    baseline="random embedding",
+    ceiling="ceiling",
+    rng=rng,
+    n_resamples=cfg.encoder.n_bootstrap,
+)
+print(metrics.table_markdown(table))
 
 # %% [markdown]
-# Read each row from left to right: without the right embedding, from the brain, and at best. In the demo the
-# judge tells two images apart by their reconstructions in more than nine of ten cases, but names the right
-# main thing, of twenty kinds, in one of three. The distance to the ceiling is what the brain reading loses;
-# the distance from the ceiling to 1 is what this small generator loses.
+# Read each row from left to right: chance, without the right embedding, from the brain, and at best. In the
+# demo the judge tells two images apart by their reconstructions in more than nine of ten cases, but names the
+# right main thing, of twenty kinds, in one of three. The distance to the ceiling is what the brain reading
+# loses; the distance from the ceiling to 1 is what this small generator loses.
 #
-# ## Best and worst
+# ## What searching gains
 #
-# The four images whose pictures the pixels agree with most, and the four with the least, by PixCorr.
+# Each search against the plain random z on the twelve images above, by scores that it did not see. An interval
+# around 0 means: no difference can be seen, and with twelve images it is wide.
 
 # %%
-order = np.argsort(-per_image["from the brain"]["PixCorr"])
+searched = comparisons.mean_scores(seen[:m], search.draws, judge=judge)
+boot = dict(rng=rng, n_resamples=cfg.encoder.n_bootstrap)
+for name in search.trajectories:
+    gains = metrics.differences(searched, name, comparisons.PLAIN, **boot)
+    print(name, {row: str(gain) for row, gain in gains.items()})
+
+# %% [markdown]
+# The same on all test images and with more passes is what `make study` computes:
+
+# %%
+study_file = cfg.figures / "study_generator.json"
+study = {}
+if study_file.is_file():
+    study = artifacts.load_json(study_file, remedy="Run `make study`, or delete it.")
+    print(comparisons.gains_markdown(study["searches"]["rows"], comparisons.PLAIN))
+print(comparisons.study_remark(study, artifacts.sha256_file(weights)))
+
+# %% [markdown]
+# ## Teaching the generator how a brain errs
+#
+# The generator has learned from embeddings without error, and takes every error of a predicted one for
+# content. Its training can go on with predictions instead: of the *training* images, each from encoders that
+# had not seen that image, so that they err as they do at test.
+
+# %%
+train = brain["is_train"]
+betas, groups = brain["betas"][train], brain["nsd_id"][train]
+target = clip["image"][np.searchsorted(clip["nsd_id"], groups)]
+e = cfg.encoder
+alphas = np.logspace(e.log10_alpha_min, e.log10_alpha_max, e.n_alphas)
+folds = dict(n_folds=e.n_folds, basis=encoders.ridge_basis(betas))
+
+# %%
+_, report = encoders.fit_ridge(betas, target, groups, alphas=alphas, **folds)
+best = report["best_alphas"]
+held = finetuning.predict_held_out(betas, target, groups, alphas=best, **folds)
+print("(n_train_images, n_variants, n_dimensions) =", held.predicted.shape)
+print(f"cosine with the truth: {held.cosine.mean():.2f}; of test images {cosine.mean():.2f}")
+
+# %% [markdown]
+# A small live version: a few steps of redrawing the training images from these predictions.
+
+# %%
+own = np.searchsorted(stimuli["nsd_id"], held.ids)
+shown = stimuli["images"][own], clip["image"][np.searchsorted(clip["nsd_id"], held.ids)]
+tuning = finetuning.fine_tuning_config(
+    generator.config,
+    n_images=cfg.reconstruction.tuning_images,
+    rest_images=0,
+    clip_size=space.image_size,
+)
+
+# %%
+tuned = finetuning.fine_tune(
+    generator,
+    *shown,
+    held.predicted,
+    latents.clip_encoder(space),
+    config=tuning,
+    option=finetuning.FineTuning(reconstruction_only=True),
+    device=device,
+    progress=True,
+).generator
+
+# %%
+after = reconstruction.generate(tuned, z[0].expand(n, -1), condition, **draw)
+rows = [seen[:m], samples[:m, 0], after[:m]]
+_ = plots.plot_picture_grid(rows, ["seen", "before", f"after {tuning.n_images} images"])
+
+# %%
+both = {"before": scores["from the brain"]}
+both |= metrics.picture_scores(seen, {"after": after}, judge=judge, device=device)
+gains = metrics.differences(both, "after", "before", **boot)
+print({row: str(gain) for row, gain in gains.items()})
+
+# %% [markdown]
+# Longer, with a discriminator, and with the other ways of doing it, from `make study`. The control goes on
+# training as long with the *true* embeddings of the same images: what it gains is owed to more training, not
+# to the brain.
+
+# %%
+if study:
+    print(comparisons.gains_markdown(study["fine_tuning"]["rows"]["brain"], "before"))
+# %% [markdown]
+# ## Best and worst
+#
+# Named as such: the four reconstructions whose own image the judge prefers most clearly to all others, and
+# the four where it does so least (by PixCorr where there is no judge).
+
+# %%
+by = "judge two-way" if judge is not None else "PixCorr"
+chosen = scores["from the brain"]
+order = np.lexsort((-chosen["PixCorr"].per_image, -chosen[by].per_image))
 picked = np.concatenate([order[:4], order[-4:]])
 rows = [seen[picked], ceiling[picked], samples[picked, 0]]
-_ = plots.plot_picture_grid(rows, ["seen", "ceiling", "from the brain"])
+axes = plots.plot_picture_grid(rows, ["seen", "ceiling", "from the brain"])
+axes[0, 0].set_title(f"best by {by}", loc="left", fontsize=10)
+_ = axes[0, 4].set_title("worst", loc="left", fontsize=10)
+
 # %% [markdown]
 # ## What is kept
 
 # %%
-inputs = {p.name: artifacts.sha256_file(p) for p in [*files, cfg.path(cfg.lafite.weights)]}
+inputs = {p.name: artifacts.sha256_file(p) for p in [*files, weights]}
 config = cfg.as_dict()
 pictures_file, scores_file = cfg.derived / "reconstructions.h5", cfg.derived / "picture_scores.json"
 arrays = {"test_ids": test_ids, "seen": (255 * seen).round().astype(np.uint8)}
 arrays |= {"ceiling": ceiling, "samples": samples, "random": random, "z": z.numpy()}
-arrays |= {"stage_condition": condition[:1]}
+arrays |= {f"searched/{name}": p for name, p in {comparisons.PLAIN: plain, **found}.items()}
 artifacts.save_arrays(pictures_file, arrays, config=config, inputs=inputs)
-kept = {s: {k: vars(v) if v else None for k, v in row.items()} for s, row in table.items()}
-artifacts.save_json(scores_file, {"n_images": n, "scores": kept}, config=config, inputs=inputs)
+
+# %%
+content = {"n_images": n, "table": table}
+artifacts.save_json(scores_file, content, config=config, inputs=inputs)
 artifacts.list_outputs(
     [pictures_file, scores_file], root=PROJECT_ROOT, next_notebook="05_leave_one_out"
 )

@@ -6,13 +6,15 @@
 #
 # | | |
 # |---|---|
-# | reads | `betas.h5`, `embeddings.h5`, `predictions.h5`, `matched.safetensors`, `reconstructions.h5` |
-# | writes | `effects.h5`, `embedding_effect.nii.gz` |
-# | minutes | smoke 0.2 · demo 0.5 · nsd not measured |
+# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge` and `matched.safetensors`, `reconstructions.h5`; `study_perturbation.json` where it is |
+# | writes | `effects.h5` and maps of the brain (`*.nii.gz`) |
+# | minutes | smoke 0.5 · demo 1.2 · nsd not measured |
 #
 # It is tempting to switch off one voxel, draw the picture again and wonder at the difference. But a
 # generator has noise of its own, and may draw another picture whenever that is drawn anew. Here the noise
-# is held fixed while the voxel changes, and the voxel is held fixed while the noise changes.
+# is held fixed while the voxel changes, and the voxel is held fixed while the noise changes. And it is done
+# for every voxel, with tests of whether an effect beats the noise; on the simulated subject also
+# against what was planted.
 #
 # All of this is about a *model* that reads a brain. It does not say what a voxel does for the person.
 
@@ -25,32 +27,51 @@ OVERRIDES = []
 INTERACTIVE = True
 
 # %%
+import copy
+
 import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
+import torch
 from nilearn import plotting
-from sklearn.metrics import roc_auc_score
+from scipy.stats import spearmanr
 
 from fmri_utils import artifacts, encoders, nsd, perturbation, plots, reconstruction
 from fmri_utils.devices import choose_device
 from fmri_utils.lafite import load_generator
+from fmri_utils.plots import effects as effect_plots
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
-from fmri_utils.simulation.on_demand import planted_nulls
+from fmri_utils.simulation.config import FIELD_DEG
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
-device = choose_device(cfg.device)
+device, p = choose_device(cfg.device), cfg.perturbation
+rng = np.random.default_rng(cfg.seed)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
-names = ("betas.h5", "embeddings.h5", "predictions.h5", "matched.safetensors", "reconstructions.h5")
-files = [cfg.derived / name for name in names]
-brain = artifacts.load_arrays(files[0], remedy="Run `make 01`.")
-clip = artifacts.load_arrays(files[1], remedy="Run `make 02`.")
-predicted = artifacts.load_arrays(files[2], remedy="Run `make 03`.")
-encoder = encoders.load_encoder(files[3], remedy="Run `make 03`.")
-pictures = artifacts.load_arrays(files[4], remedy="Run `make 04`.", names=("seen", "z"))
+sources = {"betas.h5": "01", "stimuli.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
+sources |= {"ridge.safetensors": "03", "matched.safetensors": "03", "reconstructions.h5": "04"}
+files = {name: cfg.derived / name for name in sources}
+remedy = {name: f"Run `make {number}`." for name, number in sources.items()}
+ridge, encoder = (
+    encoders.load_encoder(files[n], remedy=remedy[n])
+    for n in ("ridge.safetensors", "matched.safetensors")
+)
+
+# %%
+arrays = [name for name in sources if name.endswith(".h5")]
+wanted = {"stimuli.h5": ("captions", "nsd_id"), "reconstructions.h5": ("seen",)}
+brain, stimuli, clip, predicted, pictures = (
+    artifacts.load_arrays(files[n], remedy=remedy[n], names=wanted.get(n, ())) for n in arrays
+)
+
+# %%
+betas, nsd_id = brain["betas"], brain["nsd_id"]
+train, test = brain["is_train"], brain["is_test"]
+target = clip["image"][np.searchsorted(clip["nsd_id"], nsd_id)]
 pattern, truth = predicted["pattern"], predicted["truth"]
+areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
 print("(n_test, n_voxels) =", pattern.shape)
 
 # %% [markdown]
@@ -58,7 +79,7 @@ print("(n_test, n_voxels) =", pattern.shape)
 #
 # The encoder is linear, so leaving voxel v out (setting it to 0, its mean) moves the predicted embedding
 # along row v of the weights. How far the direction turns, 1 - cosine, follows in closed form for all
-# voxels and all test images at once.
+# voxels and all test images at once. One voxel is recomputed the slow way to check.
 
 # %%
 effect = perturbation.embedding_effect(encoder, pattern.astype(np.float64))
@@ -66,42 +87,178 @@ mean_effect = effect.mean(0)
 print("(n_test, n_voxels) =", effect.shape, "| median of 1 - cosine:", f"{np.median(effect):.1e}")
 
 # %%
-areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
+without = pattern.astype(np.float64)
+before = encoders.unit(encoder.predict(without))
+without[:, 0] = 0
+again = 1 - (before * encoders.unit(encoder.predict(without))).sum(1)
+print(f"largest difference from recomputation: {np.abs(again - effect[:, 0]).max():.0e}")
+
+# %%
 fig, ax = plt.subplots(figsize=(9, 3.4), layout="constrained")
 _ = plots.plot_area_effects(mean_effect, nsd.main_areas(areas), ax=ax)
 # %% [markdown]
-# A large effect only says that the decoder *uses* the voxel. Two other questions need other numbers:
-# does the voxel help (*contribution*: how much closer to the true embedding the prediction is with it), and
-# does it carry anything about the image at all (*encoding pattern*: its correlation with the true
-# embeddings over the training trials, Haufe et al. 2014)?
+# ### What the voxel is replaced by
+#
+# 0 is not the only choice. The *conditional mean* is what the other voxels would guess: only what the voxel
+# alone knows is lost. *Another repeat* of the image shows how much its noise matters (on single trials).
+# *Microstimulation* adds one standard deviation.
 
 # %%
-gain = perturbation.contribution(encoder, pattern, truth).mean(0)
-row = np.searchsorted(clip["nsd_id"], brain["nsd_id"])
-train = brain["is_train"]
-carried = perturbation.encoding_pattern(brain["betas"][train], clip["image"][row[train]])
+precision = perturbation.fit_precision(betas[train], dtype=np.float32)
+penalty = perturbation.shrinkage_penalty(betas[train])
+guess = perturbation.conditional_mean(precision, pattern, penalty)
+repeat, rows = perturbation.other_repeat(betas[test], nsd_id[test])
+
+# %%
+trials = betas[test][rows]
+replaced = {"0 (mean)": (pattern, 0.0), "conditional mean": (pattern, guess)}
+replaced |= {"another repeat, single trials": (trials, repeat)}
+replaced |= {"+1 SD": (pattern, perturbation.stimulate(pattern, 1))}
+by_replacement = {
+    name: perturbation.embedding_effect(encoder, x, replacement=value).mean(0)
+    for name, (x, value) in replaced.items()
+}
+for name, values in by_replacement.items():
+    print(f"{name:30s} median 1 - cosine {np.median(values):.1e}")
+
+# %% [markdown]
+# ### Fitting again without the voxel
+#
+# Switching a voxel off in a finished decoder is not what a decoder without it would do: fitted again, its
+# neighbours take over what they know as well. For ridge regression this too has a closed form, exact to
+# rounding (the penalties are read off the fit's own equations).
+
+# %%
+alphas = perturbation.ridge_penalties(ridge, betas[train], target[train])
+refit = perturbation.refit_change(encoder, precision, pattern, alphas)
+refit_effect = refit.effect().mean(0)
+print(
+    f"median 1 - cosine: ablation {np.median(mean_effect):.1e}, refit {np.median(refit_effect):.1e}"
+)
+print(f"rank correlation of the two: {spearmanr(mean_effect, refit_effect).statistic:.2f}")
+
+# %% [markdown]
+# ## Three other questions
+#
+# A large effect only says that the decoder *uses* the voxel. Does it help: how much closer to the true
+# embedding is the prediction with it (*contribution*)? Does it carry anything about the image at
+# all (*encoding pattern*: its correlation with the true embeddings over the training trials, Haufe et al. 2014)?
+
+# %%
+each_gain = perturbation.contribution(encoder, pattern, truth)
+gain = each_gain.mean(0)
+carried = perturbation.encoding_pattern(betas[train], target[train])
 print("voxels that help on average:", f"{(gain > 0).mean():.0%}")
+
+# %% [markdown]
+# And third: does the voxel say the same when the image comes back? The *reliability test* puts another
+# trial's value into a single trial. A value from another repeat of the *same* image should move the
+# embedding less than one from a repeat of *another* image. For a voxel that carries nothing neither is
+# closer, so pairing the repeats with other images, for all voxels alike, gives the null distribution. Every
+# image is tested once, by a decoder that was fitted without it.
+
+# %%
+folds = perturbation.cross_fit(betas, target, nsd_id, alphas, n_folds=p.n_folds, seed=cfg.seed)
+parts, sizes, fold_maps = [], [], []
+for one, held in folds:
+    fold_maps.append(perturbation.embedding_effect(one, pattern).mean(0))
+    trial_rows = perturbation.repeat_rows(nsd_id, np.isin(np.arange(len(nsd_id)), held))
+    n_blocks = max(1, trial_rows.shape[1] // p.block_size)
+    for block in np.array_split(rng.permutation(trial_rows.shape[1]), n_blocks):
+        x = betas[trial_rows[:, block]]
+        pairings = perturbation.draw_pairings(p.n_permutations, *x.shape[:2], rng)
+        parts.append(perturbation.reliability(one, x, pairings))
+        sizes.append(len(block))
+
+# %%
+reliable = perturbation.combine(parts, sizes)
+tested = perturbation.max_t(reliable.null)
+print("images tested:", sum(sizes), "| pairings:", len(reliable.null))
+print(f"p <= .05, each voxel alone:             {(tested.p <= 0.05).mean():.0%} of the voxels")
+print(f"q <= .05 (false-discovery rate):        {(tested.q <= 0.05).mean():.0%}")
+print(f"family-wise p <= .05 (largest voxel):   {(tested.p_corrected <= 0.05).mean():.0%}")
+
+# %% [markdown]
+# *Family-wise*: over all voxels together, the chance of a single false one is at most 5 %. Would the map
+# look the same with other data? Twice: between halves of the test images, and between the decoders
+# of the folds, each fitted to other training images.
+
+# %%
+halves = perturbation.split_half(effect, rng=rng)
+gain_halves = perturbation.split_half(each_gain, rng=rng)
+between = perturbation.between_maps(np.stack(fold_maps))
+print("effect, halves of the test images:      ", halves)
+print("contribution, halves of the test images:", gain_halves)
+print("effect, decoders of the folds:          ", between)
 
 # %% [markdown]
 # ## Against the planted truth
 #
 # Of a simulated subject we know which voxels carry nothing. How well does each number tell the tuned voxels
-# from these? AUROC is 0.5 for guessing and 1 for a perfect answer. For real data there is no such list and
-# the cell says so.
+# from these? AUROC is 0.5 for guessing, 1 for a perfect answer, and below 0.5 if the empty voxels come out
+# *on top*. For real data there is no such list and the cell says so.
 
 # %%
-null = planted_nulls(cfg.data_root, cfg.simulation, cfg.subject, brain["mask"])
-statistics = {"effect": mean_effect, "contribution": gain, "encoding pattern": carried}
-auroc = {}
-if null is not None:
-    auroc = {name: roc_auc_score(~null, score) for name, score in statistics.items()}
-print({name: round(value, 3) for name, value in auroc.items()} or "not available: real data")
+planted = perturbation.planted_truth(cfg.data_root, cfg.simulation, cfg.subject, brain["mask"])
+null = None if planted is None else planted.voxels["null"].to_numpy(bool)
+statistics = {"effect": mean_effect, "refit effect": refit_effect, "contribution": gain}
+statistics |= {"conditional mean": by_replacement["conditional mean"], "reliability": tested.z}
+statistics |= {"encoding pattern": carried}
+auroc = {} if null is None else perturbation.auroc(null, statistics, rng=rng)
+print({name: str(value) for name, value in auroc.items()} or "not available: real data")
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(12, 3.2), layout="constrained")
+effect_plots.plot_reliability(tested.z, tested.p_corrected <= 0.05, null, ax=axes[0])
+if auroc:
+    _ = plots.plot_scores(auroc, chance=0.5, xlabel="AUROC, tuned against empty", ax=axes[1])
+# %% [markdown]
+# In the demo the encoding pattern separates tuned voxels from empty ones almost perfectly and reliability
+# nearly as well. Leaving voxels out does hardly better than guessing, and after a refit the *empty* voxels
+# show the larger effects: what they hold is their own noise, which no neighbour can replace. Such an effect
+# is real, but it is an effect on the model.
+#
+# ## Redundancy hides importance
+#
+# Why does leaving one out fail? In a small linear subject we choose how many voxels see each source of
+# information. Their noise has a part in common that looks like another image, so that more voxels do not
+# average it out.
+
+# %%
+curves = perturbation.redundancy_curve(p.redundancies, seed=cfg.seed)
+fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+_ = effect_plots.plot_redundancy(p.redundancies, curves, ax=ax)
+# %% [markdown]
+# With one voxel per source every statistic works. The more voxels know the same, the less a decoder needs
+# any one of them, and the effects of leaving one out end below guessing. What a voxel *carries* is not
+# hidden.
+#
+# *Shapley values* share the accuracy among groups fairly: the mean gain when a group joins, over all
+# orders of joining. Here the streams of the visual system, beside what is lost when only one is left out.
+
+# %%
+names = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
+streams = {name: areas[name] for name in names}
+values = perturbation.shapley(encoder, pattern, truth, streams, rng=rng, n_permutations=p.n_orders)
+whole = (before * truth).sum(1).mean()
+for name, (value, error) in values.items():
+    left = perturbation.group_embedding(encoder, pattern, streams[name], "leave_out")
+    lost = whole - (encoders.unit(left) * truth).sum(1).mean()
+    print(f"{name:12s} Shapley {value:.4f} +- {error:.4f} | lost without it {lost:.4f}")
 
 # %% [markdown]
-# In the demo the encoding pattern separates tuned voxels from empty ones almost perfectly, leaving voxels
-# out hardly better than guessing. A voxel that carries nothing can have a sizeable effect: the decoder may use it to cancel noise, or may
-# simply have fitted noise. Its effect is real, but it is an effect on the model.
-#
+# What is lost without a group is less than its Shapley value wherever others know the same. A group also
+# has to be compared with random groups of its size, since any large set of voxels does well:
+
+# %%
+score = perturbation.against_random(
+    encoder, pattern, truth, areas["early"], kind="keep_only", rng=rng, n_groups=p.n_random
+)
+print(f"keeping only early visual cortex: cosine {score.value:.3f}")
+low, high = np.percentile(score.random, [2.5, 97.5])
+print(f"keeping as many random voxels: {score.random.mean():.3f} [{low:.3f}, {high:.3f}]")
+
+# %% [markdown]
 # ## One voxel and the picture
 #
 # The strongest voxels for the first test image, each set to 0 alone, with **the same z and the same noise
@@ -109,18 +266,18 @@ print({name: round(value, 3) for name, value in auroc.items()} or "not available
 
 # %%
 generator = load_generator(cfg.path(cfg.lafite.weights), device=device)
-p = cfg.perturbation
-image = 0
+psi, image = cfg.lafite.truncation_psi, 0
 voxels = np.argsort(-effect[image])[: p.n_voxels]
 base_z = reconstruction.draw_z(generator, 1, cfg.seed)
 other_z = reconstruction.draw_z(generator, p.n_noise, cfg.seed + 1)
+draw = perturbation.renderer(generator, psi=psi, seed=cfg.seed)
 
 # %%
-draw = perturbation.renderer(generator, psi=cfg.lafite.truncation_psi, seed=cfg.seed)
 result = perturbation.picture_effect(
     draw, encoder, pattern[image], voxels, z=base_z, other_z=other_z
 )
 print("pixel RMS, one voxel left out:", np.round(result.rms(), 5))
+print("SSIM with the picture before: ", np.round(result.ssim(), 5))
 print("pixel RMS, new noise only:    ", np.round(result.noise_rms(), 3))
 print(f"rounding floor: {result.floor:.1e}")
 
@@ -142,31 +299,245 @@ _ = plots.fig_leave_one_out(
 # comparison for many test images: the strongest voxel of each image against one new draw of the noise.
 
 # %%
-ratios = []
-for i in range(min(p.n_images, len(pattern))):
-    strongest = np.argsort(-effect[i])[:1]
-    one = perturbation.picture_effect(
-        draw, encoder, pattern[i], strongest, z=base_z, other_z=other_z[:1]
-    )
-    ratios.append((one.rms()[0], one.noise_rms()[0]))
-voxel_rms, noise_rms = np.array(ratios).T
-print(
-    f"median RMS: strongest voxel {np.median(voxel_rms):.4f}, new noise {np.median(noise_rms):.4f}"
-)
+some = pattern[: p.n_images]
+strongest = effect[: p.n_images].argmax(1)
+noise = {"z": base_z, "other_z": other_z[:1], "batch_size": cfg.lafite.batch_size}
+voxel_rms, noise_rms = perturbation.voxel_against_noise(draw, encoder, some, strongest, **noise)
+print(f"median RMS: strongest voxel {np.median(voxel_rms):.4f}", end=", ")
+print(f"new noise {np.median(noise_rms):.4f}")
 print(f"images in which the noise changes more: {(noise_rms > voxel_rms).mean():.0%}")
 
 # %% [markdown]
 # Which of the two is larger has to be measured for each generator. One trained for long against a
 # discriminator invents what an embedding leaves open, and its noise outweighs any voxel; the demo's short
-# training was mostly redrawing, which teaches it to ignore z. So read the two numbers above before the
-# picture of a single voxel, and remember that the strongest voxel of all was picked because it is the
-# strongest.
+# training leaves it little freedom. The other way round: let the strongest voxel vary as it does from
+# trial to trial, z and the noise buffers too, in all combinations. How much of the pictures' variance is whose?
+
+# %%
+voxel = int(mean_effect.argmax())
+some_z = reconstruction.draw_z(generator, p.n_z, cfg.seed + 2)
+crossed = perturbation.crossed_pictures(
+    generator, encoder, pattern[image], voxel, [-1.15, -0.32, 0.32, 1.15],
+    z=some_z, n_noise=p.n_buffers, seed=cfg.seed, psi=psi,
+)  # fmt: skip
+shares = perturbation.variance_shares(crossed)
+fig, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
+_ = effect_plots.plot_shares(shares, ax=ax)
+# %% [markdown]
+# (The four values are the middles of the quarters of a normal distribution.)
+#
+# ## All voxels and the picture
+#
+# A picture for every voxel and image would take days on real data. But the generator sees a voxel only
+# through its condition, so to first order one *Jacobian* J of the picture serves all voxels: voxel v changes
+# the picture by J w, with w the derivative of the condition. First the range in which that holds.
+
+# %%
+steps = np.array([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])
+sample = rng.choice(len(mean_effect), 4, replace=False)
+step_errors = {}
+for kind in (torch.float64, torch.float32):
+    network = copy.deepcopy(generator).to("cpu", kind)
+    one_picture = perturbation.picture_function(network, base_z.to(kind), psi=psi)
+    step_errors[str(kind).removeprefix("torch.")] = perturbation.eps_curve(
+        one_picture, encoder, pattern[image], sample, steps, like=base_z.to(kind)
+    )
+
+# %%
+fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+_ = effect_plots.plot_step_sizes(steps, step_errors, ax=ax)
+# %% [markdown]
+# In double precision first order and finite differences agree to rounding until the step is large enough to
+# switch some of the generator's leaky ReLUs. In single precision, which pictures are drawn in, small
+# steps drown in rounding.
+#
+# Now all voxels: for many images by *random projections* (a few random pictures, each one backward pass),
+# for some exactly, with a map of where in the picture the effect falls. What is finished is kept, so a
+# run that is killed goes on.
+
+# %%
+hashes = {name: artifacts.sha256_file(path) for name, path in files.items()}
+weights_hash = artifacts.sha256_file(cfg.path(cfg.lafite.weights))
+atlas = {"folder": cfg.derived / "parts", "psi": psi, "seed": cfg.seed, "progress": True}
+atlas |= {"key": {**hashes, "generator": weights_hash}}
+many = perturbation.image_effects(generator, encoder, some, base_z, n_probes=p.n_probes, **atlas)
+exact = perturbation.image_effects(
+    generator, encoder, pattern[: p.n_maps], base_z, form="gram", n_cells=p.n_cells, **atlas
+)
+print("(n_images, n_voxels) =", many.sensitivity.shape, "and exactly", exact.sensitivity.shape)
+
+# %%
+error = np.abs(many.sensitivity[: p.n_maps] / exact.sensitivity - 1)
+print(f"random projections against the exact form: median relative error {np.median(error):.1%}")
+size = np.linalg.norm(encoder.weights, axis=1)
+row = np.arange(len(some))
+expected = np.abs(some[row, strongest]) * many.sensitivity[row, strongest]
+ratio = np.percentile(expected / voxel_rms, [25, 50, 75])
+print("strongest voxels, first order / drawn picture, quartiles:", np.round(ratio, 2))
+
+# %% [markdown]
+# Is a voxel's effect on the picture more than the size of its weights? The *voxel-label* null compares each
+# voxel with the hundred others whose weights are most like its own in size.
+
+# %%
+sensitivity = many.typical()
+label_p = perturbation.matched_rank(sensitivity, size, n_matched=min(100, len(size)))
+print(f"rank correlation of picture effect and size: {spearmanr(sensitivity, size).statistic:.3f}")
+print(f"voxels in the top 5 % of their like: {(label_p <= 0.05).mean():.1%}")
+
+# %% [markdown]
+# The second number is 5 % for any ranking. The first says how little is left for the voxel's label: most
+# of what makes a voxel strong is the length of its row of weights.
+#
+# ### Where in the picture
+#
+# Every voxel has a map: the share of its effect that falls into each cell. Three voxels of V1, three of
+# the face areas, and the mean over all voxels.
+
+# %%
+shown = np.concatenate([np.flatnonzero(areas[n])[:3] for n in ("V1", "faces")])
+chosen = np.concatenate([exact.maps[shown], exact.maps.mean(0, keepdims=True)])
+_ = effect_plots.plot_places(chosen, [*nsd.voxel_names(areas, shown), "all voxels"])
+# %%
+centroid, spread = perturbation.centroid_and_spread(exact.maps, FIELD_DEG)
+relative = perturbation.relative_maps(exact.maps)
+own_place, _ = perturbation.centroid_and_spread(relative, FIELD_DEG)
+print("SD over voxels of the centroid, degrees (right, up):", np.nanstd(centroid, axis=0).round(2))
+print(f"median spread: {np.nanmedian(spread):.1f} degrees of {FIELD_DEG}")
+
+# %% [markdown]
+# The maps look alike: any voxel changes what is easy to change. Dividing by the mean map leaves what is a
+# voxel's own. Does it lie where the voxel looks? Rank correlation of its centroid with the
+# planted centre of the receptive field, voxels of V1 to V3, with a permutation test.
+
+# %%
+place_r = {}
+if planted is not None:
+    early = planted.voxels["stage"].isin(["V1", "V2", "V3"]).to_numpy() & ~null
+    field = planted.voxels.loc[early, ["prf_x", "prf_y"]].to_numpy()
+    for name, measured in (("centroid", centroid), ("own place", own_place)):
+        place_r[name] = perturbation.alignment(field, measured[early], rng=rng)
+print({name: str(value) for name, value in place_r.items()} or "not available: real data")
+
+# %% [markdown]
+# The relation is weak at best, and has to be. Whatever V1 knows about places reaches the generator
+# through one CLIP vector, which says what is there far better than where. And in this decoder a V1 voxel
+# does not draw at its own place: it votes for scenes in which that place is usually so bright or so busy.
+#
+# ### Towards which concept
+#
+# A concept is a direction: the mean of the captions that use a word minus the mean of the others. The four
+# concepts of the localizer areas were fixed in the profile before anybody looked. Each area is
+# stimulated as a whole by one standard deviation.
+
+# %%
+known = np.isin(clip["nsd_id"], nsd_id[train])
+captions, caption_embeddings = stimuli["captions"][known, 0], clip["first_caption"][known]
+concepts = perturbation.parse_concepts(p.concepts)
+directions = perturbation.concept_directions(concepts, captions, caption_embeddings)
+regions = {name: areas[name] for name in concepts}
+area_shift = perturbation.area_shift(encoder, pattern, regions, directions)
+
+# %%
+fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
+effect_plots.plot_matrix(area_shift, list(regions), list(concepts), ylabel="area stimulated", ax=ax)
+own = (area_shift.argmax(1) == np.arange(len(concepts))).tolist()
+print("shifts most towards its own concept:", dict(zip(concepts, own, strict=True)))
+
+# %% [markdown]
+# Single voxels, one standard deviation each, and the whole vocabulary of the captions:
+
+# %%
+raised = perturbation.stimulate(pattern, 1)
+words, word_directions = perturbation.vocabulary(captions, caption_embeddings)
+word_shift = perturbation.concept_shift(encoder, pattern, word_directions, replacement=raised)
+shift = perturbation.concept_shift(encoder, pattern, directions, replacement=raised)
+named = perturbation.strongest_words(word_shift[voxels], words)
+for name, nearest in zip(nsd.voxel_names(areas, voxels), named, strict=True):
+    print(f"{name:22s}", ", ".join(nearest))
+
+# %%
+if planted is not None:
+    columns = [f"selective_{name}" for name in ("face", "body", "place", "word")]
+    selective = planted.voxels[columns].to_numpy()
+    found = perturbation.alignment(selective[~null], shift[~null], rng=rng)
+    print("planted selectivity and shift along the same concept, over voxels: r =", found)
+
+# %% [markdown]
+# An area as a whole moves towards its concept; a single voxel hardly does, because its weight is mostly set
+# by what its neighbours leave over. The words of single voxels are a caution rather than a result:
+# every direction has a nearest word.
+#
+# ## Are the p values right?
+#
+# `make study` repeats the whole reliability test on subjects in whom no voxel carries anything. How
+# often does it call any voxel significant at .05? It should be one run in twenty, or less:
+
+# %%
+study_file = cfg.figures / "study_perturbation.json"
+if study_file.is_file():
+    study = artifacts.load_json(study_file, remedy="Run `make study`.")
+    c, s = study["calibration"], study["seeds"]["rank_correlation"]
+    print(f"family-wise error at .05: {c['rate']:.3f}", end=" ")
+    print(f"[{c['low']:.3f}, {c['high']:.3f}] over {c['n_runs']} runs")
+    print(f"maps of {study['seeds']['n_seeds']} training seeds, mean rank correlation:", end=" ")
+    print({name: round(value["mean"], 2) for name, value in s.items()})
+else:
+    print("not available: run `make study`")
+
+# %% [markdown]
+# ## What leaving one voxel out can and cannot show
+#
+# * It shows what *this decoder* does with a voxel. That is a fact, exact to rounding, and cheap for all
+#   voxels at once.
+# * It does not show what a voxel *carries*. Redundancy hides carriers, and noise cancelling makes empty
+#   voxels look important. Ask the encoding pattern or the reliability test.
+# * It does not show what a voxel *does for the person*. Nothing was switched off in a brain.
+# * A changed picture proves nothing unless z and noise were held still and the change is compared with
+#   what they do on their own.
+# * Places in the picture are the generator's more than the voxel's.
+#
+# ## What is kept
+
+# %%
+results |= {"contribution": gain, "encoding_pattern": carried, "voxels": voxels}
+results |= {"strongest_rms": voxel_rms, "one_noise_rms": noise_rms, "floor": result.floor}
+results |= {"refit_effect": refit_effect, "reliability": reliable.statistic}
+results |= {"reliability_z": tested.z, "p": tested.p, "p_corrected": tested.p_corrected}
+results |= {"q": tested.q, "sensitivity": sensitivity, "label_p": label_p, "maps": exact.maps}
+results |= {"centroid": centroid, "spread": spread, "concept_shift": shift}
+
+# %%
+results |= {"concept_names": list(concepts), "area_shift": area_shift}
+results |= {"area_shift_names": list(regions), "words": words, "word_shift": word_shift}
+results |= {"share_names": list(shares), "shares": list(shares.values()), "steps": steps}
+results |= {f"step_error_{kind}": values for kind, values in step_errors.items()}
+results |= {"auroc_names": list(auroc), "auroc": [v.value for v in auroc.values()]}
+results |= {"auroc_low": [v.low for v in auroc.values()]}
+results |= {"auroc_high": [v.high for v in auroc.values()]}
+
+# %% [markdown]
+# The maps are volumes in the subject's own space; any viewer opens them over the mean volume.
+
+# %%
+maps = {"embedding_effect": mean_effect, "image_effect": sensitivity, "contribution": gain}
+maps |= {"refit_effect": refit_effect, "encoding_pattern": carried, "reliability": tested.z}
+maps |= {"reliability_p_corrected": tested.p_corrected, "reliability_q": tested.q}
+maps |= {"centroid_right": centroid[:, 0], "centroid_up": centroid[:, 1], "spread": spread}
+maps |= {f"shift_{name}": shift[:, i] for i, name in enumerate(concepts)}
+
+# %%
+volume = {name: nsd.to_volume(v, brain["mask"], brain["affine"]) for name, v in maps.items()}
+fig, axes = plt.subplots(2, 1, figsize=(10, 5), layout="constrained")
+top = dict(vmin=0, n_cuts=8)
+plots.plot_volume(volume["reliability"], background, title="reliability", ax=axes[0], **top)
+_ = plots.plot_volume(volume["image_effect"], background, title="image effect", ax=axes[1], **top)
 
 # %%
 if INTERACTIVE:
     display(
         plotting.view_img(
-            effect_map,
+            volume["image_effect"],
             bg_img=background,
             cmap="inferno",
             symmetric_cmap=False,
@@ -175,19 +546,11 @@ if INTERACTIVE:
         )
     )
 
-# %% [markdown]
-# ## What is kept
-
 # %%
-inputs = {path.name: artifacts.sha256_file(path) for path in files}
-config = cfg.as_dict()
-effects_file, map_file = cfg.derived / "effects.h5", cfg.derived / "embedding_effect.nii.gz"
-results |= {"contribution": gain, "encoding_pattern": carried, "voxels": voxels}
-results |= {"strongest_rms": voxel_rms, "one_noise_rms": noise_rms, "floor": result.floor}
-results |= {"auroc_names": list(auroc), "auroc": list(auroc.values())}
-_ = artifacts.save_arrays(effects_file, results, config=config, inputs=inputs)
-# %%
-with artifacts.atomic_path(map_file) as tmp:
-    nib.save(effect_map, tmp)
-artifacts.write_manifest(map_file, config=config, inputs=inputs)
-artifacts.list_outputs([effects_file, map_file], root=PROJECT_ROOT, next_notebook="08_figures")
+config, effects_file = cfg.as_dict(), cfg.derived / "effects.h5"
+_ = artifacts.save_arrays(effects_file, results, config=config, inputs=hashes)
+map_files = perturbation.save_maps(
+    cfg.derived, maps, brain["mask"], brain["affine"], config=config, inputs=hashes
+)
+written = [effects_file, *map_files]
+artifacts.list_outputs(written, root=PROJECT_ROOT, next_notebook="08_figures")

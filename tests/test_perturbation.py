@@ -46,6 +46,17 @@ def test_embedding_effect_equals_recomputation(encoder, betas, kind):
         np.testing.assert_allclose(effect[:, v], 1 - cosine(before, after), atol=1e-12, rtol=0)
 
 
+def test_single_precision_weights_keep_the_digits_of_double_precision_betas(encoder, betas):
+    single = LinearEncoder(
+        encoder.weights.astype(np.float32), encoder.intercept.astype(np.float32), "ridge"
+    )
+    effect = perturbation.embedding_effect(single, betas)
+    before = single.predict(betas)
+    for v in range(V):
+        after = single.predict(replaced(betas, v, 0))
+        np.testing.assert_allclose(effect[:, v], 1 - cosine(before, after), atol=1e-12, rtol=0)
+
+
 def test_embedding_effect_keeps_its_digits_for_tiny_perturbations(encoder, betas):
     # 1 - cos computed naively is rounding noise here; the effect is quadratic in the step.
     small = perturbation.embedding_effect(encoder, betas, replacement=betas + 1e-7)
@@ -124,12 +135,37 @@ def test_picture_effect_changes_the_voxel_or_the_noise_but_not_both(encoder, bet
     assert (effect.noise_rms() > 0).all()
 
 
+def test_one_voxel_each_equals_single_images(encoder, betas):
+    z, other, voxels = torch.zeros(1, 4), torch.ones(1, 4), np.array([3, 1, 4, 1, 5, 9, 2])
+    voxel_rms, noise_rms = perturbation.voxel_against_noise(
+        fake_generator, encoder, betas, voxels, z=z, other_z=other, batch_size=3
+    )
+    for i, voxel in enumerate(voxels):
+        one = perturbation.picture_effect(
+            fake_generator, encoder, betas[i], np.array([voxel]), z=z, other_z=other
+        )
+        np.testing.assert_allclose(voxel_rms[i], one.rms()[0], rtol=1e-4)
+        np.testing.assert_allclose(noise_rms[i], one.noise_rms()[0], rtol=1e-4)
+
+
 def test_effects_below_the_rounding_floor_are_zero():
     baseline = np.zeros((4, 4, 3))
     effect = perturbation.PictureEffect(
         baseline, np.stack([baseline + 1e-8, baseline + 1e-2]), baseline[None] + 1, floor=1e-7
     )
     np.testing.assert_allclose(effect.rms(), [0, 1e-2])
+
+
+def test_the_rounding_floor_is_that_of_float32(encoder, betas):
+    effect = perturbation.picture_effect(
+        fake_generator,
+        encoder,
+        betas[0],
+        np.array([2]),
+        z=torch.zeros(1, 4),
+        other_z=torch.ones(1, 4),
+    )
+    assert 0 < effect.floor < 1e-6
 
 
 def test_wrong_shapes_are_refused(encoder, betas):

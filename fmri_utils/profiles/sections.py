@@ -112,6 +112,31 @@ class PerturbationConfig:
     n_images: int  # test images whose pictures are perturbed
     n_voxels: int  # strongest voxels that are shown as pictures
     n_noise: int  # draws of z and of the noise buffers in the control
+    n_maps: int  # test images with the exact form and maps of the place in the picture
+    n_probes: int  # random projections per image for the other form
+    n_cells: int  # cells per side of those maps
+    n_z: int  # draws of z for the variance shares
+    n_buffers: int  # draws of the noise buffers for them
+    n_folds: int  # of the cross-fit of the reliability test
+    block_size: int  # images within which repeats are paired anew
+    n_permutations: int
+    n_random: int  # random groups of an area's size
+    n_orders: int  # orders of areas for Shapley values
+    redundancies: tuple[int, ...]  # voxels per source in the small linear subjects
+    concepts: tuple[str, ...]  # "name: caption words", fixed before looking at any effect
+
+    def __post_init__(self):
+        for name in ("n_images", "n_maps", "n_probes", "n_cells", "n_permutations", "n_random"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} is {value}; expected 1 or more")
+        for name in ("n_z", "n_buffers", "n_folds", "block_size"):
+            value = getattr(self, name)
+            _require(value >= 2, f"{name} is {value}; expected 2 or more")
+        _require(min(self.redundancies) >= 1, "redundancies must be 1 or more")
+        _require(
+            all(":" in line for line in self.concepts),
+            f"concepts are {self.concepts}; expected 'name: word word ...' in each",
+        )
 
 
 @dataclass(frozen=True)

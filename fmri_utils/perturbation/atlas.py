@@ -1,0 +1,165 @@
+"""Image effects of all voxels for many test images: in batches, resumable, bounded in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..encoders import LinearEncoder, unit
+from ..errors import DataError
+from ..lafite import Generator
+from .change import check_betas
+from .embedding import condition_jacobian
+from .jacobian import (
+    picture_function,
+    picture_gram,
+    picture_jacobian,
+    picture_sketch,
+    rms_from_gram,
+    rms_from_sketch,
+)
+from .parts import Parts
+from .places import cell_grams, effect_maps
+
+FORMS = ("gram", "sketch")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageEffects:
+    """First-order image effects of all voxels.
+
+    Attributes
+    ----------
+    sensitivity : numpy.ndarray, float32 (n_images, n_voxels)
+        Pixel RMS of the picture's change per standard deviation of the voxel. Times a step (such
+        as |x_v| for replacing by 0) it is the effect of that step.
+    maps : numpy.ndarray, float32 (n_voxels, n_cells^2)
+        Share of a voxel's squared effect in each cell, mean over images; (n_voxels, 0) without
+        cells.
+    """
+
+    sensitivity: np.ndarray
+    maps: np.ndarray
+
+    def typical(self) -> np.ndarray:
+        """Geometric mean of the sensitivity over images, (n_voxels,).
+
+        Some pictures change ten times as easily as others; in an ordinary mean they alone would
+        rank the voxels.
+        """
+        with np.errstate(divide="ignore"):  # a voxel without weight has no effect
+            return np.exp(np.log(self.sensitivity.astype(np.float64)).mean(0))
+
+
+def image_effects(
+    generator: Generator,
+    encoder: LinearEncoder,
+    betas: np.ndarray,
+    z: Tensor,
+    *,
+    folder: Path,
+    key: Mapping,
+    form: str = "sketch",
+    n_probes: int = 32,
+    n_cells: int = 0,
+    psi: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 16,
+    progress: bool = False,
+) -> ImageEffects:
+    """Sensitivity of the picture to every voxel, for every image, to first order.
+
+    Memory is that of one image: the Jacobian (C x 3 x H x W numbers) for the exact form, one
+    batch of probes for the other. Each image is stored when it is finished; a killed run goes on.
+
+    Parameters
+    ----------
+    generator : Generator
+        LAFITE.
+    betas : numpy.ndarray, (n_images, n_voxels)
+        Mean of each image's repeats, z-scored.
+    z : torch.Tensor, (n_z, z_dim)
+        Squared effects are averaged over these; the noise buffers are the stored ones.
+    folder : pathlib.Path
+        Where unfinished results are kept.
+    key : mapping
+        What names the inputs: hashes of the generator, encoder and betas.
+    form : {"sketch", "gram"}
+        Random projections, or the exact Gram matrix.
+    n_probes : int
+        Random pictures per image and z, for "sketch".
+    n_cells : int
+        Cells per side of the maps; 0 for none. Maps need the exact form.
+    seed : int
+        Of the random pictures.
+    batch_size : int
+        Products at once.
+
+    Returns
+    -------
+    ImageEffects
+    """
+    betas = check_betas(encoder, betas)
+    if form not in FORMS or (n_cells and form != "gram"):
+        raise DataError(
+            f"form {form!r} with {n_cells} cells. Expected: one of {FORMS}; maps (n_cells > 0) "
+            "need 'gram'."
+        )
+    settings = {"form": form, "n_probes": n_probes, "n_cells": n_cells, "psi": psi, "seed": seed}
+    settings |= {"n_images": len(betas), "n_z": len(z)}
+    parts = Parts(folder, {**key, **settings})
+    place = next(generator.parameters())
+    options = {"batch_size": batch_size, "n_probes": n_probes, "n_cells": n_cells}
+
+    def compute(image: int) -> dict[str, np.ndarray]:
+        f = encoder.predict(betas[image : image + 1])[0]
+        condition = torch.as_tensor(unit(f)).to(place)
+        rows = torch.as_tensor(condition_jacobian(encoder, betas[image])).to(place)
+        squared, maps = 0.0, 0.0
+        for k, one in enumerate(z):
+            draw = picture_function(generator, one[None].to(place), psi=psi)
+            rng = torch.Generator().manual_seed(_seed(seed, image, k))
+            total, cells = _one_picture(draw, condition, rows, rng, form, **options)
+            squared, maps = squared + total / len(z), maps + cells / len(z)
+        share = np.divide(maps, squared[:, None], out=np.zeros_like(maps), where=maps > 0)
+        return {"sensitivity": np.sqrt(squared).astype(np.float32), "maps": share}
+
+    numbers = range(len(betas))
+    parts.run(numbers, compute, progress=progress, what="images")
+    return _collect(parts, numbers, len(encoder.weights), n_cells)
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _one_picture(
+    draw, condition, rows, rng, form, *, batch_size, n_probes, n_cells
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean-square change per squared unit, (V,), and its maps, (V, n_cells^2)."""
+    none = np.zeros((len(rows), 0), np.float32)
+    if form == "sketch":
+        sketch = picture_sketch(
+            draw, condition, n_probes=n_probes, rng=rng, batch_size=min(batch_size, n_probes)
+        )
+        return rms_from_sketch(rows, sketch).square().cpu().numpy(), none
+    jacobian = picture_jacobian(draw, condition, batch_size=batch_size)
+    if not n_cells:
+        return rms_from_gram(rows, picture_gram(jacobian)).square().cpu().numpy(), none
+    maps = effect_maps(rows, cell_grams(jacobian, n_cells)).cpu().numpy()
+    return maps.sum(1), maps
+
+
+def _collect(parts: Parts, numbers: Sequence[int], n_voxels: int, n_cells: int) -> ImageEffects:
+    sensitivity = np.empty((len(numbers), n_voxels), np.float32)
+    maps = np.zeros((n_voxels, n_cells**2), np.float64)
+    for row, number in enumerate(numbers):
+        part = parts.load(number)
+        sensitivity[row] = part["sensitivity"]
+        maps += part["maps"] / len(numbers)
+    return ImageEffects(sensitivity, maps.astype(np.float32))

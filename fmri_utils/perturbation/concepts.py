@@ -1,0 +1,200 @@
+"""Towards which concept a voxel pushes the embedding; concepts come from captions.
+
+A concept is a direction in CLIP space: the mean embedding of the captions that use a word minus
+that of the captions that do not. The difference removes what all captions share, among it the gap
+between CLIP's text and image embeddings (Liang et al. 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from sklearn.feature_extraction.text import CountVectorizer
+from tqdm.auto import tqdm
+
+from ..encoders import LinearEncoder, unit
+from ..errors import DataError
+from .change import EmbeddingChange, check_betas
+
+
+def parse_concepts(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Concepts as a profile writes them, "name: word word ...", by name.
+
+    Raises
+    ------
+    DataError
+        If a line has no name or no word.
+    """
+    concepts = {}
+    for line in lines:
+        name, _, words = line.partition(":")
+        concepts[name.strip()] = tuple(words.split())
+        if not name.strip() or not words.split():
+            raise DataError(f"concept {line!r}. Expected: 'name: word word ...'.")
+    return concepts
+
+
+def _word_table(captions: Sequence[str], **options) -> tuple[np.ndarray, list[str]]:
+    """Which captions use which words, bool (n_captions, n_words), and the words."""
+    counter = CountVectorizer(binary=True, **options)
+    try:
+        table = counter.fit_transform(captions).toarray().astype(bool)
+    except ValueError as err:
+        raise DataError(
+            f"no usable word in {len(captions)} captions ({err}). Expected: sentences that share "
+            "words; use more captions or a lower min_share."
+        ) from err
+    return table, counter.get_feature_names_out().tolist()
+
+
+def _direction(used: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+    return unit(embeddings[used].mean(0) - embeddings[~used].mean(0))
+
+
+def vocabulary(
+    captions: Sequence[str],
+    embeddings: np.ndarray,
+    *,
+    min_share: float = 0.01,
+    max_share: float = 0.5,
+) -> tuple[list[str], np.ndarray]:
+    """Every common word of a caption corpus and its direction.
+
+    Parameters
+    ----------
+    captions : sequence of str, (n_captions,)
+        Of training images.
+    embeddings : numpy.ndarray, (n_captions, C)
+        Their CLIP embeddings.
+    min_share, max_share : float
+        Words used by fewer or more captions are left out, as are English stop words.
+
+    Returns
+    -------
+    words : list of str
+    directions : numpy.ndarray, (n_words, C)
+        Unit length.
+    """
+    _check_captions(captions, embeddings)
+    table, words = _word_table(captions, stop_words="english", min_df=min_share, max_df=max_share)
+    return words, np.stack([_direction(column, embeddings) for column in table.T])
+
+
+def concept_directions(
+    concepts: Mapping[str, Sequence[str]], captions: Sequence[str], embeddings: np.ndarray
+) -> np.ndarray:
+    """Direction of each concept: captions with any of its words against all others.
+
+    Parameters
+    ----------
+    concepts : mapping of str to sequence of str
+        From :func:`parse_concepts`; fixed before looking at any effect.
+    captions, embeddings
+        As for :func:`vocabulary`.
+
+    Returns
+    -------
+    numpy.ndarray, (n_concepts, C)
+        Unit length.
+
+    Raises
+    ------
+    DataError
+        If no caption, or every caption, uses a concept's words.
+    """
+    _check_captions(captions, embeddings)
+    table, words = _word_table(captions)
+    directions = []
+    for name, wanted in concepts.items():
+        used = table[:, [i for i, word in enumerate(words) if word in set(wanted)]].any(1)
+        if used.all() or not used.any():
+            raise DataError(
+                f"{used.sum()} of {len(captions)} captions use a word of concept {name!r} "
+                f"({', '.join(wanted)}). Expected: some, not all; choose words of this corpus."
+            )
+        directions.append(_direction(used, embeddings))
+    return np.stack(directions)
+
+
+def _check_captions(captions: Sequence[str], embeddings: np.ndarray) -> None:
+    if len(captions) != len(embeddings) or not len(captions):
+        raise DataError(
+            f"{len(captions)} captions and {len(embeddings)} embeddings. Expected: as many, and "
+            "at least one."
+        )
+
+
+def concept_shift(
+    encoder: LinearEncoder,
+    betas: np.ndarray,
+    directions: np.ndarray,
+    *,
+    replacement: np.ndarray | float = 0.0,
+    batch_size: int = 50,
+    progress: bool = False,
+) -> np.ndarray:
+    """Mean over trials of every voxel's signed shift along every direction.
+
+    Parameters
+    ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+    directions : numpy.ndarray, (n_directions, C)
+        Unit length.
+    replacement : float or numpy.ndarray
+        As for :func:`fmri_utils.perturbation.embedding_effect`; for microstimulation
+        ``stimulate(betas, k)``.
+    batch_size : int
+        Trials at once: memory is batch_size x n_voxels.
+
+    Returns
+    -------
+    numpy.ndarray, (n_voxels, n_directions)
+        cos(after, direction) - cos(before, direction).
+    """
+    betas = check_betas(encoder, betas)
+    values = np.broadcast_to(replacement, betas.shape)
+    total = np.zeros((betas.shape[1], len(directions)))
+    starts = range(0, len(betas), batch_size)
+    for start in tqdm(starts, desc="concepts", disable=not progress, leave=False):
+        rows = slice(start, start + batch_size)
+        change = EmbeddingChange.by_value(encoder, betas[rows], values[rows])
+        for column, direction in enumerate(directions):
+            total[:, column] += change.shift(direction).sum(0)
+    return total / len(betas)
+
+
+def area_shift(
+    encoder: LinearEncoder,
+    betas: np.ndarray,
+    areas: Mapping[str, np.ndarray],
+    directions: np.ndarray,
+    *,
+    k: float = 1.0,
+) -> np.ndarray:
+    """Shift of the embedding when all voxels of an area are stimulated together.
+
+    Parameters
+    ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        z-scored.
+    areas : mapping of str to bool numpy.ndarray, (n_voxels,)
+    directions : numpy.ndarray, (n_directions, C)
+        Unit length.
+    k : float
+        Standard deviations added to every voxel of the area.
+
+    Returns
+    -------
+    numpy.ndarray, (n_areas, n_directions)
+        Mean over trials of cos(after, direction) - cos(before, direction).
+    """
+    before = encoder.predict(check_betas(encoder, betas))
+    start = unit(before) @ directions.T
+    moved = [before + k * encoder.weights[where].sum(0) for where in areas.values()]
+    return np.stack([(unit(after) @ directions.T - start).mean(0) for after in moved])
+
+
+def strongest_words(shift: np.ndarray, words: Sequence[str], n: int = 3) -> list[list[str]]:
+    """The n words that each row of ``shift`` (n_rows, n_words) pushes towards most."""
+    return [[words[i] for i in np.argsort(-row)[:n]] for row in shift]

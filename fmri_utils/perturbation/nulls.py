@@ -1,0 +1,264 @@
+"""Does a voxel carry the image through the decoder? Tests against what chance would give.
+
+The reliability test asks, on single trials: does it matter *which image* a voxel's value comes
+from? Putting in the value of another repeat of the same image should move the embedding less than
+the value of a repeat of another image. For a voxel that carries nothing, neither is closer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse, stats
+from tqdm.auto import tqdm
+
+from ..encoders import LinearEncoder
+from ..errors import DataError
+from .change import check_betas
+
+# Numbers in one block of images x images x voxels; small enough for a processor's cache.
+MAX_ELEMENTS = 400_000
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Observed reliability of every voxel, and the same under re-paired repeats.
+
+    Attributes
+    ----------
+    statistic : numpy.ndarray, (n_voxels,)
+        T: mean of [d(value from another image) - d(another repeat of the same image)], in units of
+        1 - cosine. Positive where a voxel repeats itself.
+    null : numpy.ndarray, (1 + n_permutations, n_voxels)
+        T with repeats re-paired across images; row 0 is the true pairing.
+    """
+
+    statistic: np.ndarray
+    null: np.ndarray
+
+
+def repeat_rows(nsd_id: np.ndarray, keep: np.ndarray | None = None) -> np.ndarray:
+    """Rows of the trials of each image, (n_repeats, n_images), for images with equally many.
+
+    Parameters
+    ----------
+    nsd_id : numpy.ndarray, (n_trials,)
+    keep : numpy.ndarray of bool, (n_trials,), optional
+        Trials to look at.
+
+    Returns
+    -------
+    numpy.ndarray of int
+        Images shown less often than the most frequent ones are left out.
+
+    Raises
+    ------
+    DataError
+        If no image was shown twice.
+    """
+    rows = np.arange(len(nsd_id)) if keep is None else np.flatnonzero(keep)
+    ids, image, counts = np.unique(
+        np.asarray(nsd_id)[rows], return_inverse=True, return_counts=True
+    )
+    most = counts.max(initial=0)
+    if most < 2:
+        raise DataError(
+            f"none of {len(ids)} images was shown twice. Expected: repeats; keep more trials."
+        )
+    order = np.argsort(image, kind="stable")
+    grouped = rows[order[np.isin(image[order], np.flatnonzero(counts == most))]]
+    return grouped.reshape(-1, most).T
+
+
+def draw_pairings(
+    n_permutations: int, n_repeats: int, n_images: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Image whose trial stands in each place, (1 + n_permutations, n_repeats, n_images).
+
+    Row 0 is the true pairing. In the others the first repeat stays and each further repeat is
+    permuted over images, one permutation for all voxels.
+    """
+    pairings = np.tile(np.arange(n_images), (n_permutations + 1, n_repeats, 1))
+    pairings[1:, 1:] = rng.permuted(pairings[1:, 1:], axis=-1)
+    return pairings
+
+
+def reliability(
+    encoder: LinearEncoder,
+    repeats: np.ndarray,
+    pairings: np.ndarray,
+    *,
+    progress: bool = False,
+) -> Reliability:
+    """Reliability of every voxel through the decoder, and its null distribution.
+
+    Exact, without approximation for small steps: the effect of every value of a voxel in every
+    trial is computed once, and a re-pairing only picks among them.
+
+    Parameters
+    ----------
+    encoder : LinearEncoder
+        Not fitted to these images. Its weights nearly cancel in the test: it says whether a voxel
+        repeats itself, not how much it contributes.
+    repeats : numpy.ndarray, (n_repeats, n_images, n_voxels)
+        Single trials, z-scored.
+    pairings : numpy.ndarray of int, (1 + n_permutations, n_repeats, n_images)
+        From :func:`draw_pairings`.
+    progress : bool
+
+    Returns
+    -------
+    Reliability
+    """
+    repeats = np.asarray(repeats)
+    if repeats.ndim != 3 or len(repeats) < 2 or pairings.shape[1:] != repeats.shape[:2]:
+        raise DataError(
+            f"repeats have shape {repeats.shape}, pairings {pairings.shape}. Expected: (n_repeats, "
+            "n_images, n_voxels) with two repeats or more, and pairings of the same two sizes."
+        )
+    _, n_images, n_voxels = repeats.shape
+    picks = _pick_matrices(pairings)
+    f = np.stack([encoder.predict(check_betas(encoder, trials)) for trials in repeats])
+    statistic = np.zeros(n_voxels)
+    null = np.zeros((len(pairings), n_voxels))
+    size = max(1, MAX_ELEMENTS // n_images**2)
+    starts = range(0, n_voxels, size)
+    for start in tqdm(starts, desc="reliability", disable=not progress, leave=False):
+        voxels = slice(start, start + size)
+        for (own, other), pick in picks.items():
+            table = _swap_effects(encoder.weights[voxels], f[own], repeats[[own, other], :, voxels])
+            same = table[np.arange(n_images), np.arange(n_images)].mean(0)
+            everything = table.mean((0, 1))
+            different = (everything * n_images - same) / (n_images - 1)
+            statistic[voxels] += (different - same) / len(picks)
+            moved = pick @ table.reshape(n_images**2, -1)
+            null[:, voxels] += (different - moved) / len(picks)
+    return Reliability(statistic, null)
+
+
+def _pick_matrices(pairings: np.ndarray) -> dict[tuple[int, int], sparse.csr_array]:
+    """For each ordered pair of repeats, which entries of (image, image) a pairing averages."""
+    n_pairings, n_repeats, n_images = pairings.shape
+    rows = np.repeat(np.arange(n_pairings), n_images)
+    share = np.full(rows.size, 1 / n_images, np.float32)
+    picks = {}
+    for own in range(n_repeats):
+        for other in range(n_repeats):
+            if own != other:
+                column = (pairings[:, own] * n_images + pairings[:, other]).ravel()
+                shape = (n_pairings, n_images**2)
+                picks[own, other] = sparse.csr_array((share, (rows, column)), shape=shape)
+    return picks
+
+
+def _swap_effects(weights: np.ndarray, f: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """1 - cosine when trial i's value becomes that of trial j, (n_images, n_images, n_voxels).
+
+    ``values`` are (2, n_images, n_voxels): the trials themselves, and those that values come from.
+    """
+    own = (f**2).sum(1)[:, None]
+    along = f @ weights.T  # (n, V)
+    norms = (weights**2).sum(1)
+    across = np.maximum(norms - along**2 / own, 0)[:, None]  # |W_v|^2 across f
+    step = values[1][None] - values[0][:, None]  # (n, n, V)
+    own, along = own[:, None], along[:, None]
+    moved = own + step * (2 * along + step * norms)
+    cosine = (own + step * along) / np.sqrt(own * moved)
+    # As in EmbeddingChange.effect; steps of single voxels never turn the embedding by 90 degrees.
+    return step**2 * across / moved / (1 + np.maximum(cosine, 0))
+
+
+def combine(parts: Sequence[Reliability], n_images: Sequence[int]) -> Reliability:
+    """Reliability over the folds of a cross-fit, each with a decoder that never saw its images.
+
+    Parameters
+    ----------
+    parts : sequence of Reliability
+        With equally many permutations, drawn independently.
+    n_images : sequence of int
+        Images of each fold: its weight.
+    """
+    share = np.asarray(n_images, float) / np.sum(n_images)
+    return Reliability(
+        sum(s * part.statistic for s, part in zip(share, parts, strict=True)),
+        sum(s * part.null for s, part in zip(share, parts, strict=True)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Significance:
+    """What a permutation null says of every voxel.
+
+    Attributes
+    ----------
+    z : numpy.ndarray, (n_voxels,)
+        Studentised: distance from the mean of the null in its standard deviations.
+    p : numpy.ndarray, (n_voxels,)
+        One-sided, of one voxel alone.
+    p_corrected : numpy.ndarray, (n_voxels,)
+        By the largest of all voxels: controls the chance of any false voxel (family-wise error).
+    q : numpy.ndarray, (n_voxels,)
+        Benjamini & Hochberg (1995): the expected share of false ones among voxels below q.
+    """
+
+    z: np.ndarray
+    p: np.ndarray
+    p_corrected: np.ndarray
+    q: np.ndarray
+
+
+def max_t(null: np.ndarray) -> Significance:
+    """Single-voxel, family-wise and false-discovery p values from one permutation null.
+
+    Voxels are studentised first (Westfall & Young 1993): otherwise the few with the largest
+    weights alone would decide what the largest of all voxels is under the null. Mean and SD are
+    taken over all pairings, the true one included, which keeps the test exact.
+
+    Parameters
+    ----------
+    null : numpy.ndarray, (1 + n_permutations, n_voxels)
+        Row 0 observed; larger is more.
+
+    Returns
+    -------
+    Significance
+        Voxels that never vary get z = 0 and p = 1.
+    """
+    sd = null.std(0)
+    z = np.divide(null - null.mean(0), sd, out=np.zeros(null.shape), where=sd > 0)
+    z = z.astype(np.float32)  # ties are ties
+    p = (z >= z[0]).mean(0)
+    largest = np.sort(z.max(1))
+    p_corrected = 1 - np.searchsorted(largest, z[0], side="left") / len(null)
+    return Significance(z[0], p, p_corrected, stats.false_discovery_control(p))
+
+
+def matched_rank(effect: np.ndarray, size: np.ndarray, *, n_matched: int = 100) -> np.ndarray:
+    """Voxel-label null: is an effect large among voxels with the same |W_v| x SD?
+
+    Parameters
+    ----------
+    effect : numpy.ndarray, (n_voxels,)
+        Such as an image effect.
+    size : numpy.ndarray, (n_voxels,)
+        Norm of a voxel's weights times its standard deviation.
+    n_matched : int
+        Voxels closest in size that each voxel is compared with, itself included.
+
+    Returns
+    -------
+    numpy.ndarray, (n_voxels,)
+        Share of the matched voxels whose effect is at least as large: a p value for the label.
+    """
+    n = len(effect)
+    if not 2 <= n_matched <= n:
+        raise DataError(f"n_matched is {n_matched} of {n} voxels. Expected: 2 to all.")
+    order = np.argsort(size, kind="stable")
+    ranked = np.asarray(effect)[order]
+    first = np.clip(np.arange(n) - n_matched // 2, 0, n - n_matched)
+    windows = np.lib.stride_tricks.sliding_window_view(ranked, n_matched)[first]
+    out = np.empty(n)
+    out[order] = (windows >= ranked[:, None]).mean(1)
+    return out

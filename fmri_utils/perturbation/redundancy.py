@@ -1,0 +1,145 @@
+"""Redundancy hides importance: a small linear subject in which it can be dialled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import RidgeCV
+from tqdm.auto import tqdm
+
+from ..encoders import LinearEncoder, unit
+from ..errors import DataError
+from ..metrics import Interval
+from .embedding import contribution, embedding_effect, encoding_pattern
+from .nulls import draw_pairings, max_t, reliability
+from .precision import fit_precision
+from .refit import refit_change
+from .truth import auroc
+
+N_REPEATS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class LinearSubject:
+    """Trials of a linear subject; the first ``n_tuned`` voxels carry a signal.
+
+    Attributes
+    ----------
+    training, test : numpy.ndarray, (3, n_images, n_voxels)
+        Three repeats of each image.
+    training_truth, test_truth : numpy.ndarray, (n_images, C)
+    null : numpy.ndarray of bool, (n_voxels,)
+    """
+
+    training: np.ndarray
+    test: np.ndarray
+    training_truth: np.ndarray
+    test_truth: np.ndarray
+    null: np.ndarray
+
+
+def linear_subject(
+    redundancy: int,
+    rng: np.random.Generator,
+    *,
+    n_sources: int = 10,
+    n_null: int = 100,
+    n_training: int = 300,
+    n_test: int = 100,
+    n_dimensions: int = 32,
+    ncsnr: float = 0.3,
+    common_noise: float = 0.3,
+    limiting_noise: float = 0.5,
+) -> LinearSubject:
+    """Draw a subject whose every source of information is seen by ``redundancy`` voxels.
+
+    Parameters
+    ----------
+    redundancy : int
+        Tuned voxels per source; all together ``n_sources * redundancy``.
+    ncsnr : float
+        Signal SD over noise SD of a tuned voxel in one trial.
+    common_noise : float
+        Share of the noise variance that each null voxel has in common with one tuned voxel, so
+        that a decoder can use it to cancel noise.
+    limiting_noise : float
+        Share of a tuned voxel's noise variance that all voxels of its source have in common: it
+        looks like another image, so that no number of voxels averages it out (Moreno-Bote et al.
+        2014).
+    """
+    if redundancy < 1:
+        raise DataError(f"redundancy is {redundancy}. Expected: 1 or more voxels per source.")
+    n_tuned = n_sources * redundancy
+    n_images = n_training + n_test
+    sources = rng.standard_normal((n_images, n_sources))
+    truth = unit(sources @ rng.standard_normal((n_sources, n_dimensions)))
+    signal = np.zeros((n_images, n_tuned + n_null))
+    signal[:, :n_tuned] = ncsnr * np.repeat(sources, redundancy, axis=1)
+    noise = rng.standard_normal((N_REPEATS, *signal.shape))
+    common = rng.standard_normal((N_REPEATS, *sources.shape)).repeat(redundancy, axis=2)
+    noise[..., :n_tuned] *= np.sqrt(1 - limiting_noise)
+    noise[..., :n_tuned] += np.sqrt(limiting_noise) * common
+    partner = rng.integers(n_tuned, size=n_null)
+    own = np.sqrt(1 - common_noise) * noise[..., n_tuned:]
+    noise[..., n_tuned:] = own + np.sqrt(common_noise) * noise[..., partner]
+    trials = signal + noise
+    scale = trials[:, :n_training].reshape(-1, signal.shape[1])
+    trials = (trials - scale.mean(0)) / scale.std(0)
+    null = np.arange(signal.shape[1]) >= n_tuned
+    return LinearSubject(
+        trials[:, :n_training], trials[:, n_training:], truth[:n_training], truth[n_training:], null
+    )
+
+
+def statistics_of(subject: LinearSubject, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Every statistic of every voxel of a linear subject, larger for more important.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray, (n_voxels,)
+        "ablation", "refit", "contribution", "reliability" and "encoding pattern".
+    """
+    x = subject.training.reshape(-1, subject.training.shape[2])
+    y = np.tile(subject.training_truth, (N_REPEATS, 1))
+    model = RidgeCV(np.logspace(1, 5, 9)).fit(x, y)
+    encoder = LinearEncoder(model.coef_.T, model.intercept_, "ridge")
+    pattern = subject.test.mean(0)
+    alphas = np.full(y.shape[1], model.alpha_)
+    pairings = draw_pairings(100, N_REPEATS, len(pattern), rng)
+    return {
+        "ablation": embedding_effect(encoder, pattern).mean(0),
+        "refit": refit_change(encoder, fit_precision(x), pattern, alphas).effect().mean(0),
+        "contribution": contribution(encoder, pattern, subject.test_truth).mean(0),
+        "reliability": max_t(reliability(encoder, subject.test, pairings).null).z,
+        "encoding pattern": encoding_pattern(x, y),
+    }
+
+
+def redundancy_curve(
+    redundancies: Sequence[int], *, seed: int = 0, progress: bool = False, **settings
+) -> dict[str, list[Interval]]:
+    """AUROC of every statistic for subjects of growing redundancy.
+
+    Parameters
+    ----------
+    redundancies : sequence of int
+        Voxels per source of information.
+    seed : int
+    **settings
+        Of :func:`linear_subject`.
+
+    Returns
+    -------
+    dict of str to list of Interval
+        One per redundancy.
+    """
+    curves: dict[str, list[Interval]] = {}
+    for redundancy in tqdm(redundancies, desc="redundancy", disable=not progress, leave=False):
+        rng = np.random.default_rng([seed, redundancy])
+        subject = linear_subject(redundancy, rng, **settings)
+        found = auroc(subject.null, statistics_of(subject, rng), rng=rng, n_resamples=200)
+        for name, interval in found.items():
+            curves.setdefault(name, []).append(interval)
+    return curves

@@ -1,0 +1,168 @@
+"""Against planted truth, which only a simulated subject has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from ..errors import DataError
+from ..metrics import Interval
+from ..simulation.ground_truth import GroundTruth, load_ground_truth
+
+
+def planted_truth(
+    root: Path, simulation: Mapping | None, subject: int, mask: np.ndarray
+) -> GroundTruth | None:
+    """What was planted in the voxels of a mask, or None for real data, which have no such thing.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The NSD folder.
+    simulation : mapping or None
+        The profile's section of that name.
+    """
+    return None if simulation is None else load_ground_truth(root, subject, mask)
+
+
+def auroc(
+    null: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 500,
+) -> dict[str, Interval]:
+    """How well each statistic tells tuned voxels from voxels that carry nothing.
+
+    Parameters
+    ----------
+    null : numpy.ndarray of bool, (n_voxels,)
+        True where nothing was planted.
+    scores : mapping of str to numpy.ndarray, (n_voxels,)
+        Larger should mean tuned.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    dict of str to Interval
+        Area under the ROC curve, .5 for guessing, with a 95 % percentile interval over voxels,
+        resampled within tuned and null ones. Neighbours share noise, so the interval is narrower
+        than it should be.
+    """
+    null = np.asarray(null, bool)
+    if null.all() or not null.any():
+        raise DataError(f"{null.sum()} of {null.size} voxels carry nothing. Expected: some do.")
+    out = {}
+    for name, score in scores.items():
+        tuned, empty = np.asarray(score)[~null], np.asarray(score)[null]
+        drawn = []
+        for _ in range(n_resamples):
+            a = tuned[rng.integers(tuned.size, size=tuned.size)]
+            b = empty[rng.integers(empty.size, size=empty.size)]
+            drawn.append(_area(a, b))
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        out[name] = Interval(_area(tuned, empty), float(low), float(high))
+    return out
+
+
+def _area(tuned: np.ndarray, empty: np.ndarray) -> float:
+    ranks = stats.rankdata(np.concatenate([tuned, empty]))
+    above = ranks[: tuned.size].sum() - tuned.size * (tuned.size + 1) / 2
+    return float(above / (tuned.size * empty.size))
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Rank correlations between planted and measured columns, with a permutation p value.
+
+    Attributes
+    ----------
+    r : numpy.ndarray, (n_planted, n_measured)
+        Spearman's correlation over voxels.
+    mean : float
+        Mean of the diagonal.
+    p : float
+        Share of permutations of the voxels with a mean at least as large, one-sided. Neighbouring
+        voxels are alike in both, so that it is too small rather than too large.
+    n : int
+        Voxels.
+    """
+
+    r: np.ndarray
+    mean: float
+    p: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} (p = {self.p:.3g}, {self.n} voxels)"
+
+
+def alignment(
+    planted: np.ndarray,
+    measured: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    n_permutations: int = 2000,
+) -> Alignment:
+    """Do measured columns follow the planted ones of the same name over voxels?
+
+    Parameters
+    ----------
+    planted, measured : numpy.ndarray, (n_voxels, n_columns)
+        Such as receptive field centres (x, y) and effect centroids, or planted selectivity and
+        shifts along the matching concepts.
+
+    Returns
+    -------
+    Alignment
+        Over the voxels where all values are finite.
+    """
+    planted, measured = np.asarray(planted, float), np.asarray(measured, float)
+    if planted.shape != measured.shape or planted.ndim != 2:
+        raise DataError(
+            f"planted {planted.shape} and measured {measured.shape}. Expected: the same "
+            "(n_voxels, n_columns)."
+        )
+    kept = np.isfinite(planted).all(1) & np.isfinite(measured).all(1)
+    n = int(kept.sum())
+    if n < 3:
+        raise DataError(f"{n} voxels with finite values. Expected: three or more.")
+    a, b = (stats.zscore(stats.rankdata(v[kept], axis=0), axis=0) for v in (planted, measured))
+    a, b = np.nan_to_num(a), np.nan_to_num(b)  # a constant column correlates with nothing
+    r = a.T @ b / n
+    mean = float(np.diag(r).mean())
+    null = [(a * b[rng.permutation(n)]).mean() for _ in range(n_permutations)]
+    p = (1 + np.sum(np.array(null) >= mean - 1e-12)) / (n_permutations + 1)
+    return Alignment(r, mean, float(p), n)
+
+
+def receptive_field_overlap(
+    maps: np.ndarray, centres: np.ndarray, field: np.ndarray, size: np.ndarray
+) -> np.ndarray:
+    """Correlation over cells between each voxel's map and its planted receptive field.
+
+    Parameters
+    ----------
+    maps : numpy.ndarray, (n_voxels, n_cells)
+        Relative maps, so that what all voxels share is gone.
+    centres : numpy.ndarray, (n_cells, 2)
+        Degrees, from :func:`fmri_utils.perturbation.cell_centres`.
+    field : numpy.ndarray, (n_voxels, 2)
+        Planted centres, degrees.
+    size : numpy.ndarray, (n_voxels,)
+        Planted SD of the Gaussian, degrees.
+
+    Returns
+    -------
+    numpy.ndarray, (n_voxels,)
+    """
+    distance = ((centres[None] - np.asarray(field)[:, None]) ** 2).sum(2)
+    fields = np.exp(-distance / (2 * np.asarray(size)[:, None] ** 2))
+    a = maps - maps.mean(1, keepdims=True)
+    b = fields - fields.mean(1, keepdims=True)
+    norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.divide((a * b).sum(1), norm, out=np.full(len(a), np.nan), where=norm > 0)

@@ -1,0 +1,269 @@
+"""Command line of the generator's study: ``python -m fmri_utils.study_generator PROFILE=demo``.
+
+Compares searches for z on all test images, and ways of fine-tuning on predicted embeddings, and
+writes both tables to ``study_generator.json`` beside the figures, where notebook 04 reads them.
+Half an hour on one core in the demo. Both parts resume: finished batches and checkpoints lie in the
+run's derived folder under ``study_generator``, apart for each generator.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import torch
+
+from . import artifacts, comparisons, encoders, finetuning, latents
+from .clip_space import open_clip_space
+from .comparisons import Blurred, EvaluationConditions
+from .devices import choose_device
+from .errors import FmriUtilsError
+from .judge import load_judge
+from .lafite import Generator, load_generator
+from .profiles import PROJECT_ROOT, Profile
+from .runner import parse_request
+
+FILES = {"betas.h5": "01", "stimuli.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
+EARLY = ("V1", "V2", "V3")
+RESULTS = "study_generator.json"
+
+
+class Material:
+    """What both studies read: the files of notebooks 01 to 03, and the networks.
+
+    Parameters
+    ----------
+    profile : Profile
+    """
+
+    def __init__(self, profile: Profile):
+        self.profile = profile
+        self.device = choose_device(profile.device)
+        self.inputs, loaded = {}, {}
+        for name, number in FILES.items():
+            path = profile.derived / name
+            loaded[name] = artifacts.load_arrays(path, remedy=f"Run `make {number}`.")
+            self.inputs[name] = artifacts.sha256_file(path)
+        self.brain, self.stimuli, self.clip, self.predicted = loaded.values()
+        weights = profile.path(profile.lafite.weights)
+        self.inputs[weights.name] = artifacts.sha256_file(weights)
+        self.generator = load_generator(weights, device=self.device)
+        self.space = open_clip_space(
+            profile.clip.model, profile.clip.pretrained, device=self.device, root=PROJECT_ROOT
+        )
+        self.encode = latents.clip_encoder(self.space)
+        judge = profile.lafite.judge
+        self.judge = load_judge(profile.path(judge)) if judge else None
+        self.folder = profile.derived / "study_generator" / self.inputs[weights.name][:12]
+        self.z = torch.randn(
+            profile.reconstruction.n_z,
+            len(self.predicted["test_ids"]),
+            self.generator.config.z_dim,
+            generator=torch.Generator().manual_seed(profile.seed),
+        )
+
+    @property
+    def alphas(self) -> np.ndarray:
+        """Ridge penalties of the profile."""
+        e = self.profile.encoder
+        return np.logspace(e.log10_alpha_min, e.log10_alpha_max, e.n_alphas)
+
+    def training(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """betas of the training trials, their images' ids, and the row of each in the stimuli."""
+        train = self.brain["is_train"]
+        groups = self.brain["nsd_id"][train]
+        return self.brain["betas"][train], groups, np.searchsorted(self.stimuli["nsd_id"], groups)
+
+    def seen(self) -> np.ndarray:
+        """Test images (N, H, W, 3) in [0, 1]."""
+        rows = np.searchsorted(self.stimuli["nsd_id"], self.predicted["test_ids"])
+        return self.stimuli["images"][rows] / 255.0
+
+    def blurred(self) -> Blurred:
+        """Blurred pictures of the test images, read from V1 to V3."""
+        areas = dict(zip(self.brain["area_names"], self.brain["areas"], strict=True))
+        early = np.any([areas[name] for name in EARLY], axis=0)
+        betas, groups, rows = self.training()
+        settings = self.profile.reconstruction
+        shrunk = latents.shrink(self.stimuli["images"], settings.low_level_size)
+        low_level = latents.fit_low_level(
+            betas[:, early],
+            shrunk[rows],
+            groups,
+            alphas=self.alphas,
+            n_folds=self.profile.encoder.n_folds,
+        )
+        picture = low_level.predict(self.predicted["pattern"][:, early])
+        return Blurred(picture, low_level.error_variance, settings.low_level_weight)
+
+
+def study_searches(material: Material, *, passes: int, progress: bool = True) -> dict:
+    """The table of :func:`~fmri_utils.comparisons.compare_searches` on all test images.
+
+    Parameters
+    ----------
+    material : Material
+    passes : int
+        Generator passes per picture.
+    """
+    profile, predicted = material.profile, material.predicted
+    drawing = {
+        "truncation_psi": profile.lafite.truncation_psi,
+        "batch_size": profile.lafite.batch_size,
+    }
+    objective = latents.Objective(material.encode)
+    blurred, seen = material.blurred(), material.seen()
+    found = comparisons.compare_searches(
+        material.generator,
+        predicted["condition"],
+        objective,
+        passes=passes,
+        rng=torch.Generator().manual_seed(profile.seed),
+        n_plain=profile.reconstruction.n_z,
+        blurred=blurred,
+        folder=material.folder / "searches",
+        progress=progress,
+        **drawing,
+    )
+    ceiling = comparisons.draw(material.generator, predicted["truth"], found.z[0], **drawing)
+    alone = latents.enlarge(blurred.picture, seen.shape[1])
+    sets = {**found.draws, "blurred picture alone": [alone], "ceiling": [ceiling]}
+    scores = comparisons.mean_scores(seen, sets, judge=material.judge)
+    cosine = (encoders.unit(predicted["condition"]) * predicted["truth"]).sum(1)
+    reached = {name: float(t["cosine"].max(0).mean()) for name, t in found.trajectories.items()}
+    return {
+        "passes": found.passes,
+        "n_images": len(cosine),
+        "cosine_of_true_image_with_prediction": float(cosine.mean()),
+        "cosine_of_picture_with_prediction": reached,
+        "rows": comparisons.compared(scores, comparisons.PLAIN, rng=np.random.default_rng(0)),
+    }
+
+
+def held_out(material: Material, kind: str) -> tuple[finetuning.HeldOutPredictions, np.ndarray]:
+    """Predictions of one kind of embedding: training images held out, and test images.
+
+    Parameters
+    ----------
+    kind : str
+        "image" or "caption", an entry of ``embeddings.h5``.
+    """
+    betas, groups, rows = material.training()
+    target = material.clip[kind][rows]
+    basis = encoders.ridge_basis(betas)
+    folds = {"n_folds": material.profile.encoder.n_folds, "basis": basis}
+    ridge, report = encoders.fit_ridge(betas, target, groups, alphas=material.alphas, **folds)
+    best = report["best_alphas"]
+    train = finetuning.predict_held_out(betas, target, groups, alphas=best, **folds)
+    matched, _ = encoders.match_spread(ridge, betas, target, groups, alphas=best, **folds)
+    return train, encoders.unit(matched.predict(material.predicted["pattern"]))
+
+
+def study_fine_tuning(
+    material: Material,
+    *,
+    n_images: int,
+    rest_images: int,
+    learning_rate: float = 0.001,
+    options: dict[str, finetuning.FineTuning] = finetuning.OPTIONS,
+    progress: bool = True,
+) -> dict:
+    """The tables of :func:`~fmri_utils.comparisons.compare_fine_tuning` on all test images.
+
+    Parameters
+    ----------
+    material : Material
+    n_images, rest_images, learning_rate
+        As for :func:`~fmri_utils.finetuning.fine_tuning_config`.
+    options : dict of str to FineTuning
+    """
+    profile, clip = material.profile, material.clip
+    image, test_image = held_out(material, "image")
+    caption, test_caption = held_out(material, "caption")
+    rows = np.searchsorted(material.stimuli["nsd_id"], image.ids)
+    test_rows = np.searchsorted(clip["nsd_id"], material.predicted["test_ids"])
+    config = finetuning.fine_tuning_config(
+        material.generator.config,
+        n_images=n_images,
+        rest_images=rest_images,
+        learning_rate=learning_rate,
+        clip_size=material.space.image_size,
+        seed=profile.seed,
+    )
+
+    def trained(option: finetuning.FineTuning, name: str) -> Generator:
+        predicted = image.predicted
+        if option.two_conditions:
+            predicted = np.concatenate([image.predicted, caption.predicted], axis=2)
+        result = finetuning.fine_tune(
+            material.generator,
+            material.stimuli["images"][rows],
+            clip["image"][rows],
+            predicted,
+            material.encode,
+            config=config,
+            option=option,
+            captions=encoders.unit(clip["caption"][rows])[:, None],
+            out_dir=material.folder / "fine-tuning" / comparisons.folder_name(name),
+            device=material.device,
+            progress=progress,
+        )
+        return result.generator
+
+    test = EvaluationConditions(
+        test_image,
+        material.predicted["truth"],
+        test_caption,
+        encoders.unit(clip["caption"][test_rows]),
+    )
+    pictures = comparisons.compare_fine_tuning(
+        material.generator,
+        trained,
+        options,
+        test,
+        z=material.z[:2],  # each option is scored on two draws, which costs more than drawing
+        truncation_psi=profile.lafite.truncation_psi,
+        batch_size=profile.lafite.batch_size,
+    )
+    tables = {}
+    for kind, draws in pictures.items():
+        scores = comparisons.mean_scores(material.seen(), draws, judge=material.judge)
+        tables[kind] = comparisons.compared(scores, "before", rng=np.random.default_rng(0))
+    return {
+        "n_images_shown": n_images,
+        "n_images_discriminator_alone": rest_images,
+        "n_training_images": len(rows),
+        "n_test_images": len(test_rows),
+        "cosine_of_held_out_training_predictions": float(image.cosine.mean()),
+        "cosine_of_test_predictions": float((test_image * test.true).sum(1).mean()),
+        "rows": tables,
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Run both studies; ``arguments`` are those of the notebooks' runner."""
+    try:
+        profile = parse_request(arguments).profile
+        material = Material(profile)
+        settings = profile.reconstruction
+        tables = {
+            "dataset": profile.dataset_label,
+            "clip_model": material.space.name,
+            "weights": artifacts.sha256_file(profile.path(profile.lafite.weights)),
+            "searches": study_searches(material, passes=settings.study_passes),
+            "fine_tuning": study_fine_tuning(
+                material,
+                n_images=settings.study_images,
+                rest_images=settings.study_rest_images,
+            ),
+        }
+        path = profile.figures / RESULTS
+        artifacts.save_json(path, tables, config=profile.as_dict(), inputs=material.inputs)
+    except FmriUtilsError as err:
+        sys.stderr.write(f"error: {err}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

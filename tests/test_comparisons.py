@@ -1,0 +1,212 @@
+"""Comparisons of searches and of fine-tuned generators: fair, paired, resumable, readable."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fmri_utils import comparisons, encoders, finetuning, study_generator
+from fmri_utils.comparisons import (
+    BEST,
+    BY_NOISE,
+    BY_Z,
+    LOW_LEVEL,
+    PLAIN,
+    Blurred,
+    EvaluationConditions,
+    compare_fine_tuning,
+    compare_searches,
+    compared,
+    draw,
+    gains_markdown,
+    mean_scores,
+    study_remark,
+)
+from fmri_utils.errors import ArtifactError, DataError
+from fmri_utils.lafite import Generator, GeneratorConfig
+from fmri_utils.latents import Objective
+from fmri_utils.metrics import Score, pixcorr_scores
+from fmri_utils.profiles import load_profile
+from fmri_utils.reconstruction import as_pictures
+
+SMALL = GeneratorConfig(
+    z_dim=12,
+    w_dim=10,
+    condition_dim=8,
+    hidden_dim=10,
+    resolution=16,
+    channel_base=64,
+    channel_max=8,
+    mapping_layers=2,
+)
+N = 4
+
+
+@pytest.fixture(scope="module")
+def generator():
+    torch.manual_seed(0)
+    network = Generator(SMALL).eval().requires_grad_(False)
+    for layer in network.synthesis.convolutions():
+        layer.noise_strength.fill_(0.3)
+    return network
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    weight = torch.randn(8, 3 * 16 * 16, generator=torch.Generator().manual_seed(1))
+    return lambda images: F.normalize(images.flatten(1) @ weight.T, dim=1)
+
+
+@pytest.fixture
+def condition():
+    return encoders.unit(np.random.default_rng(3).standard_normal((N, 8))).astype(np.float32)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_all_searches_spend_the_same_and_start_alike(generator, encoder, condition, tmp_path):
+    blurred = Blurred(np.full((N, 2, 2, 3), 0.5, np.float32), np.ones((2, 2, 3)))
+    settings = {"passes": 13, "n_plain": 2, "blurred": blurred, "folder": tmp_path}
+    found = compare_searches(generator, condition, Objective(encoder), rng=seeded(), **settings)
+    assert set(found.draws) == {PLAIN, BEST, BY_Z, BY_NOISE, LOW_LEVEL}
+    assert found.passes == {PLAIN: 1, BEST: 13, BY_Z: 13, BY_NOISE: 13, LOW_LEVEL: 13}
+    assert len(found.draws[PLAIN]) == 2
+    first = [found.trajectories[name]["cosine"][0] for name in (BY_Z, LOW_LEVEL)]
+    np.testing.assert_allclose(first[0], first[1], rtol=1e-5)
+    shown = torch.tensor(found.draws[PLAIN][0]).permute(0, 3, 1, 2) * 2 - 1
+    plain = (encoder(shown) * torch.tensor(condition)).sum(1)
+    np.testing.assert_allclose(first[0], plain, rtol=1e-4, atol=1e-5)
+    assert "low_level" in found.trajectories[LOW_LEVEL]
+    again = compare_searches(generator, condition, Objective(encoder), rng=seeded(), **settings)
+    for name, (pictures, *_) in found.draws.items():
+        np.testing.assert_array_equal(again.draws[name][0], pictures)
+    with pytest.raises(ArtifactError, match="seed"):
+        compare_searches(generator, condition, Objective(encoder), rng=seeded(1), **settings)
+    with pytest.raises(DataError, match="unknown methods"):
+        compare_searches(
+            generator, condition, Objective(encoder), rng=seeded(), passes=4, methods=["magic"]
+        )
+    few = compare_searches(generator, condition, Objective(encoder), rng=seeded(), passes=4)
+    assert LOW_LEVEL not in few.draws  # nothing to guide with
+
+
+def test_scores_are_means_over_draws_and_differences_are_paired():
+    rng = np.random.default_rng(0)
+    seen = rng.random((N, 16, 16, 3))
+    draws = {"a": [rng.random((N, 16, 16, 3)) for _ in range(2)], "b": [seen]}
+    scores = mean_scores(seen, draws, judge=None)
+    mean = (pixcorr_scores(seen, draws["a"][0]) + pixcorr_scores(seen, draws["a"][1])) / 2
+    np.testing.assert_allclose(scores["a"]["PixCorr"].per_image, mean)
+    table = compared(scores, "a", rng=rng, n_resamples=99)
+    assert table["PixCorr"]["b"]["value"] == pytest.approx(1)
+    assert table["PixCorr"]["b"]["difference"]["value"] == pytest.approx(1 - mean.mean())
+    assert table["PixCorr"]["b"]["difference"]["low"] > 0.5
+    assert "difference" not in table["PixCorr"]["a"]
+    assert "no judge" in table["judge kind"]["b"]["not_available"]
+    lines = gains_markdown(table, "a").splitlines()
+    assert lines[0] == "|  | PixCorr | SSIM |"  # the judge's rows are not there
+    assert lines[2].startswith(f"| a | {mean.mean():.3f} [")
+    assert lines[3].startswith(f"| b | {1 - mean.mean():+.3f} [+0.")
+
+
+def test_a_study_of_another_generator_says_so():
+    assert "no results" in study_remark({}, "a")
+    assert "other weights" in study_remark({"weights": "b"}, "a")
+    assert "with this generator" in study_remark({"weights": "a"}, "a")
+
+
+def test_fine_tuned_generators_draw_as_they_were_trained(generator, condition):
+    torch.manual_seed(1)
+    two = Generator(dataclasses.replace(SMALL, n_conditions=2)).eval()
+    conditions = EvaluationConditions(condition, condition[::-1], -condition, condition)
+    options = {
+        "two": finetuning.FineTuning(two_conditions=True, zero_z=True),
+        "one": finetuning.FineTuning(),
+    }
+    asked = []
+
+    def trained(option, name):
+        asked.append(name)
+        return two if option.two_conditions else generator
+
+    z = torch.randn(3, N, 12, generator=seeded())
+    pictures = compare_fine_tuning(generator, trained, options, conditions, z=z, batch_size=3)
+    assert asked == ["two", "one"]
+    assert {kind: {k: len(v) for k, v in d.items()} for kind, d in pictures.items()} == {
+        kind: {"before": 3, "two": 1, "one": 3} for kind in ("brain", "ceiling")
+    }
+    # Each of the two conditions is scaled to unit length by itself.
+    wide = np.concatenate([condition, -condition], 1)
+    with torch.no_grad():
+        expected = as_pictures(two(torch.zeros(N, 12), torch.tensor(wide)))
+    uneven = np.concatenate([3 * condition, -0.5 * condition], 1)
+    np.testing.assert_allclose(draw(two, uneven, torch.zeros(N, 12)), expected, atol=1e-6)
+    np.testing.assert_allclose(pictures["brain"]["two"][0], expected, atol=1e-6)
+    expected = draw(generator, condition[::-1], z[1])
+    np.testing.assert_allclose(pictures["ceiling"]["one"][1], expected, atol=1e-6)
+
+
+class Tiny(study_generator.Material):
+    """Material of a few random images, without files."""
+
+    def __init__(self, generator, encoder, folder):
+        rng = np.random.default_rng(0)
+        ids = np.repeat(np.arange(20), 2)
+        image = encoders.unit(rng.standard_normal((20, 8))).astype(np.float32)
+        betas = (image @ rng.standard_normal((8, 30)))[ids] + rng.standard_normal((40, 30))
+        test = ids < N
+        self.profile = load_profile("smoke", overrides=["encoder.n_alphas=3"])
+        self.device = torch.device("cpu")
+        self.generator, self.encode, self.judge, self.folder = generator, encoder, None, folder
+        self.space = SimpleNamespace(image_size=16, name="tiny")
+        pictures = rng.integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+        areas = np.eye(3, 30, dtype=bool)
+        self.brain = {"betas": betas, "nsd_id": ids, "is_train": ~test}
+        self.brain |= {"area_names": ["V1", "V2", "V3"], "areas": areas}
+        self.stimuli = {"nsd_id": np.arange(20), "images": pictures}
+        self.clip = {"nsd_id": np.arange(20), "image": image, "caption": np.roll(image, 1, 1)}
+        pattern = betas[test].reshape(N, 2, 30).mean(1)
+        self.predicted = {"test_ids": np.arange(N), "pattern": pattern, "truth": image[:N]}
+        self.predicted["condition"] = image[:N]
+        self.z = torch.randn(2, N, 12, generator=seeded())
+
+
+def quick_scores(truth, pictures, **_):
+    """Stand-in for the scores, which are tested elsewhere and take a minute here."""
+    rows = {}
+    for name, images in pictures.items():
+        distance = -np.abs(truth - images).mean((1, 2, 3))
+        rows[name] = {row: Score("higher", distance, 0.0) for row in ("PixCorr", "SSIM")}
+    return rows
+
+
+def test_both_studies_run_and_resume(generator, encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparisons.metrics, "picture_scores", quick_scores)
+    material = Tiny(generator, encoder, tmp_path)
+    searches = study_generator.study_searches(material, passes=4, progress=False)
+    assert searches["rows"]["PixCorr"][BY_Z]["difference"].keys() == {"value", "low", "high"}
+    assert searches["cosine_of_true_image_with_prediction"] == pytest.approx(1)
+    assert "ceiling" in searches["rows"]["SSIM"]
+    names = ("predicted", "predicted, two conditions, z = 0")
+    options = {name: finetuning.OPTIONS[name] for name in names}
+    settings = {"n_images": 8, "rest_images": 8, "options": options, "progress": False}
+    study = study_generator.study_fine_tuning(material, **settings)
+    assert set(study["rows"]["brain"]["PixCorr"]) == {"before", *names}
+    assert study["n_training_images"] == 16
+    assert study["n_test_images"] == N
+    times = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
+    assert len(times) == 4 + 2  # a batch of each search, a checkpoint of each option
+    assert study_generator.study_fine_tuning(material, **settings) == study
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == times
+
+
+def test_the_study_names_what_is_missing(capsys):
+    assert study_generator.main(["PROFILE=smoke", "SEED=969696"]) == 2
+    assert "Run `make 01`" in capsys.readouterr().err
+    assert study_generator.main(["PROFILE=nothing"]) == 2
+    assert "Valid profiles" in capsys.readouterr().err

@@ -1,0 +1,387 @@
+"""Fine-tuning on predicted embeddings: held out, mixed as asked, two conditions, resumable."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fmri_utils import encoders
+from fmri_utils.errors import DataError, WeightsError
+from fmri_utils.finetuning import (
+    OPTIONS,
+    FineTuning,
+    adapted_config,
+    clip_distance,
+    fine_tune,
+    fine_tuning_config,
+    predict_held_out,
+    with_second_branch,
+)
+from fmri_utils.lafite import (
+    Generator,
+    GeneratorConfig,
+    generator_from_state,
+    load_generator,
+    save_generator,
+)
+from fmri_utils.lafite.checkpoints import checkpoint_files, read_checkpoint, write_checkpoint
+from fmri_utils.lafite.training import TrainingData
+from fmri_utils.lafite.training_steps import TrainingState
+
+GENERATOR = GeneratorConfig(
+    z_dim=6,
+    w_dim=7,
+    condition_dim=8,
+    hidden_dim=10,
+    resolution=16,
+    channel_base=64,
+    channel_max=8,
+    mapping_layers=2,
+)
+TWO = dataclasses.replace(GENERATOR, n_conditions=2)
+BASE = fine_tuning_config(GENERATOR, n_images=24, rest_images=8, clip_size=12, batch_size=4)
+N = 10
+
+
+def unit_rows(rng, *shape):
+    return encoders.unit(rng.standard_normal(shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    weight = torch.randn(8, 3 * 12 * 12, generator=torch.Generator().manual_seed(1))
+
+    def encode(images):
+        return F.normalize(F.adaptive_avg_pool2d(images, 12).flatten(1) @ weight.T, dim=1)
+
+    return encode
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (N, 16, 16, 3), dtype=np.uint8)
+    return images, unit_rows(rng, N, 8), unit_rows(rng, N, 2, 8), unit_rows(rng, N, 1, 8)
+
+
+@pytest.fixture
+def start():
+    torch.manual_seed(0)
+    return Generator(GENERATOR)
+
+
+# -- held-out predictions ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def brain():
+    rng = np.random.default_rng(1)
+    groups = rng.permutation(np.repeat(np.arange(100, 140), 3))[:-5]
+    embedding = unit_rows(rng, 40, 6)[groups - 100]
+    betas = embedding @ rng.standard_normal((6, 30)) + 0.6 * rng.standard_normal((115, 30))
+    return betas, embedding, groups
+
+
+def test_no_image_is_predicted_by_a_model_that_saw_it(brain):
+    """An image whose embedding is noise: predicted well only by a model that was fitted to it."""
+    betas, embedding, groups = brain
+    alphas = np.full(6, 1e-3)
+    held = predict_held_out(betas, embedding, groups, alphas=alphas, n_folds=5)
+    assert held.ids.tolist() == np.unique(groups).tolist()
+    assert held.predicted.shape == (len(held.ids), 1, 6)
+    assert held.cosine.mean() > 0.7  # there is something to predict
+    noise = unit_rows(np.random.default_rng(2), 40, 6)[groups - 100]
+    wide = np.random.default_rng(3).standard_normal((115, 300))  # more voxels than trials
+    wide = wide + 3 * np.random.default_rng(4).standard_normal((40, 300))[groups - 100]
+    leaky = encoders.refit_ridge(wide, noise, alphas=alphas).predict(wide)
+    assert (encoders.unit(leaky) * noise).sum(1).mean() > 0.9
+    held = predict_held_out(wide, noise, groups, alphas=alphas, n_folds=5)
+    assert abs(held.cosine.mean()) < 0.2
+
+
+def test_held_out_predictions_are_like_those_of_the_matched_encoder(brain):
+    betas, embedding, groups = brain
+    settings = {"alphas": np.full(6, 5.0), "n_folds": 5}
+    ridge = encoders.refit_ridge(betas, embedding, alphas=settings["alphas"])
+    _, scale = encoders.match_spread(ridge, betas, embedding, groups, **settings)
+    held = predict_held_out(betas, embedding, groups, **settings, leave_one_repeat_out=True)
+    assert held.scale == pytest.approx(scale)
+    np.testing.assert_allclose(np.linalg.norm(held.predicted, axis=2), 1, rtol=1e-5)
+    # By hand: the mean of the repeats without the second one.
+    single = encoders.out_of_fold(betas, embedding, groups, **settings)
+    image = np.flatnonzero(np.bincount(groups - 100) == 3)[4]
+    trials = np.flatnonzero(groups - 100 == image)
+    expected = single[trials[[0, 2]]].mean(0) * scale + (1 - scale) * embedding.mean(0)
+    np.testing.assert_allclose(held.predicted[image, 2], encoders.unit(expected), rtol=1e-4)
+    few = np.flatnonzero(np.bincount(groups - 100) == 2)[0]
+    np.testing.assert_array_equal(held.predicted[few, 3], held.predicted[few, 0])
+
+
+# -- two conditions ------------------------------------------------------------------------------
+
+
+def test_two_conditions_by_definition(start):
+    state = with_second_branch(start.state_dict())
+    rng = torch.Generator().manual_seed(0)
+    for key in [k for k in state if "second" in k]:
+        state[key] = state[key] + torch.randn(state[key].shape, generator=rng) * 30
+    network = generator_from_state(state)
+    assert network.config == dataclasses.replace(
+        TWO, change=16, channel_base=network.config.channel_base
+    )
+    condition = F.normalize(torch.randn(3, 2, 8, generator=rng), dim=2).flatten(1)
+    w = torch.randn(3, 7, generator=rng)
+    layer = network.synthesis.b8.conv0
+
+    def dense(name, x):
+        out = F.linear(x, layer.state_dict()[f"{name}.weight"] * 0.01 / np.sqrt(x.shape[1]))
+        return F.leaky_relu(out + 0.01 * layer.state_dict()[f"{name}.bias"], 0.2) * np.sqrt(2)
+
+    first = dense("pre_1", dense("pre_0", condition[:, :8]))
+    second = dense("second_1", dense("second_0", condition[:, 8:]))
+    assert ((first > second).any(), (second > first).any()) == (True, True)
+    style = layer.affine_0(torch.cat([torch.maximum(first, second), w], 1))
+    torch.testing.assert_close(layer.style(w, condition), style)
+
+
+def test_a_copied_branch_changes_nothing_and_survives_a_file(start, tmp_path):
+    network = Generator(TWO)
+    network.load_state_dict(with_second_branch(start.state_dict()))
+    z, condition = torch.randn(2, 6), F.normalize(torch.randn(2, 8), dim=1)
+    twice = network(z, condition.repeat(1, 2))
+    torch.testing.assert_close(twice, start(z, condition))
+    save_generator(tmp_path / "two.safetensors", network, {})
+    again = load_generator(tmp_path / "two.safetensors")
+    assert again.config == TWO
+    torch.testing.assert_close(again(z, condition.repeat(1, 2)), twice, rtol=0.05, atol=0.05)
+
+
+def test_two_conditions_need_structure_2_and_captions(data, start, encoder):
+    for change in ({"change": 8}, {"structure_1": ("b4.conv1",)}):
+        with pytest.raises(ValueError, match="structure 2"):
+            dataclasses.replace(TWO, **change)
+    images, embeddings, predicted, _ = data
+    wide = np.concatenate([predicted, predicted], 2)
+    option = FineTuning(two_conditions=True)
+    with pytest.raises(DataError, match="no captions"):
+        fine_tune(start, images, embeddings, wide, encoder, config=BASE, option=option)
+    with pytest.raises(DataError, match=r"K, 16\)"):
+        fine_tune(start, images, embeddings, predicted, encoder, config=BASE, option=option)
+
+
+# -- what the networks are conditioned on --------------------------------------------------------
+
+
+def batch_of(config, data):
+    images, embeddings, predicted, captions = data
+    if config.generator.n_conditions == 2:
+        predicted = np.concatenate([predicted, -predicted], 2)
+    drawn = TrainingData(config, images, embeddings, captions=captions, predicted=predicted)
+    state = TrainingState(config, None, None, torch.device("cpu"))
+    return drawn, state, drawn.batch(0, state.rng)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_asked_share_is_conditioned_on_the_brain(data, share):
+    config = dataclasses.replace(BASE, batch_size=8, predicted_share=share, noise_level=0.0)
+    drawn, state, batch = batch_of(config, data)
+    index = drawn._indices(0, 8).tolist()
+    count = 0
+    for _ in range(40):
+        condition = state.conditions(batch, 6)
+        brain = (condition == batch.predicted).all(dim=1)
+        own = torch.isclose(condition, batch.embeddings).all(dim=1)
+        assert (brain | own).all()
+        count += brain.sum().item()
+    assert count / 320 == pytest.approx(share, abs=0.1)
+    for row, i in zip(batch.predicted, index, strict=True):
+        assert any(np.array_equal(row, variant) for variant in data[2][i])
+
+
+def test_two_conditions_are_images_and_captions_and_only_the_first_is_judged(data, encoder):
+    config = adapted_config(BASE, FineTuning(predicted_share=0.5, two_conditions=True))
+    config = dataclasses.replace(config, noise_level=0.0)
+    _, state, batch = batch_of(config, data)
+    condition = state.conditions(batch, 4)
+    own = torch.cat([batch.embeddings, batch.captions], 1)
+    assert ((condition == batch.predicted).all(1) | torch.isclose(condition, own).all(1)).all()
+    judged = []
+    state.discriminator.register_forward_pre_hook(lambda _, given: judged.append(given[1].shape))
+    state.image_encoder = encoder
+    state.images = 8
+    state.train_step(batch)
+    assert set(judged) == {(4, 8)}
+    assert len(judged) >= 4
+
+
+def test_z_is_zero_if_asked(data):
+    _, state, _ = batch_of(dataclasses.replace(BASE, zero_z=True, predicted_share=1.0), data)
+    ws = state.latents(3)
+    expected = state.generator.mapping(torch.zeros(3, 6))
+    torch.testing.assert_close(ws, expected)
+
+
+def test_a_fresh_discriminator_learns_alone_first(data, start, encoder):
+    images, embeddings, predicted, _ = data
+    config = dataclasses.replace(BASE, n_images=12, rest_images=8, log_images=4)
+    result = fine_tune(
+        start, images, embeddings, predicted, encoder, config=config, option=FineTuning()
+    )
+    rows = [set(row) for row in result.history]
+    assert "d_adversarial" in rows[0] & rows[1]
+    assert not {"adversarial", "reconstruction"} & (rows[0] | rows[1])
+    assert {"adversarial", "reconstruction", "iic"} <= rows[2]
+    before = dict(start.named_parameters())
+    resting = dataclasses.replace(BASE, n_images=8, rest_images=8)
+    result = fine_tune(
+        start, images, embeddings, predicted, encoder, config=resting, option=FineTuning()
+    )
+    for name, value in result.raw_generator.named_parameters():
+        assert torch.equal(value, before[name]), name
+
+
+def test_impossible_settings_are_refused(data, start, encoder):
+    images, embeddings, predicted, _ = data
+    for changes, message in (
+        ({"mirror": True, "predicted_share": 0.5}, "nobody saw"),
+        ({"warmup_images": 4}, "neither network"),
+        ({"predicted_share": 1.5}, "0 to 1"),
+        ({"generator": TWO, "caption_probability": 0.1}, "second one already"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dataclasses.replace(BASE, **changes)
+    with pytest.raises(DataError, match="norms"):
+        fine_tune(
+            start, images, embeddings, 2 * predicted, encoder, config=BASE, option=FineTuning()
+        )
+    config = dataclasses.replace(BASE, predicted_share=0.5)
+    with pytest.raises(DataError, match="no predicted embeddings"):
+        TrainingData(config, images, embeddings)
+
+
+# -- runs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_trains(data, start, encoder, name):
+    images, embeddings, predicted, captions = data
+    option = OPTIONS[name]
+    config = dataclasses.replace(BASE, n_images=16, rest_images=4)
+    if option.two_conditions:
+        predicted = np.concatenate([predicted, predicted], 2)
+    result = fine_tune(
+        start,
+        images,
+        embeddings,
+        predicted,
+        encoder,
+        config=config,
+        option=option,
+        captions=captions,
+    )
+    assert result.images == (12 if option.reconstruction_only else 16)
+    assert result.generator.config.n_conditions == 1 + option.two_conditions
+    assert ("adversarial" in result.history[-1]) != option.reconstruction_only
+
+
+def test_fine_tuning_learns_what_predictions_mean(encoder):
+    """Predictions that are systematically turned: a generator has to learn to undo it."""
+    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]], np.uint8)
+    images = np.broadcast_to(colours[:, None, None], (4, 16, 16, 3)).copy()
+    own = np.eye(8, dtype=np.float32)[:4]
+    settings = {"n_images": 320, "rest_images": 0, "batch_size": 4, "clip_size": 12}
+    settings |= {"perceptual_weight": 0.0, "learning_rate": 0.01}
+    config = fine_tuning_config(GENERATOR, **settings)
+    torch.manual_seed(0)
+    true = FineTuning(predicted_share=0.0, reconstruction_only=True)
+    turned = np.roll(own, 1, axis=0)[:, None]
+    arrays = (images, own, turned, encoder)
+    before = fine_tune(Generator(GENERATOR), *arrays, config=config, option=true).generator
+    after = fine_tune(
+        before, *arrays, config=config, option=FineTuning(reconstruction_only=True)
+    ).generator
+
+    def nearest(network, condition):
+        with torch.no_grad():
+            drawn = network(torch.zeros(4, 6), torch.tensor(condition)).mean(dim=(2, 3))
+        return torch.cdist(drawn, torch.tensor(colours / 127.5 - 1).float()).argmin(1).tolist()
+
+    assert nearest(before, own) == [0, 1, 2, 3]
+    assert nearest(before, turned[:, 0]) == [3, 0, 1, 2]
+    assert nearest(after, turned[:, 0]) == [0, 1, 2, 3]
+
+
+class Killed(Exception):
+    pass
+
+
+def test_killed_and_resumed_fine_tuning_gives_the_same_weights(data, start, encoder, tmp_path):
+    images, embeddings, predicted, captions = data
+    wide = np.concatenate([predicted, predicted[:, ::-1]], 2)
+    config = dataclasses.replace(BASE, checkpoint_images=8)
+
+    def run(folder, encoder, wide=wide):
+        option = FineTuning(predicted_share=0.5, two_conditions=True, zero_z=True)
+        return fine_tune(
+            start,
+            images,
+            embeddings,
+            wide,
+            encoder,
+            config=config,
+            option=option,
+            captions=captions,
+            out_dir=folder,
+        )
+
+    calls = 0
+
+    def killing(shown):
+        nonlocal calls
+        calls += 1
+        if calls == 11:
+            raise Killed
+        return encoder(shown)
+
+    whole = run(tmp_path / "whole", encoder)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", killing)
+    (checkpoint,) = checkpoint_files(tmp_path / "killed")
+    assert checkpoint.name != "checkpoint-000000032.safetensors"
+    resumed = run(tmp_path / "killed", encoder)
+    pairs = zip(
+        whole.generator.state_dict().items(), resumed.generator.state_dict().items(), strict=True
+    )
+    for (key, a), (_, b) in pairs:
+        assert torch.equal(a, b), key
+    with pytest.raises(WeightsError, match="began with other weights"):
+        fine_tune(
+            {key: value + 0.1 for key, value in start.state_dict().items()},
+            *(images, embeddings, predicted, encoder),
+            config=config,
+            option=FineTuning(),
+            out_dir=tmp_path / "killed",
+        )
+    with pytest.raises(WeightsError, match=r"data\. data: \S+ then, \S+ now\. Use"):
+        run(tmp_path / "whole", encoder, -wide)
+
+
+def test_checkpoints_from_before_these_settings_are_still_read(tmp_path):
+    """A run that began with an older version of the package goes on."""
+    config = BASE.to_dict()
+    old = {k: v for k, v in config.items() if k not in ("predicted_share", "zero_z")}
+    old["generator"] = {k: v for k, v in config["generator"].items() if k != "n_conditions"}
+    path = write_checkpoint(tmp_path, 4, {"G.x": torch.zeros(1)}, {"step": 1}, old)
+    tensors, other = read_checkpoint(path, config, torch.device("cpu"))
+    assert (list(tensors), other) == (["G.x"], {"step": 1})
+    with pytest.raises(WeightsError, match="zero_z: False then, True now"):
+        read_checkpoint(path, config | {"zero_z": True}, torch.device("cpu"))
+
+
+def test_clip_distance_is_zero_for_the_truth(encoder):
+    real = torch.rand(3, 3, 16, 16) * 2 - 1
+    distance = clip_distance(encoder)
+    torch.testing.assert_close(distance(real, real), torch.zeros(3), atol=1e-6, rtol=0)
+    assert (distance(real.flip(0), real)[[0, 2]] > 0.01).all()

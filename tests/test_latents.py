@@ -1,0 +1,447 @@
+"""The noise vector: plausible, better by the objective, resumable, and honest about its cost."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy import stats
+
+from fmri_utils.clip_space import ClipSpace
+from fmri_utils.errors import ArtifactError, DataError
+from fmri_utils.lafite import Generator, GeneratorConfig
+from fmri_utils.latents import (
+    Objective,
+    SearchSettings,
+    best_of_n,
+    clip_encoder,
+    enlarge,
+    fit_low_level,
+    make_target,
+    noise_penalty,
+    optimise_noise,
+    optimise_z,
+    shell_penalty,
+    shrink,
+    typical_range,
+)
+
+SMALL = GeneratorConfig(
+    z_dim=12,
+    w_dim=10,
+    condition_dim=8,
+    hidden_dim=10,
+    resolution=16,
+    channel_base=64,
+    channel_max=8,
+    mapping_layers=2,
+)
+N = 5
+
+
+class Eye:
+    """A fixed random linear image encoder that counts what it is shown, and can be killed."""
+
+    def __init__(self, kill_at=None):
+        weight = torch.randn(8, 3 * 16 * 16, generator=torch.Generator().manual_seed(1))
+        self.weight, self.seen, self.calls, self.kill_at = weight, 0, 0, kill_at
+
+    def __call__(self, images):
+        self.calls += 1
+        if self.calls == self.kill_at:
+            raise KeyboardInterrupt
+        self.seen += len(images)
+        return F.normalize(images.flatten(1) @ self.weight.T, dim=1)
+
+
+class Counted(Generator):
+    """A generator that counts the pictures it draws."""
+
+    drawn = 0
+
+    def forward(self, z, *args, **kwargs):
+        Counted.drawn += len(z)
+        return super().forward(z, *args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    torch.manual_seed(0)
+    network = Counted(SMALL)
+    rng = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("noise_strength"):
+                parameter.fill_(0.3)
+            elif parameter.ndim < 2:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng))
+    return network.eval()
+
+
+@pytest.fixture
+def condition():
+    return np.random.default_rng(3).standard_normal((N, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def target(condition):
+    return make_target(condition)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# -- priors --------------------------------------------------------------------------------------
+
+
+def test_shell_penalty_is_the_density_of_the_length():
+    z = torch.randn(6, 20, generator=seeded(), dtype=torch.float64)
+    length = z.norm(dim=1).numpy()
+    expected = stats.chi(20).logpdf(np.sqrt(19)) - stats.chi(20).logpdf(length)
+    np.testing.assert_allclose(shell_penalty(z), expected, rtol=1e-9, atol=1e-12)
+    shell = z * np.sqrt(19) / z.norm(dim=1, keepdim=True)
+    assert shell_penalty(shell).abs().max() < 1e-9
+    assert (shell_penalty(0.3 * shell) > 5).all()  # the densest point is no typical one
+    assert (shell_penalty(2 * shell) > 5).all()
+
+
+def test_typical_range_holds_the_share_it_says():
+    low, high = typical_range(50, 0.9)
+    squared = torch.randn(20_000, 50, generator=seeded()).square().sum(1)
+    assert ((squared > low) & (squared < high)).double().mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_noise_penalty_is_one_for_white_noise_and_large_for_a_picture():
+    white = [torch.randn(400, 1, r, r, generator=seeded(r)) for r in (8, 16, 32)]
+    assert noise_penalty(white).mean().item() == pytest.approx(1, abs=0.1)
+    x = torch.linspace(-1.7, 1.7, 32).expand(1, 1, 32, 32)
+    assert noise_penalty([x]).item() > 100
+    # Blocks of 2 x 2 equal pixels: every scale counts, not only the finest.
+    blocks = torch.randn(1, 1, 16, 16, generator=seeded()).repeat_interleave(2, 2)
+    blocks = blocks.repeat_interleave(2, 3)
+    checker = blocks * (torch.arange(32) % 2 * 2 - 1)  # neighbours cancel, averages do not repeat
+    assert noise_penalty([blocks]) > noise_penalty([checker])
+
+
+# -- objective -----------------------------------------------------------------------------------
+
+
+def test_objective_by_hand():
+    images = torch.rand(2, 3, 16, 16, generator=seeded()) * 3 - 1.5
+    eye = Eye()
+    embedding = np.random.default_rng(0).standard_normal((2, 8))
+    blurred = np.random.default_rng(1).random((2, 4, 4, 3))
+    error = np.random.default_rng(2).random((4, 4, 3)) + 0.1
+    target = make_target(embedding, blurred, error)
+    terms = Objective(eye, embedding_weight=2, low_level_weight=0.5).terms(images, target)
+    shown = images.clamp(-1, 1)
+    cosine = F.cosine_similarity(eye(shown), torch.tensor(embedding, dtype=torch.float32))
+    small = ((shown + 1) / 2).reshape(2, 3, 4, 4, 4, 4).mean(dim=(3, 5)).permute(0, 2, 3, 1)
+    low_level = ((small.numpy() - blurred) ** 2 / error).mean((1, 2, 3))
+    np.testing.assert_allclose(terms["cosine"], cosine, rtol=1e-5)
+    np.testing.assert_allclose(terms["low_level"], low_level, rtol=1e-5)
+    loss = 2 * (1 - cosine.numpy()) + 0.5 * low_level
+    np.testing.assert_allclose(terms["loss"], loss, rtol=1e-5)
+    torch.testing.assert_close(terms["views_loss"], terms["loss"])  # no crops without rng
+
+
+def test_enough_is_enough_and_crops_count():
+    images = (torch.rand(3, 3, 16, 16, generator=seeded()) * 2 - 1).requires_grad_()
+    target = make_target(Eye()(images).detach() + 0.2)
+    reached = Objective(Eye(), enough=-0.5, n_crops=0).terms(images, target)
+    (gradient,) = torch.autograd.grad(reached["loss"].sum(), images)
+    assert gradient.abs().max() == 0
+    assert reached["loss"].tolist() == pytest.approx([1.5] * 3)
+    eye = Eye()
+    seen = Objective(eye, n_crops=2).terms(images, target, seeded())
+    assert eye.seen == 9
+    assert not torch.allclose(seen["views_loss"], seen["loss"])
+
+
+def test_clip_encoder_takes_pictures_from_minus_one_to_one():
+    class Space(ClipSpace):
+        def __init__(self):
+            pass
+
+        def embed(self, images):
+            return torch.stack([images.amin(dim=(1, 2, 3)), images.amax(dim=(1, 2, 3))], 1)
+
+    out = clip_encoder(Space())(torch.tensor([-1.0, 1.0]).expand(1, 3, 2, 2))
+    assert out.tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[1.0, np.nan]],), "not finite"),
+        (([[0.0, 0.0]],), "all zeros"),
+        (([[1.0, 0.0]], np.zeros((2, 4, 4, 3)), np.ones((4, 4, 3))), "pictures of shape"),
+        (([[1.0, 0.0]], np.zeros((1, 4, 4, 3))), "both"),
+        (([[1.0, 0.0]], np.zeros((1, 4, 4, 3)), np.zeros((4, 4, 3))), "positive"),
+    ],
+)
+def test_bad_targets_are_refused(arguments, message):
+    with pytest.raises(DataError, match=message):
+        make_target(np.array(arguments[0]), *arguments[1:])
+
+
+def test_an_objective_without_its_target_is_refused(target):
+    with pytest.raises(DataError, match="no blurred picture"):
+        Objective(Eye(), low_level_weight=1).terms(torch.zeros(N, 3, 16, 16), target)
+    with pytest.raises(ValueError, match="both weights are 0"):
+        Objective(Eye(), embedding_weight=0)
+
+
+# -- searches ------------------------------------------------------------------------------------
+
+
+def test_best_of_n_keeps_the_best_and_counts(generator, condition, target):
+    Counted.drawn = 0
+    found = best_of_n(generator, condition, target, Objective(Eye()), n=7, rng=seeded())
+    assert found.passes == 7
+    assert Counted.drawn == 7 * N
+    cosine = found.trajectory["cosine"]
+    assert cosine.shape == (7, N)
+    again = generator(found.z, F.normalize(torch.tensor(condition), dim=1)).clamp(-1, 1)
+    np.testing.assert_allclose(again.detach().permute(0, 2, 3, 1) / 2 + 0.5, found.pictures)
+    own = (Eye()(again) * target.embedding).sum(1).detach()
+    np.testing.assert_allclose(own, cosine.max(0), rtol=1e-5)
+    assert (cosine.max(0) > cosine[0]).any()
+
+
+def test_z_comes_closer_within_the_budget_and_stays_typical(generator, condition, target):
+    objective = Objective(Eye(), n_crops=0)
+    settings = SearchSettings.within(40, learning_rate=0.3)
+    plain = best_of_n(generator, condition, target, objective, n=1, rng=seeded())
+    drawn = best_of_n(generator, condition, target, objective, n=40, rng=seeded())
+    Counted.drawn = 0
+    found = optimise_z(
+        generator, condition, target, objective, settings=settings, rng=seeded(), z=plain.z
+    )
+    assert found.passes == 40 == settings.passes
+    assert Counted.drawn == N * (settings.n_steps + 1)  # forward; a step's way back counts two
+    trajectory = found.trajectory
+    np.testing.assert_allclose(trajectory["cosine"][0], plain.trajectory["cosine"][0], rtol=1e-5)
+    assert trajectory["cosine"].shape == (settings.n_steps + 1, N)
+    assert (trajectory["loss"].min(0) < trajectory["loss"][0]).all()
+    assert trajectory["cosine"].max(0).mean() > drawn.trajectory["cosine"].max(0).mean()
+    low, high = typical_range(SMALL.z_dim)
+    squared = found.z.square().sum(1)
+    assert ((squared > low) & (squared < high)).all()
+
+
+def test_without_the_prior_z_leaves_the_shell(generator, condition, target):
+    settings = SearchSettings(n_steps=20, learning_rate=0.5, prior_weight=0.0)
+    found = optimise_z(
+        generator, condition, target, Objective(Eye()), settings=settings, rng=seeded()
+    )
+    assert found.z.square().sum(1).max() > typical_range(SMALL.z_dim)[1]
+
+
+def test_noise_is_optimised_alone_and_stays_white(generator, condition, target):
+    z = torch.randn(N, SMALL.z_dim, generator=seeded())
+    settings = SearchSettings(n_steps=15, learning_rate=0.2)
+    Counted.drawn = 0
+    found = optimise_noise(
+        generator,
+        condition,
+        target,
+        Objective(Eye()),
+        settings=settings,
+        z=z,
+        rng=seeded(),
+        keep_noise=True,
+    )
+    assert Counted.drawn == N * 16
+    torch.testing.assert_close(found.z, z)
+    cosine = found.trajectory["cosine"]
+    assert (cosine.max(0) > cosine[0] + 0.01).all()
+    assert [tuple(image.shape) for image in found.noise] == [
+        (N, 1, layer.resolution, layer.resolution) for layer in generator.synthesis.convolutions()
+    ]
+    for image in found.noise:
+        torch.testing.assert_close(image.mean(dim=(1, 2, 3)), torch.zeros(N), atol=1e-5, rtol=0)
+        torch.testing.assert_close(image.var(dim=(1, 2, 3), correction=0), torch.ones(N))
+    assert noise_penalty(found.noise).max() < 4
+    free = dataclasses.replace(settings, prior_weight=0.0)
+    loose = optimise_noise(
+        generator, condition, target, Objective(Eye()), settings=free, z=z, rng=seeded()
+    )
+    assert loose.noise is None
+    assert loose.trajectory["prior"][-1].mean() > 2 * found.trajectory["prior"][-1].mean()
+
+
+def test_noise_without_effect_is_refused(condition, target):
+    torch.manual_seed(0)
+    silent = Generator(SMALL)  # noise_strength begins at 0
+    with pytest.raises(DataError, match="no effect"):
+        optimise_noise(
+            silent,
+            condition,
+            target,
+            Objective(Eye()),
+            settings=SearchSettings(),
+            z=torch.zeros(N, SMALL.z_dim),
+            rng=seeded(),
+        )
+
+
+def test_a_blurred_picture_guides_the_colours(generator, condition):
+    goal = generator(torch.randn(N, 12, generator=seeded(9)), torch.tensor(condition)).detach()
+    small = F.adaptive_avg_pool2d(goal.clamp(-1, 1) / 2 + 0.5, 4).permute(0, 2, 3, 1).numpy()
+    target = make_target(condition, small, np.full((4, 4, 3), 0.01))
+    settings = SearchSettings(n_steps=20, learning_rate=0.3)
+    blind = Objective(Eye(), low_level_weight=1e-9)
+    guided = Objective(Eye(), low_level_weight=1.0)
+    distance = {}
+    for name, objective in (("blind", blind), ("guided", guided)):
+        found = optimise_z(generator, condition, target, objective, settings=settings, rng=seeded())
+        distance[name] = found.trajectory["low_level"][-1]
+    assert (distance["guided"] < 0.8 * distance["blind"]).all()
+
+
+def test_several_starts_begin_with_the_best(generator, condition, target):
+    settings = SearchSettings(n_steps=1, n_starts=4)
+    found = optimise_z(
+        generator, condition, target, Objective(Eye()), settings=settings, rng=seeded()
+    )
+    assert found.passes == 4 + 3 + 1
+    drawn = best_of_n(generator, condition, target, Objective(Eye()), n=4, rng=seeded())
+    best = drawn.trajectory["cosine"].max(0)
+    np.testing.assert_allclose(found.trajectory["cosine"][0], best, rtol=1e-5)
+
+
+def test_budgets_that_hold_no_step_are_refused():
+    assert SearchSettings.within(4).n_steps == 1
+    assert SearchSettings.within(10, n_starts=3).passes == 10
+    with pytest.raises(ValueError, match="do not hold"):
+        SearchSettings.within(3)
+    for bad in ({"n_steps": 0}, {"n_starts": 0}, {"learning_rate": 0.0}, {"prior_weight": -1.0}):
+        with pytest.raises(ValueError, match="expected"):
+            SearchSettings(**bad)
+
+
+def test_wrong_shapes_are_refused(generator, condition, target):
+    objective, settings = Objective(Eye()), SearchSettings()
+    with pytest.raises(DataError, match="as wide as the generator's condition"):
+        best_of_n(generator, condition[:, :7], target, objective, n=1, rng=seeded())
+    with pytest.raises(DataError, match="one row per picture"):
+        best_of_n(generator, condition[:3], target, objective, n=1, rng=seeded())
+    short = torch.zeros(2, SMALL.z_dim)
+    with pytest.raises(DataError, match="one per target"):
+        optimise_z(
+            generator, condition, target, objective, settings=settings, rng=seeded(), z=short
+        )
+
+
+def test_a_search_that_diverges_says_so(generator, condition, target):
+    def broken(images):
+        return images.flatten(1)[:, :8] * float("nan")
+
+    with pytest.raises(FloatingPointError, match="learning rate"):
+        optimise_z(
+            generator,
+            condition,
+            target,
+            Objective(broken),
+            settings=SearchSettings(),
+            rng=seeded(),
+        )
+
+
+# -- resuming ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["best", "z", "noise"])
+def test_killed_and_resumed_search_is_the_same(generator, condition, target, tmp_path, method):
+    def search(eye, folder):
+        shared = {"rng": seeded(), "batch_size": 2, "folder": folder}
+        asked = (generator, condition, target, Objective(eye))
+        if method == "best":
+            return best_of_n(*asked, n=4, **shared)
+        settings = SearchSettings(n_steps=2)
+        if method == "z":
+            return optimise_z(*asked, settings=settings, **shared)
+        z = torch.randn(N, SMALL.z_dim, generator=seeded())
+        return optimise_noise(*asked, settings=settings, z=z, keep_noise=True, **shared)
+
+    counting = Eye()
+    whole = search(counting, None)
+    assert len(torch.unique(whole.z[:, 0])) == N  # each batch has draws of its own
+    with pytest.raises(KeyboardInterrupt):
+        search(Eye(kill_at=counting.calls - 2), tmp_path)  # within the last batch
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == ["rows-000000.safetensors", "rows-000002.safetensors"]
+    eye = Eye()
+    resumed = search(eye, tmp_path)
+    assert eye.seen < counting.seen / 2  # one picture of five, and the probe
+    np.testing.assert_array_equal(resumed.pictures, whole.pictures)
+    torch.testing.assert_close(resumed.z, whole.z, rtol=0, atol=0)
+    for name, values in whole.trajectory.items():
+        np.testing.assert_array_equal(resumed.trajectory[name], values)
+    for one, two in zip(resumed.noise or [], whole.noise or [], strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+def test_batches_of_another_search_or_damaged_ones_are_refused(
+    generator, condition, target, tmp_path
+):
+    def search(condition=condition, encoder=None, seed=0, **changes):
+        objective = Objective(encoder or Eye(), **changes)
+        goal = make_target(condition)
+        shared = {"rng": seeded(seed), "folder": tmp_path}
+        return best_of_n(generator, condition, goal, objective, n=2, **shared)
+
+    search()
+    other = Eye()
+    other.weight = -other.weight
+    for changes, named in (
+        ({"condition": condition + 1}, "condition, target"),
+        ({"enough": 0.5}, "objective"),
+        ({"seed": 1}, "seed"),
+        ({"encoder": other}, "image encoder"),
+    ):
+        with pytest.raises(ArtifactError, match=named):
+            search(**changes)
+    search()
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ArtifactError, match="Delete it"):
+        search()
+
+
+# -- low level -----------------------------------------------------------------------------------
+
+
+def test_shrink_averages_areas():
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    expected = images.reshape(3, 4, 4, 4, 4, 3).mean((2, 4)) / 255
+    np.testing.assert_allclose(shrink(images, 4, batch_size=2), expected, rtol=1e-5)
+    one = expected[:, :1, :1]
+    np.testing.assert_allclose(shrink(enlarge(one, 8), 1), one, rtol=1e-5)
+    with pytest.raises(DataError, match="not smaller"):
+        shrink(images, 32)
+
+
+def test_low_level_reads_a_blurred_picture_and_knows_its_error():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 3)
+    truth = 0.5 + 0.1 * rng.standard_normal((60, 2, 2, 3))
+    # The upper row of pixels is in the voxels, the lower one is not.
+    signal = truth[:, :1].reshape(60, -1) @ rng.standard_normal((6, 12))
+    betas = 10 * (signal - signal.mean(0))[groups] + rng.standard_normal((180, 12))
+    low_level = fit_low_level(betas, truth[groups], groups, alphas=np.logspace(-1, 4, 6), n_folds=5)
+    assert low_level.r2[0].min() > 0.5
+    assert abs(low_level.r2[1]).max() < 0.3
+    predicted = low_level.predict(betas[::3])
+    assert predicted.shape == (60, 2, 2, 3)
+    assert 0 <= predicted.min() <= predicted.max() <= 1
+    error = ((predicted - truth) ** 2).mean(0)[0]
+    assert (low_level.error_variance[0] < 2 * error).all()
+    # In error: held out, so not smaller than for the images it was fitted to, repeats averaged.
+    fitted = low_level.predict(betas.reshape(60, 3, 12).mean(1))
+    assert (low_level.error_variance > ((fitted - truth) ** 2).mean(0)).all()
+    with pytest.raises(DataError, match="n_trials, s, s, 3"):
+        fit_low_level(betas, truth[groups][..., 0], groups, alphas=np.ones(1), n_folds=2)

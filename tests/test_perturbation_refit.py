@@ -1,0 +1,148 @@
+"""Refits in closed form against actual refits, and what voxels are replaced by."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression, Ridge
+from torch import nn
+
+from fmri_utils import encoders, perturbation
+from fmri_utils.encoders import LinearEncoder, unit
+from fmri_utils.errors import DataError
+
+C = 6
+
+
+def ridge(x, y, alphas):
+    """Reference: one scikit-learn fit per dimension."""
+    fits = [Ridge(alpha=a).fit(x, column) for a, column in zip(alphas, y.T, strict=True)]
+    weights = np.stack([f.coef_ for f in fits], axis=1)
+    return LinearEncoder(weights, np.array([f.intercept_ for f in fits]), "ridge")
+
+
+@pytest.fixture(params=[(60, 25), (20, 25)], ids=["more_trials", "more_voxels"])
+def fitted(request):
+    n, v = request.param
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, v)) + 0.5 * rng.standard_normal((n, 1))
+    y = rng.standard_normal((n, C))
+    alphas = np.array([3.0, 3.0, 40.0, 3.0, 40.0, 40.0])
+    return x, y, alphas, ridge(x, y, alphas), rng.standard_normal((4, v))
+
+
+def test_refit_without_a_voxel_equals_an_actual_refit(fitted):
+    x, y, alphas, encoder, pattern = fitted
+    precision = perturbation.fit_precision(x)
+    change = perturbation.refit_change(encoder, precision, pattern, alphas)
+    direction = unit(np.random.default_rng(1).standard_normal(C))
+    before = encoder.predict(pattern)
+    for v in range(x.shape[1]):
+        rest = np.delete(np.arange(x.shape[1]), v)
+        after = ridge(x[:, rest], y, alphas).predict(pattern[:, rest])
+        cosine = (unit(before) * unit(after)).sum(1)
+        np.testing.assert_allclose(change.effect()[:, v], 1 - cosine, atol=1e-8, rtol=0)
+        shift = unit(after) @ direction - unit(before) @ direction
+        np.testing.assert_allclose(change.shift(direction)[:, v], shift, atol=1e-8, rtol=0)
+        closed = perturbation.refit_weights(encoder, precision, v, alphas)
+        np.testing.assert_allclose(closed.predict(pattern), after, atol=1e-8, rtol=0)
+        assert (closed.weights[v] == 0).all()
+
+
+def test_refit_differs_from_ablation(fitted):
+    x, _, alphas, encoder, pattern = fitted
+    refit = perturbation.refit_change(encoder, perturbation.fit_precision(x), pattern, alphas)
+    assert not np.allclose(refit.effect(), perturbation.embedding_effect(encoder, pattern))
+
+
+def test_penalties_are_read_off_the_weights(fitted):
+    x, y, alphas, encoder, _ = fitted
+    np.testing.assert_allclose(perturbation.ridge_penalties(encoder, x, y), alphas, rtol=1e-6)
+    other = LinearEncoder(encoder.weights + 0.1, encoder.intercept, "contrastive")
+    with pytest.raises(DataError, match="miss the equations of ridge regression"):
+        perturbation.ridge_penalties(other, x, y)
+    with pytest.raises(DataError, match="the very trials"):
+        perturbation.ridge_penalties(encoder, x[::-1], y)
+
+
+def test_conditional_mean_is_the_regression_on_all_other_voxels():
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((200, 8)) @ rng.standard_normal((8, 8)) + 3
+    new = rng.standard_normal((5, 8))
+    guess = perturbation.conditional_mean(perturbation.fit_precision(x), new, alpha=1e-9)
+    for v in range(8):
+        rest = np.delete(np.arange(8), v)
+        expected = LinearRegression().fit(x[:, rest], x[:, v]).predict(new[:, rest])
+        np.testing.assert_allclose(guess[:, v], expected, rtol=1e-6)
+
+
+def test_shrinkage_makes_a_singular_covariance_usable():
+    x = np.random.default_rng(3).standard_normal((30, 80)).astype(np.float32)
+    alpha = perturbation.shrinkage_penalty(x)
+    assert alpha > 0
+    guess = perturbation.conditional_mean(perturbation.fit_precision(x), x, alpha)
+    assert np.isfinite(guess).all()
+    assert np.abs(guess).mean() < 0.5 * np.abs(x).mean()  # independent voxels tell little
+
+
+def test_other_repeat_stays_within_the_image_and_leaves_out_single_trials():
+    nsd_id = np.array([7, 3, 7, 5, 3, 7])
+    values, rows = perturbation.other_repeat(np.arange(6.0)[:, None], nsd_id)
+    assert rows.tolist() == [0, 1, 2, 4, 5]
+    assert values[:, 0].tolist() == [2, 4, 5, 1, 0]
+
+
+def test_stimulation_moves_every_voxel_by_its_own_sd():
+    betas = np.zeros((2, 3))
+    moved = perturbation.stimulate(betas, -2, np.array([1.0, 0.5, 2.0]))
+    np.testing.assert_allclose(moved, [[-2, -1, -4]] * 2)
+
+
+def test_network_effect_equals_recomputation_and_the_closed_form():
+    torch.manual_seed(0)
+    first, out = nn.Linear(9, 5).double(), nn.Linear(5, C).double()
+    beta = np.random.default_rng(4).standard_normal(9)
+
+    def rest(hidden):
+        return out(torch.tanh(hidden))
+
+    effect = perturbation.network_effect(first, rest, beta, batch_size=4)
+    with torch.inference_mode():
+        before = unit(rest(first(torch.tensor(beta[None]))).numpy())
+        for v in range(9):
+            changed = beta.copy()
+            changed[v] = 0
+            after = unit(rest(first(torch.tensor(changed[None]))).numpy())
+            np.testing.assert_allclose(effect[v], 1 - (before * after).sum(), atol=1e-12)
+    weights = (out.weight @ first.weight).T.detach().numpy()
+    bias = (out.weight @ first.bias + out.bias).detach().numpy()
+    linear = perturbation.network_effect(first, out, beta)
+    expected = perturbation.embedding_effect(LinearEncoder(weights, bias, ""), beta[None])[0]
+    np.testing.assert_allclose(linear, expected, atol=1e-12)
+
+
+def test_condition_jacobian_includes_the_projection_to_unit_length():
+    rng = np.random.default_rng(5)
+    encoder = LinearEncoder(rng.standard_normal((9, C)), rng.standard_normal(C), "ridge")
+    beta = rng.standard_normal(9)
+    rows = perturbation.condition_jacobian(encoder, beta)
+    weights, bias = torch.tensor(encoder.weights), torch.tensor(encoder.intercept)
+    same = perturbation.network_condition_jacobian(lambda x: x @ weights + bias, beta, like=weights)
+    np.testing.assert_allclose(rows, same, atol=1e-12)
+    f = encoder.predict(beta[None])[0]
+    np.testing.assert_allclose(rows @ f, 0, atol=1e-12)  # nothing along the embedding itself
+
+
+def test_cross_fit_equals_fits_without_the_fold_and_tests_every_image_once():
+    rng = np.random.default_rng(6)
+    groups = np.repeat(np.arange(20), 3)
+    x = rng.standard_normal((60, 7)).astype(np.float32)
+    y = rng.standard_normal((60, C)).astype(np.float32)
+    alphas = np.array([1.0, 1.0, 10.0, 10.0, 1.0, 10.0])
+    tested = []
+    for encoder, held in perturbation.cross_fit(x, y, groups, alphas, n_folds=4):
+        rest = ~np.isin(np.arange(60), held)
+        assert not np.isin(groups[held], groups[rest]).any()
+        expected = encoders.refit_ridge(x[rest], y[rest], alphas=alphas)
+        np.testing.assert_allclose(encoder.predict(x), expected.predict(x), atol=1e-4)
+        tested.append(held)
+    assert sorted(np.concatenate(tested)) == list(range(60))

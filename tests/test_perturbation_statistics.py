@@ -1,0 +1,250 @@
+"""Nulls, agreement, groups and concepts: against brute force and planted answers."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fmri_utils import perturbation
+from fmri_utils.encoders import LinearEncoder, unit
+from fmri_utils.errors import DataError
+
+N, V, C = 6, 9, 5
+
+
+@pytest.fixture
+def encoder():
+    rng = np.random.default_rng(0)
+    return LinearEncoder(rng.standard_normal((V, C)), 4 * rng.standard_normal(C), "ridge")
+
+
+@pytest.fixture
+def repeats():
+    """Voxel 0 repeats itself exactly, voxel 1 partly, the others not at all."""
+    rng = np.random.default_rng(1)
+    trials = rng.standard_normal((3, N, V))
+    trials[:, :, 0] = trials[0, :, 0]
+    trials[:, :, 1] = 0.5 * trials[:, :, 1] + trials[0, :, 1]
+    return trials
+
+
+def swap(encoder, trials, v, values):
+    """Effect of other values of one voxel, by recomputation."""
+    changed = trials.copy()
+    changed[:, v] = values
+    before, after = unit(encoder.predict(trials)), unit(encoder.predict(changed))
+    return 1 - (before * after).sum(1)
+
+
+def brute_force(encoder, repeats, v, pairing):
+    """Mean effect of another repeat's value, trials put together by a pairing."""
+    total = []
+    for r in range(3):
+        for s in range(3):
+            if r != s:
+                own, other = repeats[r][pairing[r]], repeats[s][pairing[s]]
+                total.append(swap(encoder, own, v, other[:, v]).mean())
+    return np.mean(total)
+
+
+def test_reliability_equals_brute_force_for_every_pairing(encoder, repeats):
+    pairings = perturbation.draw_pairings(4, 3, N, np.random.default_rng(2))
+    found = perturbation.reliability(encoder, repeats, pairings)
+    np.testing.assert_allclose(found.null[0], found.statistic, atol=1e-9)
+    for v in range(V):
+        different = []
+        for r in range(3):
+            for s in range(3):
+                for shift in range(1, N):
+                    values = np.roll(repeats[s], shift, axis=0)[:, v]
+                    if r != s:
+                        different.append(swap(encoder, repeats[r], v, values).mean())
+        for b, pairing in enumerate(pairings):
+            expected = np.mean(different) - brute_force(encoder, repeats, v, pairing)
+            np.testing.assert_allclose(found.null[b, v], expected, atol=1e-7)
+    assert found.statistic[0] > 0
+
+
+def test_reliability_does_not_depend_on_the_block_of_voxels(encoder, repeats, monkeypatch):
+    pairings = perturbation.draw_pairings(3, 3, N, np.random.default_rng(2))
+    whole = perturbation.reliability(encoder, repeats, pairings)
+    monkeypatch.setattr("fmri_utils.perturbation.nulls.MAX_ELEMENTS", 2 * N**2)
+    blocks = perturbation.reliability(encoder, repeats, pairings)
+    np.testing.assert_allclose(whole.null, blocks.null, atol=1e-12)
+
+
+def test_pairings_keep_the_first_repeat_and_move_all_voxels_alike():
+    pairings = perturbation.draw_pairings(50, 3, N, np.random.default_rng(0))
+    assert (pairings[0] == np.arange(N)).all()
+    assert (pairings[:, 0] == np.arange(N)).all()
+    assert (np.sort(pairings, axis=2) == np.arange(N)).all()
+    assert not (pairings[1:, 1] == pairings[1:, 2]).all()
+
+
+def test_family_wise_error_holds_and_signal_is_found():
+    rng = np.random.default_rng(3)
+    encoder = LinearEncoder(rng.standard_normal((20, C)), 4 * rng.standard_normal(C), "ridge")
+    false = 0
+    for _ in range(60):
+        trials = rng.standard_normal((2, 12, 20))
+        trials[..., 1:] += rng.standard_normal((2, 12, 1))  # noise that voxels share
+        pairings = perturbation.draw_pairings(99, 2, 12, rng)
+        found = perturbation.max_t(perturbation.reliability(encoder, trials, pairings).null)
+        false += found.p_corrected.min() <= 0.05
+    assert stats.binomtest(false, 60, 0.05, alternative="greater").pvalue > 0.01
+    trials[:, :, 5] = 3 * trials[0, :, 5]
+    found = perturbation.max_t(perturbation.reliability(encoder, trials, pairings).null)
+    assert found.p_corrected[5] <= 0.05
+
+
+def test_max_t_is_studentised_and_counts_the_observed_pairing():
+    rng = np.random.default_rng(4)
+    null = rng.standard_normal((200, 30))
+    null[0, 7] = 8
+    loud = null * np.where(np.arange(30) == 3, 1000.0, 1.0)
+    found = perturbation.max_t(loud)
+    assert found.p_corrected[7] == pytest.approx(1 / 200)  # not drowned by voxel 3's scale
+    np.testing.assert_allclose(found.p_corrected, perturbation.max_t(null).p_corrected)
+    assert (found.p_corrected >= found.p).all()
+    assert found.p.min() == pytest.approx(1 / 200)
+    np.testing.assert_allclose(found.q, stats.false_discovery_control(found.p))
+    still = perturbation.max_t(np.zeros((10, 2)))
+    assert (still.z == 0).all()
+    assert (still.p_corrected == 1).all()
+
+
+def test_combined_folds_weigh_images_alike():
+    first = perturbation.Reliability(np.array([1.0]), np.array([[1.0], [2.0]]))
+    second = perturbation.Reliability(np.array([4.0]), np.array([[4.0], [8.0]]))
+    both = perturbation.combine([first, second], [30, 10])
+    assert both.statistic[0] == pytest.approx(1.75)
+    np.testing.assert_allclose(both.null[:, 0], [1.75, 3.5])
+
+
+def test_repeat_rows_are_those_of_images_with_all_repeats():
+    nsd_id = np.array([4, 9, 4, 2, 9, 4, 9, 2])
+    rows = perturbation.repeat_rows(nsd_id)
+    assert rows.tolist() == [[0, 1], [2, 4], [5, 6]]  # image 2 has only two
+    keep = np.array([True, True, True, True, True, False, False, True])
+    assert nsd_id[perturbation.repeat_rows(nsd_id, keep)].tolist() == [[2, 4, 9]] * 2
+    with pytest.raises(DataError, match="none of 2 images was shown twice"):
+        perturbation.repeat_rows(np.array([1, 2]))
+
+
+def test_matched_rank_compares_with_voxels_of_the_same_size():
+    rng = np.random.default_rng(5)
+    size = rng.random(50)
+    effect = size * 10  # everything follows from size: no label matters
+    effect[17] *= 3
+    p = perturbation.matched_rank(effect, size, n_matched=11)
+    assert p[17] == pytest.approx(1 / 11)
+    order = np.argsort(size)
+    place = int(np.flatnonzero(order == 30)[0])
+    window = order[np.clip(place - 5, 0, 39) : np.clip(place - 5, 0, 39) + 11]
+    assert p[30] == pytest.approx((effect[window] >= effect[30]).mean())
+
+
+def test_split_half_and_maps_agree_as_much_as_planted():
+    rng = np.random.default_rng(6)
+    common = rng.standard_normal(400)
+    stable = perturbation.split_half(common + rng.standard_normal((50, 400)), rng=rng)
+    noise = perturbation.split_half(rng.standard_normal((50, 400)), rng=rng)
+    assert stable.mean > 0.9
+    assert stable.full > stable.mean
+    assert abs(noise.mean) < 0.15
+    same = perturbation.between_maps(np.stack([common, common**3, 2 * common]))
+    assert same.mean == pytest.approx(1)
+    with pytest.raises(DataError, match="two or more"):
+        perturbation.between_maps(common[None])
+
+
+def truth_like(encoder, betas):
+    return unit(encoder.predict(betas) + np.random.default_rng(7).standard_normal((len(betas), C)))
+
+
+def test_sampled_shapley_values_approach_the_exact_ones(encoder):
+    betas = np.random.default_rng(8).standard_normal((15, V))
+    truth = truth_like(encoder, betas)
+    groups = {name: np.zeros(V, bool) for name in "abcd"}
+    for v, name in enumerate("aabbbccd"):
+        groups[name][v] = True
+    encoder.weights[7] = 0  # group d does nothing; voxel 8 is in no group
+    exact = perturbation.shapley_exact(encoder, betas, truth, groups)
+    sampled = perturbation.shapley(
+        encoder, betas, truth, groups, rng=np.random.default_rng(0), n_permutations=600
+    )
+    for name, (value, error) in sampled.items():
+        assert abs(value - exact[name]) < 4 * error + 1e-12
+        assert error < 0.02
+    assert exact["d"] == pytest.approx(0, abs=1e-12)
+    everything = np.any(list(groups.values()), axis=0)
+    kept = perturbation.group_embedding(encoder, betas, everything, "keep_only")
+    gain = (unit(kept) * truth).sum(1).mean() - (truth @ unit(encoder.intercept)).mean()
+    assert sum(exact.values()) == pytest.approx(gain)
+    assert sum(v for v, _ in sampled.values()) == pytest.approx(gain)
+    with pytest.raises(DataError, match="more than one of the groups"):
+        perturbation.shapley_exact(encoder, betas, truth, groups | {"e": groups["a"]})
+
+
+def test_groups_equal_changed_betas(encoder):
+    betas = np.random.default_rng(9).standard_normal((4, V))
+    group = np.arange(V) < 3
+    for kind, values in (
+        ("leave_out", np.where(group, 0, betas)),
+        ("keep_only", np.where(group, betas, 0)),
+        ("stimulate", betas + 2 * group),
+    ):
+        found = perturbation.group_embedding(encoder, betas, group, kind, k=2)
+        np.testing.assert_allclose(found, encoder.predict(values), atol=1e-12)
+    with pytest.raises(DataError, match="Expected: one of"):
+        perturbation.group_embedding(encoder, betas, group, "remove")
+
+
+def test_a_group_is_judged_against_groups_of_its_size():
+    rng = np.random.default_rng(10)
+    weights = rng.standard_normal((40, C))
+    weights[5:] *= 0.01
+    encoder = LinearEncoder(weights, np.zeros(C), "ridge")
+    betas = rng.standard_normal((30, 40))
+    truth = unit(encoder.predict(betas))
+    strong = np.arange(40) < 5
+    for kind, side in (("keep_only", "p_larger"), ("leave_out", "p_smaller")):
+        score = perturbation.against_random(
+            encoder, betas, truth, strong, kind=kind, rng=rng, n_groups=199
+        )
+        assert getattr(score, side) == pytest.approx(1 / 200)
+        assert len(score.random) == 199
+    sizes = {len(set(g)) for g in perturbation.random_groups(7, 40, 20, rng)}
+    assert sizes == {7}
+
+
+CAPTIONS = ["A red house", "A house by the sea", "A dog", "The dog on a boat", "A red boat"]
+
+
+def test_concepts_are_differences_between_captions():
+    embeddings = unit(np.random.default_rng(11).standard_normal((5, C)))
+    concepts = perturbation.parse_concepts(["places: house street", "animals: dog"])
+    assert concepts == {"places": ("house", "street"), "animals": ("dog",)}
+    places, animals = perturbation.concept_directions(concepts, CAPTIONS, embeddings)
+    np.testing.assert_allclose(places, unit(embeddings[:2].mean(0) - embeddings[2:].mean(0)))
+    rest = embeddings[[0, 1, 4]].mean(0)
+    np.testing.assert_allclose(animals, unit(embeddings[2:4].mean(0) - rest))
+    words, directions = perturbation.vocabulary(CAPTIONS, embeddings, min_share=0.3)
+    assert words == ["boat", "dog", "house", "red"]  # "the" is a stop word, "sea" is rare
+    np.testing.assert_allclose(directions[1], animals)
+    with pytest.raises(DataError, match="0 of 5 captions use a word of concept 'faces'"):
+        perturbation.concept_directions({"faces": ("face",)}, CAPTIONS, embeddings)
+    with pytest.raises(DataError, match="Expected: 'name: word word"):
+        perturbation.parse_concepts(["places"])
+
+
+def test_shifts_towards_concepts_equal_recomputation(encoder):
+    rng = np.random.default_rng(12)
+    betas, directions = rng.standard_normal((7, V)), unit(rng.standard_normal((3, C)))
+    moved = perturbation.stimulate(betas, 1.5)
+    shift = perturbation.concept_shift(encoder, betas, directions, replacement=moved, batch_size=3)
+    expected = perturbation.signed_shift(encoder, betas, directions, replacement=moved).mean(0)
+    np.testing.assert_allclose(shift, expected, atol=1e-12)
+    area = np.arange(V) == 4
+    whole = perturbation.area_shift(encoder, betas, {"one": area}, directions, k=1.5)
+    np.testing.assert_allclose(whole[0], expected[4], atol=1e-12)  # an area of one voxel
+    assert perturbation.strongest_words(np.array([[0.1, 0.3, 0.2]]), "abc", 2) == [["b", "c"]]

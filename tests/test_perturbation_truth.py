@@ -1,0 +1,175 @@
+"""Against planted truth: scores, alignment, redundancy, and runs without any signal."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+from sklearn.metrics import roc_auc_score
+
+from fmri_utils import perturbation, study_perturbation
+from fmri_utils.encoders import LinearEncoder
+from fmri_utils.errors import DataError
+from fmri_utils.profiles import load_profile
+from fmri_utils.simulation.config import SimulationConfig
+
+GRID = (16, 18, 17)
+
+
+def test_auroc_equals_scikit_learn_and_its_interval_holds_it():
+    rng = np.random.default_rng(0)
+    null = np.arange(300) < 60
+    score = rng.standard_normal(300) + ~null
+    score[::5] = np.round(score[::5])  # ties
+    found = perturbation.auroc(null, {"a": score, "flat": np.zeros(300)}, rng=rng)
+    assert found["a"].value == pytest.approx(roc_auc_score(~null, score))
+    assert found["a"].low < found["a"].value < found["a"].high
+    assert found["flat"].value == found["flat"].low == 0.5
+    with pytest.raises(DataError, match="Expected: some do"):
+        perturbation.auroc(np.zeros(5, bool), {"a": np.arange(5)}, rng=rng)
+
+
+def test_alignment_finds_what_goes_together_and_its_direction():
+    rng = np.random.default_rng(1)
+    planted = rng.standard_normal((200, 2))
+    measured = planted**3 + 0.5 * rng.standard_normal((200, 2))
+    measured[0] = np.nan
+    together = perturbation.alignment(planted, measured, rng=rng, n_permutations=200)
+    assert together.n == 199
+    assert together.mean > 0.6
+    assert together.p == pytest.approx(1 / 201)
+    assert abs(together.r[0, 1]) < 0.25
+    flipped = perturbation.alignment(planted, -measured, rng=rng, n_permutations=200)
+    assert flipped.mean < -0.6
+    assert flipped.p > 0.9
+    apart = perturbation.alignment(planted, measured[rng.permutation(200)], rng=rng)
+    assert abs(apart.mean) < 0.2
+
+
+def test_overlap_with_the_receptive_field_is_highest_at_its_own_place():
+    centres = perturbation.cell_centres(8, 8.4)
+    field = np.array([[2.0, 1.0], [-2.0, -1.0]])
+    size = np.array([1.0, 1.0])
+    distance = ((centres[None] - field[:, None]) ** 2).sum(2)
+    maps = np.exp(-distance / 2)
+    own = perturbation.receptive_field_overlap(maps, centres, field, size)
+    other = perturbation.receptive_field_overlap(maps[::-1], centres, field, size)
+    np.testing.assert_allclose(own, 1)
+    assert other.max() < 0
+
+
+def test_redundancy_hides_voxels_from_ablation_but_not_from_the_encoding_pattern():
+    curve = perturbation.redundancy_curve(
+        [1, 20], seed=0, n_sources=5, n_null=60, n_training=120, n_test=40
+    )
+    ablation, pattern = curve["ablation"], curve["encoding pattern"]
+    assert ablation[0].value > 0.85
+    assert ablation[1].value < ablation[0].value - 0.1
+    assert min(i.value for i in pattern) > 0.9
+    assert curve["reliability"][1].value > curve["ablation"][1].value
+
+
+def test_linear_subject_is_what_it_says():
+    rng = np.random.default_rng(2)
+    subject = perturbation.linear_subject(4, rng, n_sources=5, n_null=7, ncsnr=0.5)
+    assert subject.training.shape == (3, 300, 27)
+    assert subject.null.sum() == 7
+    trials = subject.training.reshape(-1, 27)
+    np.testing.assert_allclose(trials.std(0), 1, atol=1e-6)
+    alike = np.corrcoef(subject.training[0].T, subject.training[1].T)[:27, 27:]
+    reliability = np.diag(alike)  # ncsnr^2 / (1 + ncsnr^2) = .2
+    assert reliability[~subject.null].mean() == pytest.approx(0.2, abs=0.05)
+    assert abs(reliability[subject.null].mean()) < 0.05
+
+
+def null_trials(n_repeats=3, n_images=200, **noise):
+    config = SimulationConfig(grid=GRID, **noise)
+    inside = np.stack(np.meshgrid(*(np.arange(4, 9) for _ in range(3)), indexing="ij"), -1)
+    places = inside.reshape(-1, 3)
+    table = pd.DataFrame(places, columns=["i", "j", "k"])
+    table["shared_noise"] = np.where(places[:, 0] < 6, 0.5, 0.0)
+    rng = np.random.default_rng(3)
+    signal = rng.standard_normal((50, 2)) @ rng.standard_normal((2, len(table)))
+    signal = ((signal - signal.mean(0)) / signal.std(0)).astype(np.float32)
+    truth = SimpleNamespace(voxels=table, signal=signal)
+    session = np.repeat([[1], [2], [2]], n_images, axis=1)[:n_repeats]
+    time = np.linspace(-1, 1, n_images)[None].repeat(n_repeats, 0)
+    return perturbation.NullTrials(truth, config, session, time), places, signal
+
+
+def test_null_trials_have_the_simulators_noise():
+    drawer, places, signal = null_trials(n_images=2000, drift_trend=0.0)
+    flat = drawer.draw(np.random.default_rng(0)).reshape(-1, len(places))
+    np.testing.assert_allclose(flat.std(0), 1, atol=0.06)
+    # Neighbours, against noise that is really smoothed on the grid.
+    smooth = np.random.default_rng(1).standard_normal((400, *GRID))
+    smooth = ndimage.gaussian_filter(smooth, (0, 0.9, 0.9, 0.9), mode="wrap")
+    expected = np.corrcoef(smooth[:, :, 8, 8].T)[:-1, 1:].diagonal().mean() * 0.7
+    right = (places[:, 0] >= 6) & (places[:, 0] < 8)
+    here = np.flatnonzero(right & (places[:, 1] == 6) & (places[:, 2] == 6))
+    pairs = [(v, v + 25) for v in here]  # the next voxel along i
+    alike = np.mean([np.corrcoef(flat[:, a], flat[:, b])[0, 1] for a, b in pairs])
+    assert alike == pytest.approx(expected, abs=0.06)
+    # Shared noise: voxels with it follow the covariance of the signal.
+    left = places[:, 0] < 6
+    far = np.abs(places[:, None, 1:] - places[None, :, 1:]).max(-1) >= 3
+    chosen = far & left[:, None] & left[None]
+    measured, wanted = np.corrcoef(flat.T)[chosen], 0.5 * np.corrcoef(signal.T)[chosen]
+    assert np.corrcoef(measured, wanted)[0, 1] > 0.9
+    assert np.polyfit(wanted, measured, 1)[0] == pytest.approx(1, abs=0.15)
+
+
+def test_null_trials_drift_within_sessions():
+    drawer, _, _ = null_trials(n_images=400, drift_trend=2.0)
+    trials = drawer.draw(np.random.default_rng(0))
+    smooth = trials.reshape(3, 20, 20, -1).mean(2)
+    assert smooth.std(1).mean() > 0.5  # without drift 1 / sqrt(20) of a small rest
+    # Repeats 2 and 3 are in the same session and follow the same trend; repeat 1 does not.
+    same = np.mean([np.corrcoef(smooth[1, :, v], smooth[2, :, v])[0, 1] for v in range(50)])
+    assert same > 0.8
+
+
+def test_calibration_counts_false_runs_and_resumes(tmp_path):
+    drawer, _, _ = null_trials(n_images=12)
+    rng = np.random.default_rng(4)
+    encoder = LinearEncoder(rng.standard_normal((125, 4)), 5 * rng.standard_normal(4), "ridge")
+    options = dict(folder=tmp_path, key={"a": 1}, n_permutations=39)
+    some = perturbation.calibrate(encoder, drawer, n_runs=3, **options)
+    (folder,) = tmp_path.iterdir()
+    before = (folder / "part-00001.h5").read_bytes()
+    more = perturbation.calibrate(encoder, drawer, n_runs=8, **options)
+    assert (folder / "part-00001.h5").read_bytes() == before
+    assert some["n_runs"] == 3
+    assert more["rate"] == more["n_false"] / 8
+    assert more["low"] <= more["rate"] <= more["high"]
+    assert sum(more["p_histogram"]) == pytest.approx(1, abs=1e-3)
+    sure = perturbation.calibrate(encoder, drawer, n_runs=8, level=1.0, **options)
+    assert sure["n_false"] == 8
+
+
+def test_null_run_finds_what_is_planted():
+    drawer, _, _ = null_trials(n_images=15)
+    trials = drawer.draw(np.random.default_rng(0))
+    trials[:, :, 3] = trials[0, :, 3]
+    rng = np.random.default_rng(5)
+    encoder = LinearEncoder(rng.standard_normal((125, 4)), 5 * rng.standard_normal(4), "ridge")
+    found = perturbation.null_run(encoder, trials, 99, rng)
+    assert found["smallest"] <= 0.05
+    assert found["histogram"].sum() == 125
+
+
+def test_study_refuses_real_data_and_missing_files():
+    with pytest.raises(DataError, match="has real data"):
+        study_perturbation.Material(load_profile("nsd"))
+
+
+def test_study_of_redundancy_reports_mean_and_range(monkeypatch):
+    monkeypatch.setattr(study_perturbation, "REDUNDANCIES", (1, 2))
+    small = dict(n_sources=3, n_null=20, n_training=40, n_test=15)
+    curve = perturbation.redundancy_curve
+    monkeypatch.setattr(perturbation, "redundancy_curve", lambda r, **k: curve(r, **k | small))
+    found = study_perturbation.study_redundancy(n_subjects=2, progress=False)
+    row = found["auroc"]["ablation"]
+    assert len(row["mean"]) == 2
+    assert row["low"][0] <= row["mean"][0] <= row["high"][0]
