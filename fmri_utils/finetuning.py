@@ -162,6 +162,9 @@ OPTIONS = {
     "half predicted, half true": FineTuning(predicted_share=0.5),
     "predicted, z = 0": FineTuning(zero_z=True),
     "predicted, two conditions, z = 0": FineTuning(two_conditions=True, zero_z=True),
+    "true embeddings, no discriminator (control)": FineTuning(
+        predicted_share=0.0, reconstruction_only=True
+    ),
     "predicted, no discriminator": FineTuning(reconstruction_only=True),
 }
 

@@ -6,7 +6,8 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from fmri_utils import encoders
-from fmri_utils.encoders.ridge import SOLVERS, himalaya_backend, make_folds, ridge_basis
+from fmri_utils.encoders.himalaya_ridge import himalaya_backend
+from fmri_utils.encoders.ridge import SOLVERS, make_folds, ridge_basis
 from fmri_utils.errors import DataError, ProfileError, WeightsError
 from fmri_utils.metrics import retrieval_ranks
 
@@ -70,6 +71,18 @@ def test_out_of_fold_predictions_equal_refitting_without_the_fold(n_voxels):
         rest = np.setdiff1d(np.arange(len(image)), held)
         again = encoders.refit_ridge(betas[rest], embeddings[rest], alphas=alphas)
         np.testing.assert_allclose(found[held], again.predict(betas[held]), atol=2e-4)
+
+
+@pytest.mark.parametrize("n_voxels", [60, 400], ids=["primal", "kernel"])
+@pytest.mark.parametrize("n_penalties", [2, 10], ids=["cholesky", "eigen"])
+def test_refitting_solves_the_normal_equations_for_every_penalty(n_voxels, n_penalties):
+    betas, embeddings, _ = planted(n_voxels=n_voxels)
+    alphas = np.resize(np.logspace(0.5, 2, n_penalties), 10)
+    encoder = encoders.refit_ridge(betas, embeddings, alphas=alphas)
+    for d in (0, 1, 7):
+        other = Ridge(alpha=alphas[d]).fit(betas.astype(float), embeddings[:, d])
+        np.testing.assert_allclose(encoder.weights[:, d], other.coef_, atol=2e-5)
+        np.testing.assert_allclose(encoder.intercept[d], other.intercept_, atol=2e-5)
 
 
 def test_a_basis_is_reused_for_other_targets_and_refused_for_other_betas():

@@ -100,6 +100,13 @@ def test_leaving_clusters_out_hurts_a_decoder_of_kinds():
         )
 
 
+def test_ridge_with_fixed_penalties_is_ridge():
+    data, pattern, *_ = subject()
+    encoder, report = encoders.fit_ridge(*data, alphas=ALPHAS, n_folds=4)
+    again = validity.fixed_ridge(report["best_alphas"])(*data)
+    np.testing.assert_allclose(again.predict(pattern), encoder.predict(pattern), atol=1e-4)
+
+
 def test_prototypes_read_the_class_and_nothing_else():
     data, pattern, truth, _, kind = subject()
     encoder, report = validity.fit_prototypes(*data, n_classes=5, alphas=ALPHAS, n_folds=4, seed=0)

@@ -13,23 +13,20 @@ Two solvers give the same answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-import himalaya.backend
 import numpy as np
 import torch
-from himalaya.kernel_ridge import KernelRidgeCV
-from himalaya.ridge import RidgeCV
 from sklearn.model_selection import GroupKFold
 
 from ..errors import DataError
 from ..nsd.preprocessing import average_repeats
 from .common import check_folds, check_training, compute_device
+from .himalaya_ridge import solve_himalaya
 from .linear import LinearEncoder
 
 SOLVERS = ("eigen", "himalaya")
+MAX_SOLVES = 6  # penalties up to which solving for each is faster than an eigendecomposition
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,64 +146,6 @@ def _fit_eigen(basis: RidgeBasis, embeddings: np.ndarray, alphas: np.ndarray, fo
     return encoder, alphas[best].cpu().numpy(), loss.gather(0, best[None])[0].cpu().numpy()
 
 
-@contextmanager
-def himalaya_backend(device: str | torch.device) -> Iterator[str]:
-    """himalaya's backend for a device, and the previous one afterwards.
-
-    himalaya can be asked to warn when a GPU is missing and to go on with numpy; here an absent
-    device is an error.
-
-    Yields
-    ------
-    str
-        "torch" for the CPU, "torch_cuda" for a GPU.
-
-    Raises
-    ------
-    ProfileError
-        If the device is absent.
-    """
-    chosen = compute_device(device)
-    before = himalaya.backend.get_backend().name
-    on_gpu = chosen.type == "cuda"
-    name = "torch_cuda" if on_gpu else "torch"
-    himalaya.backend.set_backend(name, on_error="raise")
-    try:
-        with torch.cuda.device(chosen) if on_gpu else nullcontext():
-            yield name
-    finally:
-        himalaya.backend.set_backend(before, on_error="raise")
-
-
-def _fit_himalaya(
-    betas: np.ndarray,
-    embeddings: np.ndarray,
-    alphas: np.ndarray,
-    folds: list[np.ndarray],
-    device: str | torch.device,
-) -> tuple[LinearEncoder, np.ndarray, np.ndarray]:
-    rows = np.arange(len(betas))
-    kernel = betas.shape[0] < betas.shape[1]
-    settings = {
-        "alphas": np.asarray(alphas, np.float32),
-        "fit_intercept": True,
-        "cv": [(np.setdiff1d(rows, held), held) for held in folds],
-        # One penalty at a time: himalaya holds a voxels x trials matrix for each of a batch.
-        "solver_params": {"n_targets_batch": 512, "n_targets_batch_refit": 4, "n_alphas_batch": 1},
-    }
-    with himalaya_backend(device):
-        if kernel:
-            model = KernelRidgeCV(**settings, warn=False)
-        else:
-            settings["solver_params"]["warn"] = False
-            model = RidgeCV(**settings)
-        model.fit(np.asarray(betas, np.float32), np.asarray(embeddings, np.float32))
-        weights = model.get_primal_coef() if kernel else model.coef_
-        found = (weights, model.intercept_, model.best_alphas_, model.cv_scores_)
-        weights, intercept, best, scores = (value.cpu().numpy() for value in found)
-    return LinearEncoder(weights, intercept, "ridge"), best, -scores.reshape(-1)
-
-
 def fit_ridge(
     betas: np.ndarray,
     embeddings: np.ndarray,
@@ -262,7 +201,7 @@ def fit_ridge(
         raise DataError(f"no ridge solver {solver!r}. Valid solvers: {', '.join(SOLVERS)}.")
     alphas = np.sort(np.asarray(alphas, np.float32))
     if solver == "himalaya":
-        encoder, best, loss = _fit_himalaya(betas, embeddings, alphas, folds, device)
+        encoder, best, loss = solve_himalaya(betas, embeddings, alphas, folds, device)
     else:
         basis = _own_basis(betas, basis, device)
         encoder, best, loss = _fit_eigen(basis, embeddings, alphas, folds)
@@ -300,10 +239,29 @@ def refit_ridge(
         Such as the ``best_alphas`` of :func:`fit_ridge`.
     """
     check_training(betas, embeddings, np.arange(len(betas)))
+    place = compute_device(device) if basis is None else basis.mean.device
+    y = torch.tensor(embeddings, dtype=torch.float32, device=place)
+    alpha = torch.tensor(alphas, dtype=torch.float32, device=place)
+    if basis is None and len(torch.unique(alpha)) <= MAX_SOLVES:
+        return _solve_directly(torch.tensor(betas, dtype=torch.float32, device=place), y, alpha)
     basis = _own_basis(betas, basis, device)
-    y = torch.tensor(embeddings, dtype=torch.float32, device=basis.mean.device)
-    alpha = torch.tensor(alphas, dtype=torch.float32, device=y.device)
     return _finish(_weights(basis, y - y.mean(0), alpha), basis.mean, y.mean(0))
+
+
+def _solve_directly(x: torch.Tensor, y: torch.Tensor, alpha: torch.Tensor) -> LinearEncoder:
+    """One Cholesky factor for each penalty: a tenth of an eigendecomposition's time."""
+    mean, target_mean = x.mean(0), y.mean(0)
+    x, y = x - mean, y - target_mean
+    kernel = len(x) < x.shape[1]
+    gram = x @ x.T if kernel else x.T @ x
+    right = y if kernel else x.T @ y
+    weights = torch.empty(x.shape[1], y.shape[1], device=x.device)
+    for value in torch.unique(alpha):
+        columns = alpha == value
+        factor = torch.linalg.cholesky(gram + value * torch.eye(len(gram), device=x.device))
+        solved = torch.cholesky_solve(right[:, columns], factor)
+        weights[:, columns] = x.T @ solved if kernel else solved
+    return _finish(weights, mean, target_mean)
 
 
 def out_of_fold(

@@ -162,7 +162,8 @@ def cross_fit(
         target = cross - x[held].T @ y[held] - n * np.outer(x_mean, y_mean)
         weights = np.empty_like(target)
         for alpha, columns in parts:
-            shifted = kept + np.float32(alpha) * np.eye(len(kept), dtype=kept.dtype)
+            shifted = kept.copy()
+            shifted[np.diag_indices_from(shifted)] += alpha
             factor = cho_factor(shifted, lower=True, overwrite_a=True, check_finite=False)
             weights[:, columns] = cho_solve(factor, target[:, columns], check_finite=False)
         yield LinearEncoder(weights, y_mean - x_mean @ weights, "ridge"), held
