@@ -57,9 +57,11 @@ def test_refit_differs_from_ablation(fitted):
 def test_penalties_are_read_off_the_weights(fitted):
     x, y, alphas, encoder, _ = fitted
     np.testing.assert_allclose(perturbation.ridge_penalties(encoder, x, y), alphas, rtol=1e-6)
-    other = LinearEncoder(encoder.weights + 0.1, encoder.intercept, "contrastive")
-    with pytest.raises(DataError, match="miss the equations of ridge regression"):
-        perturbation.ridge_penalties(other, x, y)
+    tilted = encoder.weights * np.linspace(0.8, 1.2, len(encoder.weights))[:, None]
+    for weights in (encoder.weights + 0.1, tilted):
+        other = LinearEncoder(weights, encoder.intercept, "contrastive")
+        with pytest.raises(DataError, match="miss the equations of ridge regression"):
+            perturbation.ridge_penalties(other, x, y)
     with pytest.raises(DataError, match="the very trials"):
         perturbation.ridge_penalties(encoder, x[::-1], y)
 

@@ -62,7 +62,12 @@ def plot_score_rows(table: Mapping, rows: Sequence[str], *, ax: Axes | None = No
         ),
         plt.Line2D([], [], marker="|", ls="", color=COLOURS["ceiling"], ms=12, mew=3),
     ]
-    labels = ["chance", names[0], *methods, f"ceiling: {names[-1]}"]
+    labels = [
+        "chance",
+        names[0],
+        *methods,
+        "ceiling" if names[-1] == "ceiling" else f"ceiling: {names[-1]}",
+    ]
     ax.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=3, fontsize=9)
     return ax
 
