@@ -160,7 +160,7 @@ for name, record in records.items():
     print(f"{name:14s} spread {record['spread'][-1]:.2f}  top-1 {record['top1'][-1]:.2f}")
 
 # %% [markdown]
-# With matching pairs only, everything gathers near one point, and the fewest images are found (6 % in the
+# With matching pairs only, everything gathers near one point, and the fewest images are found (7 % in the
 # demo, against 18 % with negatives; chance is 1 %). Some retrieval survives in the small directions that
 # remain: a collapse is a matter of degree. Both remedies keep the space open without negatives. Note also
 # that InfoNCE finds most after some 60 steps and then overfits these few hundred images; notebook 03 stops
