@@ -70,7 +70,8 @@ def test_out_of_fold_predictions_equal_refitting_without_the_fold(n_voxels):
     for held in make_folds(image, 4):
         rest = np.setdiff1d(np.arange(len(image)), held)
         again = encoders.refit_ridge(betas[rest], embeddings[rest], alphas=alphas)
-        np.testing.assert_allclose(found[held], again.predict(betas[held]), atol=2e-4)
+        # Single precision: by how much the two ways round apart depends on the threads of BLAS.
+        np.testing.assert_allclose(found[held], again.predict(betas[held]), atol=1e-3)
 
 
 @pytest.mark.parametrize("n_voxels", [60, 400], ids=["primal", "kernel"])
