@@ -250,6 +250,37 @@ for ax, curve, size in zip(axes, (learning, by_voxels), ("n_sessions", "n_voxels
 _ = axes[1].set_xscale("log")
 
 # %% [markdown]
+# ## Would another seed, or another subject, say the same?
+#
+# `make study` fits every mapper with five seeds in several subjects. Its intervals are over images and
+# subjects; ticks are single subjects. A mapper is called better only where an interval leaves zero out.
+
+# %%
+study_file, score = cfg.figures / "study_encoders.json", "brain_to_image MRR"
+study = {}
+if study_file.is_file():
+    study = artifacts.load_json(study_file, remedy="Run `make study`.")
+    rows_of_study = [row for row in study["mappers"] if row["score"] in (score, "two-way")]
+    seen = pd.DataFrame(rows_of_study).query("target == 'image' and readout == 'image'")
+    print("subjects", study["subjects"])
+    seen = seen.set_index(["score", "mapper"])[["chance", "low", "value", "high"]]
+    print(seen.round(3))
+else:
+    print("not available: run `make study`")
+
+# %%
+if study:
+    fig, axes = plt.subplots(1, 3, figsize=(13, 3.2), layout="constrained")
+    plots.plot_study_differences(study["differences"], score, ax=axes[0])
+    chance = seen.loc[score, "chance"].iloc[0]
+    for ax, rows_of, size in zip(
+        axes[1:], ("sessions", "voxels"), ("n_sessions", "n_voxels"), strict=True
+    ):
+        plots.plot_study_curves(study[rows_of], size, score, chance=chance, ax=ax)
+    axes[2].set_xscale("log")
+    axes[2].legend()
+
+# %% [markdown]
 # ## What the brain pattern is closest to
 #
 # The predicted embedding can be compared with anything in CLIP space. For four test images (in

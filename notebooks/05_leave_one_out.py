@@ -553,4 +553,4 @@ map_files = perturbation.save_maps(
     cfg.derived, maps, brain["mask"], brain["affine"], config=config, inputs=hashes
 )
 written = [effects_file, *map_files]
-artifacts.list_outputs(written, root=PROJECT_ROOT, next_notebook="08_figures")
+artifacts.list_outputs(written, root=PROJECT_ROOT, next_notebook="06_visual_areas")

@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 08 · All figures, from the files that 01 to 05 wrote
+# # 08 · All figures, from the files that the others wrote
 #
 # **Question.** What would we show in a lab meeting?
 #
 # | | |
 # |---|---|
 # | reads | everything in the run's derived folder |
-# | writes | figures 1 to 4 and 7 (PNG and PDF) and `results.md` |
+# | writes | figures 1 to 7 (PNG and PDF; 5 also as an animated GIF) and `results.md` |
 # | minutes | smoke 0.3 · demo 0.6 · nsd not measured |
 
 # %% tags=["parameters"]
@@ -33,7 +33,8 @@ print(cfg.name, "|", cfg.dataset_label)
 
 # %%
 steps = {"betas": "01", "stimuli": "01", "embeddings": "02", "joint": "02", "predictions": "03"}
-steps |= {"reconstructions": "04", "effects": "05"}
+steps |= {"reconstructions": "04", "effects": "05", "areas": "06"}
+steps |= {"student_teacher": "07"}
 data = {
     name: artifacts.load_arrays(cfg.derived / f"{name}.h5", remedy=f"Run `make {number}`.")
     for name, number in steps.items()
@@ -134,6 +135,35 @@ figure
 
 # %%
 written += plots.save_figure(figure, cfg.figures, "fig4_leave_one_out", about=about)
+
+# %% [markdown]
+# ## Figure 5: a student and a teacher
+#
+# The last moment of the training as a still picture, and the whole of it as an animation.
+
+# %%
+training = data["student_teacher"]
+lines = {"pixels": float(training["pixels"].mean())}
+show = dict(row=int(training["row"]), label=str(training["label"]), lines=lines)
+figure = next(plots.student_teacher_frames(training, n_frames=1, **show))
+figure
+
+# %%
+written += plots.save_figure(figure, cfg.figures, "fig5_student_teacher", about=about)
+frames = plots.student_teacher_frames(training, n_frames=cfg.dino.n_frames, **show)
+written.append(plots.save_animation(frames, cfg.figures, "fig5_student_teacher", about=about))
+
+# %% [markdown]
+# ## Figure 6: visual areas
+#
+# One group of voxels kept alone or left out: pictures, accuracy, and where stimulating it leads.
+
+# %%
+figure = plots.fig_visual_areas(data["areas"], label=cfg.dataset_label)
+figure
+
+# %%
+written += plots.save_figure(figure, cfg.figures, "fig6_visual_areas", about=about)
 
 # %% [markdown]
 # ## Figure 7: scores between chance and ceiling

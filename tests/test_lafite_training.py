@@ -282,6 +282,23 @@ def test_killed_and_resumed_run_gives_the_same_weights(data, encoder, tmp_path, 
     assert run(tmp_path / "killed").images == 32  # finished: nothing more happens
 
 
+def test_a_monitor_sees_the_grid_and_its_numbers_are_kept_over_a_kill(data, encoder, tmp_path):
+    def run(folder, **more):
+        return train(CONFIG, *data, encoder, out_dir=folder, progress=False, **more)
+
+    def monitor(images):
+        return {"mean": float(images.mean())}
+
+    conditions = np.concatenate([data[1]] * 2)  # more pictures than one batch
+    settings = dict(monitor=monitor, grid_conditions=conditions)
+    whole = run(tmp_path / "whole", **settings)
+    seen = [row for row in whole.history if "mean" in row]
+    assert [row["images"] for row in seen] == [16, 32]
+    run(tmp_path / "killed", max_seconds=0, **settings)
+    resumed = run(tmp_path / "killed", **settings)
+    assert [row for row in resumed.history if "mean" in row][-2:] == seen
+
+
 def test_out_of_time_writes_a_checkpoint(data, encoder, tmp_path):
     result = train(CONFIG, *data, encoder, out_dir=tmp_path, max_seconds=0, progress=False)
     assert not result.finished

@@ -10,7 +10,14 @@ from fmri_utils.artifacts import check_manifest
 from fmri_utils.errors import FmriUtilsError
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
 
-FIGURES = ("fig1_model", "fig2_reconstructions", "fig3_joint_embedding", "fig4_leave_one_out")
+FIGURES = (
+    "fig1_model",
+    "fig2_reconstructions",
+    "fig3_joint_embedding",
+    "fig4_leave_one_out",
+    "fig5_student_teacher",
+    "fig6_visual_areas",
+)
 
 
 @pytest.fixture(scope="module")

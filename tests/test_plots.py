@@ -122,3 +122,19 @@ def test_temperatures_and_nearest_captions_draw_what_they_are_given():
     plots.plot_nearest_captions(PICTURES[:2], ["a", "b"], [["c", "d"], ["e", "f"]], axes=axes)
     assert "1. e" in axes[1].texts[0].get_text()
     assert axes[1].get_title() == "b"
+
+
+def test_study_curves_and_differences_show_what_was_measured():
+    rows = [
+        {"mapper": m, "score": "MRR", "n_voxels": [10, 100], "value": v, "low": v, "high": v}
+        for m, v in (("ridge", [0.1, 0.2]), ("contrastive", [0.3, 0.4]))
+    ]
+    ax = plots.plot_study_curves(rows, "n_voxels", "MRR", chance=0.05)
+    assert [list(line.get_ydata()) for line in ax.lines[:2]] == [[0.1, 0.2], [0.3, 0.4]]
+    assert ax.get_xlabel() == "voxels"
+    assert plots.plot_study_curves(rows, "n_voxels", "top-1").lines[:] == []
+    shown = {"score": "MRR", "difference": "a - b", "low": -1, "value": 0.5, "high": 1}
+    ax = plots.plot_study_differences([{**shown, "subjects": [0.2, 0.8]}], "MRR")
+    assert list(ax.lines[0].get_xdata()) == [-1, 1]
+    assert list(ax.lines[2].get_xdata()) == [0.2, 0.8]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a - b"]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..artifacts import atomic_path
@@ -196,10 +196,7 @@ def _write_training(
         stored = _stored(network, checkpoint.networks[name])
         tensors |= {f"{name}.{key}": value for key, value in stored.items()}
     with atomic_path(path) as tmp:
-        tmp.touch()
-        mode = tmp.stat().st_mode
-        save_file(tensors, tmp, _metadata(TRAINING_FORMAT, config, card))
-        tmp.chmod(mode)  # the library makes files that only their owner can read
+        tmp.write_bytes(in_fixed_order(save(tensors, _metadata(TRAINING_FORMAT, config, card))))
 
 
 def parse_settings(arguments: Sequence[str]) -> tuple[Path, Path, bool]:

@@ -41,7 +41,8 @@ class TrainingResult:
         The last weights.
     history : list of dict
         One row per ``log_images`` images: ``images``, ``images_per_second``, and each loss term,
-        weighted, averaged since the row before.
+        weighted, averaged since the row before; and a row per ``grid_images`` images with
+        ``images`` and what the monitor measured.
     images : int
         Images seen.
     finished : bool
@@ -258,6 +259,7 @@ def train(
     initial: str | Path | Mapping[str, Tensor] | None = None,
     on_grid: Callable[[int, Tensor], None] | None = None,
     grid_conditions: Tensor | np.ndarray | None = None,
+    monitor: Callable[[Tensor], Mapping[str, float]] | None = None,
     on_step: Callable[[int, dict], None] | None = None,
     max_seconds: float | None = None,
     device: str | torch.device = "cpu",
@@ -288,6 +290,10 @@ def train(
         Called with (images seen, (K, 3, R, R) in [-1, 1]) every ``grid_images``: the averaged
         generator under fixed noise vectors and ``grid_conditions`` (K, C), by default the first
         16 embeddings (with two conditions, and a caption of each).
+    monitor : callable, optional
+        Called as often with the same pictures; the numbers that it returns join the history in a
+        row of their own. Give ``grid_conditions`` enough rows for a distance of distributions
+        (:func:`fmri_utils.metrics.frechet_monitor`).
     on_step : callable, optional
         Called with (images seen, loss terms) after every step.
     max_seconds : float, optional
@@ -343,8 +349,12 @@ def train(
                 bar.set_postfix(shown, refresh=False)
             if on_step is not None:
                 on_step(state.images, terms)
-            if on_grid is not None and (last or _due(state.images, config, "grid_images")):
-                on_grid(state.images, _grid(state, conditions))
+            if last or _due(state.images, config, "grid_images"):
+                grid = _grid(state, conditions) if on_grid or monitor else None
+                if on_grid is not None:
+                    on_grid(state.images, grid)
+                if monitor is not None:
+                    history.append({"images": state.images, **monitor(grid)})
             if folder is not None and (last or _due(state.images, config, "checkpoint_images")):
                 other = state.other() | {"history": history}
                 write_checkpoint(folder, state.images, state.tensors(), other, saved_config)
@@ -375,5 +385,6 @@ def _grid(state: TrainingState, conditions: Tensor) -> Tensor:
     if config.zero_z:
         z = torch.zeros_like(z)
     device = state.device
-    images = state.average(z.to(device), conditions.float().to(device))
-    return images.clamp(-1, 1).cpu()
+    pairs = zip(z.split(config.batch_size), conditions.split(config.batch_size), strict=True)
+    parts = [state.average(a.to(device), b.float().to(device)) for a, b in pairs]
+    return torch.cat(parts).clamp(-1, 1).cpu()

@@ -15,6 +15,7 @@ A path through it::
 from .arrays import correlation_matrix
 from .diagnostics import bottleneck_curve, dims_needed, effective_rank, repeat_ceiling
 from .features import FeatureScorer, feature_scores
+from .frechet import frechet_distance, frechet_monitor
 from .identification import (
     DIRECTIONS,
     clustered_two_way_scores,
@@ -56,6 +57,8 @@ __all__ = [
     "effective_rank",
     "embedding_scores",
     "feature_scores",
+    "frechet_distance",
+    "frechet_monitor",
     "library_versions",
     "load_network",
     "paired_difference",

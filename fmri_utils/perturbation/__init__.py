@@ -16,11 +16,23 @@ A path through it::
 """
 
 from .agreement import Agreement, between_maps, split_half
+from .areas import (
+    AreaScores,
+    area_groups,
+    area_pictures,
+    disjoint,
+    embedding_scores_of,
+    overlaps,
+    random_shift,
+    score_areas,
+    unions,
+)
 from .atlas import ImageEffects, image_effects
 from .calibration import NullTrials, calibrate, null_run
 from .change import EmbeddingChange
 from .concepts import (
     area_shift,
+    area_shifts,
     concept_directions,
     concept_shift,
     parse_concepts,
@@ -43,6 +55,7 @@ from .groups import (
     group_embedding,
     random_groups,
     shapley,
+    shapley_by_trial,
     shapley_exact,
 )
 from .jacobian import (
@@ -79,11 +92,13 @@ from .precision import Precision, fit_precision
 from .redundancy import LinearSubject, linear_subject, redundancy_curve, statistics_of
 from .refit import cross_fit, refit_change, refit_weights, ridge_penalties
 from .replacement import conditional_mean, other_repeat, shrinkage_penalty, stimulate
+from .retrain import Retrained, refit_without, retrain_like, retrain_on, score_retrained
 from .truth import Alignment, alignment, auroc, planted_truth, receptive_field_overlap
 
 __all__ = [
     "Agreement",
     "Alignment",
+    "AreaScores",
     "EmbeddingChange",
     "GroupScore",
     "ImageEffects",
@@ -93,10 +108,14 @@ __all__ = [
     "PictureEffect",
     "Precision",
     "Reliability",
+    "Retrained",
     "Significance",
     "against_random",
     "alignment",
+    "area_groups",
+    "area_pictures",
     "area_shift",
+    "area_shifts",
     "auroc",
     "between_maps",
     "calibrate",
@@ -111,9 +130,11 @@ __all__ = [
     "contribution",
     "cross_fit",
     "crossed_pictures",
+    "disjoint",
     "draw_pairings",
     "effect_maps",
     "embedding_effect",
+    "embedding_scores_of",
     "encoding_pattern",
     "eps_curve",
     "finite_difference",
@@ -127,6 +148,7 @@ __all__ = [
     "network_effect",
     "null_run",
     "other_repeat",
+    "overlaps",
     "parse_concepts",
     "picture_derivative",
     "picture_effect",
@@ -136,19 +158,26 @@ __all__ = [
     "picture_sketch",
     "planted_truth",
     "random_groups",
+    "random_shift",
     "receptive_field_overlap",
     "redundancy_curve",
     "refit_change",
     "refit_weights",
+    "refit_without",
     "relative_maps",
     "reliability",
     "renderer",
     "repeat_rows",
+    "retrain_like",
+    "retrain_on",
     "ridge_penalties",
     "rms_from_gram",
     "rms_from_sketch",
     "save_maps",
+    "score_areas",
+    "score_retrained",
     "shapley",
+    "shapley_by_trial",
     "shapley_exact",
     "shrinkage_penalty",
     "signed_shift",
@@ -156,6 +185,7 @@ __all__ = [
     "statistics_of",
     "stimulate",
     "strongest_words",
+    "unions",
     "variance_shares",
     "vocabulary",
     "voxel_against_noise",

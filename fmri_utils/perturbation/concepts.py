@@ -164,7 +164,7 @@ def concept_shift(
     return total / len(betas)
 
 
-def area_shift(
+def area_shifts(
     encoder: LinearEncoder,
     betas: np.ndarray,
     areas: Mapping[str, np.ndarray],
@@ -172,7 +172,7 @@ def area_shift(
     *,
     k: float = 1.0,
 ) -> np.ndarray:
-    """Shift of the embedding when all voxels of an area are stimulated together.
+    """Shift of every embedding when all voxels of an area are stimulated together.
 
     Parameters
     ----------
@@ -186,13 +186,25 @@ def area_shift(
 
     Returns
     -------
-    numpy.ndarray, (n_areas, n_directions)
-        Mean over trials of cos(after, direction) - cos(before, direction).
+    numpy.ndarray, (n_areas, n_trials, n_directions)
+        cos(after, direction) - cos(before, direction).
     """
     before = encoder.predict(check_betas(encoder, betas))
     start = unit(before) @ directions.T
     moved = [before + k * encoder.weights[where].sum(0) for where in areas.values()]
-    return np.stack([(unit(after) @ directions.T - start).mean(0) for after in moved])
+    return np.stack([unit(after) @ directions.T - start for after in moved])
+
+
+def area_shift(
+    encoder: LinearEncoder,
+    betas: np.ndarray,
+    areas: Mapping[str, np.ndarray],
+    directions: np.ndarray,
+    *,
+    k: float = 1.0,
+) -> np.ndarray:
+    """Mean over trials of :func:`area_shifts`, (n_areas, n_directions)."""
+    return area_shifts(encoder, betas, areas, directions, k=k).mean(1)
 
 
 def strongest_words(shift: np.ndarray, words: Sequence[str], n: int = 3) -> list[list[str]]:

@@ -122,8 +122,12 @@ def group_parts(
     return np.stack([betas[:, group] @ encoder.weights[group] for group in groups])
 
 
+def _cosines(embedding: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return (unit(embedding) * truth).sum(1)
+
+
 def _accuracy(embedding: np.ndarray, truth: np.ndarray) -> float:
-    return float((unit(embedding) * truth).sum(1).mean())
+    return float(_cosines(embedding, truth).mean())
 
 
 def _check_disjoint(groups: Mapping[str, np.ndarray]) -> None:
@@ -189,21 +193,35 @@ def _gains_in_order(
     return gains
 
 
-def shapley_exact(
+def shapley_by_trial(
     encoder: LinearEncoder, betas: np.ndarray, truth: np.ndarray, groups: Mapping[str, np.ndarray]
-) -> dict[str, float]:
-    """Shapley values from all subsets, for at most twelve groups; see :func:`shapley`."""
+) -> dict[str, np.ndarray]:
+    """Shapley values from all subsets, for at most twelve groups; see :func:`shapley`.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray, (n_trials,)
+        The value of each group for each trial, for intervals over trials.
+    """
     _check_disjoint(groups)
     n = len(groups)
     if n > MAX_EXACT:
         raise DataError(f"{n} groups. Expected: at most {MAX_EXACT}; sample with shapley().")
     parts = group_parts(encoder, betas, list(groups.values()))
     subsets = [s for size in range(n + 1) for s in combinations(range(n), size)]
-    value = {s: _accuracy(encoder.intercept + parts[list(s)].sum(0), truth) for s in subsets}
+    value = {s: _cosines(encoder.intercept + parts[list(s)].sum(0), truth) for s in subsets}
     weight = [factorial(size) * factorial(n - size - 1) / factorial(n) for size in range(n)]
     out = {}
     for g, name in enumerate(groups):
         without = [s for s in subsets if g not in s]
         gains = [weight[len(s)] * (value[tuple(sorted((*s, g)))] - value[s]) for s in without]
-        out[name] = float(sum(gains))
+        out[name] = np.sum(gains, axis=0)
     return out
+
+
+def shapley_exact(
+    encoder: LinearEncoder, betas: np.ndarray, truth: np.ndarray, groups: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Mean over trials of :func:`shapley_by_trial`."""
+    values = shapley_by_trial(encoder, betas, truth, groups)
+    return {name: float(each.mean()) for name, each in values.items()}

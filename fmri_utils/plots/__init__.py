@@ -1,5 +1,6 @@
 """Figures: ``plot_*`` draw into given axes, ``fig_*`` compose whole figures; none shows one."""
 
+from .areas import fig_visual_areas
 from .brain import plot_area_effects, plot_areas, plot_volume
 from .curves import (
     plot_collapse,
@@ -26,6 +27,15 @@ from .quality import (
     plot_reliability,
 )
 from .scores import fig_scores, plot_score_rows
+from .students import (
+    fig_student_teacher,
+    plot_attention,
+    plot_label_budgets,
+    plot_teacher_collapse,
+    save_animation,
+    student_teacher_frames,
+)
+from .study import plot_study_curves, plot_study_differences
 from .style import COLOURS, save_figure, styled
 
 __all__ = [
@@ -35,12 +45,16 @@ __all__ = [
     "fig_model",
     "fig_reconstructions",
     "fig_scores",
+    "fig_student_teacher",
+    "fig_visual_areas",
     "plot_area_effects",
     "plot_areas",
+    "plot_attention",
     "plot_caption_pairs",
     "plot_collapse",
     "plot_drift_share",
     "plot_field_coverage",
+    "plot_label_budgets",
     "plot_ncsnr",
     "plot_ncsnr_histogram",
     "plot_nearest_captions",
@@ -55,8 +69,13 @@ __all__ = [
     "plot_scores",
     "plot_session_drift",
     "plot_similarity",
+    "plot_study_curves",
+    "plot_study_differences",
+    "plot_teacher_collapse",
     "plot_temperatures",
     "plot_volume",
+    "save_animation",
     "save_figure",
+    "student_teacher_frames",
     "styled",
 ]

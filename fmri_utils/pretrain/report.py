@@ -6,7 +6,7 @@ import numpy as np
 
 from ..clip_space import ClipSpace
 from ..judge import HEADS, Judge
-from ..metrics import two_way_identification
+from ..metrics import frechet_distance, two_way_identification
 from ..simulation.scenes import COLOURS
 from ..simulation.scenes.words import NOUNS, PEOPLE, TRAIT_NOUNS
 
@@ -107,4 +107,6 @@ def ceiling_report(
     """
     truth, drawn = judge.look(held_out["images"]), judge.look(pictures)
     scores = {f"{h}_accuracy": float((drawn[h] == held_out[h]).mean()) for h in HEADS}
-    return {"two_way": two_way_identification(truth["features"], drawn["features"]), **scores}
+    features = truth["features"], drawn["features"]
+    scores["frechet_distance_in_judge_space"] = frechet_distance(*features)
+    return {"two_way": two_way_identification(*features), **scores}

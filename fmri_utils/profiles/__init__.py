@@ -18,6 +18,7 @@ from ..errors import ProfileError
 from .sections import (
     ClipConfig,
     DataConfig,
+    DinoConfig,
     EmbeddingConfig,
     EncoderConfig,
     LafiteConfig,
@@ -59,6 +60,7 @@ class Profile:
     lafite: LafiteConfig
     reconstruction: ReconstructionConfig
     perturbation: PerturbationConfig
+    dino: DinoConfig
     output: OutputConfig
     simulation: types.MappingProxyType | None = None
     overridden: tuple[str, ...] = ()

@@ -107,7 +107,7 @@ class ReconstructionConfig:
 
 @dataclass(frozen=True)
 class PerturbationConfig:
-    """Notebook 05: leave one voxel out."""
+    """Notebooks 05 and 06: leave one voxel out, and groups of voxels."""
 
     n_images: int  # test images whose pictures are perturbed
     n_voxels: int  # strongest voxels that are shown as pictures
@@ -122,20 +122,59 @@ class PerturbationConfig:
     n_permutations: int
     n_random: int  # random groups of an area's size
     n_orders: int  # orders of areas for Shapley values
+    n_retrained: int  # random groups that a decoder is trained on, of each size
+    n_pictured: int  # test images drawn without a group, or from it alone
+    pictured: tuple[str, ...]  # "name: area area ...", the groups of those pictures
+    combinations: tuple[str, ...]  # likewise, the groups set against the whole region
+    added_rois: str  # atlases whose areas are added to the region, wherever they lie
     redundancies: tuple[int, ...]  # voxels per source in the small linear subjects
     concepts: tuple[str, ...]  # "name: caption words", fixed before looking at any effect
 
     def __post_init__(self):
-        for name in ("n_images", "n_maps", "n_probes", "n_cells", "n_permutations", "n_random"):
+        counts = ("n_images", "n_maps", "n_probes", "n_cells", "n_permutations", "n_random")
+        for name in (*counts, "n_retrained", "n_pictured"):
             value = getattr(self, name)
             _require(value >= 1, f"{name} is {value}; expected 1 or more")
         for name in ("n_z", "n_buffers", "n_folds", "block_size"):
             value = getattr(self, name)
             _require(value >= 2, f"{name} is {value}; expected 2 or more")
         _require(min(self.redundancies) >= 1, "redundancies must be 1 or more")
+        for name in ("concepts", "pictured", "combinations"):
+            lines = getattr(self, name)
+            _require(
+                all(":" in line for line in lines),
+                f"{name} are {lines}; expected 'name: word word ...' in each",
+            )
+
+
+@dataclass(frozen=True)
+class DinoConfig:
+    """Notebook 07: student and teacher."""
+
+    weights: str  # a teacher with the record of its training; "" to use the live training only
+    n_scenes: int  # drawn to learn from live and to vote; 0: the stimuli
+    n_asked: int  # held-out pictures that are asked about
+    n_neighbours: int
+    n_clusters: int  # of captions, where no kind of thing is known
+    image_steps: int
+    image_batch: int
+    n_checks: int  # moments of a training that are recorded
+    collapse_steps: int
+    voxel_steps: int
+    voxel_batch: int
+    shares: tuple[float, ...]  # of the training images whose embedding is known
+    n_frames: int  # of the animation
+    study_steps: int  # on brain patterns, in `make study`
+    study_collapse_steps: int
+
+    def __post_init__(self):
+        for name in ("n_asked", "image_steps", "image_batch", "n_checks", "voxel_steps"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} is {value}; expected 1 or more")
+        _require(self.n_scenes >= 0, f"n_scenes is {self.n_scenes}; expected 0 (stimuli) or more")
         _require(
-            all(":" in line for line in self.concepts),
-            f"concepts are {self.concepts}; expected 'name: word word ...' in each",
+            all(0 < share <= 1 for share in self.shares),
+            f"shares are {self.shares}; expected above 0, at most 1",
         )
 
 

@@ -1,0 +1,367 @@
+"""Student-teacher learning: views, outputs, collapse, label budgets, and the animation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch, FancyBboxPatch, Rectangle
+from PIL import Image
+
+from ..artifacts import atomic_path
+from .style import COLOURS, styled
+
+STUDENT, TEACHER = COLOURS["image"], COLOURS["brain"]
+LINES = {"student-teacher": (COLOURS["brain"], "o"), "raw voxels": (COLOURS["ink"], "s")}
+LINES |= {"PCA of repeat averages": (COLOURS["ceiling"], "^")}
+LINES |= {"denoising autoencoder": (COLOURS["noise"], "v")}
+LINES |= {"untrained network": (COLOURS["chance"], "x")}
+VARIANTS = {"both": (COLOURS["brain"], "-"), "no centring": (COLOURS["image"], "--")}
+VARIANTS |= {"no sharpening": (COLOURS["ceiling"], "-.")}
+
+
+@styled
+def plot_attention(images: np.ndarray, maps: np.ndarray, *, axes: Sequence[Axes]) -> None:
+    """Pictures with where a head of the class token looks, as a map of brightness.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, (n, H, W, 3)
+    maps : numpy.ndarray, (n, h, w)
+        Attention; each map is scaled to its own maximum.
+    axes : sequence of Axes, 2 n
+        The pictures, then the maps.
+    """
+    n = len(images)
+    for ax, image, weights in zip(axes[:n], images, maps, strict=True):
+        ax.imshow(image)
+        ax.set_axis_off()
+        shown = axes[n + [id(a) for a in axes[:n]].index(id(ax))]
+        shown.imshow(_lit(image, weights))
+        shown.set_axis_off()
+
+
+def _lit(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The picture, dark where no attention goes."""
+    weights = np.asarray(weights, float)
+    light = weights / max(weights.max(), 1e-12)
+    size = image.shape[:2]
+    smooth = np.asarray(
+        Image.fromarray(light.astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
+    )
+    return (np.asarray(image, float) * (0.15 + 0.85 * smooth[..., None])).astype(np.uint8)
+
+
+@styled
+def plot_teacher_collapse(
+    records: Mapping[str, Mapping[str, np.ndarray]], n_outputs: int, *, axes: Sequence[Axes]
+) -> None:
+    """Teacher entropy, and KL of teacher and student, over training (Caron et al. 2021, fig. 7).
+
+    Parameters
+    ----------
+    records : mapping
+        "both", "no centring", "no sharpening": ``step``, ``entropy``, ``kl``.
+    n_outputs : int
+        K; the largest possible entropy is log K.
+    axes : two Axes
+    """
+    for name, record in records.items():
+        colour, style = VARIANTS.get(name, (None, "-"))
+        for ax, key in zip(axes, ("entropy", "kl"), strict=True):
+            ax.plot(record["step"], record[key], style, color=colour, label=name)
+    axes[0].axhline(np.log(n_outputs), color=COLOURS["chance"], lw=1.2, ls=":")
+    axes[0].annotate(
+        "log K", (1, np.log(n_outputs)), (2, -3), textcoords="offset points",
+        xycoords=("axes fraction", "data"), color="#666666", fontsize=9,
+    )  # fmt: skip
+    axes[0].set(
+        xlabel="step", ylabel="teacher entropy (nats)", ylim=(-0.2, 1.06 * np.log(n_outputs))
+    )
+    axes[1].set(xlabel="step", ylabel="KL, teacher to student (nats)")
+    axes[1].set_ylim(bottom=0)
+
+
+@styled
+def plot_label_budgets(
+    rows: Sequence[Mapping], score: str, *, chance: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """A score of linear probes against the share of images whose embedding is known.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        ``method``, ``score``, ``share`` (percent), ``value``, ``low``, ``high``: lists.
+    """
+    ax = ax or plt.subplots()[1]
+    for row in (r for r in rows if r["score"] == score):
+        colour, marker = LINES[row["method"]]
+        ax.fill_between(row["share"], row["low"], row["high"], color=colour, alpha=0.1, lw=0)
+        ax.plot(row["share"], row["value"], marker=marker, ms=5, color=colour, label=row["method"])
+    if chance is not None:
+        ax.axhline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label="chance")
+    ax.set(xscale="log", xlabel="images with a known embedding (%)", ylabel=score)
+    ax.set_xticks([5, 10, 25, 50, 100], ["5", "10", "25", "50", "100"])
+    ax.minorticks_off()
+    return ax
+
+
+def _framed(ax: Axes, image: np.ndarray, colour: str, title: str = "") -> None:
+    ax.imshow(image)
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(visible=True, color=colour, linewidth=3)
+    ax.set_title(title, fontsize=11, color=colour, loc="center")
+
+
+def _network(ax: Axes, name: str, note: str, colour: str) -> None:
+    """A box with a network's name."""
+    ax.set_axis_off()
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    ax.add_patch(
+        FancyBboxPatch((0.08, 0.22), 0.84, 0.56, boxstyle="round,pad=0.04", fc=colour, ec="none")
+    )
+    ax.text(0.5, 0.6, name, ha="center", va="center", color="white", fontsize=15, weight="bold")
+    ax.text(0.5, 0.37, note, ha="center", va="center", color="white", fontsize=10)
+
+
+def _outputs(ax: Axes, p: np.ndarray, colour: str, top: float, title: str) -> None:
+    ax.bar(np.arange(len(p)), p, width=0.85, color=colour)
+    ax.set(xticks=[], ylim=(0, top), yticks=[0, top], yticklabels=["0", f"{top:.1g}"])
+    ax.set_title(title, fontsize=11, color=colour)
+
+
+def _curve(ax: Axes, steps: np.ndarray, values: np.ndarray, now: int, colour: str) -> None:
+    """A curve up to now, the rest pale."""
+    ax.plot(steps, values, color=colour, alpha=0.18)
+    ax.plot(steps[: now + 1], values[: now + 1], color=colour)
+    ax.plot(steps[now], values[now], "o", ms=8, color=colour)
+
+
+@styled
+def fig_student_teacher(
+    record: Mapping[str, np.ndarray],
+    scene: np.ndarray,
+    crops: Sequence[np.ndarray],
+    boxes: np.ndarray,
+    *,
+    row: int,
+    now: int,
+    label: str,
+    lines: Mapping[str, float] = (),
+    n_shown: int = 40,
+) -> Figure:
+    """One moment of a training: what the student sees, what the teacher sees, what both say.
+
+    Parameters
+    ----------
+    record : mapping
+        From :func:`fmri_utils.dino.train_images`.
+    scene : numpy.ndarray, (H, W, 3) uint8
+    crops : sequence of numpy.ndarray, (h, w, 3)
+        Its views; the first two are global.
+    boxes : numpy.ndarray, (n_views, 4)
+        Centre and half width and height of each, the picture spanning -1 to 1.
+    row : int
+        Of the scene among those of the record's snapshots.
+    now : int
+        Which check.
+    lines : mapping of str to float
+        Scores to compare the nearest neighbours with ("pixels": 0.37).
+    n_shown : int
+        Outputs that are drawn: those that the teacher uses most over the training.
+    """
+    student, teacher = (np.asarray(record[n][:, row], float) for n in ("student", "teacher"))
+    used = np.argsort(-teacher.mean((0, 1)))[:n_shown]
+    top = float(np.ceil(10 * max(teacher[..., used].max(), 0.1)) / 10)
+    figure = plt.figure(figsize=(10.24, 5.76), dpi=100)
+    ends = {"left": 0.03, "right": 0.975}
+    upper = figure.add_gridspec(
+        2, 7, top=0.83, bottom=0.44, hspace=0.5, wspace=0.18,
+        width_ratios=(1, 1, 0.7, 0.7, 0.7, 1.6, 2.9), **ends,
+    )  # fmt: skip
+    lower = figure.add_gridspec(1, 4, top=0.33, bottom=0.115, wspace=0.32, left=0.03, right=0.975,
+                                width_ratios=(0.62, 0.62, 1.4, 1.4))  # fmt: skip
+    _draw_views(figure, upper, crops)
+    networks = [figure.add_subplot(upper[i, 5]) for i in range(2)]
+    _network(networks[0], "student", "learns by gradient", STUDENT)
+    _network(networks[1], "teacher", "follows the student", TEACHER)
+    _follow(figure, networks, float(record["momentum"][now]))
+    _outputs(figure.add_subplot(upper[0, 6]), student[now, 2:][:1].mean(0)[used], STUDENT, top,
+             "answer to the first small view")  # fmt: skip
+    _outputs(figure.add_subplot(upper[1, 6]), teacher[now].mean(0)[used], TEACHER, top,
+             "answer to the large views")  # fmt: skip
+    _draw_state(figure, lower, record, scene, boxes, row, now, lines)
+    steps = record["step"]
+    figure.suptitle(
+        f"Learning without labels: step {int(steps[now])} of {int(steps[-1])}",
+        x=0.03, y=0.97, ha="left", fontsize=17, weight="bold",
+    )  # fmt: skip
+    label_style = {"ha": "right", "va": "top", "fontsize": 11, "color": "#666666"}
+    figure.text(0.975, 0.965, label, **label_style)
+    return figure
+
+
+def _draw_views(figure: Figure, grid, crops: Sequence[np.ndarray]) -> None:
+    for column, crop in enumerate(crops[:5]):
+        own = column >= 2
+        title = "" if column not in (0, 2) else ("small views" if own else "large views")
+        _framed(figure.add_subplot(grid[0, column]), crop, STUDENT, title)
+        if not own:
+            _framed(figure.add_subplot(grid[1, column]), crop, TEACHER, title)
+    hidden = figure.add_subplot(grid[1, 2:5])
+    hidden.set_axis_off()
+    hidden.text(0.5, 0.5, "small views are\nnever shown\nto the teacher", ha="center", va="center",
+                fontsize=11, color="#666666")  # fmt: skip
+
+
+def _follow(figure: Figure, networks: Sequence[Axes], momentum: float) -> None:
+    """The arrow from student to teacher: the moving average."""
+    arrow = ConnectionPatch(
+        (0.5, 0.16), (0.5, 0.86), "axes fraction", "axes fraction",
+        axesA=networks[0], axesB=networks[1], arrowstyle="-|>", mutation_scale=18, lw=2.5,
+        color=COLOURS["ink"],
+    )  # fmt: skip
+    figure.add_artist(arrow)
+    networks[1].text(
+        0.46,
+        1.2,
+        f"EMA\n{momentum:.3f}",
+        fontsize=11,
+        color=COLOURS["ink"],
+        va="center",
+        ha="right",
+    )
+
+
+def _draw_state(figure, grid, record, scene, boxes, row, now, lines) -> None:
+    """Lower row: the scene with its views, attention, entropy, and the score."""
+    ax = figure.add_subplot(grid[0])
+    height, width = scene.shape[:2]
+    ax.imshow(scene)
+    for i, (x, y, w, h) in enumerate(boxes):
+        corner = ((x - w + 1) / 2 * width - 0.5, (y - h + 1) / 2 * height - 0.5)
+        colour, style = (TEACHER, "-") if i < 2 else (STUDENT, "--")
+        ax.add_patch(
+            Rectangle(corner, w * width, h * height, fill=False, ec=colour, ls=style, lw=2)
+        )
+    ax.set(xticks=[], yticks=[])
+    ax.set_title("the scene", fontsize=11)
+    ax = figure.add_subplot(grid[1])
+    ax.imshow(_lit(scene, np.asarray(record["attention"][now, row], float).mean(0)))
+    ax.set(xticks=[], yticks=[])
+    ax.set_title("attention", fontsize=11)
+    steps = np.asarray(record["step"])
+    ax = figure.add_subplot(grid[2])
+    _curve(ax, steps, np.asarray(record["entropy"]), now, TEACHER)
+    n_outputs = record["teacher"].shape[-1]
+    ax.axhline(np.log(n_outputs), color=COLOURS["chance"], ls=":", lw=1.5)
+    ax.text(steps[-1], np.log(n_outputs), "all outputs alike", ha="right", va="bottom", fontsize=9,
+            color="#666666")  # fmt: skip
+    ax.set(ylim=(0, 1.25 * np.log(n_outputs)), xlabel="step")
+    ax.set_title("teacher entropy (nats)", fontsize=11)
+    ax = figure.add_subplot(grid[3])
+    name, title = ("knn", "right neighbours (%)") if "knn" in record else ("kl", "KL (nats)")
+    scale = 100 if name == "knn" else 1
+    _curve(ax, steps, scale * np.asarray(record[name]), now, COLOURS["ceiling"])
+    for text, value in dict(lines).items():
+        ax.axhline(scale * value, color=COLOURS["chance"], ls=":", lw=1.5)
+        ax.text(
+            steps[-1], scale * value, text, ha="right", va="bottom", fontsize=9, color="#666666"
+        )
+    ax.set(xlabel="step")
+    ax.set_ylim(bottom=0)
+    ax.set_title(title, fontsize=11)
+
+
+def student_teacher_frames(
+    arrays: Mapping[str, np.ndarray],
+    *,
+    row: int,
+    n_frames: int,
+    label: str,
+    lines: Mapping[str, float] = (),
+) -> Iterator[Figure]:
+    """Figures of a training from its first check to its last, one at a time.
+
+    Parameters
+    ----------
+    arrays : mapping
+        From :func:`fmri_utils.dino.train_images`: record, ``shown``, ``boxes`` and views.
+    row, label, lines
+        As for :func:`fig_student_teacher`.
+    n_frames : int
+        At most so many.
+    """
+    n_checks = len(arrays["step"])
+    crops = [
+        np.clip(np.asarray(arrays[f"view{i}"][row], float), 0, 1)
+        for i in range(len(arrays["boxes"]))
+    ]
+    moments = np.linspace(n_checks - 1, 0, min(n_frames, n_checks)).round().astype(int)
+    for now in np.unique(moments):
+        yield fig_student_teacher(
+            arrays,
+            arrays["shown"][row],
+            crops,
+            arrays["boxes"][:, row],
+            row=row,
+            now=int(now),
+            label=label,
+            lines=lines,
+        )
+
+
+def save_animation(
+    figures: Iterable[Figure],
+    folder: Path,
+    name: str,
+    *,
+    about: Mapping[str, str],
+    milliseconds: int = 220,
+    hold: int = 2500,
+    n_colours: int = 96,
+) -> Path:
+    """Draw figures as frames of a GIF; the same figures give the same bytes.
+
+    All frames share one palette, so that a colour does not flicker. Each figure is closed.
+
+    Parameters
+    ----------
+    figures : iterable of Figure
+        All of one size; made one at a time.
+    milliseconds, hold : int
+        Time of a frame, and of the last one.
+
+    Returns
+    -------
+    pathlib.Path
+    """
+    frames = []
+    for figure in figures:
+        figure.canvas.draw()
+        frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()))
+        plt.close(figure)
+    chosen = [frames[i] for i in sorted({0, len(frames) // 2, len(frames) - 1})]
+    both = Image.new("RGB", (chosen[0].width, sum(f.height for f in chosen)))
+    for i, frame in enumerate(chosen):
+        both.paste(frame, (0, i * frame.height))
+    palette = both.quantize(n_colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    indexed = [f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
+    text = "; ".join(f"{key}={value}" for key, value in sorted(about.items()))
+    path = Path(folder) / f"{name}.gif"
+    with atomic_path(path) as tmp:
+        indexed[0].save(
+            tmp,
+            save_all=True,
+            append_images=indexed[1:],
+            duration=[milliseconds] * (len(indexed) - 1) + [hold],
+            loop=0,
+            optimize=False,
+            comment=text.encode(),
+        )
+    return path

@@ -1,0 +1,264 @@
+# %% [markdown]
+# # 07 · Learning without labels: a student and a teacher
+#
+# **Question.** What can a network learn from pictures, or from brain activity, when nobody says what
+# they show? And is it worth the trouble?
+#
+# | | |
+# |---|---|
+# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5` (notebooks 01, 02) |
+# | writes | `student_teacher.h5`, `selfsupervised_scores.json` |
+# | minutes | smoke 0.2 · demo 1.5 · nsd not measured |
+#
+# In DINO (Caron et al. 2021) two networks of one build look at different *views* of the same picture.
+# The *student* is trained to answer as the *teacher* does. The teacher is never trained: it is a moving
+# average of what the student was before. Answers are probabilities over outputs that mean nothing at
+# first.
+
+# %% tags=["parameters"]
+PROFILE = "demo"
+SUBJECT = 1
+SEED = 0
+DEVICE = "auto"
+OVERRIDES = []
+INTERACTIVE = True
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+
+from fmri_utils import artifacts, dino, encoders, metrics, plots
+from fmri_utils.profiles import PROJECT_ROOT, load_profile
+
+# %%
+cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
+rng = np.random.default_rng(cfg.seed)
+print(cfg.name, "|", cfg.dataset_label)
+
+# %%
+files = [cfg.derived / name for name in ("betas.h5", "stimuli.h5", "embeddings.h5")]
+brain = artifacts.load_arrays(files[0], remedy="Run `make 01`.")
+stimuli = artifacts.load_arrays(files[1], remedy="Run `make 01`.")
+clip = artifacts.load_arrays(files[2], remedy="Run `make 02`.")
+is_test = np.isin(stimuli["nsd_id"], brain["nsd_id"][brain["is_test"]])
+
+# %% [markdown]
+# ## Views
+#
+# Labels are set aside: they score what was learned, and nothing else. Each picture is cut into two large
+# views, which both networks see, and several small ones, which only the student sees. So the student
+# has to tell from a part what the teacher says about the whole. Colours are shifted at random.
+
+# %%
+pictures = dino.pictures_for(cfg.dino, stimuli["images"], clip["caption"], is_test, seed=cfg.seed)
+settings = dino.live_settings(cfg.dino)
+some = dino.as_tensor(pictures.asked[:8], settings.size)
+views = dino.multi_crop(some, torch.Generator().manual_seed(cfg.seed), n_local=settings.n_local)
+print("(n_pictures, height, width, 3) =", pictures.known.shape, "| asked:", len(pictures.asked))
+
+# %%
+fig, axes = plt.subplots(1, 6, figsize=(11, 2.2), layout="constrained")
+shown = [some, *views.shared, *views.own]
+titles = ["picture", "large", "large", "small", "small", "small"]
+for ax, view, title in zip(axes, shown, titles, strict=True):
+    plots.plot_picture(view[0].permute(1, 2, 0).numpy(), title=title, ax=ax)
+
+# %% [markdown]
+# ## The loss, and what is not in it
+#
+# $$ H(P_t(x), P_s(x')) = - \sum_k P_t(x)_k \log P_s(x')_k $$
+#
+# A cross-entropy between the teacher's answer to one view and the student's answer to another view of
+# the *same* picture. No other picture takes part: there are **no negatives**. The contrastive loss of
+# notebook 02 pushed non-matching pairs apart, and collapsed without that. What keeps DINO
+# from collapsing is done to the teacher's answer:
+#
+# * **centring** takes the running mean of the answers away, so that no output can win everywhere;
+# * **sharpening** divides by a small temperature, so that not all outputs can be alike.
+#
+# A short live training, to see it move. The network is a small vision transformer: the picture is cut into
+# patches, and a *class token* gathers from them what it attends to.
+
+# %%
+live, live_record = dino.train_images(
+    pictures.known,
+    settings,
+    shown=pictures.asked[:8],
+    labelled=pictures.first(300, 150) if len(pictures.known) >= 300 else pictures,
+    seed=cfg.seed,
+    n_checks=cfg.dino.n_checks,
+    progress=True,
+)
+pd.DataFrame({k: live_record[k] for k in ("step", "loss", "entropy", "kl", "momentum")}).round(3)
+
+# %% [markdown]
+# The *momentum* is the share of the old teacher that is kept at a step. It rises to one: at the end the
+# teacher stands still.
+#
+# ## Two ways to collapse
+#
+# Three still smaller networks: complete, without centring, and without sharpening (the teacher has the
+# student's temperature). The paper's measure is the entropy of the teacher's answers. It falls to 0 when
+# one output wins everywhere, and rises to log K when all K outputs are alike. In both cases the
+# Kullback-Leibler divergence (KL) goes to 0: the student has nothing left to learn.
+
+# %%
+variants = dino.collapse_settings(cfg.dino)
+collapse = {}
+for name, variant in variants.items():
+    _, collapse[name] = dino.train_images(
+        pictures.known, variant, shown=pictures.asked[:1], seed=cfg.seed, progress=True
+    )
+
+# %%
+n_outputs = variants["both"].n_outputs
+fig, axes = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
+plots.plot_teacher_collapse(collapse, n_outputs, axes=axes)
+axes[1].legend()
+for name, record in collapse.items():
+    print(f"{name:14s} entropy {record['entropy'][-1]:.2f} of {np.log(n_outputs):.2f}", end="")
+    print(f"  KL {record['kl'][-1]:.3f}")
+
+# %% [markdown]
+# Look for the dashed line near 0, the dash-dotted one near log K, and the complete training between
+# them. `make study` follows them for longer.
+#
+# ## What was learned from pictures
+#
+# A minute does not suffice for good features. Where the profile names shipped weights, they take over
+# here; they were trained longer (`make pretrain`) on other scenes, also without labels. Each held-out
+# picture is given the label that most of its nearest neighbours have.
+
+# %%
+weights = cfg.path(cfg.dino.weights) if cfg.dino.weights else None
+teacher, trained, training = dino.shown_training(weights, live, settings, live_record)
+torch.manual_seed(cfg.seed)
+networks = {"student-teacher": teacher.backbone, "random weights": trained.learner().backbone}
+networks |= {"live training": live.teacher.backbone}
+both = [dino.as_tensor(x, trained.size) for x in (pictures.known, pictures.asked)]
+
+# %%
+features = {"pixels": [x.flatten(1).numpy() for x in both]}
+for name, network in networks.items():
+    features[name] = [dino.features_of(network, x.numpy()) for x in both]
+labels = pictures.known_labels, pictures.asked_labels
+hits = {
+    name: dino.knn_hits(f[0], labels[0], f[1], labels[1], n_neighbours=cfg.dino.n_neighbours)
+    for name, f in features.items()
+}
+
+# %%
+boot = dict(rng=rng, n_resamples=cfg.encoder.n_bootstrap)
+bars = {name: metrics.bootstrap(h, **boot) for name, h in hits.items()}
+chance = np.unique(labels[1], return_counts=True)[1].max() / len(labels[1])
+fig, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
+plots.plot_scores(bars, chance=chance, xlabel="held-out pictures with the right label", ax=ax)
+for name in ("random weights", "pixels"):
+    gain = metrics.paired_difference(hits["student-teacher"], hits[name], **boot)
+    print(f"student-teacher - {name}: {gain}")
+
+# %% [markdown]
+# Features are better than pixels, or than a network with random weights, only if the interval of the
+# difference leaves 0 out. Chance is the share of the most frequent label; the ceiling is 1.
+#
+# ## Where the class token looks
+#
+# Attention in the last layer, averaged over heads. Bright patches are those that the teacher's class token
+# takes its answer from. Nobody told it where the thing is.
+
+# %%
+maps = teacher.backbone.attention(both[1][:6]).mean(1).numpy()
+fig, axes = plt.subplots(2, 6, figsize=(11, 3.8), layout="constrained")
+plots.plot_attention(pictures.asked[:6], maps, axes=axes.ravel())
+
+# %% [markdown]
+# ## The same on brain activity
+#
+# What is a view of a brain pattern? NSD shows each image up to three times. Two *repeats* of an
+# image are two noisy looks at the same thing: the large views. The small ones are some of the areas of a
+# repeat, with voxels silenced. Student and teacher are MLPs. Repeats of test images are left out of
+# everything, also of what is learned without labels; the package refuses them.
+
+# %%
+data = dino.VoxelData.of(brain, clip)
+voxel_settings = dino.voxel_settings(cfg.dino)
+functions, monitor = dino.representations(data, voxel_settings, seed=cfg.seed, progress=True)
+columns = ("step", "entropy", "kl", "spread", "rank")
+pd.DataFrame({name: monitor[name] for name in columns}).iloc[::5].round(3)
+
+# %% [markdown]
+# *Spread* would be near 0, and the *effective rank* near 1, had the features collapsed.
+#
+# ## Is it worth it when labels are few?
+#
+# Suppose the embedding is known of only 5 % of the training images. A ridge probe is fitted to the
+# features of those, and tested on the test images. What could be gained is knowledge from the other 95 %.
+# PCA and a *denoising autoencoder*, which says one repeat from another, see the same unlabelled data.
+
+# %%
+mappers = encoders.MapperSettings.of(cfg.encoder)
+runs = dino.compare(
+    data,
+    functions,
+    shares=voxel_settings.shares,
+    alphas=mappers.alphas,
+    n_folds=mappers.n_folds,
+    seed=cfg.seed,
+)
+table = dino.summarise([runs], **boot)
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
+for ax, score in zip(axes, ("two-way", "MRR"), strict=True):
+    chance_level = next(r["chance"] for r in table["scores"] if r["score"] == score)
+    plots.plot_label_budgets(table["scores"], score, chance=chance_level, ax=ax)
+_ = axes[1].legend(fontsize=8)
+
+# %%
+rows = [r for r in table["differences"] if r["score"] == "two-way"]
+print("difference in two-way identification; ceiling 1, chance 0.5")
+for row in rows:
+    ends = zip(row["share"], row["value"], row["low"], row["high"], strict=True)
+    text = "  ".join(f"{s:.0f} %: {v:+.3f} [{a:+.3f}, {b:+.3f}]" for s, v, a, b in ends)
+    print(f"{row['difference']:42s} {text}")
+
+# %% [markdown]
+# In the demo this is a negative result: raw voxels and PCA are better at every budget. Student and
+# teacher beat only the untrained network, so that something was learned, but silencing
+# areas and squeezing 2,500 voxels into an MLP costs more than it brings. With a linear
+# brain, a few thousand trials and much noise, ridge is hard to beat.
+#
+# ## Five seeds
+#
+# `make study` trains for longer and with five seeds; intervals are over test images.
+
+# %%
+study_file = cfg.figures / "study_selfsupervised.json"
+if study_file.is_file():
+    study = artifacts.load_json(study_file, remedy="Run `make study`.")
+    fig, axes = plt.subplots(1, 3, figsize=(14, 3.6), layout="constrained")
+    plots.plot_label_budgets(study["voxels"]["scores"], "two-way", chance=0.5, ax=axes[0])
+    curves = {name: study["collapse"][name] for name in variants}
+    plots.plot_teacher_collapse(curves, study["collapse"]["n_outputs"], axes=axes[1:])
+else:
+    print("not available: run `make study`")
+
+# %% [markdown]
+# ## What is kept
+#
+# The record of the training, from which notebook 08 makes the animation.
+
+# %%
+inputs = {p.name: artifacts.sha256_file(p) for p in files}
+kept = dict(training) | {"row": 1, "pixels": hits["pixels"], "label": cfg.dataset_label}
+record_file = cfg.derived / "student_teacher.h5"
+artifacts.save_arrays(record_file, kept, config=cfg.as_dict(), inputs=inputs)
+
+# %%
+scores_file = cfg.derived / "selfsupervised_scores.json"
+pictures_table = {name: vars(bar) | {"chance": chance} for name, bar in bars.items()}
+result = {"dataset": cfg.dataset_label, "pictures": pictures_table, "voxels": table}
+artifacts.save_json(scores_file, result, config=cfg.as_dict(), inputs=inputs)
+artifacts.list_outputs([record_file, scores_file], root=PROJECT_ROOT, next_notebook="08_figures")

@@ -1,0 +1,438 @@
+"""Visual areas as groups: planted answers, brute force, and equivalence with libraries."""
+
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from fmri_utils import encoders, metrics, perturbation
+from fmri_utils.encoders import LinearEncoder, unit
+from fmri_utils.errors import DataError
+from fmri_utils.plots import areas as area_plots
+
+N, C, SIZE = 40, 6, 8
+NAMES = ("signal", "twin", "nothing")
+SETTINGS = SimpleNamespace(alphas=np.logspace(0, 4, 9), n_folds=4)
+
+
+def masks(n_groups):
+    """Groups of SIZE voxels, side by side."""
+    table = np.kron(np.eye(n_groups), np.ones(SIZE)).astype(bool)
+    return dict(zip(NAMES, table, strict=False))
+
+
+def planted(kinds, seed=0, noise=0.3, n=400):
+    """Groups that all see the embedding ("signal", "twin"), or nothing, and a ridge on them.
+
+    The groups' noise is their own.
+    """
+    rng = np.random.default_rng(seed)
+    truth = unit(rng.standard_normal((n + N, C)) + np.eye(C)[0])
+    mixing = rng.standard_normal((C, SIZE))
+    parts = []
+    for kind in kinds:
+        own = rng.standard_normal((n + N, SIZE))
+        parts.append(own if kind == "nothing" else truth @ mixing + noise * own)
+    x = np.concatenate(parts, axis=1)
+    x = ((x - x[:n].mean(0)) / x[:n].std(0)).astype(np.float32)
+    encoder, _ = encoders.fit_ridge(
+        x[:n], truth[:n], np.arange(n), alphas=SETTINGS.alphas, n_folds=4
+    )
+    return SimpleNamespace(x=x[:n], y=truth[:n], pattern=x[n:], truth=truth[n:], encoder=encoder)
+
+
+def scored(world, groups, n_random=60):
+    return perturbation.score_areas(
+        world.encoder,
+        world.pattern,
+        world.truth,
+        groups,
+        n_random=n_random,
+        rng=np.random.default_rng(1),
+    )
+
+
+def lost_and_gained(world, scores):
+    """Cosine lost without each group, and gained with it alone over the mean embedding."""
+    whole = (unit(world.encoder.predict(world.pattern)) * world.truth).sum(1)
+    none = (unit(world.y.mean(0)) * world.truth).sum(1)
+    rng = np.random.default_rng(2)
+    lost = [-i.value for i in scores.difference("leave_out", "cosine", whole, rng=rng)]
+    gained = [i.value for i in scores.difference("keep_only", "cosine", none, rng=rng)]
+    return lost, gained
+
+
+def test_a_group_with_all_the_signal_stands_out_and_an_empty_one_does_not():
+    world = planted(["signal", "nothing", "nothing", "nothing"])
+    groups = {
+        name: np.kron(np.eye(4)[k], np.ones(SIZE)).astype(bool) for k, name in enumerate("abcd")
+    }
+    scores = scored(world, groups)
+    lost, gained = lost_and_gained(world, scores)
+    assert gained[0] > 0.2
+    assert max(map(abs, gained[1:])) < 0.02
+    assert lost[0] > 0.2
+    assert max(map(abs, lost[1:])) < 0.02
+    low, high = scores.band("keep_only", "cosine").T
+    assert scores.means("keep_only", "cosine")[0] > high[0]
+    assert (scores.means("keep_only", "cosine")[1:] < (low + high)[1:] / 2).all()
+    assert scores.means("leave_out", "cosine")[0] < scores.band("leave_out", "cosine")[0, 0]
+    assert scores.p("keep_only", "cosine")[0] == pytest.approx(2 / 61)
+    assert scores.p("leave_out", "reciprocal_rank")[0] == pytest.approx(2 / 61)
+
+
+def test_two_redundant_groups_are_missed_by_leaving_out_and_found_by_the_others():
+    world, groups = planted(["signal", "twin", "nothing"]), masks(3)
+    lost, gained = lost_and_gained(world, scored(world, groups))
+    assert min(gained[:2]) > 5 * max(lost[:2])  # each stands in for the other
+    values = perturbation.shapley_exact(world.encoder, world.pattern, world.truth, groups)
+    for k, name in enumerate(NAMES[:2]):
+        assert lost[k] < values[name] < gained[k]
+    assert abs(values["nothing"]) < 0.01
+    best = [
+        perturbation.retrain_on(world.x, world.y, np.arange(400), group, settings=SETTINGS)
+        for group in groups.values()
+    ]
+    cosine = [(unit(b.encoder.predict(world.pattern)) * world.truth).sum(1).mean() for b in best]
+    assert min(cosine[:2]) > cosine[2] + 0.2
+
+
+def test_scores_equal_the_metrics_of_each_set_and_ties_count_half():
+    rng = np.random.default_rng(0)
+    truth, made = unit(rng.standard_normal((N, C))), rng.standard_normal((3, N, C))
+    made[2] = made[2, 0]  # the same answer for every image
+    truth[1] = truth[0]  # two images that nobody could tell apart
+    found = perturbation.embedding_scores_of(made, truth)
+    for k, one in enumerate(made):
+        expected = metrics.retrieval_scores(truth, one)["brain_to_image"]
+        for name in ("top1", "reciprocal_rank"):
+            np.testing.assert_allclose(found[name][k], expected[name])
+        np.testing.assert_allclose(found["cosine"][k], (unit(one) * truth).sum(1))
+
+
+def test_group_scores_and_random_groups_equal_those_of_single_groups():
+    world, groups = planted(["signal", "twin", "nothing"]), masks(3)
+    groups = {"big": groups["signal"] | groups["twin"], **groups}
+    scores = scored(world, groups, n_random=400)
+    assert scores.sizes.tolist() == [16, 8, 8, 8]
+    for kind in ("keep_only", "leave_out"):
+        for k, group in enumerate(groups.values()):
+            reference = perturbation.against_random(
+                world.encoder,
+                world.pattern,
+                world.truth,
+                group,
+                kind=kind,
+                rng=np.random.default_rng(3),
+                n_groups=400,
+            )
+            assert scores.means(kind, "cosine")[k] == pytest.approx(reference.value, abs=1e-6)
+            drawn = scores.random[kind]["cosine"][k]
+            error = np.hypot(drawn.std(), reference.random.std()) / 20
+            assert abs(drawn.mean() - reference.random.mean()) < 4 * error
+            assert drawn.std() == pytest.approx(reference.random.std(), rel=0.25)
+
+
+def test_intervals_are_of_the_difference_image_by_image():
+    world, groups = planted(["signal", "twin", "nothing"]), masks(3)
+    scores = scored(world, groups, n_random=2)
+    own = scores.per_image["leave_out"]["cosine"][0]
+    interval = scores.difference("leave_out", "cosine", own, rng=np.random.default_rng(0))[0]
+    assert (interval.low, interval.high) == (0, 0)
+    rows = scores.records(rng=np.random.default_rng(0), n=200)
+    assert len(rows) == 3 * 2 * 3
+    (row,) = [
+        r for r in rows if (r["kind"], r["group"], r["score"]) == ("keep_only", "twin", "top1")
+    ]
+    assert row["voxels"] == SIZE
+    assert row["low"] < row["value"] < row["high"]
+    assert row["value"] == scores.means("keep_only", "top1")[1]
+    assert row["random_high"] == scores.band("keep_only", "top1")[1, 1]
+
+
+def test_refit_without_a_group_equals_an_actual_refit():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 24)) + 0.5 * rng.standard_normal((60, 1)) + 1
+    y, pattern = rng.standard_normal((60, C)), rng.standard_normal((4, 24))
+    alphas = np.array([3.0, 3.0, 40.0, 3.0, 40.0, 40.0])
+
+    def ridge(columns):
+        fits = [Ridge(alpha=a).fit(x[:, columns], t) for a, t in zip(alphas, y.T, strict=True)]
+        return fits, np.stack([fit.predict(pattern[:, columns]) for fit in fits], axis=1)
+
+    fits, _ = ridge(np.arange(24))
+    weights = np.stack([fit.coef_ for fit in fits], axis=1)
+    encoder = LinearEncoder(weights, np.array([fit.intercept_ for fit in fits]), "ridge")
+    groups = {**masks(3), "as indices": np.array([2, 20])}
+    found = perturbation.refit_without(encoder, perturbation.fit_precision(x), groups, alphas)
+    for name, group in groups.items():
+        _, expected = ridge(np.setdiff1d(np.arange(24), np.arange(24)[group]))
+        np.testing.assert_allclose(found[name].predict(pattern), expected, atol=1e-10, rtol=0)
+        assert (found[name].weights[group] == 0).all()
+    one = perturbation.refit_weights(encoder, perturbation.fit_precision(x), 5, alphas)
+    again = perturbation.refit_without(
+        encoder, perturbation.fit_precision(x), {"5": np.array([5])}, alphas
+    )
+    np.testing.assert_allclose(again["5"].weights, one.weights, atol=1e-12)
+
+
+def test_retraining_on_a_group_is_the_fit_of_its_columns_alone():
+    world, images = planted(["signal", "nothing"]), np.arange(400) // 2
+    group = np.arange(16) >= 4
+    world.x, world.pattern = world.x + 0.5, world.pattern + 0.5  # betas with a mean of their own
+    found = perturbation.retrain_on(world.x, world.y, images, group, settings=SETTINGS)
+    x = world.x[:, group]
+    ridge, report = encoders.fit_ridge(x, world.y, images, alphas=SETTINGS.alphas, n_folds=4)
+    matched, scale = encoders.match_spread(
+        ridge, x, world.y, images, alphas=report["best_alphas"], n_folds=4
+    )
+    expected = matched.predict(world.pattern[:, group])
+    np.testing.assert_allclose(found.encoder.predict(world.pattern), expected, atol=1e-5)
+    assert found.scale == pytest.approx(scale)
+    assert (found.encoder.weights[~group] == 0).all()
+    # Its control, given the same group, is the same encoder.
+    same = perturbation.retrain_like(found, world.x, world.y, np.flatnonzero(group))
+    np.testing.assert_allclose(same.predict(world.pattern), expected, atol=1e-3)
+    other = perturbation.retrain_like(found, world.x, world.y, np.arange(12))
+    assert np.abs(other.predict(world.pattern) - expected).max() > 0.05
+    with pytest.raises(DataError, match="at least one voxel"):
+        perturbation.retrain_on(world.x, world.y, images, np.zeros(16, bool), settings=SETTINGS)
+
+
+def test_retrained_scores_belong_to_their_group_and_to_random_ones():
+    world, groups = planted(["signal", "twin", "nothing", "nothing"]), {}
+    for k, name in enumerate(("signal", "twin", "nothing")):
+        groups[name] = np.arange(32) // SIZE == k
+    found = perturbation.score_retrained(
+        world.x,
+        world.y,
+        np.arange(400),
+        groups,
+        pattern=world.pattern,
+        truth=world.truth,
+        settings=SETTINGS,
+        n_random=12,
+        rng=np.random.default_rng(0),
+    )
+    one = perturbation.retrain_on(
+        world.x, world.y, np.arange(400), groups["twin"], settings=SETTINGS
+    )
+    expected = (unit(one.encoder.predict(world.pattern)) * world.truth).sum(1)
+    np.testing.assert_allclose(found.per_image["retrained"]["cosine"][1], expected, atol=1e-6)
+    assert found.random["retrained"]["cosine"].shape == (3, 12)
+    mean, (low, high) = found.means("retrained", "cosine"), found.band("retrained", "cosine").T
+    assert (mean[:2] > high[:2]).all()  # half of a random group's voxels carry nothing
+    assert mean[2] < low[2]
+
+
+def test_shapley_by_trial_adds_up_for_every_trial():
+    world, groups = planted(["signal", "twin", "nothing"]), masks(3)
+    values = perturbation.shapley_by_trial(world.encoder, world.pattern, world.truth, groups)
+    whole = (unit(world.encoder.predict(world.pattern)) * world.truth).sum(1)
+    none = (unit(world.encoder.intercept) * world.truth).sum(1)
+    np.testing.assert_allclose(sum(values.values()), whole - none, atol=1e-6)
+    sampled = perturbation.shapley(
+        world.encoder,
+        world.pattern,
+        world.truth,
+        groups,
+        rng=np.random.default_rng(0),
+        n_permutations=400,
+    )
+    for name, (value, error) in sampled.items():
+        assert abs(values[name].mean() - value) < 4 * error + 1e-9
+
+
+def test_random_stimulation_is_the_null_of_the_areas_shift():
+    world = planted(["signal", "twin", "nothing"])
+    directions = np.eye(C)[:2]
+    drawn = perturbation.random_shift(
+        world.encoder,
+        world.pattern,
+        [8, 24, 8],
+        directions,
+        n_random=300,
+        rng=np.random.default_rng(0),
+        k=0.5,
+    )
+    everything = {"all": np.ones(24, bool)}
+    exact = perturbation.area_shift(world.encoder, world.pattern, everything, directions, k=0.5)
+    np.testing.assert_allclose(drawn[:, 1], np.repeat(exact, 300, axis=0), atol=1e-6)
+    np.testing.assert_array_equal(drawn[:, 0], drawn[:, 2])
+    rng, single = np.random.default_rng(1), []
+    for which in perturbation.random_groups(8, 24, 300, rng):
+        area = {"one": np.isin(np.arange(24), which)}
+        single.append(
+            perturbation.area_shift(world.encoder, world.pattern, area, directions, k=0.5)[0]
+        )
+    spread = np.hypot(drawn[:, 0].std(0), np.std(single, axis=0)) / 300**0.5
+    assert (np.abs(drawn[:, 0].mean(0) - np.mean(single, axis=0)) < 4 * spread).all()
+    np.testing.assert_allclose(drawn[:, 0].std(0), np.std(single, axis=0), rtol=0.25)
+
+
+def test_shifts_of_single_trials_average_to_the_shift_of_the_area():
+    world, groups = planted(["signal", "twin", "nothing"]), masks(3)
+    directions = np.eye(C)[:2]
+    each = perturbation.area_shifts(world.encoder, world.pattern, groups, directions, k=2)
+    mean = perturbation.area_shift(world.encoder, world.pattern, groups, directions, k=2)
+    assert each.shape == (3, N, 2)
+    np.testing.assert_allclose(each.mean(1), mean)
+    changed = world.pattern[3].copy()
+    changed[groups["twin"]] += 2
+    moved = unit(world.encoder.predict(np.stack([world.pattern[3], changed]))) @ directions.T
+    np.testing.assert_allclose(each[1, 3], moved[1] - moved[0], atol=1e-5)
+
+
+def test_pictures_differ_by_the_group_and_share_z():
+    world, groups = planted(["signal", "twin", "nothing"]), masks(3)
+    seen = []
+
+    def draw(z, condition, fresh_noise):
+        assert not fresh_noise
+        assert z.shape == (len(condition), 4)
+        seen.append(len(condition))
+        colour = torch.cat([condition[:, :2], z[:, :1]], dim=1)
+        return colour[:, None, None].expand(-1, 2, 2, 3).numpy()
+
+    z = torch.full((1, 4), 0.5)
+    whole, changed = perturbation.area_pictures(
+        draw,
+        world.encoder,
+        world.pattern[:2],
+        groups,
+        z=z,
+        kinds=("leave_out", "stimulate"),
+        k=2,
+    )
+    assert seen == [7, 7]  # everything of an image in one batch
+    np.testing.assert_allclose(
+        whole[1, 0, 0, :2], unit(world.encoder.predict(world.pattern[1:2]))[0, :2], atol=1e-6
+    )
+    for kind, pictures in changed.items():
+        assert pictures.shape == (2, 3, 2, 2, 3)
+        for g, group in enumerate(groups.values()):
+            expected = perturbation.group_embedding(
+                world.encoder, world.pattern[:2], group, kind, 2
+            )
+            np.testing.assert_allclose(pictures[:, g, 0, 0, :2], unit(expected)[:, :2], atol=1e-6)
+    assert (changed["stimulate"][..., 2] == 0.5).all()
+
+
+AREAS = {
+    "V1": np.array([1, 1, 0, 0, 0, 0], bool),
+    "faces": np.array([0, 1, 1, 0, 0, 0], bool),
+    "bodies": np.array([0, 0, 1, 1, 0, 0], bool),
+    "words": np.zeros(6, bool),
+    "lh": np.array([1, 1, 1, 0, 0, 0], bool),
+    "unassigned": np.array([0, 0, 0, 0, 1, 1], bool),
+}
+
+
+def test_families_keep_the_areas_that_hold_a_voxel():
+    families = perturbation.area_groups(AREAS)
+    assert {f: list(members) for f, members in families.items()} == {
+        "visual": ["V1"],
+        "localizers": ["faces", "bodies"],
+        "unassigned": ["unassigned"],
+        "hemispheres": ["lh"],
+    }
+    with pytest.raises(DataError, match="no area with a voxel"):
+        perturbation.area_groups({"words": AREAS["words"]})
+
+
+def test_overlaps_and_disjoint_groups_count_every_voxel_once():
+    groups = {name: AREAS[name] for name in ("V1", "faces", "bodies")}
+    np.testing.assert_array_equal(perturbation.overlaps(groups), [[2, 1, 0], [1, 2, 1], [0, 1, 2]])
+    parts = perturbation.disjoint(groups)
+    found = {name: np.flatnonzero(part).tolist() for name, part in parts.items()}
+    assert found == {"V1": [0], "bodies": [3], "in several": [1, 2]}  # faces has none of its own
+    assert list(perturbation.disjoint({"V1": AREAS["V1"]})) == ["V1"]
+
+
+def test_unions_name_what_is_unknown_or_empty():
+    lists = perturbation.parse_concepts(["V1 and faces: V1 faces"])
+    found = perturbation.unions(lists, AREAS)
+    assert np.flatnonzero(found["V1 and faces"]).tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match=r"made of \['V9'\]"):
+        perturbation.unions({"x": ["V1", "V9"]}, AREAS)
+    with pytest.raises(DataError, match="no voxel"):
+        perturbation.unions({"x": ["words"]}, AREAS)
+
+
+def test_random_groups_larger_than_the_brain_are_refused():
+    world = planted(["signal", "nothing"])
+    with pytest.raises(DataError, match="out of 16"):
+        perturbation.random_shift(
+            world.encoder,
+            world.pattern,
+            [17],
+            np.eye(C),
+            n_random=1,
+            rng=np.random.default_rng(0),
+        )
+
+
+@pytest.fixture
+def results():
+    """What notebook 06 writes, in small; every picture has a grey level of its own."""
+    rng = np.random.default_rng(0)
+    intervals = np.sort(rng.standard_normal((3, 3)), axis=1)[:, [1, 0, 2]]
+    found = {"names": NAMES, "sizes": np.array([8, 9, 10]), "picture_names": NAMES[:2]}
+    for key in ("gain", "loss", "retrained_gain", "retrained_loss"):
+        found[key] = intervals
+    for key in ("gain_random", "loss_random", "retrained_gain_random"):
+        found[key] = np.array([[0.1, 0.3], [0.2, 0.25], [-0.1, 0.1]])
+    found |= {"seen": np.zeros((2, 4, 4, 3)), "whole": np.ones((2, 4, 4, 3))}
+    grey = np.arange(4).reshape(2, 2)[..., None, None, None] / 8 + np.zeros((2, 2, 4, 4, 3))
+    found |= {"keep_only": grey, "leave_out": grey + 0.5}
+    found |= {"shift": np.array([[0.3, -0.1], [0.1, -0.004]])}
+    found |= {"shift_random_low": np.full((2, 2), -0.2), "shift_random_high": np.full((2, 2), 0.2)}
+    yield found | {"shift_names": ["faces", "V1"], "concept_names": ["faces", "words"]}
+    plt.close("all")
+
+
+def test_pictures_stand_in_the_row_of_their_kind_and_the_column_of_their_group(results):
+    changed = {kind: results[kind] for kind in ("keep_only", "leave_out")}
+    axes = area_plots.plot_area_pictures(results["seen"], results["whole"], changed, NAMES[:2])
+    assert axes.shape == (2, 2, 2)
+    for (i, k, g), ax in np.ndenumerate(axes):
+        expected = list(changed.values())[k][i, g]
+        np.testing.assert_array_equal(ax.images[0].get_array(), expected)
+    assert [ax.get_title(loc="center") for ax in axes[0, 0]] == list(NAMES[:2])
+    labels = [ax.get_ylabel() for ax in axes[0, 0, 0].figure.axes]
+    assert labels.count("seen") == labels.count("all voxels") == 2
+
+
+def test_changes_stand_on_the_bar_of_their_own_random_groups(results):
+    series = {
+        "ablated": (results["gain"], results["gain_random"]),
+        "other": (results["loss"], None),
+    }
+    ax = area_plots.plot_area_changes(NAMES, series)
+    bars = [(b.get_x(), b.get_x() + b.get_width()) for b in ax.patches]
+    np.testing.assert_allclose(bars, results["gain_random"])
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), results["gain"][:, 0])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [b.get_y() + 0.16 for b in ax.patches])
+    assert (ax.lines[1].get_ydata() > ax.lines[0].get_ydata()).all()  # one below the other
+    ends = [segment[:, 0] for segment in ax.collections[0].get_segments()]
+    np.testing.assert_array_equal(ends, results["gain"][:, 1:])
+
+
+def test_shifts_are_bold_beyond_random_groups_and_framed_for_the_own_concept(results):
+    limits = results["shift_random_low"], results["shift_random_high"]
+    names = results["shift_names"], results["concept_names"]
+    ax = area_plots.plot_area_shift(results["shift"], *limits, *names)
+    texts = {t.get_text(): t.get_weight() for t in ax.texts}
+    assert texts == {"+0.30": "bold", "-0.10": "normal", "+0.10": "normal", "+0.00": "normal"}
+    assert [patch.get_xy() for patch in ax.patches] == [(-0.5, -0.5)]
+
+
+def test_the_figure_of_areas_says_what_its_data_are_and_counts_voxels(results):
+    figure = area_plots.fig_visual_areas(results, label="simulated, subject 1")
+    right = figure.subfigs[1]
+    assert right.get_supxlabel() == "simulated, subject 1"
+    names = [t.get_text() for t in right.axes[0].get_yticklabels()]
+    assert names == ["signal (8)", "twin (9)", "nothing (10)"]
