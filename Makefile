@@ -23,7 +23,7 @@ BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1
 export PYTHONHASHSEED := 0
 
-.PHONY: help all smoke test lab lint sync nsd-download lafite-import study bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+.PHONY: help all smoke test test-long lab lint sync weights nsd-download lafite-import study bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
@@ -46,6 +46,9 @@ $(NOTEBOOKS): $(READY)
 test: $(READY) ## unit tests, reference tensors, notebook pairs, all notebooks on tiny data
 	@$(PYTHON) -m pytest
 
+test-long: $(READY) ## minutes: the real data's path on stand-ins of its formats
+	@$(PYTHON) -m pytest -m slow
+
 lab: $(READY) ## open the collection in JupyterLab
 	@$(PYTHON) -m jupyter lab notebooks
 
@@ -55,6 +58,9 @@ lint: $(READY) ## ruff and codespell
 sync: $(READY) ## rebuild the .ipynb twins of the .py notebooks
 	@$(PYTHON) -m fmri_utils.pairing notebooks
 
+weights: $(READY) ## fetch CLIP and the networks that score pictures: PROFILE=nsd (asks first)
+	@HF_HUB_OFFLINE=0 $(PYTHON) -m fmri_utils.download.weights $(SETTINGS)
+
 nsd-download: $(READY) ## fetch one subject of the real NSD (asks for consent first)
 	@$(PYTHON) -m fmri_utils.download $(SETTINGS)
 
@@ -62,7 +68,7 @@ lafite-import: $(READY) ## convert a released LAFITE checkpoint: FILE=x.pkl
 	@$(PYTHON) -m fmri_utils.lafite.import_official $(SETTINGS)
 
 study: $(READY) ## what takes hours: seeds, subjects, calibration (resumes where it stopped)
-	@for part in encoders generator perturbation; do $(PYTHON) -m fmri_utils.study_$$part $(SETTINGS); done
+	@for part in encoders generator perturbation selfsupervised; do $(PYTHON) -m fmri_utils.study_$$part $(SETTINGS); done
 
 bench: $(READY) ## time and memory of the costly steps, as ratios, into benchmarks/*.json
 	@for script in $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)); do echo $$script; $(PYTHON) $$script; done

@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,12 @@ import numpy as np
 
 from .errors import ArtifactError
 
+try:
+    import fcntl
+except ImportError:  # Windows: what a killed process left is not removed
+    fcntl = None
+
+LOCK = ".lock"
 OUTPUTS_MIME = "application/vnd.fmri-utils.outputs+json"
 PACKAGES = (
     "torch",
@@ -42,7 +49,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside ``path``; move it to ``path`` if the block succeeds.
 
     The temporary file keeps the suffixes of ``path`` (writers choose formats by suffix) and is
-    removed if the block fails.
+    removed if the block fails. If the process is killed, the next one that writes ``path`` removes
+    it.
 
     Parameters
     ----------
@@ -56,20 +64,34 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path)
     folder = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
     tmp = folder / path.name
-    try:
-        yield tmp
-        if not tmp.is_file():
-            raise ArtifactError(f"nothing was written to the temporary file for {path}")
-        with open(tmp, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(tmp, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            tmp.unlink()
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+    with open(folder / LOCK, "w") as lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield tmp
+            if not tmp.is_file():
+                raise ArtifactError(f"nothing was written to the temporary file for {path}")
+            with open(tmp, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(tmp, path)
+        finally:
+            for rest in (tmp, folder / LOCK):
+                rest.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove unfinished versions of a file whose writers were killed: their locks are free."""
+    if fcntl is None:
+        return
+    for tmp in path.parent.glob(f".part-*/{path.name}"):
+        with contextlib.suppress(OSError), open(tmp.with_name(LOCK)) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(tmp.parent, ignore_errors=True)
 
 
 def sha256_file(path: str | os.PathLike) -> str:

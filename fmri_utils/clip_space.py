@@ -108,14 +108,16 @@ class ClipSpace:
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int = 500, progress: bool = False
     ) -> np.ndarray:
-        """Embed texts; float32 (n_texts, C), unit length."""
+        """Embed texts; float32 (n_texts, C), unit length. Equal texts are computed once."""
+        different = list(dict.fromkeys(texts))
         out = []
-        starts = range(0, len(texts), batch_size)
+        starts = range(0, len(different), batch_size)
         for start in tqdm(starts, desc="CLIP texts", disable=not progress, leave=False):
-            tokens = self.tokenizer(list(texts[start : start + batch_size])).to(self.device)
+            tokens = self.tokenizer(different[start : start + batch_size]).to(self.device)
             features = self.model.encode_text(tokens)
             out.append(functional.normalize(features, dim=1).cpu().numpy())
-        return np.concatenate(out).astype(np.float32)
+        row = {text: i for i, text in enumerate(different)}
+        return np.concatenate(out).astype(np.float32)[[row[text] for text in texts]]
 
 
 def open_clip_space(
@@ -160,8 +162,8 @@ def open_clip_space(
     except Exception as err:  # open_clip raises many types for missing or unfit weights
         raise WeightsError(
             f"CLIP {model!r} with weights {pretrained!r} cannot be opened: {err}. Expected: a "
-            "model and weights that open_clip knows and has on this machine. To let open_clip "
-            "download them, run once with HF_HUB_OFFLINE=0."
+            "model and weights that open_clip knows and has on this machine. `make weights "
+            "PROFILE=nsd` fetches OpenAI's ViT-B/32."
         ) from err
     label = model.removeprefix(LOCAL) + (f"/{pretrained}" if pretrained else "")
     return ClipSpace(network, open_clip.get_tokenizer(name), label)

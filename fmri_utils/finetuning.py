@@ -31,6 +31,7 @@ from .lafite import (
 )
 from .latents.parts import tensor_hash
 from .nsd.preprocessing import average_repeats
+from .reconstruction import at_resolution
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,8 +311,8 @@ def fine_tune(
     start : Generator, or mapping of str to Tensor
         Weights to begin with. A mapping may hold a discriminator under ``D.``; a fresh one first
         learns alone for ``config.rest_images``.
-    images : numpy.ndarray, uint8 (N, R, R, 3)
-        Training images, R the generator's resolution.
+    images : numpy.ndarray, uint8 (N, H, H, 3)
+        Training images; resized here if the generator has another resolution.
     embeddings : numpy.ndarray, (N, C)
         Their own, unit norm.
     predicted : numpy.ndarray, (N, K, C), or (N, K, 2 C) with two conditions
@@ -355,7 +356,7 @@ def fine_tune(
     perceptual = clip_distance(image_encoder) if config.perceptual_weight > 0 else None
     return train(
         config,
-        images,
+        at_resolution(images, config.generator.resolution),
         embeddings,
         image_encoder,
         captions=captions if option.two_conditions else None,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torchvision.transforms.v2 import functional as vision
 from tqdm.auto import tqdm
 
 from .encoders import unit
@@ -18,7 +19,29 @@ def as_pictures(images: torch.Tensor) -> np.ndarray:
     return (images.clamp(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).cpu().numpy()
 
 
-@torch.inference_mode()
+def at_resolution(images: np.ndarray, size: int, *, batch_size: int = 100) -> np.ndarray:
+    """Stimuli at the resolution of a generator; those that have it are given back as they are.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, uint8 (N, H, W, 3)
+    size : int
+        Pixels on a side.
+
+    Returns
+    -------
+    numpy.ndarray, uint8 (N, size, size, 3)
+    """
+    if images.ndim != 4 or images.shape[1:] == (size, size, 3):
+        return images
+    out = np.empty((len(images), size, size, 3), np.uint8)
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, start + batch_size)
+        tensor = torch.from_numpy(np.ascontiguousarray(images[rows])).permute(0, 3, 1, 2)
+        out[rows] = vision.resize(tensor, [size, size], antialias=True).permute(0, 2, 3, 1)
+    return out
+
+
 @torch.inference_mode()
 def generate(
     generator: Generator,

@@ -1,9 +1,10 @@
 """Run the notebooks headlessly, in order, only where something has changed.
 
 ``python -m fmri_utils.runner all PROFILE=demo SUBJECT=1`` is what ``make all`` calls. A notebook is
-up to date when its *key* -- a hash of its source, the package, the profile, the weights and the key
-of the notebook before it -- equals the key in its stamp, and every file that it wrote still has
-the bytes that the stamp names. Times and version control play no part.
+up to date when its *key* equals the key in its stamp, and every file that it wrote still has the
+bytes that the stamp names. The key is a hash of its source, the package, the profile, the weights,
+the names and sizes of real data files, and the key of the notebook before it. Times and version
+control play no part.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +25,7 @@ from .profiles import PROFILES, PROJECT_ROOT, Profile, load_profile
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
 VARIABLES = ("PROFILE", "SUBJECT", "SEED", "DEVICE")
+LOCAL = "local-dir:"  # as in clip_space, which would load torch
 TIMEOUT_SECONDS = 6 * 3600  # of one cell: a wedged kernel must not hold a night's run
 
 
@@ -96,9 +99,31 @@ def package_digest() -> str:
     return sha256_json([[p.relative_to(PROJECT_ROOT).as_posix(), sha256_file(p)] for p in files])
 
 
+def outside_digest(profile: Profile) -> str:
+    """Hash of what a profile takes from outside the repository, so that a change is noticed.
+
+    Weights and CLIP bundles count with their bytes. Of real data, which are too large for that, the
+    names and sizes of the subject's files count: a session more is another run.
+    """
+    named = [profile.lafite.weights, profile.lafite.judge]
+    if profile.clip.model.startswith(LOCAL):
+        bundle = profile.path(profile.clip.model.removeprefix(LOCAL))
+        named += sorted(str(path) for path in bundle.glob("*"))
+    files = [path for path in map(profile.path, filter(None, named)) if path.is_file()]
+    weights = [[path.name, sha256_file(path)] for path in files]
+    sizes = []
+    if profile.simulation is None:
+        own = f"subj{profile.subject:02d}"
+        for path in sorted(profile.data_root.glob("nsddata*/**/*")):
+            subjects = re.findall(r"subj\d\d", path.relative_to(profile.data_root).as_posix())
+            if path.is_file() and set(subjects) <= {own} and ".part" not in path.name:
+                sizes.append([path.relative_to(profile.data_root).as_posix(), path.stat().st_size])
+    return sha256_json([weights, sizes])
+
+
 def plan(profile: Profile, notebooks: Sequence[Path]) -> list[tuple[Path, str]]:
     """Each notebook with its key; a key depends on every notebook before it."""
-    previous = sha256_json([package_digest(), profile.as_dict()])
+    previous = sha256_json([package_digest(), profile.as_dict(), outside_digest(profile)])
     steps = []
     for path in notebooks:
         previous = sha256_json([previous, path.name, sha256_file(path)])

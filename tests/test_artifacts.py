@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fmri_utils.artifacts import (
+    LOCK,
     OUTPUTS_MIME,
     atomic_path,
     list_outputs,
@@ -102,3 +103,19 @@ def test_outputs_must_exist_and_bring_their_manifests(file, tmp_path):
 
 def test_hash_ignores_key_order():
     assert sha256_json({"a": 1, "b": 2}) == sha256_json({"b": 2, "a": 1})
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(tmp_path):
+    path = tmp_path / "x.txt"
+    left = tmp_path / ".part-killed"
+    left.mkdir()
+    for name in ("x.txt", LOCK):
+        (left / name).write_text("half")
+    with atomic_path(path) as first:
+        first.write_text("first")
+        with atomic_path(path) as second:
+            second.write_text("second")
+        assert not left.exists()
+        assert first.read_text() == "first"
+    assert path.read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]

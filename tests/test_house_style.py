@@ -23,9 +23,11 @@ LAYERS = [
     {"artifacts", "devices"},
     {"nsd", "simulation", "lafite", "clip_space", "judge", "pairing", "kernels"},
     {"profiles", "encoders", "metrics", "results"},
-    {"joint_embedding", "reconstruction", "validity", "mapping_limits", "latents", "finetuning"},
+    {"joint_embedding", "reconstruction", "validity", "mapping_limits", "latents", "finetuning"}
+    | {"dino"},
     {"comparisons", "perturbation", "plots"},
-    {"pretrain", "runner", "download", "study_encoders", "study_generator", "study_perturbation"},
+    {"pretrain", "runner", "download", "study_encoders", "study_generator", "study_perturbation"}
+    | {"study_selfsupervised"},
 ]
 
 

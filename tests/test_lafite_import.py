@@ -23,6 +23,7 @@ from fmri_utils.errors import WeightsError
 from fmri_utils.lafite import TrainingConfig, generator_from_state, load_generator, read_card, train
 from fmri_utils.lafite import import_official as command
 from fmri_utils.lafite.import_official import import_official
+from fmri_utils.lafite.weights import in_fixed_order
 
 
 @pytest.fixture
@@ -146,10 +147,15 @@ def test_a_file_from_elsewhere_is_left_alone(file, tmp_path):
 def test_a_conversion_that_is_killed_leaves_no_half_file(file, tmp_path, monkeypatch):
     out = tmp_path / "to" / "lafite.safetensors"
 
-    def killed(*_):
-        raise KeyboardInterrupt
+    begun = []
 
-    monkeypatch.setattr(command, "save", killed)
+    def killed(data):
+        begun.append(data)
+        if len(begun) == 2:  # the generator is written last
+            raise KeyboardInterrupt
+        return in_fixed_order(data)
+
+    monkeypatch.setattr(command, "in_fixed_order", killed)
     with pytest.raises(KeyboardInterrupt):
         import_official(file, out)
     assert [p.name for p in out.parent.iterdir()] == ["lafite-training.safetensors"]

@@ -6,9 +6,10 @@ import json
 import pytest
 
 from fmri_utils import runner
-from fmri_utils.errors import FmriUtilsError, ProfileError
+from fmri_utils.errors import DataError, FmriUtilsError, ProfileError
 from fmri_utils.pairing import notebook_from_source, sync
 from fmri_utils.profiles import load_profile
+from fmri_utils.simulation.on_demand import prepare
 
 NOTEBOOK = """# %% [markdown]
 # # {title}
@@ -128,3 +129,38 @@ def test_a_twin_is_determined_by_its_source(project):
     assert sync(folder, check=True) == []
     write(project, "01_a", extra="# new")
     assert [p.name for p in sync(folder, check=True)] == ["01_a.ipynb"]
+
+
+def test_other_weights_or_more_data_are_another_run(project):
+    """What lies outside the repository is part of the key: bytes of weights, sizes of data."""
+
+    def key(**overrides):
+        profile = load_profile("nsd", overrides=[f"{k}={v}" for k, v in overrides.items()])
+        return runner.plan(profile, runner.numbered_notebooks())[0][1]
+
+    betas = project / "data/nsd/nsddata_betas/ppdata/subj01/betas_session01.nii.gz"
+    other = project / "data/nsd/nsddata_betas/ppdata/subj02/betas_session01.nii.gz"
+    weights = project / "data/weights/lafite.safetensors"
+    keys = [key()]
+    for path, data in ((weights, b"1"), (weights, b"2"), (betas, b"session")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        keys.append(key())
+    assert len(set(keys)) == 4
+    for path in (other, betas.with_name("betas_session02.nii.gz.part")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"not this subject's, or not whole")
+    assert key() == keys[-1]
+    bundle = project / "clip" / "open_clip_model.safetensors"
+    bundle.parent.mkdir()
+    bundle.write_bytes(b"1")
+    before = key(**{"clip.model": "local-dir:clip"})
+    bundle.write_bytes(b"2")
+    assert key(**{"clip.model": "local-dir:clip"}) != before
+
+
+def test_a_profile_for_real_data_refuses_simulated_ones(tmp_path):
+    assert prepare(tmp_path, None, 1) is None
+    (tmp_path / "simulation.json").write_text("{}")
+    with pytest.raises(DataError, match="would call them the Natural Scenes Dataset"):
+        prepare(tmp_path, None, 1)

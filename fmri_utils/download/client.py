@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import urljoin
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -114,6 +115,8 @@ class Client:
         Attempts in a row without any progress before it gives up.
     backoff : float
         Seconds of the first pause; each further one is twice as long.
+    n_redirects : int
+        How often a file may be said to lie elsewhere; NSD and COCO do not do that.
     """
 
     def __init__(
@@ -123,10 +126,11 @@ class Client:
         timeout: float = 30.0,
         n_attempts: int = 6,
         backoff: float = 0.5,
+        n_redirects: int = 0,
     ):
         self.n_connections = n_connections
         self.n_attempts = n_attempts
-        self.backoff = backoff
+        self.backoff, self.n_redirects = backoff, n_redirects
         self.stopped = threading.Event()
         self.n_requests = self.n_bytes = 0
         self._lock = threading.Lock()
@@ -258,16 +262,13 @@ class Client:
     @contextmanager
     def _answer(self, method: str, url: str, headers: dict[str, str]) -> Iterator:
         """One request; its body has not been read yet."""
-        with self._lock:
-            self.n_requests += 1
-        with _as_own_errors(url):
-            response = self._pool(url).request(
-                method,
-                url,
-                headers={**self._options["headers"], **headers},
-                preload_content=False,
-                redirect=False,
-            )
+        response, place = self._request(method, url, headers), url
+        for _ in range(self.n_redirects):
+            if target := response.get_redirect_location():
+                place = urljoin(place, target)
+                response.drain_conn()
+                response.release_conn()
+                response = self._request(method, place, headers)
         try:
             _check_status(url, response)
             yield response
@@ -276,6 +277,18 @@ class Client:
                 response.drain_conn()  # little is left, and the connection can be used again
             response.close()  # closes the connection only if bytes are left in it
             response.release_conn()
+
+    def _request(self, method: str, url: str, headers: dict[str, str]):
+        with self._lock:
+            self.n_requests += 1
+        with _as_own_errors(url):
+            return self._pool(url).request(
+                method,
+                url,
+                headers={**self._options["headers"], **headers},
+                preload_content=False,
+                redirect=False,
+            )
 
     def _blocks(self, response) -> Iterator[bytes]:
         # A body that ends before its Content-Length raises: that is urllib3's default.
@@ -357,7 +370,7 @@ def _check_status(url: str, response) -> None:
     target = response.headers.get("Location")
     raise DataError(
         f"{url} was answered with status {status}{f' (moved to {target})' if target else ''}; "
-        "expected 200. Check the address (NSD_URL, COCO_URL) and the network."
+        "expected 200. Check the address and the network."
     )
 
 

@@ -78,12 +78,8 @@ def ensure_consent(
     if at_terminal:
         if given:
             return
-        say(SUMMARY)
-        if ask(QUESTION).strip().strip("`'\"").lower() != ANSWER.lower():
-            raise DataError(
-                f"the terms were not accepted, so nothing was downloaded. Expected: {ANSWER}. Read "
-                f"and submit the agreement ({SITE_URL}), then run the same command again."
-            )
+        remedy = f"Read and submit the agreement ({SITE_URL}), then run the same command again."
+        agree(SUMMARY, QUESTION, remedy, ask=ask, say=say)
         _record(root)
         say(f"Recorded in {root / MARKER}.")
         return
@@ -94,12 +90,39 @@ def ensure_consent(
             f"question comes before any download), then start it here with {VARIABLE}=yes in the "
             f"environment. The terms: {TERMS_URL}"
         )
-    if environment.get(VARIABLE, "").strip().lower() != "yes":
+    if not is_yes(environment.get(VARIABLE, "")):
         raise DataError(
             f"consent to the terms of NSD is recorded in {root / MARKER}, but this runs without a "
             f"terminal. Set {VARIABLE}=yes in the environment to confirm that it is yours. The "
             f"terms: {TERMS_URL}"
         )
+
+
+def agree(
+    summary: str,
+    question: str,
+    remedy: str,
+    *,
+    ask: Callable[[str], str],
+    say: Callable[[str], None],
+) -> None:
+    """Show what is agreed to and ask; returns only if the answer is :data:`ANSWER`.
+
+    Raises
+    ------
+    DataError
+        On any other answer; ``remedy`` says what to do then.
+    """
+    say(summary)
+    if ask(question).strip().strip("`'\"").lower() != ANSWER.lower():
+        raise DataError(
+            f"the terms were not accepted, so nothing was downloaded. Expected: {ANSWER}. {remedy}"
+        )
+
+
+def is_yes(text: str) -> bool:
+    """Whether a variable such as ``NSD_TERMS_ACCEPTED`` says yes."""
+    return text.strip().lower() == "yes"
 
 
 def _recorded(root: Path) -> bool:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ..artifacts import sha256_file
 from ..errors import DataError
@@ -57,15 +58,21 @@ def move_into_place(part: Path, path: Path, *, flush: bool = True) -> None:
 def alone(root: Path) -> Iterator[None]:
     """Refuse a second download into the same folder; the lock dies with its process."""
     with open(root / ".download.lock", "w") as handle:
-        if fcntl is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DataError(
-                    f"another download is at work in {root}. Wait for it to end, or give another "
-                    "ROOT=."
-                ) from None
+        claim(handle, f"in {root}")
         yield
+
+
+def claim(handle: IO, what: str) -> None:
+    """Lock an open file for this process, or say that another download has it."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(
+            f"another download is at work {what}. Wait for it to end, or use another folder "
+            "(ROOT=)."
+        ) from None
 
 
 class Records:
@@ -139,7 +146,8 @@ class Records:
         return sha256_file(path) == entry["sha256"]
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
+        inside = path.is_relative_to(self.root)  # weights lie in the caches of their libraries
+        return (path.relative_to(self.root) if inside else path).as_posix()
 
     def _save(self) -> None:
         # It is written after every file and can be made again: no need to wait for the disk.

@@ -16,7 +16,7 @@ from ..artifacts import sha256_file
 from ..errors import DataError
 from ..nsd.volumes import DAMAGED
 from .client import BLOCK, Changed, Client, Remote, Transient
-from .records import Records, move_into_place, part_of
+from .records import Records, claim, move_into_place, part_of
 
 N_FILES = 4  # whole files at the same time
 N_VERSIONS = 3  # a file that changes more often than this while it is fetched is given up
@@ -25,7 +25,13 @@ OnBytes = Callable[[int], None]
 
 
 def fetch(
-    client: Client, remote: Remote, path: Path, records: Records, on_bytes: OnBytes = lambda n: None
+    client: Client,
+    remote: Remote,
+    path: Path,
+    records: Records,
+    on_bytes: OnBytes = lambda n: None,
+    *,
+    sha256: str = "",
 ) -> str:
     """Bring a whole file, unless it is here already.
 
@@ -41,6 +47,8 @@ def fetch(
         List of finished files.
     on_bytes : callable
         Told the number of bytes of each step; negative if bytes were thrown away.
+    sha256 : str
+        Start of the SHA-256 that its publisher gives, if any.
 
     Returns
     -------
@@ -59,7 +67,7 @@ def fetch(
         entry = records.get(path)
         return "here" if entry["etag"] == remote.etag else "newer"
     if path.exists() and records.get(path) is None:
-        _adopt(path, remote, records)
+        _adopt(path, remote, records, sha256)
         on_bytes(path.stat().st_size)
         return "known"
     if remote.size is None:
@@ -70,7 +78,7 @@ def fetch(
     damaged = 0
     for _ in range(N_VERSIONS):
         try:
-            digest = _download(client, remote, path, on_bytes)
+            digest = _download(client, remote, path, on_bytes, sha256)
             break
         except _Damaged as err:
             damaged += 1
@@ -93,13 +101,16 @@ class _Damaged(Exception):
     """A whole file does not have the bytes that it should have."""
 
 
-def _adopt(path: Path, remote: Remote, records: Records) -> None:
+def _adopt(path: Path, remote: Remote, records: Records, sha256: str) -> None:
     """List a file that was brought by hand, or finished just before a kill."""
     size = path.stat().st_size
-    same = size == remote.size and (remote.md5 is None or _md5(path) == remote.md5)
+    digest = sha256_file(path)
+    unsure = remote.md5 is None or sha256
+    same = size == remote.size and (unsure or _md5(path) == remote.md5)
     try:
         if not same:
             raise _Damaged(f"{size} bytes of other content than the {remote.size} of the server")
+        _check_digest(digest, sha256)
         check_content(path, path.name)
     except _Damaged as err:
         raise DataError(
@@ -107,7 +118,12 @@ def _adopt(path: Path, remote: Remote, records: Records) -> None:
             f"left alone. Delete it or move it away to fetch {remote.url}."
         ) from err
     _notes(part_of(path)).unlink(missing_ok=True)
-    records.add(path, remote, sha256_file(path))
+    records.add(path, remote, digest)
+
+
+def _check_digest(found: str, wanted: str) -> None:
+    if not found.startswith(wanted):
+        raise _Damaged(f"its SHA-256 is {found}, not {wanted}{'...' * (len(wanted) < 64)}")
 
 
 def _md5(path: Path) -> str:
@@ -128,6 +144,7 @@ class _Part:
         self._new_hashes()
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = open(self.path, "ab")  # noqa: SIM115, closed by `with`
+        claim(self.file, f"on {path}")  # the caches of libraries are shared by projects
 
     def __enter__(self):
         if self._is_of_this_version():
@@ -176,7 +193,7 @@ def _notes(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _download(client: Client, remote: Remote, path: Path, on_bytes: OnBytes) -> str:
+def _download(client: Client, remote: Remote, path: Path, on_bytes: OnBytes, sha256: str) -> str:
     """Fetch the rest of a file, check it and move it into place; returns its SHA-256."""
     with _Part(path, remote, on_bytes) as part:
         failures = 0
@@ -190,8 +207,9 @@ def _download(client: Client, remote: Remote, path: Path, on_bytes: OnBytes) -> 
                 client.pause(failures, err, remote.url)
         part.file.flush()
         try:
-            if remote.md5 and part.md5.hexdigest() != remote.md5:
+            if remote.md5 and not sha256 and part.md5.hexdigest() != remote.md5:
                 raise _Damaged(f"its MD5 is {part.md5.hexdigest()}, not {remote.md5}")
+            _check_digest(part.sha256.hexdigest(), sha256)
             check_content(part.path, path.name)
         except _Damaged:
             part.begin()
@@ -269,6 +287,7 @@ def check_content(path: Path, name: str) -> None:
                 while file.read(BLOCK):
                     pass  # gzip verifies its checksum when it reaches the end
         elif name.endswith(".hdf5"):
-            h5py.File(path, "r").close()  # compares the file's length with its own record of it
+            # Compares the file's length with its own record of it. The lock on it is our own.
+            h5py.File(path, "r", locking=False).close()
     except DAMAGED as err:
         raise _Damaged(f"{name} cannot be read ({type(err).__name__}: {err})") from err

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from ..errors import WeightsError
 
+IMAGENET_LICENCE = "BSD-3-Clause (torchvision); learned on ImageNet, which is for research only"
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 SWAV_URL = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"
 
@@ -42,22 +44,25 @@ class WeightsFile:
     url : str
         Where its publisher keeps it.
     sha256_prefix : str
-        Start of its SHA-256; empty where the publisher gives none.
-    megabytes : float or None
-        Size in MiB where the library knows it.
+        Start of its SHA-256; empty where it is not known before the file is asked for.
+    megabytes : float
+        About its size in MiB.
     cached : pathlib.Path
         Where the library (torch.hub, Hugging Face) keeps it after a download.
     hub : str
         Repository and file on the Hugging Face hub, whose cache has folders of its own.
+    licence : str
+        What its publisher says, in short.
     """
 
     network: str
     name: str
     url: str
     sha256_prefix: str
-    megabytes: float | None
+    megabytes: float
     cached: Path
     hub: str = ""
+    licence: str = ""
 
     def path(self, folder: Path | None = None) -> Path:
         """Where it is looked for: in ``folder`` if given, otherwise in the library's cache."""
@@ -73,7 +78,10 @@ class WeightsFile:
         """Why the file cannot be used, without naming folders; empty if nothing is wrong."""
         path = self.path(folder)
         if not path.is_file():
-            return f"the weights {self.name} are not on this machine; they are at {self.url}"
+            return (
+                f"the weights {self.name} are not on this machine; `make weights PROFILE=nsd` "
+                f"fetches them from {self.url}"
+            )
         if self.sha256_prefix:
             with open(path, "rb") as handle:
                 found = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -144,15 +152,17 @@ def _torchvision_file(network: str, weights: models.WeightsEnum) -> WeightsFile:
         name=name,
         url=weights.url,
         sha256_prefix=found.group(1) if found else "",
-        megabytes=weights.meta.get("_file_size"),
+        megabytes=weights.meta["_file_size"],
         cached=Path(torch.hub.get_dir()) / "checkpoints" / name,
+        licence=IMAGENET_LICENCE,
     )
 
 
 def _swav_file() -> WeightsFile:
     name = Path(urlparse(SWAV_URL).path).name
     cached = Path(torch.hub.get_dir()) / "checkpoints" / name
-    return WeightsFile("SwAV", name, SWAV_URL, "", None, cached)
+    licence = "CC BY-NC 4.0 (Meta); learned on ImageNet, which is for research only"
+    return WeightsFile("SwAV", name, SWAV_URL, "", 108.0, cached, licence=licence)
 
 
 def _swav_tensors(state: dict) -> dict:
@@ -175,21 +185,49 @@ def _inception() -> nn.Module:
     )
 
 
-def _clip_file() -> WeightsFile:
+def open_clip_file(network: str, model: str, tag: str, megabytes: float) -> WeightsFile:
+    """The file that open_clip reads for a model's weights, out of the hub's cache.
+
+    The cache names a file's bytes by their SHA-256, as published by the hub, and links to them.
+
+    Parameters
+    ----------
+    network : str
+        Name for messages.
+    model, tag : str
+        As open_clip names them, such as "ViT-B-32-quickgelu" and "openai".
+    megabytes : float
+        About its size in MiB; open_clip does not tell.
+
+    Raises
+    ------
+    WeightsError
+        If open_clip knows no such weights on the hub.
+    """
     import open_clip.pretrained
     from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
 
-    repo = open_clip.pretrained.get_pretrained_cfg(CLIP_NAME, "openai")["hf_hub"].rstrip("/")
-    name = open_clip.constants.HF_SAFE_WEIGHTS_NAME
+    source = open_clip.pretrained.get_pretrained_cfg(model, tag).get("hf_hub", "")
+    repo, _, name = source.rpartition("/")  # a name is there only where it is not the usual one
+    if not repo:
+        known = open_clip.list_pretrained_tags_by_model(model)
+        raise WeightsError(
+            f"open_clip knows no weights {tag!r} of {model!r} on the hub. Expected: one of {known}."
+        )
+    name = name or open_clip.constants.HF_SAFE_WEIGHTS_NAME
     found = try_to_load_from_cache(repo, name)
-    cached = (
-        Path(found)
-        if isinstance(found, str)
-        else Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / name
-    )
-    url = hf_hub_url(repo, name)
+    cached, digest = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / name, ""
+    if isinstance(found, str):
+        cached, digest = Path(found), Path(found).resolve().name
     return WeightsFile(
-        "CLIP", "clip-vit-l-14-openai.safetensors", url, "", None, cached, f"{repo} {name}"
+        network=network,
+        name=f"clip-{model.removesuffix('-quickgelu').lower()}-{tag}.safetensors",
+        url=hf_hub_url(repo, name),
+        sha256_prefix=digest if re.fullmatch("[0-9a-f]{64}", digest) else "",
+        megabytes=megabytes,
+        cached=cached,
+        hub=f"{repo} {name}",
+        licence="MIT (OpenAI)" if tag == "openai" else "see its page on the hub",
     )
 
 
@@ -205,6 +243,7 @@ def _clip_tensors(state: dict) -> dict:
 
 
 CLIP_NAME = "ViT-L-14-quickgelu"  # OpenAI's weights were trained with this activation
+CLIP_MEGABYTES = 1631.0  # 428 M parameters in single precision
 CLIP_COLOURS = {
     "mean": (0.48145466, 0.4578275, 0.40821073),
     "std": (0.26862954, 0.26130258, 0.27577711),
@@ -237,7 +276,7 @@ NETWORKS: dict[str, FeatureNetwork] = {
             kind="two-way",
             size=224,
             build=_clip_visual,
-            weights=_clip_file,
+            weights=lambda: open_clip_file("CLIP", CLIP_NAME, "openai", CLIP_MEGABYTES),
             select=_clip_tensors,
             **CLIP_COLOURS,
         ),

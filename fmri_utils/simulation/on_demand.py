@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import DataError
 from .config import SimulationConfig
 from .ground_truth import load_ground_truth
 from .subject import simulate_subject
@@ -29,8 +30,20 @@ def prepare(
     -------
     dict or None
         The simulator's summary.
+
+    Raises
+    ------
+    DataError
+        If the profile expects real data and the folder holds simulated ones: every figure would
+        call them real.
     """
     if settings is None:
+        if (root / "simulation.json").exists():
+            raise DataError(
+                f"{root} holds simulated data (simulation.json), but this profile is for real "
+                "data, and its figures would call them the Natural Scenes Dataset. Expected: a "
+                "folder of NSD. Set data.root=, or use PROFILE=demo."
+            )
         return None
     return simulate_subject(root, SimulationConfig(**settings), subject, progress=progress)
 
