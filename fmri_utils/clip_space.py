@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import lazy_loader
 import numpy as np
-import open_clip
 import torch
 from torch.nn import functional
-from torchvision.transforms.v2 import functional as vision
 from tqdm.auto import tqdm
 
 from .errors import DataError, WeightsError
 
 LOCAL = "local-dir:"
+open_clip = lazy_loader.load("open_clip")  # takes seconds
 
 
 class ClipSpace:
@@ -63,6 +63,8 @@ class ClipSpace:
         assert images.ndim == 4, images.shape
         assert images.shape[1] == 3, images.shape
         if images.shape[-2:] != (self.image_size, self.image_size):
+            from torchvision.transforms.v2 import functional as vision  # takes seconds
+
             size = [self.image_size, self.image_size]
             images = vision.resize(
                 images, size, interpolation=vision.InterpolationMode.BICUBIC, antialias=True

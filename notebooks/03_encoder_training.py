@@ -131,7 +131,7 @@ predictions = {name: mapper.predict(pattern) for name, mapper in mappers.items()
 scores = metrics.embedding_scores(truth, predictions | {"oracle": truth}, rng=rng)
 
 # %%
-about = {"dataset": cfg.dataset_label, "simulated": cfg.simulation is not None}
+about = {"dataset": cfg.dataset_name, "simulated": cfg.simulation is not None}
 about |= {"subject": cfg.subject, "split": "shared images are the test set"}
 about |= {"repeats": f"{counts.min()} to {counts.max()}", "clip_model": cfg.clip.model}
 ends = dict(baseline="mean embedding", ceiling="oracle")

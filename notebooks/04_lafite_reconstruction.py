@@ -179,7 +179,7 @@ print(f"{squared[-1].mean():.2f} at the end")
 # %%
 pictures = {"random embedding": random, "from the brain": samples[:, 0], "ceiling": ceiling}
 scores = metrics.picture_scores(seen, pictures, judge=judge, device=device)
-about = {"dataset": cfg.dataset_label, "simulated": cfg.simulation is not None}
+about = {"dataset": cfg.dataset_name, "simulated": cfg.simulation is not None}
 about |= {"subject": cfg.subject, "split": "shared images", "clip_model": cfg.clip.model}
 about |= {"repeats": int(predicted["repeats"].max())}
 

@@ -285,7 +285,7 @@ def test_table_survives_json_and_names_data_and_versions(table):
     assert text.startswith(
         "| score | better | chance | random embedding | method | ceiling |\n| --- |"
     )
-    for part in ("simulated NSD (simulated), subject 1, shared images, 6 images", "CLIP `tiny`"):
+    for part in ("simulated NSD, subject 1, shared images, 6 images", "CLIP `tiny`"):
         assert part in text
     for package in ("torch", "torchvision", "open_clip_torch", "scikit-image", "scipy", "numpy"):
         assert f"{package} {table['versions'][package]}" in text

@@ -1,14 +1,13 @@
 """All notebooks, headlessly, in the smoke profile; then what is up to date, and what is refused."""
 
 import json
-import shutil
 
 import pytest
 
 from fmri_utils import runner
 from fmri_utils.artifacts import check_manifest
 from fmri_utils.errors import FmriUtilsError
-from fmri_utils.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.profiles import PROJECT_ROOT
 
 FIGURES = (
     "fig1_model",
@@ -18,19 +17,6 @@ FIGURES = (
     "fig5_student_teacher",
     "fig6_visual_areas",
 )
-
-
-@pytest.fixture(scope="module")
-def smoke():
-    """The smoke run in a folder of its own (another seed), removed afterwards."""
-    arguments = ["all", "PROFILE=smoke", "SEED=971"]
-    profile = load_profile("smoke", seed=971)
-    try:
-        done = runner.run(runner.parse_request(arguments), progress=False)
-        yield profile, arguments, done
-    finally:
-        for folder in (profile.derived, profile.runs, profile.figures):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_every_notebook_runs_and_leaves_its_files(smoke):
@@ -93,3 +79,19 @@ def test_the_shuffled_control_is_at_chance_and_the_oracle_perfect(smoke):
     assert control["oracle, shifted by one", "brain_to_image top-1"]["value"] == 0
     shuffled = control["shuffled pairing", "two-way"]
     assert shuffled["low"] - 0.1 < 0.5 < shuffled["high"] + 0.1
+
+
+def test_the_explorer_shows_a_static_view_headlessly(smoke):
+    profile, source = smoke[0], PROJECT_ROOT / "notebooks" / "explore.py"
+    parameters = {"PROFILE": "smoke", "SEED": 971, "INTERACTIVE": False}
+    executed = profile.runs / "explore.ipynb"
+    picture, notebook = runner.execute(source, executed, parameters)
+    assert notebook == executed and picture.read_bytes().startswith(b"\x89PNG")
+    shown = [
+        output["data"].keys()
+        for cell in json.loads(executed.read_text())["cells"]
+        for output in cell.get("outputs", [])
+        if "data" in output
+    ]
+    assert sum("image/png" in kinds for kinds in shown) == 1
+    assert not any("application/vnd.jupyter.widget-view+json" in kinds for kinds in shown)

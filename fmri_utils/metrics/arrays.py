@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as vision
 
 from ..errors import DataError
 
@@ -97,6 +96,8 @@ def resized(images: np.ndarray, size: int, *, device: torch.device | str = "cpu"
     torch.Tensor, float32 (B, 3, size, size)
         In [0, 1].
     """
+    from torchvision.transforms.v2 import functional as vision  # takes seconds
+
     scale = 255.0 if images.dtype == np.uint8 else 1.0
     tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     tensor = (tensor.permute(0, 3, 1, 2).float() / scale).clamp(0, 1)  # (B, 3, H, W)

@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
+import lazy_loader
 import safetensors
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torchvision import models
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from ..errors import WeightsError
 
+torchvision = lazy_loader.load("torchvision")  # takes seconds, and few notebooks need it
 IMAGENET_LICENCE = "BSD-3-Clause (torchvision); learned on ImageNet, which is for research only"
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 SWAV_URL = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"
@@ -143,7 +143,7 @@ class FeatureNetwork:
     select: Callable[[dict], dict] = dict
 
 
-def _torchvision_file(network: str, weights: models.WeightsEnum) -> WeightsFile:
+def _torchvision_file(network: str, weights: torchvision.models.WeightsEnum) -> WeightsFile:
     """What torchvision's own table says of a file of weights."""
     name = Path(urlparse(weights.url).path).name
     found = torch.hub.HASH_REGEX.search(name)
@@ -172,7 +172,7 @@ def _swav_tensors(state: dict) -> dict:
 
 
 def _headless_resnet() -> nn.Module:
-    network = models.resnet50(weights=None)
+    network = torchvision.models.resnet50(weights=None)
     network.fc = nn.Identity()  # SwAV learns without labels: there is no classifier to load
     return network
 
@@ -180,7 +180,7 @@ def _headless_resnet() -> nn.Module:
 def _inception() -> nn.Module:
     # The published weights want their input normalised anew (transform_input), which torchvision
     # switches on only when it loads them itself.
-    return models.inception_v3(
+    return torchvision.models.inception_v3(
         weights=None, init_weights=False, aux_logits=True, transform_input=True
     )
 
@@ -257,8 +257,10 @@ NETWORKS: dict[str, FeatureNetwork] = {
             rows={"Alex(2)": "features.4", "Alex(5)": "features.11"},
             kind="two-way",
             size=256,
-            build=lambda: models.alexnet(weights=None),
-            weights=lambda: _torchvision_file("AlexNet", models.AlexNet_Weights.IMAGENET1K_V1),
+            build=lambda: torchvision.models.alexnet(weights=None),
+            weights=lambda: _torchvision_file(
+                "AlexNet", torchvision.models.AlexNet_Weights.IMAGENET1K_V1
+            ),
             **IMAGENET,
         ),
         FeatureNetwork(
@@ -267,7 +269,9 @@ NETWORKS: dict[str, FeatureNetwork] = {
             kind="two-way",
             size=342,
             build=_inception,
-            weights=lambda: _torchvision_file("InceptionV3", models.Inception_V3_Weights.DEFAULT),
+            weights=lambda: _torchvision_file(
+                "InceptionV3", torchvision.models.Inception_V3_Weights.DEFAULT
+            ),
             **IMAGENET,
         ),
         FeatureNetwork(
@@ -285,9 +289,9 @@ NETWORKS: dict[str, FeatureNetwork] = {
             rows={"EffNet-B": "avgpool"},
             kind="distance",
             size=255,
-            build=lambda: models.efficientnet_b1(weights=None),
+            build=lambda: torchvision.models.efficientnet_b1(weights=None),
             weights=lambda: _torchvision_file(
-                "EfficientNet-B1", models.EfficientNet_B1_Weights.IMAGENET1K_V2
+                "EfficientNet-B1", torchvision.models.EfficientNet_B1_Weights.IMAGENET1K_V2
             ),
             **IMAGENET,
         ),
@@ -380,5 +384,7 @@ def load_network(
         model = _WholeOutput(model, next(iter(network.rows)))
     else:
         nodes = {node: row for row, node in network.rows.items()}
+        from torchvision.models.feature_extraction import create_feature_extractor
+
         model = create_feature_extractor(model, nodes, suppress_diff_warning=True)
     return model.to(device)

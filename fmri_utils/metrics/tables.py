@@ -218,9 +218,8 @@ def table_markdown(table: Mapping) -> str:
         lines.append(_line([row, entry["better"], _chance_text(entry, methods), *cells]))
     about = table["about"]
     versions = ", ".join(f"{name} {v}" for name, v in table["versions"].items())
-    kind = "simulated" if about["simulated"] else "real"
     notes = [
-        f"{about['dataset']} ({kind}), subject {about['subject']}, {about['split']}, "
+        f"{about['dataset']}, subject {about['subject']}, {about['split']}, "
         f"{table['n_images']} images, repeats averaged: {about['repeats']}; CLIP "
         f"`{about['clip_model']}`. Brackets: 95 % interval over images; over draws where "
         f"candidates were drawn. Baseline: {table['baseline']}; ceiling: {table['ceiling']}. "

@@ -18,7 +18,7 @@ from ..judge import Judge, load_judge, save_judge
 from ..lafite import Generator, save_generator
 from ..profiles import PROJECT_ROOT
 from ..reconstruction import draw_z, generate
-from . import adversarial, clip, generator, judge, report
+from . import adversarial, clip, dino, generator, judge, report
 from .data import HELD_OUT, PRETRAINING, drawn_scenes
 
 SHIPPED = PROJECT_ROOT / "data" / "pretrained"
@@ -104,7 +104,8 @@ def ship_generator(
         "what": "LAFITE generator for the simulated scenes, conditioned on the demo CLIP",
         "training": f"warm start by redrawing scenes from their embeddings ({shown}, batch 8), "
         f"then {adversarial.N_IMAGES} images against a discriminator (batch 16, redrawing kept "
-        f"on); shipped: the mean of the weights before and after that stage",
+        f"on); shipped: {adversarial.SHARE} of the way from the weights before that stage to those "
+        "after it",
         "data": f"{N_CLIP} scenes (stream {PRETRAINING}, seed {CLIP_SEED})",
         "ceiling_on_held_out_scenes": ceiling(state, space, judged, held_out),
         "ceiling_after_warm_start": ceiling(warm, space, judged, held_out),
@@ -125,6 +126,7 @@ def main() -> int:
     space = train_clip(held_out)
     judged = train_judge(held_out)
     train_generator(space, judged, held_out)
+    dino.main()
     return 0
 
 

@@ -11,8 +11,8 @@ from ..clip_space import ClipSpace
 from ..lafite import DiscriminatorConfig, TrainingConfig, train
 from . import generator
 
-N_IMAGES = 14_000
-SHARE = 0.5  # of the adversarial weights in the shipped ones
+N_IMAGES = 50_000
+SHARE = 0.75  # of the adversarial weights in the shipped ones
 SETTINGS = TrainingConfig(
     generator=generator.CONFIG,
     discriminator=DiscriminatorConfig(
@@ -62,9 +62,9 @@ def sharpen(
     Returns
     -------
     dict
-        The mean of the warm-started and the averaged adversarial weights. So short a contest leaves
-        a grain in the pictures; halfway between the two networks (network interpolation, Wang et
-        al. 2018, ESRGAN) they keep the sharper outlines without most of it.
+        Weights between the warm-started and the averaged adversarial ones. So short a contest
+        leaves a grain in the pictures; three quarters of the way between the two networks (network
+        interpolation, Wang et al. 2018, ESRGAN) they keep the sharper outlines without most of it.
     """
     features = generator.ClipFeatures(space)
 

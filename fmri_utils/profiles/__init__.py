@@ -97,10 +97,14 @@ class Profile:
         return base if self.run_name == "subj01" else base / f"{self.name}-{self.run_name}"
 
     @property
+    def dataset_name(self) -> str:
+        """Simulated, or the real dataset's name."""
+        return "simulated" if self.simulation is not None else "Natural Scenes Dataset"
+
+    @property
     def dataset_label(self) -> str:
         """What every figure and table says of its data."""
-        kind = "simulated" if self.simulation is not None else "Natural Scenes Dataset"
-        return f"{kind}, subject {self.subject}"
+        return f"{self.dataset_name}, subject {self.subject}"
 
     def path(self, relative: str) -> Path:
         """Absolute path of a file named relative to the project's root."""

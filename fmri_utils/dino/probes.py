@@ -1,0 +1,178 @@
+"""What features are worth: nearest neighbours for pictures, a linear probe for brain patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+from ..encoders import fit_ridge
+from ..errors import DataError
+from ..metrics import retrieval_ranks
+
+
+def knn_hits(
+    known: np.ndarray,
+    known_labels: np.ndarray,
+    asked: np.ndarray,
+    asked_labels: np.ndarray,
+    *,
+    n_neighbours: int = 20,
+) -> np.ndarray:
+    """Whether the nearest known pictures, by cosine, vote for the right label.
+
+    Parameters
+    ----------
+    known : numpy.ndarray, (n_known, C)
+        Features of pictures with labels.
+    known_labels : numpy.ndarray, (n_known,)
+    asked : numpy.ndarray, (n_asked, C)
+    asked_labels : numpy.ndarray, (n_asked,)
+
+    Returns
+    -------
+    numpy.ndarray of float, (n_asked,)
+        1 for a hit; the mean is the accuracy.
+    """
+    if n_neighbours > len(known):
+        raise DataError(
+            f"{n_neighbours} neighbours among {len(known)} pictures. Expected: at most as many as "
+            "there are. Lower n_neighbours."
+        )
+    found = KNeighborsClassifier(n_neighbours, metric="cosine", weights="distance")
+    guess = found.fit(known, known_labels).predict(asked)
+    return (guess == asked_labels).astype(float)
+
+
+def cluster_labels(embeddings: np.ndarray, n_clusters: int, *, seed: int) -> np.ndarray:
+    """Labels for pictures without any: clusters of their captions' embeddings, (n,) of str."""
+    found = KMeans(n_clusters, n_init=4, random_state=seed).fit_predict(embeddings)
+    return np.array([f"cluster {i}" for i in found])
+
+
+def label_subsets(
+    nsd_id: np.ndarray, shares: Sequence[float], rng: np.random.Generator
+) -> dict[float, np.ndarray]:
+    """Trials (bool masks) whose embedding may be used, for each share of the training images.
+
+    Subsets are nested: what 10 % know, 25 % know too.
+    """
+    ids = rng.permutation(np.unique(nsd_id))
+    return {
+        share: np.isin(nsd_id, ids[: max(2, round(share * len(ids)))]) for share in sorted(shares)
+    }
+
+
+def probe(
+    train: np.ndarray,
+    targets: np.ndarray,
+    nsd_id: np.ndarray,
+    test: np.ndarray,
+    truth: np.ndarray,
+    *,
+    alphas: np.ndarray,
+    n_folds: int,
+) -> dict[str, np.ndarray]:
+    """A ridge map from features to CLIP, scored on test images.
+
+    Parameters
+    ----------
+    train : numpy.ndarray, (n_trials, C)
+        Features of the labelled trials.
+    targets : numpy.ndarray, (n_trials, D)
+        CLIP embedding of each trial's image.
+    nsd_id : numpy.ndarray, (n_trials,)
+    test, truth : numpy.ndarray, (n_test, C) and (n_test, D)
+
+    Returns
+    -------
+    dict
+        ``two-way`` and ``MRR`` of each test image, (n_test,).
+    """
+    folds = min(n_folds, len(np.unique(nsd_id)))
+    scale = np.sqrt(train.var(0).mean()) + 1e-12  # one number: directions keep their weight
+    mapper, _ = fit_ridge(train / scale, targets, nsd_id, alphas=alphas, n_folds=folds)
+    return probe_scores(truth, mapper.predict(test / scale))
+
+
+def probe_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """``two-way`` and ``MRR`` of predicted embeddings, a value for each test image."""
+    ranks = retrieval_ranks(truth, predicted)["brain_to_image"]
+    return {"two-way": 1 - ranks / (len(truth) - 1), "MRR": 1 / (1 + ranks)}
+
+
+def chance(n_test: int) -> dict[str, float]:
+    """What answers without any relation to the brain would score."""
+    return {"two-way": 0.5, "MRR": float((1 / np.arange(1, n_test + 1)).mean())}
+
+
+class Denoiser(nn.Module):
+    """An autoencoder whose input is a noisy repeat, and whose output is another repeat."""
+
+    def __init__(self, encoder: nn.Module, n_voxels: int):
+        super().__init__()
+        self.backbone = encoder
+        self.decoder = nn.Linear(encoder.width, n_voxels)
+
+    def forward(self, patterns: torch.Tensor) -> torch.Tensor:
+        """Patterns (B, V) to patterns (B, V)."""
+        return self.decoder(functional.gelu(self.backbone(patterns)))
+
+
+def train_denoiser(
+    sampler: object,
+    encoder: nn.Module,
+    *,
+    n_steps: int,
+    batch_size: int,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.04,
+    seed: int,
+    progress: bool = False,
+) -> Denoiser:
+    """Learn to say one repeat from another, with voxels silenced (Vincent et al. 2008).
+
+    It sees the same pairs of repeats as the student and the teacher, and no test image either.
+
+    Parameters
+    ----------
+    sampler : RepeatSampler
+    encoder : torch.nn.Module
+        Trained in place.
+    """
+    torch.manual_seed(seed)
+    network = Denoiser(encoder, sampler.betas.shape[1])
+    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    for step in tqdm(range(n_steps), desc="denoiser", disable=not progress, leave=False):
+        views, rows = sampler.draw(
+            batch_size, torch.Generator().manual_seed(1_000_003 * seed + step)
+        )
+        target = sampler.tensor[torch.from_numpy(rows[1])]  # the other repeat, whole
+        loss = functional.mse_loss(network(views.shared[0]), target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return network.eval()
+
+
+def fit_pca(averages: np.ndarray, n_components: int) -> PCA:
+    """Principal components of repeat averages (n_images, n_voxels) of training images."""
+    return PCA(min(n_components, *averages.shape), random_state=0).fit(averages)
+
+
+def features_of(backbone: nn.Module, patterns: np.ndarray) -> np.ndarray:
+    """Features (n, width) of patterns (n, V), without gradients."""
+    with torch.no_grad():
+        return backbone(torch.from_numpy(np.asarray(patterns, np.float32))).numpy()
+
+
+def average_scores(runs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Scores of each image, averaged over seeds."""
+    return {name: np.mean([run[name] for run in runs], 0) for name in runs[0]}

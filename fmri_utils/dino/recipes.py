@@ -1,0 +1,142 @@
+"""From a profile's numbers to settings and pictures, and from runs to the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ..metrics import bootstrap, paired_difference
+from ..simulation import scenes
+from . import probes
+from .images import ImageSettings, LabelledPictures
+from .training import DinoSettings
+from .voxels import VoxelSettings
+
+KNOWN, ASKED = (1, 2), (2, 1)  # stream and seed: no subject and no other network sees these scenes
+VARIANTS = {"both": {}, "no centring": {"centring": False}, "no sharpening": {}}
+MINE = "student-teacher"
+
+
+class Numbers(Protocol):
+    """What is read of a profile's section ``[dino]``."""
+
+    n_scenes: int
+    n_asked: int
+    n_clusters: int
+    image_steps: int
+    image_batch: int
+    collapse_steps: int
+    voxel_steps: int
+    voxel_batch: int
+    shares: tuple[float, ...]
+
+
+def live_settings(numbers: Numbers) -> ImageSettings:
+    """Of the short training of a notebook."""
+    dino = DinoSettings(numbers.image_steps, numbers.image_batch, momentum=0.97)
+    return ImageSettings(dino)
+
+
+def collapse_settings(numbers: Numbers, n_steps: int = 0) -> dict[str, ImageSettings]:
+    """Of three small trainings: complete, without centring, and without sharpening.
+
+    Without sharpening the teacher has the student's temperature.
+    """
+    small = {"size": 32, "width": 48, "depth": 2, "n_outputs": 64, "n_local": 0}
+    small |= {"global_size": 32, "local_size": 16}
+    steps = n_steps or numbers.collapse_steps
+    common = {"n_steps": steps, "momentum": 0.9, "learning_rate": 2e-3}
+    changed = VARIANTS | {"no sharpening": {"teacher_temperature": 0.1}}
+    return {
+        name: ImageSettings(DinoSettings(**common, **change), **small)
+        for name, change in changed.items()
+    }
+
+
+def voxel_settings(numbers: Numbers, n_steps: int = 0) -> VoxelSettings:
+    """Of the training on brain patterns."""
+    steps = n_steps or numbers.voxel_steps
+    return VoxelSettings(DinoSettings(steps, numbers.voxel_batch), shares=numbers.shares)
+
+
+def draw_labelled(stream: int, seed: int, n: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Drawn scenes (n, size, size, 3) and the kind of the main thing in each, (n,)."""
+    drawn = scenes.sample_scenes(stream, seed, n)
+    pictures = np.stack([scenes.draw_scene(scene, size) for scene in drawn])
+    return pictures, np.array([scene.main.kind for scene in drawn])
+
+
+def pictures_for(
+    numbers: Numbers,
+    images: np.ndarray,
+    captions: np.ndarray,
+    is_test: np.ndarray,
+    *,
+    size: int = 64,
+    seed: int = 0,
+) -> LabelledPictures:
+    """Pictures to learn from and held-out ones to be asked about, with labels for scoring only.
+
+    Parameters
+    ----------
+    numbers : Numbers
+        With ``n_scenes`` above 0 scenes are drawn, labelled with the kind of their main thing.
+        With 0 the stimuli are taken, labelled with clusters of their captions.
+    images : numpy.ndarray, (n_images, H, W, 3) uint8
+        Stimuli.
+    captions : numpy.ndarray, (n_images, C)
+        Embeddings of their captions.
+    is_test : numpy.ndarray of bool, (n_images,)
+    """
+    if numbers.n_scenes > 0:
+        known = draw_labelled(*KNOWN, numbers.n_scenes, size)
+        return LabelledPictures(*known, *draw_labelled(*ASKED, numbers.n_asked, size))
+    labels = probes.cluster_labels(captions, numbers.n_clusters, seed=seed)
+    asked = np.flatnonzero(is_test)[: numbers.n_asked]
+    return LabelledPictures(images[~is_test], labels[~is_test], images[asked], labels[asked])
+
+
+def summarise(
+    runs: Sequence[Mapping], *, rng: np.random.Generator, n_resamples: int = 1000
+) -> dict[str, list[dict]]:
+    """Rows of the comparison on brain patterns, averaged over seeds.
+
+    Parameters
+    ----------
+    runs : sequence of mapping
+        From :func:`fmri_utils.dino.compare`, one of each seed; intervals are over test images.
+
+    Returns
+    -------
+    dict
+        ``scores``: rows with ``method``, ``score``, ``share`` (percent), ``value``, ``low``,
+        ``high``, ``seed_sd`` (lists over shares), ``chance`` and ``ceiling``. ``differences``: the
+        same of "student-teacher" minus each other method, with ``excludes_zero``.
+    """
+    boot = {"rng": rng, "n_resamples": n_resamples}
+    scores, differences = [], []
+    methods, shares = list(runs[0]), list(next(iter(runs[0].values())))
+    for score in next(iter(runs[0][methods[0]].values())):
+        mean = {
+            (m, s): np.mean([run[m][s][score] for run in runs], 0) for m in methods for s in shares
+        }
+        level = probes.chance(len(mean[methods[0], shares[0]]))[score]
+        for method in methods:
+            found = [bootstrap(mean[method, s], **boot) for s in shares]
+            seeds = [[run[method][s][score].mean() for run in runs] for s in shares]
+            spread = [float(np.std(v, ddof=1)) if len(v) > 1 else None for v in seeds]
+            ends = {"chance": level, "ceiling": 1.0, "seed_sd": spread}
+            scores.append({"method": method, "score": score, **_columns(shares, found), **ends})
+            if method == MINE:
+                continue
+            gains = [paired_difference(mean[MINE, s], mean[method, s], **boot) for s in shares]
+            row = {"difference": f"{MINE} - {method}", "score": score, **_columns(shares, gains)}
+            differences.append({**row, "excludes_zero": [g.excludes(0) for g in gains]})
+    return {"scores": scores, "differences": differences}
+
+
+def _columns(shares: Sequence[float], found: Sequence) -> dict[str, list]:
+    columns = {key: [float(getattr(f, key)) for f in found] for key in ("value", "low", "high")}
+    return {"share": [100 * s for s in shares], **columns}

@@ -1,0 +1,215 @@
+"""Views: what student and teacher are shown of one picture, or of one brain pattern."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ..errors import DataError
+
+
+@dataclass(frozen=True)
+class Views:
+    """Views of a batch of things; row i of every view belongs to thing i.
+
+    Attributes
+    ----------
+    shared : tuple of torch.Tensor, (B, ...)
+        Global views, for student and teacher.
+    own : tuple of torch.Tensor, (B, ...)
+        Local views, for the student only.
+    """
+
+    shared: tuple[torch.Tensor, ...]
+    own: tuple[torch.Tensor, ...] = ()
+
+
+def uniform(n: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
+    """Uniform random numbers, (n,)."""
+    return low + (high - low) * torch.rand(n, generator=generator)
+
+
+def random_crops(
+    images: torch.Tensor,
+    size: int,
+    scale: tuple[float, float],
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random rectangle of each picture, mirrored in half of the cases, resized to a square.
+
+    Parameters
+    ----------
+    images : torch.Tensor, (B, 3, H, W)
+    size : int
+        Pixels on a side of the result.
+    scale : (float, float)
+        Smallest and largest share of the picture's area.
+
+    Returns
+    -------
+    crops : torch.Tensor, (B, 3, size, size)
+    boxes : torch.Tensor, (B, 4)
+        Centre x, centre y, half width and half height, in units where the picture spans -1 to 1.
+    """
+    n = len(images)
+    area = uniform(n, *scale, generator)
+    aspect = torch.exp(uniform(n, math.log(3 / 4), math.log(4 / 3), generator))
+    half_w = (area * aspect).sqrt().clamp(max=1.0)
+    half_h = (area / aspect).sqrt().clamp(max=1.0)
+    x = (1 - half_w) * uniform(n, -1, 1, generator)
+    y = (1 - half_h) * uniform(n, -1, 1, generator)
+    flip = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+    zero = torch.zeros(n)
+    theta = torch.stack(
+        [torch.stack([half_w * flip, zero, x], 1), torch.stack([zero, half_h, y], 1)], 1
+    )  # (B, 2, 3)
+    grid = functional.affine_grid(theta, [n, 3, size, size], align_corners=False)
+    crops = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return crops, torch.stack([x, y, half_w, half_h], 1)
+
+
+def jitter_colours(
+    images: torch.Tensor, generator: torch.Generator, *, strength: float = 0.4, grey: float = 0.2
+) -> torch.Tensor:
+    """Brightness, contrast, saturation and hue at random, a share ``grey`` without colour.
+
+    Parameters
+    ----------
+    images : torch.Tensor, (B, 3, H, W)
+        RGB in [0, 1]; so is the result.
+    """
+    n = len(images)
+
+    def factor() -> torch.Tensor:
+        return uniform(n, 1 - strength, 1 + strength, generator).view(n, 1, 1, 1)
+
+    mean = images.mean((1, 2, 3), keepdim=True)
+    images = (images - mean) * factor() + mean * factor()
+    luminance = images.mean(1, keepdim=True)
+    saturation = factor() * (torch.rand(n, generator=generator) >= grey).view(n, 1, 1, 1)
+    colour = images - luminance  # a rotation about the grey axis turns the hue
+    angle = uniform(n, -1, 1, generator) * strength * math.pi / 2
+    cos, sin = angle.cos().view(n, 1, 1, 1), angle.sin().view(n, 1, 1, 1)
+    across = (colour.roll(1, 1) - colour.roll(-1, 1)) / math.sqrt(3)
+    return (luminance + saturation * (cos * colour + sin * across)).clamp(0, 1)
+
+
+def multi_crop(
+    images: torch.Tensor,
+    generator: torch.Generator,
+    *,
+    n_local: int,
+    global_size: int = 64,
+    local_size: int = 32,
+    global_scale: tuple[float, float] = (0.4, 1.0),
+    local_scale: tuple[float, float] = (0.1, 0.4),
+) -> Views:
+    """Two large and several small crops of each picture (multi-crop, Caron et al. 2020).
+
+    Parameters
+    ----------
+    images : torch.Tensor, (B, 3, H, W)
+        RGB in [0, 1].
+    n_local : int
+        Small crops for each picture.
+    """
+    kinds = [(global_size, global_scale)] * 2 + [(local_size, local_scale)] * n_local
+    crops = [
+        jitter_colours(random_crops(images, size, scale, generator)[0], generator)
+        for size, scale in kinds
+    ]
+    return Views(tuple(crops[:2]), tuple(crops[2:]))
+
+
+@dataclass(frozen=True, eq=False)
+class RepeatSampler:
+    """Views of brain patterns: two repeats of an image, and parts of them.
+
+    Parameters
+    ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        Single trials of training images.
+    nsd_id : numpy.ndarray of int, (n_trials,)
+        Image of each trial.
+    regions : numpy.ndarray of int, (n_voxels,)
+        Region of each voxel; a local view keeps some regions whole.
+    test_ids : numpy.ndarray of int
+        Images that no view may come from.
+    n_local : int
+    dropout : tuple of float
+        Share of voxels set to zero (their mean over trials) in global and in local views.
+    keep_regions : float
+        Share of the regions that a local view keeps.
+
+    Raises
+    ------
+    DataError
+        If a trial of a test image is among ``betas``, or an image has one trial only.
+    """
+
+    betas: np.ndarray
+    nsd_id: np.ndarray
+    regions: np.ndarray
+    test_ids: Sequence[int]
+    n_local: int = 4
+    dropout: tuple[float, float] = (0.2, 0.3)
+    keep_regions: float = 0.5
+
+    def __post_init__(self):
+        leaked = np.intersect1d(self.nsd_id, np.asarray(self.test_ids))
+        if len(leaked):
+            raise DataError(
+                f"{len(leaked)} test images are among the trials to learn from (first: "
+                f"{leaked[0]}). Expected: training images only. Leave out every trial of a test "
+                "image, not only some of its repeats."
+            )
+        ids, counts = np.unique(self.nsd_id, return_counts=True)
+        ids = ids[counts >= 2]
+        if not len(ids):
+            raise DataError("no image has two trials. Expected: repeats. Read more sessions.")
+        rows = [np.flatnonzero(self.nsd_id == i) for i in ids]
+        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "tensor", torch.from_numpy(np.asarray(self.betas, np.float32)))
+
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Views, np.ndarray]:
+        """Views of ``n`` different images, and the row of the trial behind each, (n_views, n)."""
+        which = torch.randperm(len(self.ids), generator=generator)[:n].tolist()
+        picks = [
+            self.rows[i][torch.randperm(len(self.rows[i]), generator=generator)[:2].numpy()]
+            for i in which
+        ]
+        pairs = np.stack(picks, 1)  # (2, n)
+        shared = tuple(
+            self._drop(self.tensor[torch.from_numpy(row)], self.dropout[0], generator)
+            for row in pairs
+        )
+        sources = [pairs[v % 2] for v in range(self.n_local)]
+        own = tuple(
+            self._drop(
+                self.tensor[torch.from_numpy(row)] * self._region_mask(len(which), generator),
+                self.dropout[1],
+                generator,
+            )
+            for row in sources
+        )
+        return Views(shared, own), np.stack([*pairs, *sources])
+
+    @staticmethod
+    def _drop(patterns: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+        """Silence a share of the voxels, others in each row; the rest are scaled up for it."""
+        kept = torch.rand(patterns.shape, generator=generator) >= share
+        return patterns * kept / (1 - share)
+
+    def _region_mask(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Keep a random half of the regions in each row, (n, n_voxels)."""
+        _, index = np.unique(self.regions, return_inverse=True)
+        n_regions = index.max() + 1
+        n_kept = max(1, round(self.keep_regions * n_regions))
+        order = torch.rand(n, n_regions, generator=generator).argsort(1)
+        return (order < n_kept).float()[:, torch.from_numpy(index)]

@@ -1,0 +1,34 @@
+"""The explorer: pick an image, move a voxel, an area or a concept, and watch the picture.
+
+::
+
+    material = load_material(cfg, device=device)        # what notebooks 01 to 05 wrote
+    explorer = Explorer(material)
+    view = explorer.view(explorer.default_state())      # arrays and numbers
+    picture = compose(view, label=..., new_noise_rms=...)
+    app = ExplorerApp(explorer, folder=...)             # the same with widgets
+    display(app.layout)
+"""
+
+from .app import ExplorerApp
+from .brain import BrainSlices
+from .drawing import compose, difference_gain, difference_picture, png, stack
+from .material import Concepts, Library, Material, load_material
+from .view import Explorer, State, View
+
+__all__ = [
+    "BrainSlices",
+    "Concepts",
+    "Explorer",
+    "ExplorerApp",
+    "Library",
+    "Material",
+    "State",
+    "View",
+    "compose",
+    "difference_gain",
+    "difference_picture",
+    "load_material",
+    "png",
+    "stack",
+]

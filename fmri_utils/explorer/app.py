@@ -1,0 +1,270 @@
+"""The explorer's widgets. What they show is computed in :mod:`fmri_utils.explorer.view`."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import ipywidgets as widgets
+
+from .. import nsd
+from ..artifacts import atomic_path
+from ..errors import FmriUtilsError
+from .brain import BrainSlices
+from .clickable import ClickableImage
+from .drawing import compose, png, stack
+from .view import K_MAX, KINDS, Explorer, State
+
+N_LISTED = 40
+"""Voxels in the list; any other can be chosen by its number or on the brain."""
+EVERYWHERE = "all areas"
+ABOUT_KIND = {
+    "voxel": "z-scored activity of one voxel",
+    "area": "every voxel of an area together",
+    "concept": "the embedding itself, along a direction from captions",
+}
+
+
+class ExplorerApp:
+    """Controls, pictures and brain.
+
+    Parameters
+    ----------
+    explorer : Explorer
+    folder : pathlib.Path
+        Where saved views go.
+
+    Attributes
+    ----------
+    layout : ipywidgets.Widget
+        To be displayed.
+    picture : ipywidgets.Image
+        The composed view; its ``value`` is replaced after every event.
+    brain : ClickableImage
+    """
+
+    def __init__(self, explorer: Explorer, *, folder: Path):
+        self.explorer, self.folder = explorer, Path(folder)
+        m = explorer.material
+        self.slices = BrainSlices(m.mask, m.background, m.areas)
+        self._quiet = False
+        self._brain_shown: tuple | None = None
+        self._make_widgets()
+        self.layout = self._arrange()
+        self.reset()
+        self._observe()
+
+    @property
+    def state(self) -> State:
+        """What the controls say."""
+        kind = self.kind.value
+        which = {"area": self.area.value, "concept": self.concept.value}.get(kind)
+        which = self.number.value if which is None else which
+        fresh = self.noise.value == "fresh"
+        return State(self.image.value, kind, which, self.k.value, fresh, self._seed)
+
+    def update(self) -> None:
+        """Draw what the controls say."""
+        state, m = self.state, self.explorer.material
+        try:
+            view = self.explorer.view(state)
+        except FmriUtilsError as err:
+            self._say(f"{err}")
+            return
+        self._main = compose(view, label=m.label, new_noise_rms=m.new_noise_rms)
+        self.picture.value = png(self._main)
+        self._draw_brain(state)
+
+    def _draw_brain(self, state: State) -> None:
+        """Slices through the voxel, or through the area; a concept has no place."""
+        m = self.explorer.material
+        area = state.which if state.kind == "area" else None
+        voxel = self.number.value if area is None else self.slices.best_view(area)
+        shown = voxel, area, state.kind == "voxel"
+        if shown == self._brain_shown:
+            return
+        self._brain_shown = shown
+        self._slices = self.slices.draw(voxel, area=area, crosshair=shown[2])
+        what = f"area {area}" if area else nsd.voxel_names(m.areas, [voxel])[0]
+        self.brain.alt = f"Three slices of the brain through {what}; areas in colours."
+        self.brain.value = png(self._slices)
+
+    def reset(self) -> None:
+        """Go back to the view of the beginning."""
+        start = self.explorer.default_state()
+        self._seed = 0
+        with self._hushed():
+            self.image.value, self.kind.value, self.k.value = start.image, start.kind, start.k
+            self.noise.value, self.within.value = "fixed", EVERYWHERE
+            self.area.value, self.concept.value = self.area.options[0], self.concept.options[0]
+            self.number.value = start.which
+            self._list_voxels()
+            self._show_controls()
+        self._say("Click on a slice to choose a voxel.")
+        self.update()
+
+    def choose_at(self, x: float, y: float) -> None:
+        """Choose the voxel under a pixel of the brain picture."""
+        voxel = self.slices.voxel_at(x, y, self._brain_shown[0])
+        if voxel is None:
+            self._say("That is beside the slices. Click on one of the three.")
+            return
+        with self._hushed():
+            self.kind.value, self.within.value = "voxel", EVERYWHERE
+            self.number.value = voxel
+            self._list_voxels()
+            self._show_controls()
+        self._say(f"{nsd.voxel_names(self.explorer.material.areas, [voxel])[0]} chosen.")
+        self._next()
+
+    def save(self) -> Path:
+        """Write the view and the brain as one PNG; the name says what is shown."""
+        state = self.state
+        which = re.sub(r"[^A-Za-z0-9]+", "-", str(state.which))
+        noise = f"noise{state.seed}" if state.fresh else "same-noise"
+        name = f"image{state.image:03d}_{state.kind}-{which}_{state.k:+g}SD_{noise}.png"
+        path = self.folder / name
+        with atomic_path(path) as tmp:
+            tmp.write_bytes(png(stack(self._main, self._slices)))
+        self._say(f"Saved: {'/'.join(path.parts[-4:])}")
+        return path
+
+    def _make_widgets(self) -> None:
+        m = self.explorer.material
+        wide = {"layout": widgets.Layout(width="99%"), "style": {"description_width": "76px"}}
+        pictures = [(f"{i}: {text}", i) for i, text in enumerate(m.captions)]
+        areas = list(m.areas)
+        n_voxels = m.pattern.shape[1]
+        self.image = widgets.Dropdown(options=pictures, description="image", **wide)
+        self.kind = widgets.ToggleButtons(
+            options=KINDS,
+            description="move",
+            tooltips=[ABOUT_KIND[kind] for kind in KINDS],
+            style={"description_width": "76px", "button_width": "88px"},
+        )
+        self.k = widgets.FloatSlider(
+            min=-K_MAX, max=K_MAX, step=0.25, description="by (SD)", readout_format="+.2f",
+            continuous_update=False, **wide,
+        )  # fmt: skip
+        self.within = widgets.Dropdown(options=[EVERYWHERE, *areas], description="in", **wide)
+        self.voxels = widgets.Select(description="strongest", rows=6, **wide)
+        self.number = widgets.BoundedIntText(min=0, max=n_voxels - 1, description="number", **wide)
+        self.area = widgets.Dropdown(options=areas, description="area", **wide)
+        self.concept = widgets.Dropdown(options=m.concepts.names, description="concept", **wide)
+        self.noise = widgets.ToggleButtons(
+            options=["fixed", "fresh"],
+            description="noise",
+            tooltips=["the same z and noise buffers", "new z and noise buffers after the change"],
+            style={"description_width": "76px", "button_width": "88px"},
+        )
+        self.reset_button = widgets.Button(description="Reset", icon="undo")
+        self.save_button = widgets.Button(description="Save as PNG", icon="save")
+        self.message = widgets.HTML()
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self.picture.add_class("fmri-utils-picture")
+        self.brain = ClickableImage(layout=widgets.Layout(max_width="100%"))
+
+    def _arrange(self) -> widgets.Widget:
+        # A class of its own for each control, so that a test in a browser finds it.
+        for name in ("image", "kind", "k", "number", "area", "concept", "noise", "message"):
+            getattr(self, name).add_class(f"fmri-utils-{name}")
+        self._groups = {
+            "voxel": widgets.VBox([self.within, self.voxels, self.number]),
+            "area": widgets.VBox([self.area]),
+            "concept": widgets.VBox([self.concept]),
+        }
+        buttons = widgets.HBox([self.reset_button, self.save_button])
+        controls = widgets.VBox(
+            [self.image, self.kind, *self._groups.values(), self.k, self.noise, buttons],
+            layout=widgets.Layout(width="360px", flex="0 0 360px"),
+        )
+        right = widgets.VBox([self.brain, self.message], layout=widgets.Layout(min_width="0"))
+        return widgets.VBox([widgets.HBox([controls, right]), self.picture])
+
+    def _observe(self) -> None:
+        self.image.observe(self._on_image, "value")
+        self.kind.observe(self._on_kind, "value")
+        self.within.observe(self._on_within, "value")
+        self.voxels.observe(self._on_listed, "value")
+        self.number.observe(self._on_number, "value")
+        for control in (self.k, self.area, self.concept, self.noise):
+            control.observe(self._on_value, "value")
+        self.brain.observe(self._on_click, "clicked")
+        self.reset_button.on_click(lambda _: self.reset())
+        self.save_button.on_click(lambda _: self.save())
+
+    @contextlib.contextmanager
+    def _hushed(self) -> Iterator[None]:
+        """Change controls without an update for each."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+    def _next(self) -> None:
+        """Update after an event, each with noise of its own where it is fresh."""
+        if self.noise.value == "fresh":
+            self._seed += 1
+        self.update()
+
+    def _on_value(self, _change) -> None:
+        if not self._quiet:
+            self._next()
+
+    def _on_image(self, _change) -> None:
+        if not self._quiet:
+            with self._hushed():
+                self._list_voxels()
+            self._next()
+
+    def _on_kind(self, _change) -> None:
+        if not self._quiet:
+            self._show_controls()
+            self._next()
+
+    def _on_within(self, _change) -> None:
+        """Another area to search: its strongest voxel is chosen."""
+        if not self._quiet:
+            with self._hushed():
+                self._list_voxels()
+                self.number.value = self.voxels.options[0][1]
+                self._mark_listed()
+            self._next()
+
+    def _on_listed(self, change) -> None:
+        if not self._quiet and change["new"] is not None:
+            self.number.value = change["new"]
+
+    def _on_number(self, _change) -> None:
+        if not self._quiet:
+            with self._hushed():
+                self._mark_listed()
+            self._next()
+
+    def _on_click(self, change) -> None:
+        self.choose_at(*change["new"][:2])
+
+    def _list_voxels(self) -> None:
+        """Fill the list with the strongest voxels of the area for the image."""
+        area = None if self.within.value == EVERYWHERE else self.within.value
+        best = self.explorer.ranking(self.image.value, area)[:N_LISTED].tolist()
+        effect = self.explorer.effect(self.image.value)
+        names = nsd.voxel_names(self.explorer.material.areas, best)
+        options = [(f"{n}   {effect[v]:.1e}", v) for n, v in zip(names, best, strict=True)]
+        self.voxels.options = options
+        self._mark_listed()
+
+    def _mark_listed(self) -> None:
+        listed = [number for _, number in self.voxels.options]
+        self.voxels.value = self.number.value if self.number.value in listed else None
+
+    def _show_controls(self) -> None:
+        for kind, group in self._groups.items():
+            group.layout.display = "flex" if kind == self.kind.value else "none"
+
+    def _say(self, text: str) -> None:
+        self.message.value = html.escape(text)

@@ -1,0 +1,336 @@
+"""Student and teacher: the paper's formulas, who sees what, collapse, leaks, resuming, the GIF."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fmri_utils import dino, plots
+from fmri_utils.dino import probes
+from fmri_utils.errors import ArtifactError, DataError, WeightsError
+
+SMALL = dino.ImageSettings(
+    dino.DinoSettings(4, 6, momentum=0.9),
+    size=16, width=12, depth=1, heads=3, n_outputs=8, n_local=2, global_size=16, local_size=8,
+)  # fmt: skip
+
+
+@pytest.fixture
+def pictures(rng):
+    return rng.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def random_pair(seed=0, **changes):
+    torch.manual_seed(seed)
+    settings = dataclasses.replace(SMALL.dino, **changes)
+    return dino.StudentTeacher(SMALL.learner(), SMALL.n_outputs, settings)
+
+
+def views_of(n=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(n, 3, 16, 16, generator=generator)
+    return dino.multi_crop(images, generator, n_local=2, global_size=16, local_size=8)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def test_the_loss_is_the_papers_formula(rng):
+    student = [rng.normal(size=(3, 5)) for _ in range(4)]
+    teacher = [rng.normal(size=(3, 5)) for _ in range(2)]
+    centre = rng.normal(size=5)
+    total, pairs = 0.0, 0
+    for t in range(2):
+        for s in range(4):
+            if s == t:
+                continue
+            for row in range(3):
+                target = softmax((teacher[t][row] - centre) / 0.04)
+                total -= (target * np.log(softmax(student[s][row] / 0.1))).sum() / 3
+            pairs += 1
+    loss = dino.dino_loss(
+        [torch.from_numpy(s) for s in student],
+        [torch.from_numpy(t) for t in teacher],
+        torch.from_numpy(centre),
+        student_temperature=0.1,
+        teacher_temperature=0.04,
+    )
+    assert pairs == 6
+    assert float(loss) == pytest.approx(total / pairs, rel=1e-10)
+
+
+def test_other_pictures_take_no_part_in_the_loss(rng):
+    """No negatives: a row's gradient does not depend on what the other rows are."""
+    outputs = torch.from_numpy(rng.normal(size=(2, 4, 5)))
+    gradients = []
+    for others in (outputs[:, 1:], 3 * outputs[:, 1:].flip(1)):
+        student = torch.cat([outputs[:, :1], others], 1).requires_grad_()
+        loss = dino.dino_loss(
+            list(student), list(student.detach()), torch.zeros(5),
+            student_temperature=0.1, teacher_temperature=0.04,
+        )  # fmt: skip
+        loss.backward()
+        gradients.append(student.grad[:, 0].clone())
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_teacher_gets_no_gradient():
+    pair = random_pair()
+    student = torch.randn(4, 8, requires_grad=True)
+    teacher = torch.randn(4, 8, requires_grad=True)
+    loss = dino.dino_loss(
+        [student, student], [teacher, teacher], torch.zeros(8),
+        student_temperature=0.1, teacher_temperature=0.04,
+    )  # fmt: skip
+    loss.backward()
+    assert teacher.grad is None
+    pair.learn(views_of())
+    assert all(p.grad is None for p in pair.teacher.parameters())
+    assert any(p.grad is not None for p in pair.student.parameters())
+
+
+def test_the_teacher_is_the_moving_average_in_closed_form():
+    pair = random_pair(n_steps=5)
+    name = "backbone.embed.weight"
+    expected = pair.teacher.state_dict()[name].clone().double()
+    for _ in range(5):
+        momentum = pair.momentum()
+        pair.learn(views_of())
+        expected = momentum * expected + (1 - momentum) * pair.student.state_dict()[name]
+    torch.testing.assert_close(
+        pair.teacher.state_dict()[name].double(), expected, atol=1e-6, rtol=0
+    )
+    assert not torch.equal(pair.teacher.state_dict()[name], pair.student.state_dict()[name])
+
+
+def test_the_centre_is_a_running_mean_of_the_teachers_answers():
+    pair, views = random_pair(), views_of()
+    pair.centre = torch.arange(8.0)
+    answers = torch.cat(pair.look(views)[1])
+    pair.learn(views)
+    torch.testing.assert_close(pair.centre, 0.9 * torch.arange(8.0) + 0.1 * answers.mean(0))
+    without = random_pair(centring=False)
+    without.learn(views)
+    assert not without.centre.any()
+
+
+def test_schedules_end_where_they_should():
+    assert dino.cosine_schedule(0.99, 1.0, 0, 50) == pytest.approx(0.99)
+    assert dino.cosine_schedule(0.99, 1.0, 49, 50) == pytest.approx(1.0)
+    rises = [dino.cosine_schedule(0.9, 1.0, i, 50) for i in range(50)]
+    assert (np.diff(rises) > 0).all()
+    rates = [dino.learning_rate(1.0, i, 50, n_warmup=5) for i in range(50)]
+    assert np.argmax(rates) in (4, 5) and rates[-1] == pytest.approx(0.01)
+
+
+def test_small_views_never_reach_the_teacher():
+    pair, views = random_pair(), views_of()
+    seen = []
+    pair.teacher.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    pair.learn(views)
+    assert [tuple(x.shape[2:]) for x in seen] == [(16, 16)]
+    torch.testing.assert_close(seen[0], torch.cat(views.shared))
+    assert len(views.own) == 2 and views.own[0].shape[2:] == (8, 8)
+    student, teacher = pair.look(views)
+    assert (len(student), len(teacher)) == (4, 2)
+
+
+def test_outputs_are_cosines_of_a_normalised_last_layer():
+    pair = random_pair()
+    pair.learn(views_of())
+    weight = pair.student.head.last.weight
+    torch.testing.assert_close(weight.norm(dim=1), torch.ones(8))
+    assert pair.student(torch.rand(5, 3, 16, 16)).abs().max() <= 1 + 1e-6
+
+
+def test_measures_of_collapse_on_distributions_made_by_hand():
+    point, even = np.eye(6)[[2, 2, 2]], np.full((3, 6), 1 / 6)
+    assert dino.entropy(point) == pytest.approx(0)
+    assert dino.entropy(even) == pytest.approx(np.log(6))
+    assert dino.kl_divergence(even, even) == pytest.approx(0)
+    assert dino.kl_divergence(point, even) == pytest.approx(np.log(6))
+
+
+def test_both_collapses_happen(rng):
+    """Without centring the entropy falls towards 0, without sharpening it rises to log K."""
+    images = torch.rand(24, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    ends = {}
+    for name, change in {
+        "no centring": {"centring": False},
+        "no sharpening": {"teacher_temperature": 0.1},
+    }.items():
+        pair = random_pair(n_steps=30, momentum=0.8, learning_rate=5e-3, **change)
+        for step in range(30):
+            generator = torch.Generator().manual_seed(step)
+            pair.learn(dino.multi_crop(images, generator, n_local=0, global_size=16))
+        ends[name] = dino.collapse_measures(pair, images)
+    assert ends["no centring"]["entropy"] < 0.15
+    assert ends["no sharpening"]["entropy"] > 0.99 * np.log(8)
+    assert ends["no sharpening"]["kl"] < 0.01
+
+
+def sampler(rng, test_ids=(90, 91), ids=None):
+    ids = np.repeat(np.arange(10), 3) if ids is None else ids
+    betas = np.repeat(ids[:, None], 8, 1) + 0.01 * rng.random((len(ids), 8)) + 1
+    return dino.RepeatSampler(betas, ids, np.repeat(np.arange(4), 2), test_ids)
+
+
+def test_views_of_brain_patterns_never_mix_images(rng):
+    made = sampler(rng)
+    views, rows = made.draw(6, torch.Generator().manual_seed(0))
+    assert rows.shape == (6, 6)
+    assert (made.nsd_id[rows] == made.nsd_id[rows[0]]).all()
+    assert len(np.unique(made.nsd_id[rows[0]])) == 6
+    assert (rows[0] != rows[1]).all()  # two different repeats
+    for view, row, share in zip(
+        (*views.shared, *views.own), rows, [0.2] * 2 + [0.3] * 4, strict=True
+    ):
+        kept = view != 0
+        expected = made.tensor[torch.from_numpy(row)] / (1 - share)
+        torch.testing.assert_close(view[kept], expected[kept])
+    whole = (torch.stack(views.own) != 0).view(4, 6, 4, 2).any(3)
+    assert (whole.sum(2) <= 2).all()  # at most half of the four regions
+
+
+def test_a_planted_test_image_is_refused(rng):
+    ids = np.repeat(np.arange(10), 3)
+    ids[-1] = 90
+    with pytest.raises(DataError, match="1 test images are among the trials"):
+        sampler(rng, ids=ids)
+
+
+def test_label_budgets_are_nested_and_of_whole_images(rng):
+    ids = np.repeat(np.arange(40), 3)
+    masks = dino.label_subsets(ids, (0.5, 0.1, 1.0), rng)
+    assert [len(np.unique(ids[m])) for m in masks.values()] == [4, 20, 40]
+    assert not (masks[0.1] & ~masks[0.5]).any()
+    assert all(len(set(ids[m]) & set(ids[~m])) == 0 for m in masks.values())
+
+
+def test_a_probe_finds_what_is_linear_and_nothing_in_noise(rng):
+    x, weights = rng.normal(size=(160, 6)), rng.normal(size=(6, 4))
+    y, ids = x @ weights, np.arange(120)
+    common = {"alphas": np.logspace(-2, 3, 6), "n_folds": 4}
+    good = dino.probe(x[:120], y[:120], ids, x[120:], y[120:], **common)
+    bad = dino.probe(
+        rng.normal(size=(120, 6)), y[:120], ids, rng.normal(size=(40, 6)), y[120:], **common
+    )
+    assert good["MRR"].mean() > 0.95 and good["two-way"].mean() > 0.99
+    assert abs(bad["two-way"].mean() - 0.5) < 0.12
+    assert dino.chance(40)["MRR"] == pytest.approx(np.mean(1 / np.arange(1, 41)))
+
+
+def test_neighbours_vote(rng):
+    known = np.repeat(np.eye(3), 5, 0) + 0.05 * rng.normal(size=(15, 3))
+    labels = np.repeat(["a", "b", "c"], 5)
+    hits = dino.knn_hits(known, labels, np.eye(3), np.array(["a", "b", "a"]), n_neighbours=3)
+    assert hits.tolist() == [1, 1, 0]
+    with pytest.raises(DataError, match="16 neighbours among 15"):
+        dino.knn_hits(known, labels, known, labels, n_neighbours=16)
+
+
+def test_a_training_that_was_stopped_ends_with_the_same_weights(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(dino.training, "SAVE_EVERY", 2)
+
+    def run(checkpoint=None, stop_after=None):
+        torch.manual_seed(3)
+        pair = dino.StudentTeacher(SMALL.learner(), SMALL.n_outputs, SMALL.dino)
+        images = dino.as_tensor(pictures, 16)
+
+        def draw(generator):
+            return dino.multi_crop(images, generator, n_local=1, global_size=16, local_size=8)
+
+        record = dino.train(
+            pair, draw, seed=1, watch=lambda p: dino.collapse_measures(p, images), n_checks=4,
+            checkpoint=checkpoint, stop_after=stop_after,
+        )  # fmt: skip
+        return pair, record
+
+    path = tmp_path / "state.pt"
+    run(path, stop_after=3)
+    again, record = run(path)
+    straight, expected = run()
+    for name, value in straight.teacher.state_dict().items():
+        assert torch.equal(value, again.teacher.state_dict()[name]), name
+    assert record["step"].tolist() == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(record["entropy"], expected["entropy"])
+    np.testing.assert_allclose(record["loss"], expected["loss"])
+    other = random_pair(n_steps=9)
+    with pytest.raises(ArtifactError, match="other settings"):
+        dino.train(other, lambda g: views_of(), seed=1, n_checks=4, checkpoint=path)
+
+
+def test_weights_come_back_with_their_record(pictures, tmp_path):
+    pair, record = dino.train_images(pictures, SMALL, shown=pictures[:2], n_checks=2)
+    path = tmp_path / "dino.safetensors"
+    dino.save_teacher(path, pair, SMALL, record)
+    teacher, settings, kept = dino.load_teacher(path)
+    assert settings == SMALL
+    images = dino.as_tensor(pictures, 16)
+    torch.testing.assert_close(teacher(images), pair.teacher(images), atol=5e-3, rtol=0)
+    assert kept["step"].tolist() == [0, 2, 4]
+    np.testing.assert_array_equal(kept["shown"], pictures[:2])
+    maps = teacher.backbone.attention(images)
+    assert maps.shape == (12, 3, 2, 2) and (maps.flatten(2).sum(2) < 1).all()
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(WeightsError, match="does not hold a teacher"):
+        dino.load_teacher(path)
+
+
+def test_comparison_needs_no_test_image_and_gives_rows(rng):
+    ids, test_ids = np.repeat(np.arange(30), 2), np.repeat(np.arange(50, 60), 2)
+    weights = rng.normal(size=(20, 5))
+    betas, test = rng.normal(size=(60, 20)), rng.normal(size=(20, 20))
+    data = dino.VoxelData(
+        betas, ids, np.repeat((betas @ weights)[::2], 2, 0), test, test_ids,
+        np.repeat((test @ weights)[::2], 2, 0), np.repeat(np.arange(4), 5),
+    )  # fmt: skip
+    settings = dino.VoxelSettings(
+        dino.DinoSettings(3, 8), n_outputs=8, width=6, hidden=8, shares=(0.2, 1.0)
+    )
+    functions, record = dino.representations(data, settings, seed=0)
+    assert list(functions) == list(dino.METHODS) and len(record["rank"]) == 4
+    common = {"shares": settings.shares, "alphas": np.logspace(0, 3, 4), "n_folds": 3}
+    runs = [dino.compare(data, functions, seed=seed, **common) for seed in (0, 1)]
+    table = dino.summarise(runs, rng=rng, n_resamples=50)
+    assert len(table["scores"]) == 10 and len(table["differences"]) == 8
+    row = table["scores"][0]
+    assert row["share"] == [20, 100] and row["chance"] == 0.5 and row["ceiling"] == 1
+    assert all(
+        lo <= v <= hi for lo, v, hi in zip(row["low"], row["value"], row["high"], strict=True)
+    )
+    leaky = dataclasses.replace(data, test_nsd_id=np.repeat(np.arange(25, 35), 2))
+    with pytest.raises(DataError, match="test images"):
+        dino.train_voxels(leaky, settings, seed=0)
+
+
+def test_stimuli_without_labels_are_clustered(rng, pictures):
+    numbers = type("Numbers", (), {"n_scenes": 0, "n_asked": 3, "n_clusters": 2})
+    captions = np.repeat(np.eye(2), 6, 0)
+    is_test = np.arange(12) % 3 == 0
+    found = dino.pictures_for(numbers, pictures, captions, is_test)
+    assert found.known.shape == (8, 16, 16, 3) and len(found.asked_labels) == 3
+    np.testing.assert_array_equal(found.asked, pictures[is_test][:3])
+    assert len(set(probes.cluster_labels(captions, 2, seed=0)[:6])) == 1
+
+
+def test_the_animation_has_frames_and_the_same_bytes_each_time(pictures, tmp_path):
+    _, record = dino.train_images(pictures, SMALL, shown=pictures[:2], n_checks=2)
+    about = {"notebook": "test"}
+    paths = []
+    for folder in ("a", "b"):
+        frames = plots.student_teacher_frames(record, row=1, n_frames=3, label="simulated")
+        paths.append(plots.save_animation(frames, tmp_path / folder, "fig", about=about))
+    with Image.open(paths[0]) as image:
+        assert image.n_frames == 3 and image.size == (1024, 576)
+        assert image.info["comment"] == b"notebook=test"
+    assert paths[0].read_bytes() == paths[1].read_bytes()
