@@ -49,7 +49,7 @@ test: $(READY) ## unit tests, reference tensors, notebook pairs, all notebooks o
 test-long: $(READY) ## minutes: the real data's path on stand-ins of its formats
 	@$(PYTHON) -m pytest -m slow
 
-lab: $(READY) ## open the collection in JupyterLab
+lab: $(READY) ## open the collection in JupyterLab (explore.ipynb is the one to play with)
 	@$(PYTHON) -m jupyter lab notebooks
 
 lint: $(READY) ## ruff and codespell

@@ -61,12 +61,18 @@ def jupyterlab(folder):
     environment = dict(os.environ, IPYTHONDIR=str(home / "ipython"), OMP_NUM_THREADS="1")
     for name in ("CONFIG", "DATA", "RUNTIME"):
         environment[f"JUPYTER_{name}_DIR"] = str(home / name.lower())
-    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
+    settings = home / "settings" / "@jupyterlab"
     environment["JUPYTERLAB_SETTINGS_DIR"] = str(home / "settings")
     environment["JUPYTERLAB_WORKSPACES_DIR"] = str(home / "workspaces")
     quiet = {"fetchNews": "false", "checkForUpdates": False}  # it would ask, and ask the net
-    (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
+    whole = {"windowingMode": "none"}  # otherwise what is off the screen is not in the page
+    for name, values in (
+        ("apputils-extension/notification", quiet),
+        ("notebook-extension/tracker", whole),
+    ):
+        path = settings / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(values))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
