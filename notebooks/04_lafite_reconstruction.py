@@ -8,7 +8,7 @@
 # |---|---|
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`; the weights of generator, CLIP and judge; `study_generator.json`, if it is there |
 # | writes | `reconstructions.h5`, `picture_scores.json` |
-# | minutes | smoke 0.4 · demo 1.3 · nsd not measured |
+# | minutes | smoke 0.4 · demo 1.2 · nsd not measured |
 #
 # LAFITE (Zhou et al. 2022) is a *generative adversarial network* (GAN): a generator draws pictures, a
 # discriminator tries to tell them from real ones, and both learn from the contest. It is built on
@@ -315,7 +315,7 @@ pictures_file, scores_file = cfg.derived / "reconstructions.h5", cfg.derived / "
 arrays = {"test_ids": test_ids, "seen": (255 * seen).round().astype(np.uint8)}
 arrays |= {"ceiling": ceiling, "samples": samples, "random": random, "z": z.numpy()}
 arrays |= {f"searched/{name}": p for name, p in {comparisons.PLAIN: plain, **found}.items()}
-artifacts.save_arrays(pictures_file, arrays, config=config, inputs=inputs)
+_ = artifacts.save_arrays(pictures_file, arrays, config=config, inputs=inputs)
 
 # %%
 content = {"n_images": n, "table": table}

@@ -8,7 +8,7 @@
 # |---|---|
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge` and `matched.safetensors`, `reconstructions.h5`, `effects.h5`; the subject's betas once more |
 # | writes | `areas.h5`, `areas.json` |
-# | minutes | smoke 0.2 · demo 1.0 · nsd not measured |
+# | minutes | smoke 0.2 · demo 1.1 · nsd not measured |
 #
 # One voxel hardly matters, because others know the same (notebook 05). So now whole areas are taken: only
 # one area is *kept*, or it is *left out*, or it is *stimulated*. An area is a large set of voxels, and any
@@ -417,4 +417,4 @@ hashes["generator"] = artifacts.sha256_file(cfg.path(cfg.lafite.weights))
 written = [cfg.derived / "areas.h5", cfg.derived / "areas.json"]
 artifacts.save_arrays(written[0], results, config=config, inputs=hashes)
 artifacts.save_json(written[1], summary, config=config, inputs=hashes)
-artifacts.list_outputs(written, root=PROJECT_ROOT, next_notebook="08_figures")
+artifacts.list_outputs(written, root=PROJECT_ROOT, next_notebook="07_self_supervised")

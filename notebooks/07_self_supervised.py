@@ -8,7 +8,7 @@
 # |---|---|
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5` (notebooks 01, 02) |
 # | writes | `student_teacher.h5`, `selfsupervised_scores.json` |
-# | minutes | smoke 0.2 · demo 1.5 · nsd not measured |
+# | minutes | smoke 0.2 · demo 1.3 · nsd not measured |
 #
 # In DINO (Caron et al. 2021) two networks of one build look at different *views* of the same picture.
 # The *student* is trained to answer as the *teacher* does. The teacher is never trained: it is a moving
@@ -254,7 +254,7 @@ else:
 inputs = {p.name: artifacts.sha256_file(p) for p in files}
 kept = dict(training) | {"row": 1, "pixels": hits["pixels"], "label": cfg.dataset_label}
 record_file = cfg.derived / "student_teacher.h5"
-artifacts.save_arrays(record_file, kept, config=cfg.as_dict(), inputs=inputs)
+_ = artifacts.save_arrays(record_file, kept, config=cfg.as_dict(), inputs=inputs)
 
 # %%
 scores_file = cfg.derived / "selfsupervised_scores.json"

@@ -180,8 +180,10 @@ class ExplorerPage:
         return self.acted(lambda: menu.select_option(label=text))
 
     def click_brain(self, x, y):
-        """Click on the brain, in pixels of the picture shown in full size."""
-        return self.acted(lambda: self.page.locator(BRAIN).click(position={"x": x, "y": y}))
+        """Click on the brain, in pixels of the picture itself, which may be shown smaller."""
+        brain = self.page.locator(BRAIN)
+        shown = brain.evaluate("image => image.clientWidth / image.naturalWidth")
+        return self.acted(lambda: brain.click(position={"x": x * shown, "y": y * shown}))
 
     def click_button(self, text):
         """Press one of the two buttons below the controls."""

@@ -220,13 +220,14 @@ def test_threads_are_given_back(explorer):
 # Drawing
 
 
-@pytest.mark.parametrize(("peak", "gain"), [(0.3, 1.0), (0.25, 2.0), (0.04, 10.0), (0.6, 0.5)])
-def test_gain_is_round_and_does_not_clip(peak, gain):
-    before = np.full((4, 4, 3), 0.2)
+@pytest.mark.parametrize(("peak", "gain"), [(0.3, 1.0), (0.25, 2.0), (0.04, 10.0), (0.6, 1.0)])
+def test_gain_is_round_and_one_pixel_does_not_set_it(peak, gain):
+    before = np.full((8, 8, 3), 0.2)
     after = before.copy()
-    after[1, 2, 0] += peak
+    after[2:4] += peak
     assert difference_gain(before, after) == pytest.approx(gain)
-    assert 0.5 + gain * peak <= 1
+    after[7, 7, 0] += 0.7
+    assert difference_gain(before, after) == pytest.approx(gain)
 
 
 def test_equal_pictures_have_a_gain_of_one_and_a_grey_difference():

@@ -158,7 +158,7 @@ class ExplorerApp:
             options=["fixed", "fresh"],
             description="noise",
             tooltips=["the same z and noise buffers", "new z and noise buffers after the change"],
-            style={"description_width": "76px", "button_width": "88px"},
+            style={"description_width": "76px", "button_width": "80px"},
         )
         self.reset_button = widgets.Button(description="Reset", icon="undo")
         self.save_button = widgets.Button(description="Save as PNG", icon="save")

@@ -28,12 +28,14 @@ def round_down(value: float) -> float:
 
 
 def difference_gain(before: np.ndarray, after: np.ndarray) -> float:
-    """Factor that makes a difference of two pictures fill the range of grey without clipping.
+    """Factor that makes a difference of two pictures fill the range of grey; 1 for equal ones.
 
-    A round number, so that two views can be compared; 1 for equal pictures.
+    By the largest but one in a hundred of the differences, or a single pixel would set it, and
+    never below 1. A round number, so that two views can be compared.
     """
-    peak = float(np.abs(after - before).max())
-    return min(round_down(0.5 / peak), MAX_GAIN) if peak > 0 else 1.0
+    difference = np.abs(after - before)
+    peak = float(np.quantile(difference, 0.99)) or float(difference.max())
+    return min(max(round_down(0.5 / peak), 1.0), MAX_GAIN) if peak > 0 else 1.0
 
 
 def difference_picture(before: np.ndarray, after: np.ndarray, gain: float) -> np.ndarray:

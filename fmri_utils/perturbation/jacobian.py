@@ -15,6 +15,7 @@ In this one direction the picture function is plain torch, so both are torch.fun
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -96,7 +97,9 @@ def picture_derivative(
 
     out = None
     starts = range(0, len(directions), batch_size)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # The first forward product compiles torch's decompositions by a call that it deprecates.
+        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
         for start in tqdm(starts, desc="forward products", disable=not progress, leave=False):
             part = torch.func.vmap(along)(directions[start : start + batch_size])
             if out is None:
