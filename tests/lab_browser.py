@@ -115,7 +115,7 @@ class ExplorerPage:
         Addresses asked for beyond this machine.
     """
 
-    def __init__(self, browser, url, *, seconds=240):
+    def __init__(self, browser, url, *, seconds=90):
         self.seconds = seconds
         self.page = browser.new_page(viewport={"width": 1440, "height": 1080})
         self.page.set_default_timeout(1000 * seconds)

@@ -7,6 +7,7 @@ import pytest
 from lab_browser import BRAIN, ExplorerPage, copy_of_explorer, find_browser, jupyterlab
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.slow
 LIMIT_MS, BUSY_LIMIT_MS = 300, 3000
 N_EVENTS = 20
 

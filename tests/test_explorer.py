@@ -248,7 +248,7 @@ def test_the_gain_that_is_printed_is_the_one_applied(explorer, material, monkeyp
     (printed,) = [float(t.split("×")[1].replace(",", "")) for t in written if "×" in t]
     x = drawing.WIDTH - drawing.MARGIN - drawing.PANEL
     panel = picture.crop((x, drawing.TOP, x + drawing.PANEL, drawing.TOP + drawing.PANEL))
-    shown = 0.5 + printed * (view.after - view.before)
+    shown = (0.5 + printed * (view.after - view.before)).clip(0, 1)
     expected = Image.fromarray((255 * shown).round().astype(np.uint8))
     expected = expected.resize(panel.size, Image.Resampling.BILINEAR)
     # exactly where a plateau of the enlargement shows one pixel of the difference
