@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as vision
 from tqdm.auto import tqdm
 
 from .encoders import unit
@@ -34,6 +33,8 @@ def at_resolution(images: np.ndarray, size: int, *, batch_size: int = 100) -> np
     """
     if images.ndim != 4 or images.shape[1:] == (size, size, 3):
         return images
+    from torchvision.transforms.v2 import functional as vision  # takes seconds
+
     out = np.empty((len(images), size, size, 3), np.uint8)
     for start in range(0, len(images), batch_size):
         rows = slice(start, start + batch_size)
