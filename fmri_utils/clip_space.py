@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import lazy_loader
 import numpy as np
 import torch
 from torch.nn import functional
@@ -18,7 +17,6 @@ from tqdm.auto import tqdm
 from .errors import DataError, WeightsError
 
 LOCAL = "local-dir:"
-open_clip = lazy_loader.load("open_clip")  # takes seconds
 
 
 class ClipSpace:
@@ -147,6 +145,8 @@ def open_clip_space(
     WeightsError
         If the weights are not on the machine or do not fit the model.
     """
+    import open_clip  # takes seconds
+
     name = model
     if model.startswith(LOCAL):
         folder = (root or Path()) / model.removeprefix(LOCAL)

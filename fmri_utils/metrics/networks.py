@@ -15,9 +15,10 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
-import lazy_loader
 import safetensors
 import torch
 from safetensors.torch import load_file
@@ -25,7 +26,9 @@ from torch import nn
 
 from ..errors import WeightsError
 
-torchvision = lazy_loader.load("torchvision")  # takes seconds, and few notebooks need it
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
 IMAGENET_LICENCE = "BSD-3-Clause (torchvision); learned on ImageNet, which is for research only"
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 SWAV_URL = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"
@@ -143,7 +146,14 @@ class FeatureNetwork:
     select: Callable[[dict], dict] = dict
 
 
-def _torchvision_file(network: str, weights: torchvision.models.WeightsEnum) -> WeightsFile:
+def _models() -> ModuleType:
+    """torchvision's models; their import takes seconds, and few notebooks need them."""
+    from torchvision import models
+
+    return models
+
+
+def _torchvision_file(network: str, weights: WeightsEnum) -> WeightsFile:
     """What torchvision's own table says of a file of weights."""
     name = Path(urlparse(weights.url).path).name
     found = torch.hub.HASH_REGEX.search(name)
@@ -172,7 +182,7 @@ def _swav_tensors(state: dict) -> dict:
 
 
 def _headless_resnet() -> nn.Module:
-    network = torchvision.models.resnet50(weights=None)
+    network = _models().resnet50(weights=None)
     network.fc = nn.Identity()  # SwAV learns without labels: there is no classifier to load
     return network
 
@@ -180,7 +190,7 @@ def _headless_resnet() -> nn.Module:
 def _inception() -> nn.Module:
     # The published weights want their input normalised anew (transform_input), which torchvision
     # switches on only when it loads them itself.
-    return torchvision.models.inception_v3(
+    return _models().inception_v3(
         weights=None, init_weights=False, aux_logits=True, transform_input=True
     )
 
@@ -257,10 +267,8 @@ NETWORKS: dict[str, FeatureNetwork] = {
             rows={"Alex(2)": "features.4", "Alex(5)": "features.11"},
             kind="two-way",
             size=256,
-            build=lambda: torchvision.models.alexnet(weights=None),
-            weights=lambda: _torchvision_file(
-                "AlexNet", torchvision.models.AlexNet_Weights.IMAGENET1K_V1
-            ),
+            build=lambda: _models().alexnet(weights=None),
+            weights=lambda: _torchvision_file("AlexNet", _models().AlexNet_Weights.IMAGENET1K_V1),
             **IMAGENET,
         ),
         FeatureNetwork(
@@ -270,7 +278,7 @@ NETWORKS: dict[str, FeatureNetwork] = {
             size=342,
             build=_inception,
             weights=lambda: _torchvision_file(
-                "InceptionV3", torchvision.models.Inception_V3_Weights.DEFAULT
+                "InceptionV3", _models().Inception_V3_Weights.DEFAULT
             ),
             **IMAGENET,
         ),
@@ -289,9 +297,9 @@ NETWORKS: dict[str, FeatureNetwork] = {
             rows={"EffNet-B": "avgpool"},
             kind="distance",
             size=255,
-            build=lambda: torchvision.models.efficientnet_b1(weights=None),
+            build=lambda: _models().efficientnet_b1(weights=None),
             weights=lambda: _torchvision_file(
-                "EfficientNet-B1", torchvision.models.EfficientNet_B1_Weights.IMAGENET1K_V2
+                "EfficientNet-B1", _models().EfficientNet_B1_Weights.IMAGENET1K_V2
             ),
             **IMAGENET,
         ),
