@@ -1,12 +1,20 @@
 """Fréchet distance: library against closed forms, and during training."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from fmri_utils.errors import DataError
-from fmri_utils.metrics import frechet_distance, frechet_monitor
+from fmri_utils.errors import DataError, WeightsError
+from fmri_utils.metrics import (
+    fid_weights,
+    frechet_distance,
+    frechet_monitor,
+    training_monitor,
+)
 
 
 @pytest.fixture
@@ -20,10 +28,18 @@ def closed_form(a, b):
     return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(sum(covariances) - 2 * root)
 
 
+def of_few(a, b):
+    """The same for fewer rows than columns: the root's trace by the sets' own inner products."""
+    x, y = ((f - f.mean(0)) / np.sqrt(len(f) - 1) for f in (a, b))
+    traces = (x**2).sum() + (y**2).sum() - 2 * np.linalg.svd(x @ y.T, compute_uv=False).sum()
+    return ((a.mean(0) - b.mean(0)) ** 2).sum() + traces
+
+
 def test_agrees_with_the_formula_and_with_scipy(rng):
     a = rng.standard_normal((200, 6)) @ rng.standard_normal((6, 6)) + 50
     b = rng.standard_normal((150, 6)) @ rng.standard_normal((6, 6)) + 50.5
     assert frechet_distance(a, b) == pytest.approx(closed_form(a, b), rel=1e-9)
+    assert of_few(a[:4], b[:5]) == pytest.approx(closed_form(a[:4], b[:5]), rel=1e-6)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-5)
     assert frechet_distance(a, a + 2.0) == pytest.approx(6 * 4, rel=1e-6)
 
@@ -41,3 +57,59 @@ def test_the_monitor_reads_pictures_as_the_training_draws_them(rng):
     drawn = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     assert monitor(drawn)["frechet"] == pytest.approx(0, abs=1e-5)
     assert monitor(drawn * 0.2)["frechet"] > 0.1
+
+
+# The FID while training: the library's network, here with random weights
+
+
+def inception(folder, rng, seed=0):
+    """A file as the published one, but random."""
+
+    class Random(FeatureExtractorInceptionV3):
+        def load_state_dict(self, state):
+            return state
+
+    folder.mkdir()
+    torch.save({}, folder / "nothing")
+    torch.manual_seed(seed)
+    path = folder / fid_weights().name
+    network = Random("inception-v3-compat", ["2048"], str(folder / "nothing"))
+    torch.save(network.state_dict(), path)
+    return network
+
+
+@pytest.mark.slow  # eigenvalues of matrices of 2048 rows
+def test_with_its_weights_the_monitor_gives_the_fid(rng, tmp_path):
+    network = inception(tmp_path / "weights", rng)
+    images = rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    monitor = training_monitor(images, None, folder=tmp_path / "weights")
+    drawn = torch.from_numpy(images).permute(0, 3, 1, 2)
+    for factor in (1.0, 0.3):  # a second look has forgotten the first one's pictures
+        pictures = (drawn.float() / 127.5 - 1) * factor
+        (features,) = network(((pictures + 1) * 127.5).round().byte())
+        (truth,) = network(drawn)
+        expected = of_few(truth.double().numpy(), features.double().numpy())
+        assert monitor(pictures)["fid"] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_without_them_it_is_the_distance_in_clip_space_and_says_so(rng, tmp_path):
+    images = rng.integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
+    monitor = training_monitor(
+        images, lambda x: x.reshape(len(x), -1)[:, ::16] / 255.0, folder=tmp_path
+    )
+    drawn = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    assert set(monitor(drawn)) == {"frechet_clip"}
+
+
+def test_a_file_that_is_no_weights_is_refused_and_never_run(rng, tmp_path):
+    images = rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    path, mark = tmp_path / fid_weights().name, tmp_path / "mark"
+    hostile = f"cos\nsystem\n(S'touch {mark}'\ntR.".encode()
+    for content in (hostile, pickle.dumps([1], 2), b"half"):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match="does not hold the weights of the FID's Inception"):
+            training_monitor(images, None, folder=tmp_path)
+    torch.save({"fc.bias": torch.ones(3)}, path)
+    with pytest.raises(WeightsError, match="get it again"):
+        training_monitor(images, None, folder=tmp_path)
+    assert not mark.exists()

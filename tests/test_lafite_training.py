@@ -250,7 +250,7 @@ def test_killed_and_resumed_run_gives_the_same_weights(data, encoder, tmp_path, 
             config, *data, encoder, captions=captions, out_dir=folder, progress=False, **more
         )
 
-    whole = run(tmp_path / "whole", on_grid=lambda n, images: grids.append((n, images.shape)))
+    whole = run(tmp_path / "whole", on_grid=lambda n, images, _: grids.append((n, images.shape)))
     assert whole.finished
     assert whole.images == 32
     assert grids == [(16, (10, 3, 16, 16)), (32, (10, 3, 16, 16))]

@@ -333,11 +333,11 @@ def test_the_demo_needs_nothing_and_wrong_settings_are_named(capsys):
 def test_the_real_profile_wants_clip_and_every_network_that_scores(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     files = weights.wanted_weights(load_profile("nsd"))
-    assert [f.network for f in files] == ["CLIP of the profile", *NETWORKS]
+    assert [f.network for f in files] == ["CLIP of the profile", *NETWORKS, "Inception of the FID"]
     assert files[0].hub.startswith(REPO)
     assert all(f.licence and f.megabytes > 10 and f.url.startswith("https") for f in files)
     unknown = [f.network for f in files if not f.sha256_prefix and not f.hub]
-    assert unknown == ["SwAV"]  # what is said of it in the list
+    assert unknown == ["SwAV", "Inception of the FID"]  # what is said of them in the list
     assert "none is published" in weights.describe(files[-1], here=False)
     local = load_profile("nsd", overrides=["clip.model=local-dir:here", "clip.pretrained="])
-    assert [f.network for f in weights.wanted_weights(local)] == list(NETWORKS)
+    assert [f.network for f in weights.wanted_weights(local)] == [*NETWORKS, files[-1].network]

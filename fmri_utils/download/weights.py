@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from ..clip_space import LOCAL
 from ..errors import DataError, WeightsError
 from ..lafite.official import WHERE
+from ..metrics.frechet import fid_weights
 from ..metrics.networks import WeightsFile, open_clip_file, required_weights
 from ..profiles import PROJECT_ROOT, Profile
 from ..runner import parse_request
@@ -59,14 +60,14 @@ class Source:
 def wanted_weights(profile: Profile) -> list[WeightsFile]:
     """The public files that a profile needs, CLIP first.
 
-    Networks that score pictures have learned from photographs; for simulated scenes there is a
-    judge instead.
+    Networks that score pictures, and the one of the FID while training, have learned from
+    photographs; for simulated scenes there is a judge instead.
     """
     files = []
     if not profile.clip.model.startswith(LOCAL):
         model = profile.clip.model, profile.clip.pretrained
         files.append(open_clip_file("CLIP of the profile", *model, VIT_B_32_MEGABYTES))
-    return files + (required_weights() if profile.simulation is None else [])
+    return files + ([*required_weights(), fid_weights()] if profile.simulation is None else [])
 
 
 def is_here(file: WeightsFile, records: Records) -> bool:

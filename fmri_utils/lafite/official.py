@@ -34,7 +34,7 @@ WHERE = (
     "example pre-trained-google-cc-best-fid.pkl; links have been reported dead (its issue 39), so "
     "you may have to ask the authors. Nothing is downloaded here"
 )
-EXPECTED = f"Expected a released LAFITE checkpoint, a .pkl file. {WHERE}."
+EXPECTED = "Expected a released LAFITE checkpoint, a .pkl file."
 OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 OTHER_FORMATS = (
     (b"PK", "a zip archive, such as a checkpoint of a newer torch.save"),
@@ -101,7 +101,14 @@ def read_official_pickle(
 
 def read_official(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> OfficialCheckpoint:
     """As :func:`read_official_pickle`, with the settings and the file's SHA-256."""
-    path = Path(path)
+    try:
+        return _read(Path(path), max_bytes)
+    except WeightsError as err:
+        raise WeightsError(f"{err} {WHERE}.") from err
+
+
+def _read(path: Path, max_bytes: int) -> OfficialCheckpoint:
+    """The file's networks and settings."""
     if not path.is_file():
         raise WeightsError(f"{path} is missing or no file. {EXPECTED}")
     n_bytes = path.stat().st_size

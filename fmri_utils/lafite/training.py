@@ -257,7 +257,7 @@ def train(
     predicted: Tensor | np.ndarray | None = None,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     initial: str | Path | Mapping[str, Tensor] | None = None,
-    on_grid: Callable[[int, Tensor], None] | None = None,
+    on_grid: Callable[[int, Tensor, list[dict[str, float]]], None] | None = None,
     grid_conditions: Tensor | np.ndarray | None = None,
     monitor: Callable[[Tensor], Mapping[str, float]] | None = None,
     on_step: Callable[[int, dict], None] | None = None,
@@ -287,9 +287,10 @@ def train(
         (.safetensors) or tensors by name; a generator's bare names, or several networks with
         ``G.``, ``D.``, ``G_ema.`` in front. Without a D the discriminator is fresh.
     on_grid : callable, optional
-        Called with (images seen, (K, 3, R, R) in [-1, 1]) every ``grid_images``: the averaged
-        generator under fixed noise vectors and ``grid_conditions`` (K, C), by default the first
-        16 embeddings (with two conditions, and a caption of each).
+        Called with (images seen, (K, 3, R, R) in [-1, 1], history) every ``grid_images``: the
+        averaged generator under fixed noise vectors and ``grid_conditions`` (K, C), by default the
+        first 16 embeddings (with two conditions, and a caption of each). ``save_progress`` of
+        :mod:`fmri_utils.plots` makes one that writes pictures and curves.
     monitor : callable, optional
         Called as often with the same pictures; the numbers that it returns join the history in a
         row of their own. Give ``grid_conditions`` enough rows for a distance of distributions
@@ -351,10 +352,10 @@ def train(
                 on_step(state.images, terms)
             if last or _due(state.images, config, "grid_images"):
                 grid = _grid(state, conditions) if on_grid or monitor else None
-                if on_grid is not None:
-                    on_grid(state.images, grid)
                 if monitor is not None:
                     history.append({"images": state.images, **monitor(grid)})
+                if on_grid is not None:
+                    on_grid(state.images, grid, history)
             if folder is not None and (last or _due(state.images, config, "checkpoint_images")):
                 other = state.other() | {"history": history}
                 write_checkpoint(folder, state.images, state.tensors(), other, saved_config)

@@ -93,6 +93,10 @@ class TrainingConfig:
         Of the contrast; see :func:`~fmri_utils.lafite.losses.contrastive_score`.
     published_contrast, batch_summed : bool
         Reproduce the released code's two defects.
+    mixed_precision : bool
+        Both networks and the image encoder compute in bfloat16 where that is safe (autocast);
+        weights, losses and optimisers stay float32. For a GPU: on a CPU it does not pay. bfloat16
+        has float32's range, so that no loss has to be scaled.
     clip_size : int
         Input of the CLIP image encoder, pixels.
     smallest_crop : float
@@ -162,6 +166,7 @@ class TrainingConfig:
     lam: float = 0.0
     published_contrast: bool = False
     batch_summed: bool = False
+    mixed_precision: bool = False
     clip_size: int = 224
     smallest_crop: float = 0.5
     r1_gamma: float = 10.0

@@ -133,8 +133,8 @@ class TrainingState:
         self.adam_d = LazyAdam(self.discriminator, config, config.learning_rate_d, lazy_d)
         self.rng = torch.Generator(device).manual_seed(config.seed)
         self.mean_length = torch.zeros((), device=device)
-        self.step = 0
-        self.images = 0
+        self.mixed = torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision)
+        self.step = self.images = 0
 
     # -- conditions and fakes ----------------------------------------------------------------
 
@@ -185,7 +185,15 @@ class TrainingState:
     def fakes(self, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Images under the conditions with fresh latents and noise, and the latents."""
         ws = self.latents(len(condition))
-        return self.generator.synthesis(ws, condition, "random", rng=self.rng), ws
+        with self.mixed:
+            images = self.generator.synthesis(ws, condition, "random", rng=self.rng)
+        return images.float(), ws
+
+    def judged(self, images: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, 1) and features (B, C) of the discriminator."""
+        with self.mixed:
+            logits, features = self.discriminator(images, condition, self.config.batch_summed)
+        return logits.float(), features.float()
 
     # -- the four phases ---------------------------------------------------------------------
 
@@ -219,20 +227,21 @@ class TrainingState:
         """The generator's loss terms that come from the discriminator and from CLIP."""
         config = self.config
         self.discriminator.requires_grad_(False)
-        logits, features = self.discriminator(fake, condition, config.batch_summed)
-        terms = {}
-        terms["adversarial"] = config.adversarial_weight * losses.generator_adversarial_loss(logits)
+        logits, features = self.judged(fake, condition)
+        adversarial = losses.generator_adversarial_loss(logits)
+        terms = {"adversarial": config.adversarial_weight * adversarial}
         if config.itd > 0:
             terms["itd"] = -config.itd * self._contrast(features, condition)
         if config.iid > 0:
             with torch.no_grad():
-                _, real_features = self.discriminator(batch.images, condition)
+                _, real_features = self.judged(batch.images, condition)
             terms["iid"] = -config.iid * self._contrast(features, real_features)
         if config.itc > 0 or config.iic > 0:
             crops = losses.random_square_crops(
                 fake, config.clip_size, self.rng, config.smallest_crop
             )
-            seen = self.image_encoder(crops)
+            with self.mixed:
+                seen = self.image_encoder(crops).float()
             if config.itc > 0:
                 terms["itc"] = -config.itc * self._contrast(seen, condition)
             if config.iic > 0:
@@ -274,26 +283,21 @@ class TrainingState:
             with torch.no_grad():
                 fake, _ = self.fakes(condition)
             condition = self._first(condition)
-        fake_logits, _ = self.discriminator(fake, condition, config.batch_summed)
-        real_logits, features = self.discriminator(batch.images, condition, config.batch_summed)
-        adversarial = losses.discriminator_adversarial_loss(fake_logits, real_logits)
-        terms = {"d_adversarial": adversarial}
+        fake_logits, _ = self.judged(fake, condition)
+        real_logits, features = self.judged(batch.images, condition)
+        terms = {"d_adversarial": losses.discriminator_adversarial_loss(fake_logits, real_logits)}
         if config.itd > 0:
             terms["d_itd"] = -config.itd * self._contrast(features, condition)
         self._update(self.adam_d, sum(terms.values()), "the discriminator's loss")
-        signs = {
-            "d_real_sign": real_logits.detach().sign().mean(),
-            "d_fake_sign": fake_logits.detach().sign().mean(),
-        }
-        return terms | signs
+        signs = {"d_real_sign": real_logits, "d_fake_sign": fake_logits}
+        return terms | {name: value.detach().sign().mean() for name, value in signs.items()}
 
     def r1_step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the discriminator by the R1 penalty, scaled by its interval."""
         config = self.config
         images = batch.images.detach().requires_grad_(True)
         condition = self.conditions(batch, round(config.clean_fraction * len(images)))
-        condition = self._first(condition)
-        logits, _ = self.discriminator(images, condition, config.batch_summed)
+        logits, _ = self.judged(images, self._first(condition))
         loss = config.r1_gamma / 2 * losses.r1_penalty(logits, images).mean()
         self._update(self.adam_d, loss * config.r1_interval, "the R1 penalty")
         return {"r1": loss}

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from ..artifacts import atomic_path
 from ..errors import WeightsError
 from .generator import Generator, GeneratorConfig
+from .official import WHERE
 from .state import generator_from_state
 
 FORMAT = "fmri_utils.lafite.generator"
@@ -71,7 +72,8 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors and metadata of a weights file."""
     if not path.is_file():
         raise WeightsError(
-            f"{path} is missing. Expected a generator's weights file; `make pretrain` writes one."
+            f"{path} is missing. Expected a generator's weights file: `make lafite-import "
+            f"FILE=x.pkl` makes one of a released checkpoint, `make pretrain` the demo's. {WHERE}."
         )
     try:
         with safe_open(path, "pt") as file:
@@ -79,7 +81,8 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as err:
         raise WeightsError(
-            f"{path} is damaged or no safetensors file ({err}). Fetch or train it again."
+            f"{path} is damaged or no safetensors file ({err}). Fetch or train it again; a released "
+            "checkpoint (.pkl) has to be converted first: `make lafite-import FILE=x.pkl`."
         ) from err
     if metadata.get("format") != FORMAT:
         raise WeightsError(

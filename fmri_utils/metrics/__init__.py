@@ -15,7 +15,7 @@ A path through it::
 from .arrays import correlation_matrix
 from .diagnostics import bottleneck_curve, dims_needed, effective_rank, repeat_ceiling
 from .features import FeatureScorer, feature_scores
-from .frechet import frechet_distance, frechet_monitor
+from .frechet import fid_weights, frechet_distance, frechet_monitor, training_monitor
 from .identification import (
     DIRECTIONS,
     clustered_two_way_scores,
@@ -57,6 +57,7 @@ __all__ = [
     "effective_rank",
     "embedding_scores",
     "feature_scores",
+    "fid_weights",
     "frechet_distance",
     "frechet_monitor",
     "library_versions",
@@ -78,6 +79,7 @@ __all__ = [
     "ssim",
     "ssim_scores",
     "table_markdown",
+    "training_monitor",
     "two_way_identification",
     "two_way_scores",
 ]

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError
+from ..errors import DataError, WeightsError
+from .networks import WeightsFile
+
+FID_URL = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth"
+)
+BATCH = 50  # pictures of 299 px at a time
 
 
 class _Given(nn.Module):
@@ -85,3 +95,86 @@ def frechet_monitor(
         return {name: frechet_distance(truth, features(pictures))}
 
     return measure
+
+
+def fid_weights() -> WeightsFile:
+    """The Inception network of the published FID, as torch-fidelity keeps it.
+
+    It is another one than torchvision's, which scores pictures here: only with this one do
+    distances compare with published FIDs.
+    """
+    name = Path(urlparse(FID_URL).path).name
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+    licence = "Apache 2.0 (Google); learned on ImageNet, which is for research only"
+    return WeightsFile("Inception of the FID", name, FID_URL, "", 91.2, cached, licence=licence)
+
+
+def training_monitor(
+    images: np.ndarray,
+    embed: Callable[[np.ndarray], np.ndarray],
+    *,
+    device: str | torch.device = "cpu",
+    folder: Path | None = None,
+) -> Callable[[Tensor], dict[str, float]]:
+    """The FID where its network is on this machine, otherwise the distance in CLIP space.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, uint8 (N, R, R, 3)
+        Real ones, preferably held out.
+    embed : callable
+        Pictures, uint8 (n, R, R, 3), to CLIP embeddings (n, C).
+    device : str or torch.device
+        Of the FID's network.
+    folder : pathlib.Path, optional
+        Where :func:`fid_weights` lie; by default in torch.hub's cache, where ``make weights``
+        brings them.
+
+    Returns
+    -------
+    callable
+        As :func:`frechet_monitor`; the measure's name, "fid" or "frechet_clip", says which it is.
+
+    Raises
+    ------
+    WeightsError
+        If the file is there but damaged, or of another network.
+    """
+    weights = fid_weights()
+    if not weights.path(folder).is_file():
+        return frechet_monitor(images, embed, "frechet_clip")
+    metric = _fid_metric(weights.find(folder)).to(device)
+
+    def update(pictures: Tensor, real: bool) -> None:
+        for part in pictures.split(BATCH):
+            metric.update(part.to(device), real=real)
+
+    update(torch.as_tensor(images).permute(0, 3, 1, 2), True)
+
+    def measure(drawn: Tensor) -> dict[str, float]:
+        metric.reset()  # of the drawn ones only
+        update(drawn.clamp(-1, 1).add(1).mul(127.5).round().byte(), False)
+        return {"fid": float(metric.compute())}
+
+    return measure
+
+
+def _fid_metric(path: Path) -> nn.Module:
+    """Torchmetrics' FID with the weights of a file, of which tensors are read and nothing else."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        with tempfile.TemporaryDirectory() as here:
+            # The library would load the file as a pickle and run what is in it: it gets our own.
+            own = Path(here) / "tensors.pth"
+            torch.save(state, own)
+            return FrechetInceptionDistance(
+                feature=2048, reset_real_features=False, feature_extractor_weights_path=str(own)
+            )
+    except Exception as err:  # whatever the two readers do not like, it is not these weights
+        raise WeightsError(
+            f"{path} does not hold the weights of the FID's Inception "
+            f"({(str(err) or repr(err)).splitlines()[0]}). Delete it and get it again with: "
+            f"{fid_weights().command()}"
+        ) from err

@@ -37,6 +37,7 @@ from .students import (
 )
 from .study import plot_study_curves, plot_study_differences
 from .style import COLOURS, save_figure, styled
+from .training import plot_losses, save_progress
 
 __all__ = [
     "COLOURS",
@@ -55,6 +56,7 @@ __all__ = [
     "plot_drift_share",
     "plot_field_coverage",
     "plot_label_budgets",
+    "plot_losses",
     "plot_ncsnr",
     "plot_ncsnr_histogram",
     "plot_nearest_captions",
@@ -76,6 +78,7 @@ __all__ = [
     "plot_volume",
     "save_animation",
     "save_figure",
+    "save_progress",
     "student_teacher_frames",
     "styled",
 ]
