@@ -27,7 +27,7 @@ from fmri_utils.lafite import (
     save_generator,
 )
 from fmri_utils.lafite.checkpoints import checkpoint_files, read_checkpoint, write_checkpoint
-from fmri_utils.lafite.training import TrainingData
+from fmri_utils.lafite.training_data import TrainingData
 from fmri_utils.lafite.training_steps import TrainingState
 
 GENERATOR = GeneratorConfig(

@@ -17,7 +17,7 @@ from fmri_utils.lafite import (
     train,
 )
 from fmri_utils.lafite.checkpoints import checkpoint_files
-from fmri_utils.lafite.training import TrainingData
+from fmri_utils.lafite.training_data import TrainingData
 from fmri_utils.lafite.training_steps import TrainingState
 
 GENERATOR = GeneratorConfig(
@@ -317,6 +317,25 @@ def test_checkpoints_of_other_settings_or_damaged_ones_are_refused(data, encoder
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="cannot be read"):
         train(CONFIG, *data, encoder, out_dir=tmp_path, progress=False)
+
+
+def test_known_noise_vectors_are_those_of_the_redrawn_images(data, encoder):
+    images, embeddings = data[:2]
+    noise = np.random.default_rng(3).standard_normal((len(images), 6)).astype(np.float32)
+    state = TrainingState(CONFIG, encoder, None, torch.device("cpu"))
+    batch = TrainingData(CONFIG, images, embeddings, noise=noise).batch(0, state.rng)
+    mapping = state.generator.mapping
+    ws = state.latents(4, batch.noise[:2])
+    assert torch.equal(ws[:2], mapping(batch.noise[:2]))
+    assert not torch.allclose(ws[2:], mapping(batch.noise[2:]))
+    known = {tuple(row) for row in noise.tolist()}
+    assert all(tuple(row) in known for row in batch.noise.tolist())
+    for bad, message in ((noise[:, :5], "one vector per image"), (noise * np.nan, "finite")):
+        with pytest.raises(DataError, match=message):
+            TrainingData(CONFIG, images, embeddings, noise=bad)
+    mirrored = dataclasses.replace(CONFIG, mirror=True)
+    with pytest.raises(DataError, match="mirror"):
+        TrainingData(mirrored, images, embeddings, embeddings, noise=noise)
 
 
 def test_starting_from_a_generator(data, encoder):

@@ -1,58 +1,124 @@
-"""Training of the demo generator: what its loss sees, and resuming to the same weights."""
+"""Training of the demo generator: its loss, its noise vectors, resuming to the same weights."""
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest, spearmanr
 
-from fmri_utils.clip_space import open_clip_space
-from fmri_utils.pretrain import generator
-from fmri_utils.profiles import PROJECT_ROOT
+from fmri_utils.errors import DataError
+from fmri_utils.pretrain import generator, layout
+from fmri_utils.simulation import scenes
+
+N = 1500
 
 
 @pytest.fixture(scope="module")
-def space():
-    return open_clip_space("local-dir:data/pretrained/clip", root=PROJECT_ROOT)
+def facts():
+    return layout.Facts.of(scenes.sample_scenes(1, 5, N))
 
 
-def test_features_agree_with_clip(space):
-    images = torch.rand(3, 3, 64, 64)
-    maps, embedding = generator.ClipFeatures(space)(images)
-    assert torch.allclose(embedding, space.embed(images), atol=1e-5)
-    assert [tuple(m.shape) for m in maps] == [(3, 64, 16, 16), (3, 128, 8, 8)]
+@pytest.fixture(scope="module")
+def embeddings(facts):
+    """Unit vectors that tell where the horizon is and whether there is a sun, and nothing else."""
+    rng = np.random.default_rng(0)
+    told = np.stack([facts.numbers["horizon"], facts.choices["sun"]], axis=1)
+    told = (told - told.mean(axis=0)) / told.std(axis=0)
+    values = np.concatenate([told, rng.standard_normal((N, 6))], axis=1)
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_redrawing_loss_is_least_for_the_original_itself(space):
-    features = generator.ClipFeatures(space)
-    real = torch.rand(2, 3, 64, 64) * 2 - 1
-    embedding = features(real / 2 + 0.5)[1]
-    own = generator.redrawing_loss(real, real, embedding, features)
-    assert own == pytest.approx(0, abs=1e-5)
-    assert generator.redrawing_loss(real.flip(0), real, embedding, features) > 0.5
-    assert generator.redrawing_loss(real, real, embedding.flip(0), features) > 1e-3
+@pytest.fixture(scope="module")
+def noise(embeddings, facts):
+    model = layout.fit_expectation(embeddings, facts, n_epochs=12, batch_size=100)
+    return layout.noise_of(model, embeddings, facts, 64)
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(space, tmp_path, monkeypatch):
-    monkeypatch.setattr(generator, "STAGES", ((16, 6), (32, 6)))
-    images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
-    embeddings = space.encode_images(images)
+def column(facts, name):
+    return [*facts.numbers, *facts.choices].index(name)
+
+
+def test_redrawing_loss_is_least_for_the_original_itself():
+    real = torch.rand(2, 3, 32, 32) * 2 - 1
+    assert generator.redrawing_loss(real, real) == 0
+    assert generator.redrawing_loss(real.flip(0), real) > 0.5
+    soft = torch.nn.functional.avg_pool2d(real, 3, 1, 1)
+    dark = real - (soft - real).abs().mean()  # as far from the original, but with its outlines
+    assert generator.redrawing_loss(dark, real) < generator.redrawing_loss(soft, real)
+
+
+def test_every_column_of_the_noise_is_standard_normal(noise):
+    assert noise.shape == (N, 64)
+    for k in range(64):
+        assert kstest(noise[:, k], "norm").pvalue > 1e-4, f"column {k}"
+
+
+def test_noise_says_what_the_embedding_leaves_open(noise, facts):
+    assert spearmanr(noise[:, column(facts, "x")], facts.numbers["x"])[0] > 0.9
+    flipped = facts.choices["flip"] == 1
+    right = (noise[:, column(facts, "flip")] > 0) == flipped
+    assert right.mean() > 0.9
+
+
+def test_noise_is_silent_about_what_the_embedding_says(noise, facts):
+    horizon = noise[:, column(facts, "horizon")]
+    told = np.abs(spearmanr(horizon, facts.numbers["horizon"])[0])
+    assert told < abs(spearmanr(noise[:, column(facts, "x")], facts.numbers["x"])[0]) - 0.3
+
+
+def test_what_a_scene_does_not_have_is_plain_noise(noise, facts):
+    alone = np.isnan(facts.numbers["x 0"])
+    assert 0.1 < alone.mean() < 0.5
+    assert kstest(noise[alone, column(facts, "x 0")], "norm").pvalue > 1e-3
+
+
+def test_facts_that_do_not_fit_are_refused(embeddings, facts):
+    model = layout.Expectation(embeddings.shape[1], facts)
+    with pytest.raises(DataError, match="at least"):
+        layout.noise_of(model, embeddings, facts, 8)
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    stages = [generator.Stage(r, 6, 0.005, 0.001) for r in (16, 32)]
+    monkeypatch.setattr(generator, "STAGES", stages)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+    embeddings = rng.standard_normal((8, 128)).astype(np.float32)
+    noise = rng.standard_normal((8, 64)).astype(np.float32)
 
     def run(path):
-        return generator.warm_start(images, embeddings, space, path, batch_size=2, every=1)
+        return generator.train(images, embeddings, noise, path, batch_size=2, every=1)
 
     torch.manual_seed(1)
     whole = run(tmp_path / "whole.pt")
-    step, left = generator._warm_step, iter([True] * 4)
+    step, left = generator._step, iter([True] * 4)
 
     def dying(*args):
         if not next(left, False):
             raise KeyboardInterrupt
         return step(*args)
 
-    monkeypatch.setattr(generator, "_warm_step", dying)
+    monkeypatch.setattr(generator, "_step", dying)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed.pt")
-    monkeypatch.setattr(generator, "_warm_step", step)
+    monkeypatch.setattr(generator, "_step", step)
     torch.manual_seed(2)  # the global random state has no say
     resumed = run(tmp_path / "killed.pt")
     assert set(whole) == set(resumed)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_condition_layers_start_with_whitened_embeddings():
+    rng = torch.Generator().manual_seed(0)
+    scale = torch.logspace(0, -3, 128)
+    embeddings = torch.randn(4000, 128, generator=rng) * scale + 1
+    embeddings = torch.nn.functional.normalize(embeddings, dim=1)
+    network = generator.Generator(generator.CONFIG)
+    generator.whiten_condition(network, embeddings)
+    layer = network.synthesis.b8.conv0.pre_0
+    seen = torch.nn.functional.linear(
+        embeddings, layer.weight * layer.weight_gain, layer.bias * layer.bias_gain
+    )
+    assert seen.mean(0).abs().max() < 0.05
+    spread = torch.linalg.svdvals(seen - seen.mean(0))
+    plain = torch.linalg.svdvals(embeddings - embeddings.mean(0))
+    assert spread[0] / spread[60] < plain[0] / plain[60] / 5

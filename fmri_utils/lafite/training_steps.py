@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,28 +13,9 @@ from .discriminator import Discriminator
 from .generator import Generator
 from .layers import STRUCTURE_LR, FullyConnected
 from .training_config import TrainingConfig
+from .training_data import Batch
 
 ImageEncoder = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch on the device.
-
-    ``images`` (B, 3, R, R) in [-1, 1], their unit-norm ``embeddings`` (B, C), and per image one
-    caption's embedding (B, C) or None, and one embedding predicted from brain activity, (B, C) for
-    each of the generator's conditions, or None.
-    """
-
-    images: Tensor
-    embeddings: Tensor
-    captions: Tensor | None
-    predicted: Tensor | None = None
-
-    def head(self, n: int) -> Batch:
-        """The first ``n`` images."""
-        values = (self.images, self.embeddings, self.captions, self.predicted)
-        return Batch(*(value if value is None else value[:n] for value in values))
 
 
 def _groups(network: nn.Module, condition_rate: float) -> list[dict]:
@@ -168,8 +148,11 @@ class TrainingState:
         """The first condition (B, C), of the image: what discriminator and contrast see."""
         return condition[:, : self.config.generator.condition_dim]
 
-    def latents(self, n: int) -> Tensor:
-        """Latents (n, num_ws, w_dim) of fresh noise vectors, with style mixing."""
+    def latents(self, n: int, known: Tensor | None = None) -> Tensor:
+        """Latents (n, num_ws, w_dim) of fresh noise vectors, with style mixing.
+
+        Those of the first images come from noise vectors that are ``known``, (m, z), m <= n.
+        """
         config, mapping = self.config, self.generator.mapping
         shape = (2, n, config.generator.z_dim)
         z = torch.randn(shape, generator=self.rng, device=self.device)
@@ -177,14 +160,14 @@ class TrainingState:
             z = torch.zeros_like(z)
         ws = mapping(z[0])
         cut, mix = torch.rand(2, generator=self.rng, device=self.device).tolist()
-        if mix >= config.style_mixing:
-            return ws
-        cut = 1 + int(cut * (mapping.num_ws - 1))
-        return torch.cat([ws[:, :cut], mapping(z[1])[:, cut:]], dim=1)
+        if mix < config.style_mixing:
+            cut = 1 + int(cut * (mapping.num_ws - 1))
+            ws = torch.cat([ws[:, :cut], mapping(z[1])[:, cut:]], dim=1)
+        return ws if known is None else torch.cat([mapping(known), ws[len(known) :]])
 
-    def fakes(self, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Images under the conditions with fresh latents and noise, and the latents."""
-        ws = self.latents(len(condition))
+    def fakes(self, condition: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Images under the conditions with fresh latents (or known ones) and noise; the latents."""
+        ws = self.latents(len(condition), known)
         with self.mixed:
             images = self.generator.synthesis(ws, condition, "random", rng=self.rng)
         return images.float(), ws
@@ -205,7 +188,8 @@ class TrainingState:
         n = len(batch.images)
         n_clean = n if warmup else round(config.clean_fraction * n)
         condition = self.conditions(batch, n_clean)
-        fake, ws = self.fakes(condition)
+        known = None if batch.noise is None else batch.noise[:n_clean]
+        fake, ws = self.fakes(condition, known)
         condition = self._first(condition)
         self.generator.mapping.update_average(ws[:, 0])
         terms = {}

@@ -81,8 +81,8 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as err:
         raise WeightsError(
-            f"{path} is damaged or no safetensors file ({err}). Fetch or train it again; a released "
-            "checkpoint (.pkl) has to be converted first: `make lafite-import FILE=x.pkl`."
+            f"{path} is damaged or no safetensors file ({err}). Fetch or train it again; a "
+            "released checkpoint (.pkl) has to be converted first: `make lafite-import FILE=x.pkl`."
         ) from err
     if metadata.get("format") != FORMAT:
         raise WeightsError(

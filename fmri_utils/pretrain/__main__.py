@@ -18,7 +18,8 @@ from ..judge import Judge, load_judge, save_judge
 from ..lafite import Generator, save_generator
 from ..profiles import PROJECT_ROOT
 from ..reconstruction import draw_z, generate
-from . import adversarial, clip, dino, generator, judge, report
+from ..simulation import scenes
+from . import adversarial, clip, dino, generator, judge, layout, report
 from .data import HELD_OUT, PRETRAINING, drawn_scenes
 
 SHIPPED = PROJECT_ROOT / "data" / "pretrained"
@@ -81,9 +82,12 @@ def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndar
         return
     data = drawn_scenes(WORK, stream=PRETRAINING, seed=CLIP_SEED, n=N_CLIP, size=64)
     images, embeddings = data["images"], space.encode_images(data["images"], progress=True)
-    warm = generator.warm_start(images, embeddings, space, WORK / "generator.pt")
-    state = adversarial.sharpen(images, embeddings, space, warm, WORK / "adversarial")
-    ship_generator(state, warm, space, judged, held_out, path)
+    facts = layout.Facts.of(scenes.sample_scenes(PRETRAINING, CLIP_SEED, N_CLIP))
+    expectation = layout.fit_expectation(embeddings, facts)
+    noise = layout.noise_of(expectation, embeddings, facts, generator.CONFIG.z_dim)
+    redrawn = generator.train(images, embeddings, noise, WORK / "generator.pt")
+    state = adversarial.sharpen(images, embeddings, noise, redrawn, WORK / "adversarial")
+    ship_generator(state, redrawn, space, judged, held_out, path)
 
 
 def ceiling(state: dict, space: ClipSpace, judged: Judge, held_out: dict) -> dict[str, float]:
@@ -91,24 +95,24 @@ def ceiling(state: dict, space: ClipSpace, judged: Judge, held_out: dict) -> dic
     network = Generator(generator.CONFIG)
     network.load_state_dict(state)
     condition = space.encode_images(held_out["images"])
-    z = draw_z(network, 1, 0).expand(len(condition), -1)
+    z = draw_z(network, len(condition), 0)
     return report.ceiling_report(judged, generate(network.eval(), z, condition), held_out)
 
 
 def ship_generator(
-    state: dict, warm: dict, space: ClipSpace, judged: Judge, held_out: dict, path: Path
+    state: dict, redrawn: dict, space: ClipSpace, judged: Judge, held_out: dict, path: Path
 ) -> None:
     """Write the generator with its card, which holds the scores before and after the last stage."""
-    shown = ", ".join(f"{n} images at {resolution} px" for resolution, n in generator.STAGES)
+    shown = ", ".join(f"{s.n_images} images at {s.resolution} px" for s in generator.STAGES)
     facts = {
         "what": "LAFITE generator for the simulated scenes, conditioned on the demo CLIP",
-        "training": f"warm start by redrawing scenes from their embeddings ({shown}, batch 8), "
-        f"then {adversarial.N_IMAGES} images against a discriminator (batch 16, redrawing kept "
-        f"on); shipped: {adversarial.SHARE} of the way from the weights before that stage to those "
-        "after it",
+        "training": f"redrawing of scenes from their embeddings ({shown}, batch 8) under noise "
+        "vectors that stand for what the embedding leaves open of the scene's description, then "
+        f"{adversarial.SETTINGS.n_images} images against a discriminator (batch 16, redrawing "
+        "kept on); CLIP and the judge are in no loss",
         "data": f"{N_CLIP} scenes (stream {PRETRAINING}, seed {CLIP_SEED})",
         "ceiling_on_held_out_scenes": ceiling(state, space, judged, held_out),
-        "ceiling_after_warm_start": ceiling(warm, space, judged, held_out),
+        "ceiling_before_the_discriminator": ceiling(redrawn, space, judged, held_out),
         "licence": LICENCE,
     }
     network = Generator(generator.CONFIG)
