@@ -5,8 +5,10 @@ import pytest
 import torch
 from scipy.stats import kstest, spearmanr
 
+from fmri_utils.clip_space import open_clip_space
 from fmri_utils.errors import DataError
 from fmri_utils.pretrain import generator, layout
+from fmri_utils.profiles import PROJECT_ROOT
 from fmri_utils.simulation import scenes
 
 N = 1500
@@ -37,13 +39,30 @@ def column(facts, name):
     return [*facts.numbers, *facts.choices].index(name)
 
 
-def test_redrawing_loss_is_least_for_the_original_itself():
+@pytest.fixture(scope="module")
+def space():
+    return open_clip_space("local-dir:data/pretrained/clip", root=PROJECT_ROOT)
+
+
+def test_early_maps_are_those_of_clip(space):
+    images = torch.rand(2, 3, 64, 64)
+    maps = generator.EarlyMaps(space)(2 * images - 1)
+    assert [tuple(m.shape[2:]) for m in maps] == [(16, 16), (8, 8), (4, 4)]
+    seen = []
+    hook = space.model.visual.layer3.register_forward_hook(lambda _m, _i, out: seen.append(out))
+    space.embed(images)
+    hook.remove()
+    torch.testing.assert_close(maps[2], torch.nn.functional.normalize(seen[0], dim=1))
+
+
+def test_redrawing_loss_is_least_for_the_original_itself(space):
+    early = generator.EarlyMaps(space)
     real = torch.rand(2, 3, 32, 32) * 2 - 1
-    assert generator.redrawing_loss(real, real) == 0
-    assert generator.redrawing_loss(real.flip(0), real) > 0.5
+    assert generator.redrawing_loss(real, real, early) == pytest.approx(0, abs=1e-5)
+    assert generator.redrawing_loss(real.flip(0), real, early) > 0.5
     soft = torch.nn.functional.avg_pool2d(real, 3, 1, 1)
     dark = real - (soft - real).abs().mean()  # as far from the original, but with its outlines
-    assert generator.redrawing_loss(dark, real) < generator.redrawing_loss(soft, real)
+    assert generator.redrawing_loss(dark, real, early) < generator.redrawing_loss(soft, real, early)
 
 
 def test_every_column_of_the_noise_is_standard_normal(noise):
@@ -77,7 +96,7 @@ def test_facts_that_do_not_fit_are_refused(embeddings, facts):
         layout.noise_of(model, embeddings, facts, 8)
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+def test_a_killed_training_goes_on_to_the_same_weights(space, tmp_path, monkeypatch):
     stages = [generator.Stage(r, 6, 0.005, 0.001) for r in (16, 32)]
     monkeypatch.setattr(generator, "STAGES", stages)
     rng = np.random.default_rng(0)
@@ -86,7 +105,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     noise = rng.standard_normal((8, 64)).astype(np.float32)
 
     def run(path):
-        return generator.train(images, embeddings, noise, path, batch_size=2, every=1)
+        return generator.train(images, embeddings, noise, space, path, batch_size=2, every=1)
 
     torch.manual_seed(1)
     whole = run(tmp_path / "whole.pt")

@@ -85,7 +85,7 @@ def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndar
     facts = layout.Facts.of(scenes.sample_scenes(PRETRAINING, CLIP_SEED, N_CLIP))
     expectation = layout.fit_expectation(embeddings, facts)
     noise = layout.noise_of(expectation, embeddings, facts, generator.CONFIG.z_dim)
-    redrawn = generator.train(images, embeddings, noise, WORK / "generator.pt")
+    redrawn = generator.train(images, embeddings, noise, space, WORK / "generator.pt")
     state = adversarial.sharpen(images, embeddings, noise, redrawn, WORK / "adversarial")
     ship_generator(state, redrawn, space, judged, held_out, path)
 
@@ -109,7 +109,7 @@ def ship_generator(
         "training": f"redrawing of scenes from their embeddings ({shown}, batch 8) under noise "
         "vectors that stand for what the embedding leaves open of the scene's description, then "
         f"{adversarial.SETTINGS.n_images} images against a discriminator (batch 16, redrawing "
-        "kept on); CLIP and the judge are in no loss",
+        "kept on); the judge is in no loss, nor is CLIP's embedding",
         "data": f"{N_CLIP} scenes (stream {PRETRAINING}, seed {CLIP_SEED})",
         "ceiling_on_held_out_scenes": ceiling(state, space, judged, held_out),
         "ceiling_before_the_discriminator": ceiling(redrawn, space, judged, held_out),

@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
+from ..clip_space import ClipSpace
 from ..lafite import Generator, GeneratorConfig
+from . import clip
 
 CONFIG = GeneratorConfig(
     z_dim=64,
@@ -52,24 +55,55 @@ CONDITION_SPEED = 50.0  # their equalised learning rate (x 0.01) is too slow for
 WHITENING = 0.03  # floor of the variances, as a share of their mean
 
 
-def redrawing_loss(fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """How far pictures are from their originals, in colour and in outline.
+class EarlyMaps(nn.Module):
+    """What the first three stages of the demo CLIP's image tower (a small ResNet) see."""
+
+    def __init__(self, space: ClipSpace):
+        super().__init__()
+        self.visual, self.size = space.model.visual, space.image_size
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Maps at 16, 8 and 4 pixels, channels of unit length.
+
+        Parameters
+        ----------
+        images : torch.Tensor, (B, 3, R, R)
+            From -1 to 1; enlarged to the tower's input if they are smaller.
+        """
+        if images.shape[-1] != self.size:
+            images = functional.interpolate(images, self.size, mode="bilinear")
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (clip.MEAN, clip.STD))
+        maps = [self.visual.layer1(self.visual.stem((images / 2 + 0.5 - mean) / std))]
+        for layer in (self.visual.layer2, self.visual.layer3):
+            maps.append(layer(maps[-1]))
+        return [functional.normalize(m, dim=1) for m in maps]
+
+
+def redrawing_loss(fake: torch.Tensor, real: torch.Tensor, early_maps: EarlyMaps) -> torch.Tensor:
+    """How far pictures are from their originals: in colour, in outline and in shape.
 
     Parameters
     ----------
     fake, real : torch.Tensor, (B, 3, R, R)
         From -1 to 1.
+    early_maps : EarlyMaps
 
     Returns
     -------
     torch.Tensor, scalar
         Mean absolute difference at full and at a quarter of the resolution, and of the differences
-        between neighbouring pixels, across and down. No network has a say: neither the judge nor
-        CLIP, which scores the pictures afterwards.
+        between neighbouring pixels, across and down; and the mean squared distance of early feature
+        maps (as LPIPS, Zhang et al. 2018, without learned weights). The judge has no part in it,
+        nor has CLIP's embedding.
     """
     coarse = [functional.avg_pool2d(x, 4) for x in (fake, real)]
     outline = sum(functional.l1_loss(fake.diff(dim=axis), real.diff(dim=axis)) for axis in (2, 3))
-    return functional.l1_loss(fake, real) + functional.l1_loss(*coarse) + outline
+    pixels = functional.l1_loss(fake, real) + functional.l1_loss(*coarse) + outline
+    with torch.no_grad():
+        targets = early_maps(real)
+    seen = early_maps(fake.clamp(-1.2, 1.2))
+    shape = sum((a - b).square().sum(1).mean() for a, b in zip(seen, targets, strict=True))
+    return pixels + shape
 
 
 @torch.no_grad()
@@ -152,6 +186,7 @@ def train(
     images: np.ndarray,
     embeddings: np.ndarray,
     noise: np.ndarray,
+    space: ClipSpace,
     checkpoint: Path,
     *,
     batch_size: int = 8,
@@ -169,6 +204,8 @@ def train(
         Of the images, unit length.
     noise : numpy.ndarray, float32 (N, z_dim)
         The noise vector under which each image is to be drawn; see :mod:`.layout`.
+    space : ClipSpace
+        Gives the feature maps of the loss.
     checkpoint : pathlib.Path
     every : int
         Steps between checkpoints.
@@ -179,6 +216,7 @@ def train(
         State of the averaged (EMA) generator.
     """
     torch.manual_seed(seed)
+    early_maps = EarlyMaps(space)
     data = tuple(torch.from_numpy(array) for array in (images, embeddings, noise))
     if checkpoint.is_file():
         now = Progress.load(checkpoint)
@@ -194,7 +232,7 @@ def train(
         bar.update(now.step)
         for step in steps:
             rng = torch.Generator().manual_seed(seed + 1_000_003 * now.stage + step)
-            loss = _step(now, data, rng, batch_size, stage.rate(step, n_steps))
+            loss = _step(now, data, early_maps, rng, batch_size, stage.rate(step, n_steps))
             now.step = step + 1
             bar.update()
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
@@ -208,6 +246,7 @@ def train(
 def _step(
     now: Progress,
     data: tuple[torch.Tensor, ...],
+    early_maps: EarlyMaps,
     rng: torch.Generator,
     batch_size: int,
     rate: float,
@@ -218,7 +257,7 @@ def _step(
     real = images[rows].permute(0, 3, 1, 2).float() / 127.5 - 1
     real = functional.avg_pool2d(real, CONFIG.resolution // now.generator.config.resolution)
     fake = now.generator(noise[rows], embeddings[rows], noise_mode="none")
-    loss = redrawing_loss(fake, real)
+    loss = redrawing_loss(fake, real, early_maps)
     for group in now.optimiser.param_groups:
         group["lr"] = rate * group["speed"]
     now.optimiser.zero_grad()
