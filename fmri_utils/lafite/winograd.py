@@ -1,17 +1,17 @@
 """3 x 3 convolutions with a quarter of the multiplications, for inference on a CPU.
 
-Winograd's minimal filtering F(4 x 4, 3 x 3): a tile of 4 x 4 outputs depends on 6 x 6 inputs. Along
-each axis the inputs and the kernel are evaluated as polynomials at the points 0, 1, -1, 2, -2 and
-infinity, multiplied there (36 products for 16 outputs instead of 144), and the outputs interpolated.
-At each of the 36 points the sum over channels is a matrix product. The transforms are additions,
-made on a few rows of tiles at a time so that they stay in the cache. It is the same function;
-float32 loses about one decimal to the interpolation.
+Winograd's minimal filtering F(4 x 4, 3 x 3): a tile of 4 x 4 outputs depends on 6 x 6 inputs.
+Along each axis inputs and kernel are evaluated as polynomials at the points 0, 1, -1, 2, -2 and
+infinity and multiplied there (36 products for 16 outputs instead of 144), and the outputs are
+interpolated. At each of the 36 points the sum over channels is a matrix product. The transforms
+are additions, made on a few rows of tiles at a time so that they stay in the cache. It is the same
+function; float32 loses about one decimal to the interpolation.
 
 Not differentiable: results are written in place. Channels come last throughout.
 
 References
 ----------
-Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308, section 4.3.
+Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308.
 """
 
 from __future__ import annotations
