@@ -4,8 +4,8 @@ At high resolution one sample's activations are megabytes, and every pass over t
 batch goes through main memory. Here each sample runs by itself from the resolution where it fills
 the cache, with the style and the demodulation in its own weight, and its activation is computed in
 place. Channels come last in memory, which the convolutions of a CPU, the depth-wise filter above
-all, take several times faster. Not for training or :mod:`torch.func`: those use the layers' own
-forward passes.
+all, take several times faster; the large ones are made with fewer multiplications
+(:mod:`.winograd`). Not for training or :mod:`torch.func`: those use the layers' own forward passes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import winograd
 from .layers import GAIN, LEAK, SynthesisConvolution, ToRGB, filter_image, upsample_image
 
 LARGE_BYTES = 2**20
@@ -58,34 +59,47 @@ class Modulated:
     Attributes
     ----------
     layer : SynthesisConvolution
-    weight : Tensor, (n_out, n_in, 3, 3), channels last
-    scale : Tensor, (B, n_out, n_in)
-        Style, demodulation and the activation's gain together.
+    weight : Tensor, (n_out, n_in, 3, 3), channels last, or (36, n_in, n_out) if ``tiled``
+    style : Tensor, (B, n_in)
+    demodulation : Tensor, (B, n_out)
+        With the activation's gain.
+    tiled : bool
+        The convolution is one of :mod:`.winograd`, whose weight all samples share.
     """
 
     layer: SynthesisConvolution
     weight: Tensor
-    scale: Tensor
+    style: Tensor
+    demodulation: Tensor
+    tiled: bool
 
     @classmethod
     def of(cls, layer: SynthesisConvolution, style: Tensor) -> Modulated:
         """From the styles (B, n_in)."""
         energy = layer.weight.square().sum(dim=(2, 3))  # (n_out, n_in)
         demodulation = torch.rsqrt(style.square() @ energy.t() + 1e-8) * GAIN  # (B, n_out)
-        weight = layer.weight.contiguous(memory_format=torch.channels_last)
-        return cls(layer, weight, demodulation[:, :, None] * style[:, None, :])
+        tiled = not layer.up and winograd.pays(layer.weight, layer.resolution, layer.resolution)
+        if tiled:
+            weight = winograd.transform_kernel(layer.weight)
+        else:
+            weight = layer.weight.contiguous(memory_format=torch.channels_last)
+        return cls(layer, weight, style, demodulation, tiled)
 
     def convolve(self, i: int, x: Tensor, noise: Tensor | None) -> Tensor:
         """Sample ``i``: (1, n_in, H, W) to (1, n_out, H or 2 H, W or 2 W).
 
         See :meth:`SynthesisConvolution.forward`; ``noise`` is (R, R), (1, 1, R, R) or None.
         """
-        layer, weight = self.layer, self.weight * self.scale[i, :, :, None, None]
+        layer, style, demodulation = self.layer, self.style[i], self.demodulation[i]
         bias = layer.bias * GAIN
-        if layer.up:
-            x = filter_image(double_one(x, weight), pad=1, gain=4.0, bias=bias)
+        if self.tiled:
+            x = winograd.convolve(x, self.weight, style, demodulation, bias)
         else:
-            x = F.conv2d(x, weight, bias, padding=1)
+            weight = self.weight * (demodulation[:, None] * style)[:, :, None, None]
+            if layer.up:
+                x = filter_image(double_one(x, weight), pad=1, gain=4.0, bias=bias)
+            else:
+                x = F.conv2d(x, weight, bias, padding=1)
         if noise is not None:
             x.add_(noise * (layer.noise_strength * GAIN))
         F.leaky_relu_(x, LEAK)
