@@ -15,7 +15,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -154,6 +154,44 @@ def write_manifest(
     with atomic_path(manifest_path(path)) as tmp:
         tmp.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest
+
+
+def write_provenance(
+    path: str | os.PathLike,
+    files: Iterable[Path],
+    *,
+    made_by: str,
+    config: Mapping,
+    inputs: Mapping[str, str],
+) -> dict:
+    """Describe all files of a folder that one notebook made, in one file beside them.
+
+    Parameters
+    ----------
+    path : path-like
+        In the files' folder.
+    files : iterable of path-like
+        The finished files.
+    made_by : str
+        Name of the notebook.
+    config, inputs
+        As for :func:`write_manifest`.
+
+    Returns
+    -------
+    dict
+        As written: ``made_by``, ``files`` (name to SHA-256), ``config``, ``inputs``, ``versions``.
+    """
+    provenance = {
+        "made_by": made_by,
+        "files": {Path(file).name: sha256_file(file) for file in files},
+        "config": dict(config),
+        "inputs": dict(inputs),
+        "versions": package_versions(),
+    }
+    with atomic_path(path) as tmp:
+        tmp.write_text(json.dumps(provenance, indent=1, sort_keys=True) + "\n")
+    return provenance
 
 
 def check_manifest(path: str | os.PathLike, *, remedy: str) -> dict:
