@@ -29,6 +29,7 @@ except ImportError:  # Windows: what a killed process left is not removed
     fcntl = None
 
 LOCK = ".lock"
+PROVENANCE = "provenance.json"  # what made the figures of a folder, beside them
 OUTPUTS_MIME = "application/vnd.fmri-utils.outputs+json"
 PACKAGES = (
     "torch",
@@ -157,19 +158,19 @@ def write_manifest(
 
 
 def write_provenance(
-    path: str | os.PathLike,
+    folder: Path,
     files: Iterable[Path],
     *,
     made_by: str,
     config: Mapping,
     inputs: Mapping[str, str],
-) -> dict:
+) -> Path:
     """Describe all files of a folder that one notebook made, in one file beside them.
 
     Parameters
     ----------
-    path : path-like
-        In the files' folder.
+    folder : pathlib.Path
+        The files' folder.
     files : iterable of path-like
         The finished files.
     made_by : str
@@ -179,8 +180,8 @@ def write_provenance(
 
     Returns
     -------
-    dict
-        As written: ``made_by``, ``files`` (name to SHA-256), ``config``, ``inputs``, ``versions``.
+    pathlib.Path
+        The file: ``made_by``, ``files`` (name to SHA-256), ``config``, ``inputs``, ``versions``.
     """
     provenance = {
         "made_by": made_by,
@@ -189,9 +190,10 @@ def write_provenance(
         "inputs": dict(inputs),
         "versions": package_versions(),
     }
+    path = folder / PROVENANCE
     with atomic_path(path) as tmp:
         tmp.write_text(json.dumps(provenance, indent=1, sort_keys=True) + "\n")
-    return provenance
+    return path
 
 
 def check_manifest(path: str | os.PathLike, *, remedy: str) -> dict:

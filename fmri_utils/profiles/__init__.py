@@ -175,7 +175,8 @@ def _apply_override(raw: dict, text: str) -> str:
     except tomllib.TOMLDecodeError:
         value = value_text.strip()
     raw[section][field] = value
-    return f"{section}.{field}={value}"
+    normal = str(value).lower() if isinstance(value, bool) else value  # as TOML writes it
+    return f"{section}.{field}={normal}"
 
 
 def _build(name: str, raw: dict, overridden: tuple[str, ...]) -> Profile:
