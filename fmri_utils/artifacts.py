@@ -209,7 +209,9 @@ def check_manifest(path: str | os.PathLike, *, remedy: str) -> dict:
         raise ArtifactError(f"{path} is missing. Expected: written by an earlier step. {remedy}")
     try:
         manifest = json.loads(manifest_path(path).read_text())
-    except (OSError, ValueError) as err:
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
+            raise ValueError("it names no configuration")
+    except (OSError, ValueError, RecursionError) as err:
         raise ArtifactError(f"{path} has no readable manifest ({err}). {remedy}") from err
     if manifest.get("sha256") != sha256_file(path):
         raise ArtifactError(
