@@ -23,7 +23,7 @@ BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1
 export PYTHONHASHSEED := 0
 
-.PHONY: help all smoke test test-long lab lint sync weights nsd-download lafite-import study bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+.PHONY: help all smoke test test-long verify compare lab lint sync weights nsd-download lafite-import study bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
@@ -48,6 +48,12 @@ test: $(READY) ## unit tests, reference tensors, notebook pairs, all notebooks o
 
 test-long: $(READY) ## minutes: the real data's path on stand-ins of its formats
 	@$(PYTHON) -m pytest -m slow
+
+verify: $(READY) ## is any figure or derived file changed by hand, missing or out of date?
+	@$(PYTHON) -m fmri_utils.verify
+
+compare: $(READY) ## two runs side by side, within tolerance: A=figures B=folder of another run
+	@$(PYTHON) -m fmri_utils.compare "$(A)" "$(B)"
 
 lab: $(READY) ## open the collection in JupyterLab (explore.ipynb is the one to play with)
 	@$(PYTHON) -m jupyter lab notebooks

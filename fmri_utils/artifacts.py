@@ -15,7 +15,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -29,6 +29,7 @@ except ImportError:  # Windows: what a killed process left is not removed
     fcntl = None
 
 LOCK = ".lock"
+PROVENANCE = "provenance.json"  # what made the figures of a folder, beside them
 OUTPUTS_MIME = "application/vnd.fmri-utils.outputs+json"
 PACKAGES = (
     "torch",
@@ -156,6 +157,45 @@ def write_manifest(
     return manifest
 
 
+def write_provenance(
+    folder: Path,
+    files: Iterable[Path],
+    *,
+    made_by: str,
+    config: Mapping,
+    inputs: Mapping[str, str],
+) -> Path:
+    """Describe all files of a folder that one notebook made, in one file beside them.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The files' folder.
+    files : iterable of path-like
+        The finished files.
+    made_by : str
+        Name of the notebook.
+    config, inputs
+        As for :func:`write_manifest`.
+
+    Returns
+    -------
+    pathlib.Path
+        The file: ``made_by``, ``files`` (name to SHA-256), ``config``, ``inputs``, ``versions``.
+    """
+    provenance = {
+        "made_by": made_by,
+        "files": {Path(file).name: sha256_file(file) for file in files},
+        "config": dict(config),
+        "inputs": dict(inputs),
+        "versions": package_versions(),
+    }
+    path = folder / PROVENANCE
+    with atomic_path(path) as tmp:
+        tmp.write_text(json.dumps(provenance, indent=1, sort_keys=True) + "\n")
+    return path
+
+
 def check_manifest(path: str | os.PathLike, *, remedy: str) -> dict:
     """Return the manifest of ``path`` after checking that the file is whole and unchanged.
 
@@ -169,7 +209,9 @@ def check_manifest(path: str | os.PathLike, *, remedy: str) -> dict:
         raise ArtifactError(f"{path} is missing. Expected: written by an earlier step. {remedy}")
     try:
         manifest = json.loads(manifest_path(path).read_text())
-    except (OSError, ValueError) as err:
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
+            raise ValueError("it names no configuration")
+    except (OSError, ValueError, RecursionError) as err:
         raise ArtifactError(f"{path} has no readable manifest ({err}). {remedy}") from err
     if manifest.get("sha256") != sha256_file(path):
         raise ArtifactError(

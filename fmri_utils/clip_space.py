@@ -161,11 +161,13 @@ def open_clip_space(
         network, _, _ = open_clip.create_model_and_transforms(
             name, pretrained=pretrained or None, device=device
         )
+        if not all(p.isfinite().all() for p in network.parameters()):
+            raise ValueError("it holds weights that are not finite")
+        label = model.removeprefix(LOCAL) + (f"/{pretrained}" if pretrained else "")
+        return ClipSpace(network, open_clip.get_tokenizer(name), label)
     except Exception as err:  # open_clip raises many types for missing or unfit weights
         raise WeightsError(
             f"CLIP {model!r} with weights {pretrained!r} cannot be opened: {err}. Expected: a "
             "model and weights that open_clip knows and has on this machine. `make weights "
             "PROFILE=nsd` fetches OpenAI's ViT-B/32."
         ) from err
-    label = model.removeprefix(LOCAL) + (f"/{pretrained}" if pretrained else "")
-    return ClipSpace(network, open_clip.get_tokenizer(name), label)

@@ -24,7 +24,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).cpu()  # "meta" and the like hold no numbers
     except (RuntimeError, AssertionError) as err:
         raise ProfileError(
             f"device {name!r} is not available here ({str(err).splitlines()[0]}). Use DEVICE=auto."

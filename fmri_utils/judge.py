@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
 from .artifacts import atomic_path
 from .errors import DataError, WeightsError
+from .tensor_files import read_safetensors
 
 HEADS = ("kind", "background", "colour")
 
@@ -120,13 +120,11 @@ def load_judge(path: Path) -> Judge:
         If the file is missing, damaged or not a judge.
     """
     remedy = "Restore data/pretrained from the repository, or run `make pretrain`."
-    if not Path(path).is_file():
-        raise WeightsError(f"{path} is missing. Expected: the judge's weights. {remedy}")
+    tensors, about = read_safetensors(path, what="the judge's weights", remedy=remedy)
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-        judge = Judge(json.loads(about["classes"]), int(about["width"]))
-        judge.load_state_dict({k: v.float() for k, v in load_file(path).items()})
-    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as err:
-        raise WeightsError(f"{path} is not a judge ({err}). {remedy}") from err
+        with torch.device("meta"):  # sizes are compared before memory is taken for them
+            judge = Judge(json.loads(about["classes"]), int(about["width"]))
+        judge.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
+    except (KeyError, TypeError, ValueError, RuntimeError, ArithmeticError) as err:
+        raise WeightsError(f"{path} is not a judge ({err!r}). {remedy}") from err
     return judge.eval().requires_grad_(False)

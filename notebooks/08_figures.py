@@ -6,7 +6,7 @@
 # | | |
 # |---|---|
 # | reads | everything in the run's derived folder |
-# | writes | figures 1 to 7 (PNG and PDF; 5 also as an animated GIF) and `results.md` |
+# | writes | figures 1 to 7 (PNG and PDF; 5 also as an animated GIF), `results.md`, `results.json` and `provenance.json` |
 # | minutes | smoke 0.3 · demo 0.6 · nsd not measured |
 
 # %% tags=["parameters"]
@@ -25,7 +25,7 @@ from sklearn.decomposition import PCA
 from fmri_utils import artifacts, encoders, nsd, plots, reconstruction
 from fmri_utils.lafite import load_generator
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
-from fmri_utils.results import results_page
+from fmri_utils.results import results_page, results_record, results_text
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -188,14 +188,36 @@ written += plots.save_figure(figure, cfg.figures, "fig7_scores", about=about)
 # %%
 auroc = dict(zip(effects["auroc_names"], effects["auroc"].tolist(), strict=True))
 text = results_page(cfg.as_dict(), cfg.dataset_label, *tables, auroc)
+print(text)
+
+# %% [markdown]
+# The same numbers unrounded, for programs: to gather runs over subjects and seeds, or to compare two
+# of them (`python -m fmri_utils.compare`).
 
 # %%
-table_file = cfg.figures / "results.md"
-with artifacts.atomic_path(table_file) as tmp:
-    tmp.write_text(text)
-print(text)
+record = results_record(cfg.as_dict(), *tables, auroc)
+for name, content in {"results.md": text, "results.json": results_text(record)}.items():
+    written.append(cfg.figures / name)
+    with artifacts.atomic_path(written[-1]) as tmp:
+        tmp.write_text(content)
+print("rows of results.json:", len(record["rows"]))
+
+# %% [markdown]
+# ## Where all this comes from
+#
+# Every figure carries in its own metadata what made it. One file beside them keeps the same in full,
+# with a hash of each file, so that `make verify` can say what was changed by hand or is out of date.
+
+# %%
+inputs = {f"{name}.h5": artifacts.sha256_file(cfg.derived / f"{name}.h5") for name in steps}
+scores = [cfg.derived / f"{name}_scores.json" for name in ("encoder", "picture")]
+inputs |= {p.name: artifacts.sha256_file(p) for p in (*scores, cfg.path(cfg.lafite.weights))}
+provenance = cfg.figures / "provenance.json"
+_ = artifacts.write_provenance(
+    provenance, written, made_by=about["notebook"], config=cfg.as_dict(), inputs=inputs
+)
 
 # %%
 artifacts.list_outputs(
-    [*written, table_file], root=PROJECT_ROOT, next_notebook="the figures folder"
+    [*written, provenance], root=PROJECT_ROOT, next_notebook="the figures folder"
 )

@@ -20,14 +20,14 @@ PACKAGE = sorted((ROOT / "fmri_utils").rglob("*.py"))
 # A module may import modules of its own layer or of layers above it in this list.
 LAYERS = [
     {"errors"},
-    {"artifacts", "devices"},
+    {"artifacts", "devices", "tensor_files"},
     {"nsd", "simulation", "lafite", "clip_space", "judge", "pairing", "kernels"},
     {"profiles", "encoders", "metrics", "results"},
     {"joint_embedding", "reconstruction", "validity", "mapping_limits", "latents", "finetuning"}
     | {"dino"},
     {"comparisons", "perturbation", "plots"},
     {"pretrain", "runner", "download", "study_encoders", "study_generator", "study_perturbation"}
-    | {"study_selfsupervised", "explorer"},
+    | {"study_selfsupervised", "explorer", "compare", "verify"},
 ]
 
 

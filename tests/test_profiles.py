@@ -55,7 +55,7 @@ def test_overrides_set_their_key():
         (["encodr.n_folds=3"], "no section 'encodr'"),
         (["encoder.n_folds=three"], "Expected: int"),
         (["encoder.n_folds=1"], "expected 2 or more"),
-        (["encoder.learning_rate=true"], "Expected: float"),
+        (["encoder.learning_rate=true"], "Expected: a finite number"),
         (["simulation.n_shared=101"], "multiple of 250"),
         (["simulation.colour=3"], "unknown key"),
         (["99"], "no notebook '99'"),

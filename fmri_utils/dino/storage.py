@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from ..artifacts import atomic_path
 from ..errors import WeightsError
+from ..tensor_files import read_safetensors
 from .images import ImageSettings
 from .networks import Learner
 from .training import DinoSettings, StudentTeacher
@@ -52,13 +52,12 @@ def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarr
         If the file is missing, damaged or something else.
     """
     remedy = "Restore data/pretrained from the repository, or run `make pretrain`."
-    if not Path(path).is_file():
-        raise WeightsError(f"{path} is missing. Expected: a teacher's weights. {remedy}")
+    state, about = read_safetensors(path, what="a teacher's weights", remedy=remedy)
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            kept = json.loads(file.metadata()["settings"])
+        kept = json.loads(about["settings"])
         settings = ImageSettings(**{**kept, "dino": DinoSettings(**kept["dino"])})
-        state = load_file(path)
+        if not 1 <= settings.depth <= len(state):
+            raise ValueError(f"{settings.depth} layers in {len(state)} tensors")
         record = {
             name.removeprefix(RECORD): (
                 value if value.dtype == torch.uint8 else value.float()
@@ -71,15 +70,12 @@ def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarr
             for name, value in state.items()
             if not name.startswith(RECORD) and name != "centre"
         }
-        teacher = settings.learner()
-        teacher.load_state_dict(weights)
+        with torch.device("meta"):  # sizes are compared before memory is taken for them
+            teacher = settings.learner()
+        teacher.load_state_dict(weights, assign=True)
     except (
-        OSError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        safetensors.SafetensorError,
+        *(KeyError, TypeError, ValueError, AttributeError),
+        *(RuntimeError, AssertionError, ArithmeticError),
     ) as err:
-        raise WeightsError(f"{path} does not hold a teacher ({err}). {remedy}") from err
+        raise WeightsError(f"{path} does not hold a teacher ({err!r}). {remedy}") from err
     return teacher.eval().requires_grad_(False), settings, record

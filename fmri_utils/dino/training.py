@@ -13,8 +13,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path, sha256_json
-from ..errors import ArtifactError, DataError
+from ..errors import ArtifactError, DataError, WeightsError
 from ..metrics import effective_rank
+from ..tensor_files import read_saved_state
 from . import objective
 from .views import Views
 
@@ -250,15 +251,19 @@ def _save(pair: StudentTeacher, path: Path, key: str, record: dict[str, list], l
 
 
 def _resume(pair: StudentTeacher, path: Path, key: str) -> tuple[dict[str, list], float]:
-    state = torch.load(path, weights_only=True)
+    remedy = "Delete it to train from the start."
+    state = read_saved_state(path, remedy=remedy)
     if state.get("key") != key:
         raise ArtifactError(
             f"{path} belongs to a training with other settings. Expected: the same. Delete it to "
             "train from the start."
         )
-    pair.restore(state)
-    record = {
-        name: [v.item() if v.ndim == 0 else v.numpy() for v in values]
-        for name, values in state["record"].items()
-    }
-    return record, state["loss"]
+    try:
+        pair.restore(state)
+        record = {
+            name: [v.item() if v.ndim == 0 else v.numpy() for v in values]
+            for name, values in state["record"].items()
+        }
+        return record, state["loss"]
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as err:
+        raise WeightsError(f"{path} does not fit this training ({err!r}). {remedy}") from err

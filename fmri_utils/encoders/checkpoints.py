@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ..artifacts import atomic_path, check_manifest, manifest_path, write_manifest
 from ..errors import WeightsError
+from ..tensor_files import read_safetensors
 
 if TYPE_CHECKING:
     from .training import Run
@@ -82,7 +82,8 @@ def load_latest(folder: Path, run: Run, identity: dict) -> bool:
     if not pairs:
         return False
     path = pairs[-1]
-    found = check_manifest(path, remedy="Delete the folder to train from the start.")["config"]
+    remedy = "Delete the folder to train from the start."
+    found = check_manifest(path, remedy=remedy)["config"]
     wanted = json.loads(json.dumps(identity))
     differing = sorted(k for k in set(found) | set(wanted) if found.get(k) != wanted.get(k))
     if differing:
@@ -90,9 +91,16 @@ def load_latest(folder: Path, run: Run, identity: dict) -> bool:
             f"the checkpoint {path} was made with another {', '.join(differing)}. Expected: the "
             "same data and settings; use another folder, or delete this one."
         )
-    with safe_open(path, "pt") as file:
-        record = json.loads(file.metadata()["record"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors, metadata = read_safetensors(path, what="a checkpoint of a training", remedy=remedy)
+    try:
+        _continue(run, tensors, json.loads(metadata["record"]))
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as err:
+        raise WeightsError(f"{path} does not fit this training ({err!r}). {remedy}") from err
+    return True
+
+
+def _continue(run: Run, tensors: dict[str, torch.Tensor], record: dict) -> None:
+    """Put a run where a checkpoint stands."""
     device = next(run.network.parameters()).device
     run.network.load_state_dict(_part(tensors, "network."))
     run.best_state = {k: v.to(device) for k, v in _part(tensors, "best.").items()}
@@ -104,7 +112,6 @@ def load_latest(folder: Path, run: Run, identity: dict) -> bool:
     run.history = tensors["history"].tolist()
     for name, value in record.items():
         setattr(run, name, value)
-    return True
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

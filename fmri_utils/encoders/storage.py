@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from ..artifacts import atomic_path
 from ..errors import WeightsError
+from ..tensor_files import read_safetensors
 from .linear import LinearEncoder
 from .mlp import MLPEncoder, MLPSettings, ResidualMLP
 
@@ -46,22 +46,24 @@ def load_encoder(path: Path, *, remedy: str) -> LinearEncoder | MLPEncoder:
     WeightsError
         If the file is missing, damaged or not an encoder.
     """
-    if not Path(path).is_file():
-        raise WeightsError(f"{path} is missing. Expected: encoder weights. {remedy}")
+    tensors, metadata = read_safetensors(path, what="encoder weights", remedy=remedy)
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata()
-        method, tensors = metadata["method"], load_file(path)
+        method = metadata["method"]
         if "mlp" in metadata:
             return _mlp(tensors, MLPSettings(**json.loads(metadata["mlp"])), method)
-        arrays = (tensors[name].numpy() for name in ("weights", "intercept"))
-        return LinearEncoder(*arrays, method)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as err:
+        weights, intercept = (tensors[name].numpy() for name in ("weights", "intercept"))
+        if weights.ndim != 2 or intercept.shape != weights.shape[1:]:
+            raise ValueError(f"weights are {weights.shape}, the intercept is {intercept.shape}")
+        return LinearEncoder(weights, intercept, method)
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as err:
         raise WeightsError(f"{path} is not an encoder ({err!r}). {remedy}") from err
 
 
 def _mlp(tensors: dict[str, torch.Tensor], settings: MLPSettings, method: str) -> MLPEncoder:
     n_voxels = tensors["body.0.weight"].shape[1]
-    network = ResidualMLP(n_voxels, tensors["direct.weight"].shape[0], settings)
-    network.load_state_dict(tensors)
+    if not 0 <= settings.n_blocks <= len(tensors):
+        raise ValueError(f"{settings.n_blocks} blocks in {len(tensors)} tensors")
+    with torch.device("meta"):  # sizes are compared before memory is taken for them
+        network = ResidualMLP(n_voxels, tensors["direct.weight"].shape[0], settings)
+    network.load_state_dict(tensors, assign=True)
     return MLPEncoder(network.eval(), n_voxels, method)

@@ -13,12 +13,12 @@ import re
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..artifacts import atomic_path
 from ..errors import WeightsError
+from ..tensor_files import read_safetensors, read_saved_state
 from .training_config import RESUMABLE, with_defaults
 
 PATTERN = re.compile(r"checkpoint-(\d{9})\.safetensors")
@@ -80,16 +80,15 @@ def read_checkpoint(path: Path, config: dict, device: torch.device) -> tuple[dic
     WeightsError
         If a file is damaged, or the settings differ in more than how long and how often.
     """
-    beside = path.with_suffix(".pt")
+    remedy = "Delete the checkpoint, both its files, to start again, or restore both."
+    what = "the networks of a checkpoint"
+    tensors, metadata = read_safetensors(path, what=what, remedy=remedy, device=device)
+    other = read_saved_state(path.with_suffix(".pt"), remedy=remedy, device=device)
     try:
-        with safe_open(path, "pt", device=str(device)) as file:
-            saved = with_defaults(json.loads(file.metadata()["config"]))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        other = torch.load(beside, map_location=device, weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as e:
+        saved = with_defaults(json.loads(metadata["config"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise WeightsError(
-            f"the checkpoint {path} cannot be read ({e}). Delete it and its .pt file to start "
-            "again, or restore both."
+            f"the checkpoint {path} does not say its settings ({e!r}). {remedy}"
         ) from e
     free = set(RESUMABLE) - ({"n_images"} if config.get("rate_decay_images") else set())
     differing = [

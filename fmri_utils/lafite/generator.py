@@ -108,6 +108,8 @@ class GeneratorConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}; expected a positive integer.")
+        if self.clamp is not None and not 0 < self.clamp < float("inf"):
+            raise ValueError(f"clamp is {self.clamp!r}; expected a positive number or None.")
         if len(self.block_channels) != len(blocks) or min(self.block_channels) < 1:
             raise ValueError(
                 f"channels are {self.block_channels}; expected {len(blocks)} positive numbers, one "

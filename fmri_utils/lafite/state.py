@@ -138,6 +138,7 @@ def _fill(network: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     for key in filters & set(state):
         if state[key].shape != (4, 4) or not torch.allclose(state[key].float(), fir_filter()):
             raise WeightsError(f"{key} is another filter than outer([1, 3, 3, 1]) / 64.")
+    network = network.to_empty(device="cpu")
     network.load_state_dict({key: state[key] for key in expected})
     return network.eval().requires_grad_(False)
 
@@ -274,10 +275,9 @@ def discriminator_from_state(state: Mapping, normalize_features: bool = False) -
 
 
 def _build(kind: type, config, state: dict[str, Tensor]) -> nn.Module:
-    """An uninitialised network of the given sizes, filled from a state."""
-    with torch.device("meta"):
+    """An uninitialised network of the given sizes, filled from a state that fits them."""
+    with torch.device("meta"):  # takes no memory before the sizes are compared
         network = kind(config)
-    network = network.to_empty(device="cpu")
     if any(tensor.dtype == torch.float64 for tensor in state.values()):
         network = network.double()
     return _fill(network, state)

@@ -91,9 +91,12 @@ def _resume(state: TrainingState, folder: Path | None, config: dict, initial) ->
             return other["history"]
         if initial is not None:
             state.start_from(_initial_tensors(initial, state.device))
-    except (RuntimeError, KeyError) as err:
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as err:
         source = files[-1] if files else "initial"
-        raise WeightsError(f"{source} does not fit the networks of this run: {err}") from err
+        raise WeightsError(
+            f"{source} does not fit the networks of this run ({err!r}). Use another folder or "
+            "other initial weights, or delete the checkpoint, both its files."
+        ) from err
     return []
 
 

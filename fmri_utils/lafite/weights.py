@@ -8,11 +8,11 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..artifacts import atomic_path
 from ..errors import WeightsError
+from ..tensor_files import read_safetensors
 from .generator import Generator, GeneratorConfig
 from .official import WHERE
 from .state import generator_from_state
@@ -70,20 +70,12 @@ def in_fixed_order(data: bytes) -> bytes:
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors and metadata of a weights file."""
-    if not path.is_file():
-        raise WeightsError(
-            f"{path} is missing. Expected a generator's weights file: `make lafite-import "
-            f"FILE=x.pkl` makes one of a released checkpoint, `make pretrain` the demo's. {WHERE}."
-        )
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as err:
-        raise WeightsError(
-            f"{path} is damaged or no safetensors file ({err}). Fetch or train it again; a "
-            "released checkpoint (.pkl) has to be converted first: `make lafite-import FILE=x.pkl`."
-        ) from err
+    tensors, metadata = read_safetensors(
+        path,
+        what="a generator's weights file",
+        remedy="`make lafite-import FILE=x.pkl` makes one of a released checkpoint, `make pretrain` "
+        f"the demo's. {WHERE}.",
+    )
     if metadata.get("format") != FORMAT:
         raise WeightsError(
             f"{path} has format {metadata.get('format')!r}; expected {FORMAT!r}. For a converted "
@@ -115,7 +107,9 @@ def load_generator(path: str | os.PathLike, device: str | torch.device = "cpu") 
     tensors, metadata = _read(path)
     try:
         config = GeneratorConfig(**json.loads(metadata["config"]))
-    except (KeyError, TypeError, ValueError) as err:
+        if config.mapping_layers > len(tensors):
+            raise ValueError(f"{config.mapping_layers} mapping layers in {len(tensors)} tensors")
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as err:
         raise WeightsError(f"{path} has no usable configuration ({err}).") from err
     try:
         generator = generator_from_state(tensors, config=config)

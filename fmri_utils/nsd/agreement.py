@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .design import need_columns, read_design, read_responses, read_stim_info, trial_table
+from .design import (
+    need_columns,
+    need_whole,
+    read_design,
+    read_responses,
+    read_stim_info,
+    trial_table,
+)
 from .layout import NSDLayout
 from .published import check_published
 
@@ -104,12 +111,15 @@ def _check_responses(layout: NSDLayout, table: pd.DataFrame) -> int:
     path = layout.responses
     responses = read_responses(layout)
     if np.any(responses["SUBJECT"] != layout.subject):
-        raise DataError(f"{path} belongs to subject {responses['SUBJECT'].unique().tolist()}.")
+        raise DataError(
+            f"{path} belongs to subject {responses['SUBJECT'].unique().tolist()}. Fetch that of "
+            f"subject {layout.subject}."
+        )
     if len(responses) <= table["trial"].max():
         raise DataError(
             f"{path} has {len(responses)} trials, but session {table['session'].max()} ends with "
             f"trial {table['trial'].max()} (from 0). The file is cut off, or the betas are not "
-            "this subject's."
+            "this subject's. Fetch it again."
         )
     rows = responses.iloc[table["trial"]]
     if not np.array_equal(rows["SESSION"].to_numpy(), table["session"].to_numpy()):
@@ -127,11 +137,15 @@ def _check_stim_info(layout: NSDLayout, table: pd.DataFrame) -> int:
     info = read_stim_info(layout)
     columns = [f"subject{layout.subject}_rep{i}" for i in range(N_REPEAT_COLUMNS)]
     need_columns(info, columns, path)
-    trials = info[columns].fillna(0).to_numpy()  # 1-based trial numbers, 0 where not shown
+    info[columns] = info[columns].fillna(0)
+    need_whole(info, columns, path)
+    trials = info[columns].to_numpy()  # 1-based trial numbers, 0 where not shown
     nsd_id, _ = np.nonzero(trials)
     numbers = trials[trials != 0].astype(int) - 1
     if np.unique(numbers).size != numbers.size:
-        raise DataError(f"{path} shows two images in one trial to subject {layout.subject}.")
+        raise DataError(
+            f"{path} shows two images in one trial to subject {layout.subject}. Fetch it again."
+        )
     # The table plans all sessions for all subjects, also for those who stopped earlier, so the
     # trials asked for are looked up in it, never the other way round.
     found = pd.Series(nsd_id, index=numbers).reindex(table["trial"], fill_value=-1).to_numpy()
@@ -166,7 +180,7 @@ def _read_onsets(path) -> np.ndarray:
     """Read a run's design: one number per volume, the image's id (from 1) at its onset or 0."""
     try:
         return np.loadtxt(path, dtype=int).reshape(-1)
-    except ValueError as err:
+    except (ValueError, OverflowError) as err:
         raise DataError(
             f"{path} is no design of a run, one whole number per volume ({err}). Fetch it again."
         ) from err

@@ -202,7 +202,9 @@ def _hdf5_blocks(path: Path, mask: np.ndarray) -> Iterator[tuple[tuple, np.ndarr
     """
     with h5py.File(path) as file:
         if "betas" not in file:
-            raise DataError(f"{path} has no dataset 'betas'; it holds {sorted(file)}.")
+            raise DataError(
+                f"{path} has no dataset 'betas'; it holds {sorted(file)}. Fetch it again."
+            )
         stored = file["betas"]
         shape = stored.shape[::-1]
         _check_stored(path, shape, stored.dtype)

@@ -76,8 +76,11 @@ def _captions_by_image(
         for annotation in annotations:
             if annotation["image_id"] in wanted:
                 # COCO's texts have stray line ends and double spaces.
-                captions[annotation["image_id"]].append(" ".join(annotation["caption"].split()))
-    except (ValueError, KeyError, TypeError) as err:
+                text = " ".join(annotation["caption"].split())
+                if not text:
+                    raise ValueError(f"image {annotation['image_id']} has an empty caption")
+                captions[annotation["image_id"]].append(text)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
         raise DataError(
             f"{path} is not a file of COCO captions ({type(err).__name__}: {err}). {REMEDY}"
         ) from err

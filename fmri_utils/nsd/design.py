@@ -92,22 +92,30 @@ def read_design(layout: NSDLayout) -> Design:
     if images.ndim != 2 or layout.subject > len(images):
         raise DataError(
             f"subjectim in {path} has the shape {images.shape}: no row for subject "
-            f"{layout.subject}. Expected (n_subjects, n_images)."
+            f"{layout.subject}. Expected (n_subjects, n_images). Choose another subject, or fetch "
+            "the file again."
         )
     own = images[layout.subject - 1]
     if order.size == 0 or order.size % TRIALS_PER_SESSION:
         raise DataError(
             f"masterordering in {path} has {order.size} trials: not a whole number of sessions "
-            f"of {TRIALS_PER_SESSION}."
+            f"of {TRIALS_PER_SESSION}. Fetch the file again."
         )
     if order.min() < 1 or order.max() > own.size:
         raise DataError(
             f"masterordering in {path} spans {order.min()}-{order.max()}; expected indices from 1 "
-            f"to {own.size}, the number of columns of subjectim."
+            f"to {own.size}, the number of columns of subjectim. Fetch the file again."
         )
     if own.min() < 1 or np.unique(own).size != own.size:
-        raise DataError(f"row {layout.subject} of subjectim in {path} repeats ids, or has one < 1.")
-    if np.any(np.diff(shared) <= 0) or not np.array_equal(own[: shared.size], shared):
+        raise DataError(
+            f"row {layout.subject} of subjectim in {path} repeats ids, or has one < 1. Fetch the "
+            "file again."
+        )
+    if (
+        not shared.size
+        or np.any(np.diff(shared) <= 0)
+        or not np.array_equal(own[: shared.size], shared)
+    ):
         raise DataError(
             f"sharedix in {path} is not the first {shared.size} columns of subjectim in increasing "
             "order. Fetch the original file."
@@ -118,12 +126,12 @@ def read_design(layout: NSDLayout) -> Design:
 
 
 def _check_pattern(pattern: np.ndarray, n_trials: int, path) -> None:
-    counts = pattern.reshape(len(pattern), -1).sum(axis=1)
+    counts = pattern.sum(axis=tuple(range(1, pattern.ndim)))
     if len(counts) * TRIALS_PER_SESSION != n_trials or np.any(counts != TRIALS_PER_SESSION):
         raise DataError(
             f"stimpattern in {path} has sessions of {np.unique(counts).tolist()} stimuli, "
             f"{counts.sum()} in all; expected {TRIALS_PER_SESSION} in each and, as in "
-            f"masterordering, {n_trials} in all."
+            f"masterordering, {n_trials} in all. Fetch the file again."
         )
 
 
@@ -192,6 +200,9 @@ def read_stim_info(layout: NSDLayout) -> pd.DataFrame:
     """
     columns = ["cocoId", "cocoSplit", "nsdId", "shared1000"]
     table = _read_table(layout.stim_info, "the table of stimuli", columns, index_col=0)
+    need_whole(table, ["cocoId", "nsdId", "shared1000"], layout.stim_info)
+    if not len(table) or not all(isinstance(split, str) for split in table["cocoSplit"]):
+        raise DataError(f"{layout.stim_info} has images of no COCO split. Fetch the original file.")
     if not np.array_equal(table["nsdId"].to_numpy(), np.arange(len(table))):
         raise DataError(
             f"nsdId in {layout.stim_info} does not count 0, 1, 2, ... Fetch the original file."
@@ -208,14 +219,17 @@ def read_responses(layout: NSDLayout) -> pd.DataFrame:
         If the file is missing or lacks a column.
     """
     columns = ["SUBJECT", "SESSION", "73KID", "10KID"]
-    return _read_table(layout.responses, "the table of responses", columns, sep="\t")
+    table = _read_table(layout.responses, "the table of responses", columns, sep="\t")
+    need_whole(table, columns, layout.responses)
+    return table
 
 
 def _read_table(path, what: str, columns: list[str], **how) -> pd.DataFrame:
     require(path, what)
     try:
         table = pd.read_csv(path, **how)
-    except ValueError as err:  # also pandas' own errors, and text that is not UTF-8
+    except (ValueError, TypeError, LookupError, OverflowError, OSError) as err:
+        # ValueError: also pandas' own errors, and text that is not UTF-8
         raise DataError(f"{what}: {path} cannot be read ({err}). Fetch it again.") from err
     need_columns(table, columns, path)
     return table
@@ -225,4 +239,17 @@ def need_columns(table: pd.DataFrame, names: list[str], path) -> None:
     """Raise :class:`DataError` if a table from ``path`` lacks one of the columns."""
     missing = [name for name in names if name not in table]
     if missing:
-        raise DataError(f"{path} lacks the columns {missing}; it has {list(table)[:12]} ...")
+        raise DataError(
+            f"{path} lacks the columns {missing}; it has {list(table)[:12]} ... Fetch it again."
+        )
+
+
+def need_whole(table: pd.DataFrame, names: list[str], path) -> None:
+    """Raise :class:`DataError` if a column of a table from ``path`` is not of whole numbers."""
+    for name in names:
+        values = table[name].to_numpy()
+        if values.dtype.kind not in "biuf" or not np.array_equal(values, np.round(values)):
+            raise DataError(
+                f"the column {name} of {path} does not hold whole numbers in every row. The file "
+                "is damaged, or was changed: fetch it again."
+            )

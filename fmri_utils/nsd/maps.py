@@ -26,6 +26,11 @@ def read_brainmask(layout: NSDLayout) -> np.ndarray:
     ndarray of bool, shape (X, Y, Z)
     """
     volume, _ = read_volume(layout.brainmask, "the brain mask")
+    if not np.isin(volume, (0, 1)).all() or not volume.any():
+        raise DataError(
+            f"{layout.brainmask} holds other values than 0 and 1, or no 1: it is no mask, or it "
+            "was resampled. Fetch the original."
+        )
     return volume > 0
 
 
@@ -61,7 +66,15 @@ def read_ncsnr(layout: NSDLayout, mask: np.ndarray, split: int | None = None) ->
     ndarray of float32, shape (n_voxels,)
         At least 0; NaN where a voxel has no data.
     """
-    return _read_values(layout.ncsnr(split), "the noise-ceiling SNR map", mask)
+    ncsnr = _read_values(layout.ncsnr(split), "the noise-ceiling SNR map", mask)
+    wrong = (ncsnr < 0) | np.isinf(ncsnr)
+    if wrong.any() or np.isnan(ncsnr).all():
+        raise DataError(
+            f"{layout.ncsnr(split)} is negative or infinite in {np.count_nonzero(wrong)} and "
+            f"unknown in {np.count_nonzero(np.isnan(ncsnr))} of the {ncsnr.size} voxels of the "
+            "mask; expected finite values from 0, NaN in some at most. Fetch the original map."
+        )
+    return ncsnr
 
 
 def noise_ceiling(ncsnr: np.ndarray, n_repeats: int | np.ndarray) -> np.ndarray:

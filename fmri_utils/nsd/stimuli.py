@@ -14,6 +14,8 @@ from ..errors import DataError
 from .layout import NSDLayout, require
 from .volumes import DAMAGED
 
+AGAIN = "It is another file, or was changed: fetch it again."
+
 
 def check_nsd_ids(nsd_ids: Sequence[int], n_images: int) -> np.ndarray:
     """Return ids as int64 if all are rows of a table of ``n_images`` images, from 0.
@@ -95,7 +97,7 @@ def read_images(
 
 def _brick(file: h5py.File, path) -> h5py.Dataset:
     if "imgBrick" not in file:
-        raise DataError(f"{path} has no dataset 'imgBrick'; it holds {sorted(file)}.")
+        raise DataError(f"{path} has no dataset 'imgBrick'; it holds {sorted(file)}. {AGAIN}")
     brick = file["imgBrick"]
     if brick.ndim != 4 or brick.shape[3] != 3 or brick.dtype != np.uint8:
         raise DataError(
@@ -103,7 +105,7 @@ def _brick(file: h5py.File, path) -> h5py.Dataset:
             "(image, row, column, RGB). Fetch the original."
         )
     if brick.shape[1] != brick.shape[2]:
-        raise DataError(f"the images in {path} are not square: {brick.shape[1:3]} pixels.")
+        raise DataError(f"the images in {path} are not square: {brick.shape[1:3]} pixels. {AGAIN}")
     return brick
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from isal import isal_zlib
+from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from ..errors import DataError
 from .layout import REMEDY, require
@@ -20,10 +22,15 @@ DAMAGED = (
     zlib.error,
     isal_zlib.error,
     ValueError,
-    KeyError,
+    TypeError,
+    LookupError,
     RuntimeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
     ImageFileError,
     HeaderDataError,
+    WrapStructError,
 )
 """What gzip, isal, nibabel and h5py raise on files that are cut off or damaged."""
 
@@ -83,14 +90,15 @@ def read_volume(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
     """
     require(path, what)
     try:
-        image = nib.load(path)
+        with igzip.open(path) as stream:  # read to its end, where the checksum is
+            image = nib.Nifti1Image.from_bytes(stream.read())
         volume = image.get_fdata(dtype=np.float32)
     except DAMAGED as err:
         raise DataError(
             f"{what}: {path} cannot be read ({type(err).__name__}: {err}). It is cut off or "
             f"damaged: delete it. {REMEDY}"
         ) from err
-    if volume.ndim != 3:
+    if volume.ndim != 3 or not volume.size:
         raise DataError(f"{what}: {path} has the shape {volume.shape}; expected (X, Y, Z).")
     check_axes(image.affine, path)
     return volume, image.affine
@@ -107,7 +115,8 @@ def check_axes(affine: np.ndarray, path: Path) -> None:
     DataError
         If the axes are others.
     """
-    axes = "".join(code or "?" for code in nib.aff2axcodes(affine))
+    sound = np.isfinite(affine).all() and np.linalg.matrix_rank(affine) == 4
+    axes = "".join(code or "?" for code in nib.aff2axcodes(affine)) if sound else "undefined"
     if axes != "RAS":
         raise DataError(
             f"the axes of {path} are {axes}; NSD's volumes are RAS (x to the right, y to the "

@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import functional as vision
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
+from ..tensor_files import read_saved_state
 
 MODEL = {
     "embed_dim": 128,
@@ -110,7 +111,7 @@ def train(
     )
     first = 0
     if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
+        state = read_saved_state(checkpoint, remedy="Delete it to begin again.")
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from ..artifacts import atomic_path
 from ..clip_space import ClipSpace
 from ..lafite import Generator, GeneratorConfig
+from ..tensor_files import read_saved_state
 from . import clip
 
 CONFIG = GeneratorConfig(
@@ -174,7 +175,7 @@ class Progress:
     @classmethod
     def load(cls, path: Path) -> Progress:
         """Go on from a checkpoint."""
-        state = torch.load(path, weights_only=True)
+        state = read_saved_state(path, remedy="Delete it to begin again.")
         new = cls.begin(state["stage"])
         new.generator.load_state_dict(state["generator"])
         new.average, new.step = state["average"], state["step"]

@@ -7,6 +7,7 @@ returns a frozen :class:`Profile`. Code never asks which profile it runs; only n
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -28,7 +29,9 @@ from .sections import (
 )
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-PROFILES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.toml")))
+FOLDER = Path(__file__).parent
+COMPLETE = "Expected: every key, as in the other profiles. Add what is missing."
+PROFILES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +156,7 @@ def load_profile(
     """
     if name not in PROFILES:
         raise ProfileError(f"no profile {name!r}. Valid profiles: {', '.join(PROFILES)}.")
-    raw = tomllib.loads((Path(__file__).parent / f"{name}.toml").read_text())
+    raw = _read_toml(FOLDER / f"{name}.toml")
     for key, value in (("subject", subject), ("seed", seed), ("device", device)):
         if value is not None:
             raw[key] = value
@@ -161,21 +164,38 @@ def load_profile(
     return _build(name, raw, overridden)
 
 
+def _read_toml(path: Path) -> dict:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as err:  # also broken TOML, and no UTF-8
+        raise ProfileError(
+            f"{path} is no readable profile ({err}). Expected: TOML in UTF-8. Mend it, or restore "
+            "the original file."
+        ) from err
+
+
 def _apply_override(raw: dict, text: str) -> str:
     """Set one "section.key=value" in the raw profile; return it in normal form."""
     key, separator, value_text = text.partition("=")
     section, dot, field = key.strip().partition(".")
     if not separator or not dot:
-        raise ProfileError(f"override {text!r} is not of the form section.key=value.")
+        raise ProfileError(
+            f"override {text!r} is not of the form section.key=value. Expected: one such as "
+            "encoder.n_folds=5."
+        )
     if not isinstance(raw.get(section), dict):
         valid = [k for k, v in raw.items() if isinstance(v, dict)]
         raise ProfileError(f"no section {section!r} in override {text!r}. Valid: {valid}.")
     try:
-        value = tomllib.loads(f"value = {value_text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = value_text.strip()
+        read = tomllib.loads(f"value = {value_text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        read = {"value": value_text.strip()}
+    value = read.pop("value")
+    if read:
+        raise ProfileError(f"override {text!r} sets more than one key. Give them one by one.")
     raw[section][field] = value
-    return f"{section}.{field}={value}"
+    normal = str(value).lower() if isinstance(value, bool) else value  # as TOML writes it
+    return f"{section}.{field}={normal}"
 
 
 def _build(name: str, raw: dict, overridden: tuple[str, ...]) -> Profile:
@@ -193,7 +213,7 @@ def _build(name: str, raw: dict, overridden: tuple[str, ...]) -> Profile:
             values[key] = _check_type(value, hints[key], key)
     missing = fields - set(values) - {"simulation"}
     if missing:
-        raise ProfileError(f"profile {name!r} lacks {sorted(missing)}.")
+        raise ProfileError(f"profile {name!r} lacks {sorted(missing)}. {COMPLETE}")
     profile = Profile(**values)
     if not 1 <= profile.subject <= 8:
         raise ProfileError(f"subject {profile.subject} does not exist. Valid subjects: 1 to 8.")
@@ -210,7 +230,7 @@ def _build_section(cls: type, raw: object, section: str) -> object:
     _refuse_unknown(raw, hints, f"section {section!r}")
     missing = [f.name for f in dataclasses.fields(cls) if f.name not in raw and _required(f)]
     if missing:
-        raise ProfileError(f"section {section!r} lacks {missing}.")
+        raise ProfileError(f"section {section!r} lacks {missing}. {COMPLETE}")
     checked = {k: _check_type(v, hints[k], f"{section}.{k}") for k, v in raw.items()}
     try:
         return cls(**checked)
@@ -242,9 +262,11 @@ def _check_type(value: object, hint: object, key: str) -> object:
         if not isinstance(value, (list, tuple)):
             raise ProfileError(f"{key} is {value!r}. Expected: a list.")
         return tuple(_check_type(v, inner, key) for v in value)
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) < 2**53:
         return float(value)
-    if type(value) is not hint:
-        expected = getattr(hint, "__name__", str(hint))
+    wrong = isinstance(value, float) and not math.isfinite(value)
+    wrong = wrong or (isinstance(value, str) and not value.isprintable())
+    if type(value) is not hint or wrong:
+        expected = {float: "a finite number", str: "a text in one line"}.get(hint, hint.__name__)
         raise ProfileError(f"{key} is {value!r} ({type(value).__name__}). Expected: {expected}.")
     return value

@@ -10,6 +10,13 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def _at_least(section: object, least: int, *names: str) -> None:
+    """Check that settings are at least so much."""
+    for name in names:
+        value = getattr(section, name)
+        _require(value >= least, f"{name} is {value}; expected {least} or more")
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Where the NSD folder is and what is read of it."""
@@ -22,6 +29,8 @@ class DataConfig:
 
     def __post_init__(self):
         _require(self.n_sessions >= 0, f"n_sessions is {self.n_sessions}; expected 0 (all) or more")
+        for name in ("root", "beta_version", "roi"):
+            _require(getattr(self, name).strip() != "", f"{name} is empty; expected a name")
         _require(1 <= self.min_repeats <= 3, f"min_repeats is {self.min_repeats}; expected 1 to 3")
 
 
@@ -33,6 +42,10 @@ class ClipConfig:
     pretrained: str
     image_size: int  # pixels to which stimuli are resized once, on reading
     batch_size: int
+
+    def __post_init__(self):
+        _require(self.model.strip() != "", "model is empty; expected a name that open_clip knows")
+        _at_least(self, 1, "image_size", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,8 @@ class EmbeddingConfig:
             min((self.temperature, *self.temperatures)) > 0,
             f"temperatures are {self.temperature} and {self.temperatures}; expected above 0",
         )
+        _at_least(self, 2, "n_images", "batch_size")
+        _at_least(self, 1, "n_steps", "dim")
 
 
 @dataclass(frozen=True)
@@ -72,8 +87,12 @@ class EncoderConfig:
         _require(
             self.log10_alpha_min < self.log10_alpha_max, "log10_alpha_min must be below the maximum"
         )
-        _require(self.n_folds >= 2, f"n_folds is {self.n_folds}; expected 2 or more")
-        _require(self.temperature > 0, f"temperature is {self.temperature}; expected above 0")
+        _at_least(self, 2, "n_folds", "n_alphas", "batch_size")
+        _at_least(self, 1, "n_steps", "n_bootstrap")
+        _at_least(self, 0, "weight_decay")
+        for name in ("temperature", "learning_rate"):
+            value = getattr(self, name)
+            _require(value > 0, f"{name} is {value}; expected above 0")
 
 
 @dataclass(frozen=True)
@@ -84,6 +103,10 @@ class LafiteConfig:
     judge: str
     truncation_psi: float
     batch_size: int
+
+    def __post_init__(self):
+        _at_least(self, 0, "truncation_psi")
+        _at_least(self, 1, "batch_size")
 
 
 @dataclass(frozen=True)
@@ -103,6 +126,8 @@ class ReconstructionConfig:
     def __post_init__(self):
         smallest = min(self.n_passes, self.study_passes)
         _require(smallest >= 4, f"{smallest} generator passes; expected 4 or more, one step")
+        _at_least(self, 1, "n_shown", "n_z", "low_level_size", "tuning_images", "study_images")
+        _at_least(self, 0, "low_level_weight", "study_rest_images")
 
 
 @dataclass(frozen=True)
@@ -132,13 +157,12 @@ class PerturbationConfig:
 
     def __post_init__(self):
         counts = ("n_images", "n_maps", "n_probes", "n_cells", "n_permutations", "n_random")
-        for name in (*counts, "n_retrained", "n_pictured"):
-            value = getattr(self, name)
-            _require(value >= 1, f"{name} is {value}; expected 1 or more")
-        for name in ("n_z", "n_buffers", "n_folds", "block_size"):
-            value = getattr(self, name)
-            _require(value >= 2, f"{name} is {value}; expected 2 or more")
-        _require(min(self.redundancies) >= 1, "redundancies must be 1 or more")
+        _at_least(self, 1, *counts, "n_retrained", "n_pictured", "n_voxels", "n_noise", "n_orders")
+        _at_least(self, 2, "n_z", "n_buffers", "n_folds", "block_size")
+        _require(
+            len(self.redundancies) > 0 and min(self.redundancies) >= 1,
+            f"redundancies are {self.redundancies}; expected one or more numbers from 1",
+        )
         for name in ("concepts", "pictured", "combinations"):
             lines = getattr(self, name)
             _require(
@@ -168,9 +192,9 @@ class DinoConfig:
     study_collapse_steps: int
 
     def __post_init__(self):
-        for name in ("n_asked", "image_steps", "image_batch", "n_checks", "voxel_steps"):
-            value = getattr(self, name)
-            _require(value >= 1, f"{name} is {value}; expected 1 or more")
+        steps = ("image_steps", "collapse_steps", "voxel_steps", "study_steps")
+        _at_least(self, 1, *steps, "study_collapse_steps", "image_batch", "voxel_batch", "n_asked")
+        _at_least(self, 1, "n_neighbours", "n_clusters", "n_checks", "n_frames")
         _require(self.n_scenes >= 0, f"n_scenes is {self.n_scenes}; expected 0 (stimuli) or more")
         _require(
             all(0 < share <= 1 for share in self.shares),
@@ -183,3 +207,6 @@ class OutputConfig:
     """Where the figures go."""
 
     figures: str
+
+    def __post_init__(self):
+        _require(self.figures.strip() != "", "figures is empty; expected a folder")

@@ -1,0 +1,87 @@
+"""Tensors from files, and nothing else from them: a damaged or foreign file is a clear error.
+
+Two formats are read. Safetensors hold numbers and texts only. What PyTorch saves is a pickle; it is
+read by PyTorch's restricted reader (``weights_only=True``), which builds tensors, numbers, texts,
+lists and dicts, and refuses everything else without running it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from .errors import WeightsError
+
+
+def read_safetensors(
+    path: str | os.PathLike, *, what: str, remedy: str, device: str | torch.device = "cpu"
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str
+        What it should hold, for messages: "the judge's weights".
+    remedy : str
+        What to do if it cannot be read.
+    device : str or torch.device
+
+    Returns
+    -------
+    tensors : dict of str to Tensor
+    metadata : dict of str to str
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged or of another kind, or holds a number that is not finite.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(f"{path} is missing. Expected: {what}. {remedy}")
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except Exception as err:  # safetensors raises many types on damaged files
+        raise WeightsError(
+            f"{path} is damaged or no safetensors file ({err}). Expected: {what}. {remedy}"
+        ) from err
+    bad = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
+    if bad:
+        raise WeightsError(
+            f"{path} holds numbers that are not finite, in {', '.join(bad[:3])}. Expected: {what}. "
+            f"The file is damaged, or its training diverged. {remedy}"
+        )
+    return tensors, metadata
+
+
+def read_saved_state(
+    path: str | os.PathLike, *, remedy: str, device: str | torch.device = "cpu"
+) -> dict:
+    """Read a dict that ``torch.save`` wrote, by the restricted reader: nothing in it is executed.
+
+    Parameters
+    ----------
+    path : path-like
+    remedy : str
+        What to do if it cannot be read.
+    device : str or torch.device
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or holds anything else.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as err:  # torch, zipfile and pickle raise many types on damaged files
+        said = str(err).splitlines()[0] if str(err) else type(err).__name__
+        raise WeightsError(f"{path} cannot be read ({said}). {remedy}") from err
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path} holds a {type(state).__name__}; expected a dict. {remedy}")
+    return state

@@ -1,0 +1,322 @@
+"""Is every file what its manifest says, and would it be made the same today? ``make verify``.
+
+Looked at is what has a manifest: derived files, figures (the committed ones too), results of
+studies, and what each notebook wrote in its last run. A file can be
+
+* *changed*: its bytes are not those that were written, or a figure's own metadata contradict what
+  is written beside it;
+* *missing*;
+* *stale*: one of its inputs or settings is another today, so that it would be made anew.
+
+Inputs that are not here (a fresh clone has figures, but no derived files) cannot be compared; they
+are counted and named.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from . import runner
+from .artifacts import PROVENANCE, package_versions, sha256_file, sha256_json
+from .errors import ProfileError
+from .profiles import PROJECT_ROOT, Profile, load_profile
+
+FOLDERS = ("data/derived", "figures", "runs")
+FIGURES = (".png", ".pdf", ".gif")
+CHANGED, MISSING, STALE = "changed", "missing", "stale"
+
+
+@dataclass
+class Report:
+    """What was found.
+
+    Attributes
+    ----------
+    checked : set of str
+        Files whose bytes were compared, relative to the project's root.
+    findings : dict of (str, str) to str
+        (kind, file) to why.
+    notes : list of str
+        What could not be compared, and other things that are no fault.
+    """
+
+    checked: set[str] = field(default_factory=set)
+    findings: dict[tuple[str, str], str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """All of it, in lines."""
+        lines = [f"{kind:<8} {name}: {why}" for (kind, name), why in sorted(self.findings.items())]
+        lines += [f"note     {note}" for note in self.notes]
+        counts = {k: sum(kind == k for kind, _ in self.findings) for k in (CHANGED, MISSING, STALE)}
+        found = ", ".join(f"{n} {kind}" for kind, n in counts.items())
+        lines.append(f"{len(self.checked)} files compared with what was written: {found}")
+        if self.findings:
+            lines.append(
+                "`make all` makes what is stale or missing again. Of what was changed by hand keep "
+                "a copy elsewhere, then delete it and run `make all`."
+            )
+        return "\n".join(lines)
+
+
+def verify(root: Path = PROJECT_ROOT) -> Report:
+    """Compare all files that have a manifest with it, and their inputs with today's."""
+    return _Verifier(root).run()
+
+
+class _Verifier:
+    def __init__(self, root: Path):
+        self.root, self.report = root, Report()
+        self.absent: set[str] = set()  # inputs that are not here
+        self.hash_of = functools.cache(sha256_file)
+
+    def run(self) -> Report:
+        folders = [self.root / name for name in FOLDERS]
+        for folder in folders:
+            for path in sorted(folder.rglob("*.json")):
+                if path.name == PROVENANCE:
+                    self._check_figures(path)
+                elif path.with_suffix("").suffix and not path.name.endswith(".stamp.json"):
+                    self._check_manifest(path)
+        for folder in sorted({*self.root.glob("figures"), *self.root.glob("runs/*/figures")}):
+            inner = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+            for path in inner:
+                if _figure_names(path) and not (path / PROVENANCE).is_file():
+                    self._find(MISSING, path / PROVENANCE, "nothing says what made the figures")
+        for stamps in sorted({p.parent for p in (self.root / "runs").rglob("*.stamp.json")}):
+            self._check_run(stamps)
+        if self.absent:
+            self._note(f"inputs that are not here, not compared: {', '.join(sorted(self.absent))}")
+        return self.report
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def _find(self, kind: str, path: Path, why: str) -> None:
+        self.report.findings.setdefault((kind, self._name(path)), why)
+
+    def _note(self, text: str) -> None:
+        if text not in self.report.notes:
+            self.report.notes.append(text)
+
+    def _check_bytes(self, path: Path, digest: object, source: Path) -> None:
+        if not path.is_file():
+            self._find(MISSING, path, f"{source.name} names it")
+            return
+        self.report.checked.add(self._name(path))
+        if self.hash_of(path) != digest:
+            self._find(CHANGED, path, f"its bytes are not those that {source.name} names")
+
+    def _read(self, path: Path) -> dict | None:
+        """A manifest, or None if it is not readable as one."""
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            if all(isinstance(manifest[name], Mapping) for name in ("config", "inputs")):
+                return manifest
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        self._find(CHANGED, path, "it is no longer a manifest that can be read")
+        return None
+
+    def _check_manifest(self, path: Path) -> None:
+        manifest = self._read(path)
+        if manifest is not None:
+            file = path.with_suffix("")
+            self._check_bytes(file, manifest.get("sha256"), path)
+            self._check_origin(file, manifest)
+
+    def _check_figures(self, path: Path) -> None:
+        """All files of a folder of figures, and what the figures say of themselves."""
+        provenance = self._read(path)
+        if provenance is None:
+            return
+        self._check_origin(path, provenance)
+        named = provenance.get("files", {})
+        for name, digest in named.items():
+            file = path.with_name(name)
+            self._check_bytes(file, digest, path)
+            if file.suffix in FIGURES and file.is_file():
+                why = _contradiction(figure_origin(file), provenance)
+                if why:
+                    self._find(CHANGED, file, why)
+        unnamed = sorted(_figure_names(path.parent) - set(named))
+        if unnamed:
+            self._note(f"{self._name(path)} does not name {', '.join(unnamed)}")
+
+    def _check_origin(self, file: Path, manifest: Mapping) -> None:
+        """Whether inputs and settings are still those that a file was made from."""
+        profile = self._profile(file, manifest["config"])
+        for name, digest in manifest["inputs"].items():
+            source = next((p for p in _places(name, file, profile) if p.is_file()), None)
+            if source is None:
+                self.absent.add(name)
+            elif self.hash_of(source) != digest:
+                self._find(STALE, file, f"it was made from another {name}")
+        here = package_versions()
+        for name, version in manifest.get("versions", {}).items():
+            if name in here and here[name] != version:
+                self._note(f"made with {name} {version}, here is {here[name]}")
+
+    def _profile(self, file: Path, config: Mapping) -> Profile | None:
+        """Today's profile of the same name; what differs in it is a finding."""
+        if not {"name", "subject", "seed", "device", "overridden"} <= set(config):
+            return None
+        try:
+            profile = profile_of(config)
+        except ProfileError as err:
+            self._find(STALE, file, f"its settings are no longer valid ({err})")
+            return None
+        changed = _differences(config, json.loads(json.dumps(profile.as_dict())))
+        if changed:
+            self._find(STALE, file, f"settings are others now: {'; '.join(changed)}")
+        return profile
+
+    def _check_run(self, stamps: Path) -> None:
+        """What notebooks wrote in their last run, and whether they would run again."""
+        derived = self.root / "data" / "derived" / stamps.relative_to(self.root / "runs")
+        configs = (self._config(path) for path in sorted(derived.glob("*.*.json")))
+        config = next(filter(None, configs), None)
+        steps = [] if config is None else runner.plan(profile_of(config), _notebooks(self.root))
+        keys = {path.stem: key for path, key in steps}
+        would_run = []
+        for path in sorted(stamps.glob("*.stamp.json")):
+            stem = path.name.removesuffix(".stamp.json")
+            try:
+                stamp = json.loads(path.read_text())
+                outputs, key = dict(stamp["outputs"]), stamp["key"]
+            except (ValueError, KeyError, TypeError):
+                self._find(CHANGED, path, "it is no longer a stamp that can be read")
+                continue
+            for name, digest in outputs.items():
+                self._check_bytes(self.root / name, digest, path)
+            if keys.get(stem, key) != key:
+                would_run.append(path)
+        if would_run:
+            rest = f" (and {len(would_run) - 1} notebooks after it)" if would_run[1:] else ""
+            self._find(
+                STALE,
+                would_run[0],
+                "the notebook's source, the package, settings, weights or data are others now: "
+                f"it would run again{rest}",
+            )
+
+    def _config(self, path: Path) -> Mapping | None:
+        try:
+            config = json.loads(path.read_text())["config"]
+            profile_of(config)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return config
+
+
+def _figure_names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.suffix in FIGURES}
+
+
+def _notebooks(root: Path) -> list[Path]:
+    return runner.numbered_notebooks(root / "notebooks")
+
+
+def profile_of(config: Mapping) -> Profile:
+    """Today's profile with the settings that a manifest names.
+
+    Raises
+    ------
+    ProfileError
+        If the profile, or one of its overridden keys, no longer exists.
+    """
+    return load_profile(
+        config["name"],
+        subject=config["subject"],
+        seed=config["seed"],
+        device=config["device"],
+        overrides=config["overridden"],
+    )
+
+
+def _differences(then: Mapping, now: Mapping, before: str = "") -> list[str]:
+    """Settings that both have, with other values. A setting that came later changed nothing."""
+    out = []
+    for name in sorted(set(then) & set(now)):
+        a, b = then[name], now[name]
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            out += _differences(a, b, f"{before}{name}.")
+        elif a != b:
+            out.append(f"{before}{name} was {a}, is {b}")
+    return out
+
+
+def _places(name: str, file: Path, profile: Profile | None) -> Iterator[Path]:
+    """Where an input may lie: beside the file, among the derived files, or among the weights."""
+    yield file.with_name(name)
+    if profile is not None:
+        yield profile.derived / name
+        for relative in (profile.lafite.weights, profile.lafite.judge, profile.dino.weights):
+            if name == Path(relative).name:
+                yield profile.path(relative)
+        if name == "generator":
+            yield profile.path(profile.lafite.weights)
+
+
+def figure_origin(path: Path) -> dict[str, str]:
+    """What a figure says of itself: notebook, configuration, seed and inputs; empty if nothing.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        PNG, PDF or GIF, as :func:`fmri_utils.plots.save_figure` writes them.
+    """
+    if path.suffix == ".pdf":
+        found = re.search(rb"/Subject \(([^()]*)\)", path.read_bytes())
+        text = found[1].decode("latin-1") if found else ""
+    else:
+        try:
+            with Image.open(path) as picture:
+                text = picture.info.get("Description") or picture.info.get("comment") or ""
+        except (OSError, ValueError, SyntaxError):
+            text = ""
+        text = text.decode("latin-1") if isinstance(text, bytes) else text
+    return dict(part.split("=", 1) for part in text.split("; ") if "=" in part)
+
+
+def _contradiction(origin: Mapping[str, str], provenance: Mapping) -> str:
+    """What a figure's own metadata say otherwise than the file beside it; empty if nothing."""
+    if not origin:
+        return "the figure does not say what made it"
+    expected = {
+        "notebook": provenance["made_by"],
+        "configuration": sha256_json(provenance["config"])[:12],
+        "seed": str(provenance["config"]["seed"]),
+    }
+    expected |= {Path(name).stem: digest[:12] for name, digest in provenance["inputs"].items()}
+    lacking = sorted({"notebook", "configuration", "seed"} - set(origin))
+    if lacking:
+        return f"the figure does not say its {', '.join(lacking)}"
+    other = [name for name in sorted(origin) if origin[name] != expected.get(name)]
+    if other:
+        said = ", ".join(f"{name}={origin[name]}" for name in other)
+        return f"the figure says that it was made from {said}; {PROVENANCE} says otherwise"
+    return ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; 0 if all is as written, 1 if something is changed, missing or stale."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments:
+        sys.stderr.write(f"error: {list(arguments)} was given; expected nothing: all is verified\n")
+        return 2
+    report = verify()
+    sys.stdout.write(report.text() + "\n")
+    return 1 if report.findings else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
