@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import platform
 
 import pytest
 
@@ -99,14 +101,17 @@ def test_a_notebook_that_hides_its_outputs_is_refused(project):
         runner.execute(source, project / "x.ipynb", {})
 
 
-def test_two_runs_in_one_folder_are_refused(project):
-    profile = load_profile("smoke")
-    profile.runs.mkdir(parents=True)
-    with (
-        runner._one_run_at_a_time(profile.runs / "lock"),
-        pytest.raises(FmriUtilsError, match="another run is at work"),
-    ):
-        run("all", "PROFILE=smoke")
+def test_two_runs_in_one_folder_are_refused(project, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "LOCK_SECONDS", 0.2)
+    with runner._one_run_at_a_time(load_profile("smoke").runs / "lock"):
+        assert runner.main(["all", "PROFILE=smoke"]) == 2
+    waiting, refused = capsys.readouterr().err.splitlines()
+    me = f"process {os.getpid()} on {platform.node()}"
+    assert waiting == f"waiting up to 0.2 s for {me} to end ..."
+    assert refused.startswith(
+        f"error: another run ({me}) is at work in {load_profile('smoke').runs}."
+    )
+    assert run("all", "PROFILE=smoke") == ["01_a", "02_b"]
 
 
 def test_keys_depend_on_the_profile(project):
