@@ -106,9 +106,11 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def _not_written(path: Path, err: Exception) -> ArtifactError:
+    errno_ = getattr(err, "errno", None)
+    reason = os.strerror(errno_) if errno_ else f"no room ({err})"
     return ArtifactError(
-        f"{path} could not be written: {err}. Free there: {_free(path) / 1e6:.1f} MB. Expected: a "
-        "folder that can be written to, with enough room. Make room and run again: what is "
+        f"{path} could not be written: {reason}. Free there: {_free(path) / 1e6:.1f} MB. Expected: "
+        "a folder that can be written to, with enough room. Make room and run again: what is "
         "finished is kept."
     )
 
