@@ -206,12 +206,11 @@ def _one_run_at_a_time(path: Path, progress: bool = True):
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    with open(path, "r+") as handle:
+    with open(path, "r+b", buffering=0) as handle:
         _wait_for(handle, progress)
         with explained(path):
             handle.truncate(0)
-            handle.write(f"{os.getpid()} on {platform.node()}")
-            handle.flush()
+            handle.write(f"{os.getpid()} on {platform.node()}".encode())
         os.set_inheritable(handle.fileno(), True)
         try:
             yield

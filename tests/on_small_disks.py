@@ -139,7 +139,7 @@ def test_a_run_on_a_disk_that_fills_up_goes_on_where_there_is_room(project, disk
     log = tmp_path / "log"
     disk.resize(shutil.disk_usage(project).used + 4 * MIB)
     status, said = run(project, log)
-    assert status == 2 and "Traceback" not in said
+    assert status == 2 and "Traceback" not in said, said
     assert "error: 02_b.py stopped: ArtifactError: " in said
     assert "02_b.h5 could not be written: No space left on device." in said
     assert sorted(path.name for path in (project / "out").iterdir()) == [
@@ -158,7 +158,7 @@ def test_a_run_on_a_disk_without_any_room_says_so(project, disk, tmp_path):
     (project / "runs").mkdir()
     disk.resize(shutil.disk_usage(project).used)
     status, said = run(project, tmp_path / "log")
-    assert status == 2 and said.startswith("error: ") and said.count("\n") == 1
+    assert status == 2 and said.startswith("error: ") and said.count("\n") == 1, said
     assert "No space left on device" in said and "Make room" in said
     disk.resize("32m")
     assert run(project, tmp_path / "log")[0] == 0
@@ -167,7 +167,7 @@ def test_a_run_on_a_disk_without_any_room_says_so(project, disk, tmp_path):
 def test_a_run_on_a_disk_that_is_read_only_says_so(project, disk, tmp_path):
     disk.read_only()
     status, said = run(project, tmp_path / "log")
-    assert status == 2 and said.startswith("error: ") and said.count("\n") == 1
+    assert status == 2 and said.startswith("error: ") and said.count("\n") == 1, said
     assert "Read-only file system" in said and "Expected: a folder that can be written to" in said
     disk.resize("32m")
     assert run(project, tmp_path / "log")[0] == 0
