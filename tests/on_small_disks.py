@@ -72,7 +72,7 @@ def by_hand(write, name):
 
 WRITERS = {
     "arrays": lambda folder: save_arrays(folder / "x.h5", {"x": NOISE}, config={}),
-    "figure": lambda folder: save_figure(figure_of(NOISE), folder, "x", about={}, dpi=300),
+    "figure": lambda folder: save_figure(figure_of(NOISE), folder, "x", about={}),
     "torch": by_hand(lambda tmp: torch.save(torch.from_numpy(NOISE), tmp), "x.pt"),
     "safetensors": by_hand(lambda tmp: save_file({"x": torch.from_numpy(NOISE)}, tmp), "x.st"),
     "numpy": by_hand(lambda tmp: np.savez(tmp, x=NOISE), "x.npz"),
@@ -129,10 +129,10 @@ def project(disk):
     return root
 
 
-def run(root, log):
-    """Exit status of a run of all notebooks, and what it said."""
+def run(root, log, target="all"):
+    """Exit status of a run, and what it said."""
     log.write_text("")
-    return kill_runs.finish(root, "all", "PROFILE=smoke", log=log), log.read_text()
+    return kill_runs.finish(root, target, "PROFILE=smoke", log=log), log.read_text()
 
 
 def test_a_run_on_a_disk_that_fills_up_goes_on_where_there_is_room(project, disk, tmp_path):
@@ -157,20 +157,20 @@ def test_a_run_on_a_disk_that_fills_up_goes_on_where_there_is_room(project, disk
 def test_a_run_on_a_disk_without_any_room_says_so(project, disk, tmp_path):
     (project / "runs").mkdir()
     disk.resize(shutil.disk_usage(project).used)
-    status, said = run(project, tmp_path / "log")
+    status, said = run(project, tmp_path / "log", "01")
     assert status == 2 and said.startswith("error: ") and said.count("\n") == 1, said
     assert "No space left on device" in said and "Make room" in said
     disk.resize("32m")
-    assert run(project, tmp_path / "log")[0] == 0
+    assert run(project, tmp_path / "log", "01")[0] == 0
 
 
 def test_a_run_on_a_disk_that_is_read_only_says_so(project, disk, tmp_path):
     disk.read_only()
-    status, said = run(project, tmp_path / "log")
+    status, said = run(project, tmp_path / "log", "01")
     assert status == 2 and said.startswith("error: ") and said.count("\n") == 1, said
     assert "Read-only file system" in said and "Expected: a folder that can be written to" in said
     disk.resize("32m")
-    assert run(project, tmp_path / "log")[0] == 0
+    assert run(project, tmp_path / "log", "01")[0] == 0
 
 
 @pytest.mark.slow
