@@ -29,6 +29,7 @@ NOTEBOOKS = PROJECT_ROOT / "notebooks"
 VARIABLES = ("PROFILE", "SUBJECT", "SEED", "DEVICE")
 LOCAL = "local-dir:"  # as in clip_space, which would load torch
 TIMEOUT_SECONDS = 6 * 3600  # of one cell: a wedged kernel must not hold a night's run
+START_SECONDS = 300  # of a kernel, on a machine with much else to do
 LOCK_SECONDS = 10  # a kernel whose runner was killed may need one or two to end
 
 
@@ -265,7 +266,7 @@ def execute(source: Path, executed: Path, parameters: dict[str, object]) -> list
         Files that the notebook declared through :func:`fmri_utils.artifacts.list_outputs`.
     """
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellTimeoutError
     from papermill.exceptions import PapermillExecutionError
 
     from .kernels import IpcKernelManager
@@ -279,7 +280,6 @@ def execute(source: Path, executed: Path, parameters: dict[str, object]) -> list
         known = papermill.inspect_notebook(str(given))
         unknown = sorted(set(parameters) - set(known))
         if unknown:
-            given.unlink()
             raise ProfileError(f"{source.name} has no parameter {unknown}. Valid: {sorted(known)}.")
         try:
             papermill.execute_notebook(
@@ -290,16 +290,15 @@ def execute(source: Path, executed: Path, parameters: dict[str, object]) -> list
                 kernel_manager_class=IpcKernelManager,
                 progress_bar=False,
                 execution_timeout=TIMEOUT_SECONDS,
+                start_timeout=START_SECONDS,
                 cwd=str(source.parent),
             )
-        except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as err:
+        except (PapermillExecutionError, CellTimeoutError, RuntimeError) as err:  # a dead kernel
+            message = f"{source.name} stopped: {_last_line(err)}"
             if tmp.is_file():
                 os.replace(tmp, failed)
-            raise FmriUtilsError(
-                f"{source.name} stopped: {_last_line(err)}\nThe notebook up to there: {failed}"
-            ) from err
-        finally:
-            given.unlink(missing_ok=True)
+                message += f"\nThe notebook up to there: {failed}"
+            raise FmriUtilsError(message) from err
         outputs = _declared_outputs(tmp)
     return [*outputs, executed]
 

@@ -6,9 +6,11 @@ import os
 import platform
 
 import pytest
+from jupyter_client.kernelspec import KernelSpec
 
 from fmri_utils import runner
 from fmri_utils.errors import DataError, FmriUtilsError, ProfileError
+from fmri_utils.kernels import IpcKernelManager
 from fmri_utils.pairing import notebook_from_source, sync
 from fmri_utils.profiles import load_profile
 from fmri_utils.simulation.on_demand import prepare
@@ -169,3 +171,14 @@ def test_a_profile_for_real_data_refuses_simulated_ones(tmp_path):
     (tmp_path / "simulation.json").write_text("{}")
     with pytest.raises(DataError, match="would call them the Natural Scenes Dataset"):
         prepare(tmp_path, None, 1)
+
+
+@pytest.mark.parametrize("when", ["starting", "at work"])
+def test_a_kernel_that_dies_is_told(project, monkeypatch, when):
+    if when == "starting":
+        monkeypatch.setattr(IpcKernelManager, "kernel_spec", KernelSpec(argv=["false"]))
+    else:
+        write(project, "01_a", extra="import os; os._exit(9)")
+    with pytest.raises(FmriUtilsError, match=r"01_a\.py stopped: .*[Kk]ernel died"):
+        run("01", "PROFILE=smoke")
+    assert not list((project / "runs").rglob(".part-*"))
