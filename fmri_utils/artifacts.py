@@ -8,6 +8,7 @@ read, so a run that was killed cannot leave something half-written behind that l
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -21,7 +22,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from .errors import ArtifactError
+from .errors import ArtifactError, FmriUtilsError
 
 try:
     import fcntl
@@ -30,6 +31,8 @@ except ImportError:  # Windows: what a killed process left is not removed
 
 LOCK = ".lock"
 PROVENANCE = "provenance.json"  # what made the figures of a folder, beside them
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+FULL_BYTES = 2**20  # libraries that do not say "no space left": less than this is left then
 OUTPUTS_MIME = "application/vnd.fmri-utils.outputs+json"
 PACKAGES = (
     "torch",
@@ -62,37 +65,83 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     ------
     pathlib.Path
         Where to write.
+
+    Raises
+    ------
+    ArtifactError
+        If nothing was written, the disk is full, or the folder cannot be written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
-    folder = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     tmp = folder / path.name
-    with open(folder / LOCK, "w") as lock:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
+    try:
+        with open(folder / LOCK, "w") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield tmp
             if not tmp.is_file():
                 raise ArtifactError(f"nothing was written to the temporary file for {path}")
             with open(tmp, "rb") as handle:
                 os.fsync(handle.fileno())
             os.replace(tmp, path)
-        finally:
-            for rest in (tmp, folder / LOCK):
-                rest.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+    except FmriUtilsError:
+        raise
+    except Exception as err:
+        if _is_no_room(err) or _free(path) < FULL_BYTES:
+            raise _not_written(path, err) from err
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the system's error about the place of a file into one that says what to do."""
+    try:
+        yield
+    except OSError as err:
+        raise _not_written(path, err) from err
+
+
+def _is_no_room(err: Exception) -> bool:
+    """Whether the system said so, or a library (safetensors) repeats what the system said."""
+    said = str(err)
+    return getattr(err, "errno", None) in NO_ROOM or any(os.strerror(n) in said for n in NO_ROOM)
+
+
+def _not_written(path: Path, err: Exception) -> ArtifactError:
+    errno_ = getattr(err, "errno", None)
+    reason = os.strerror(errno_) if errno_ else f"no room ({err})"
+    return ArtifactError(
+        f"{path} could not be written: {reason}. Free there: {_free(path) / 1e6:.1f} MB. Expected: "
+        "a folder that can be written to, with enough room. Make room and run again: what is "
+        "finished is kept."
+    )
+
+
+def _free(path: Path) -> int:
+    """Bytes that are left where a file is to be written."""
+    return shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free
+
+
+def _prefix(path: Path) -> str:
+    """How the names of the temporary folders of a file begin."""
+    return f".part-{path.name}-"
 
 
 def _remove_abandoned(path: Path) -> None:
     """Remove unfinished versions of a file whose writers were killed: their locks are free."""
     if fcntl is None:
         return
-    for tmp in path.parent.glob(f".part-*/{path.name}"):
-        with contextlib.suppress(OSError), open(tmp.with_name(LOCK)) as lock:
+    for folder in path.parent.glob(".part-*"):
+        if not folder.name.startswith(_prefix(path)):
+            continue
+        with contextlib.suppress(OSError), open(folder / LOCK) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(tmp.parent, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def sha256_file(path: str | os.PathLike) -> str:

@@ -12,14 +12,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import re
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from .artifacts import OUTPUTS_MIME, atomic_path, sha256_file, sha256_json
+from .artifacts import OUTPUTS_MIME, atomic_path, explained, sha256_file, sha256_json
 from .errors import FmriUtilsError, ProfileError
 from .profiles import PROFILES, PROJECT_ROOT, Profile, load_profile
 
@@ -27,6 +29,8 @@ NOTEBOOKS = PROJECT_ROOT / "notebooks"
 VARIABLES = ("PROFILE", "SUBJECT", "SEED", "DEVICE")
 LOCAL = "local-dir:"  # as in clip_space, which would load torch
 TIMEOUT_SECONDS = 6 * 3600  # of one cell: a wedged kernel must not hold a night's run
+START_SECONDS = 300  # of a kernel, on a machine with much else to do
+LOCK_SECONDS = 10  # a kernel whose runner was killed may need one or two to end
 
 
 @dataclass(frozen=True)
@@ -163,9 +167,8 @@ def run(request: Request, *, progress: bool = True) -> list[str]:
     if "all" not in request.targets:
         last = max(i for i, p in enumerate(notebooks) if p.stem[:2] in _numbers(request.targets))
         notebooks = notebooks[: last + 1]
-    profile.runs.mkdir(parents=True, exist_ok=True)
     done = []
-    with _one_run_at_a_time(profile.runs / "lock"):
+    with _one_run_at_a_time(profile.runs / "lock", progress):
         for path, key in plan(profile, notebooks):
             if is_current(profile, path, key):
                 continue
@@ -194,19 +197,54 @@ def _write_stamp(profile: Profile, path: Path, key: str, outputs: Sequence[Path]
 
 
 @contextlib.contextmanager
-def _one_run_at_a_time(path: Path):
-    """Refuse a second run in the same folder; the lock dies with its process."""
+def _one_run_at_a_time(path: Path, progress: bool = True):
+    """Wait a little for another run in the same folder, then refuse; locks die with processes.
+
+    A kernel inherits the lock. While one whose runner was killed still ends, nobody starts.
+    """
     import fcntl
 
-    with open(path, "w") as handle:
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with open(path, "r+b", buffering=0) as handle:
+        _wait_for(handle, progress)
+        with explained(path):
+            handle.truncate(0)
+            handle.write(f"{os.getpid()} on {platform.node()}".encode())
+        os.set_inheritable(handle.fileno(), True)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            yield
+        finally:
+            fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def _wait_for(handle: IO, progress: bool) -> None:
+    """Take the lock of an open file, or say which process has it."""
+    until = time.monotonic() + LOCK_SECONDS
+    told = False
+    while not _taken(handle):
+        holder = Path(handle.name).read_text() or "unknown"
+        if time.monotonic() > until:
             raise FmriUtilsError(
-                f"another run is at work in {path.parent}. Wait for it to end, or choose another "
-                "SUBJECT, SEED or PROFILE."
-            ) from None
-        yield
+                f"another run (process {holder}) is at work in {Path(handle.name).parent}. Wait "
+                "for it to end, or choose another SUBJECT, SEED or PROFILE."
+            )
+        if not told:
+            _say(f"waiting up to {LOCK_SECONDS} s for process {holder} to end ...", progress)
+            told = True
+        time.sleep(0.1)
+
+
+def _taken(handle: IO) -> bool:
+    """Take the lock of an open file if nobody has it."""
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def execute(source: Path, executed: Path, parameters: dict[str, object]) -> list[Path]:
@@ -228,7 +266,7 @@ def execute(source: Path, executed: Path, parameters: dict[str, object]) -> list
         Files that the notebook declared through :func:`fmri_utils.artifacts.list_outputs`.
     """
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellTimeoutError
     from papermill.exceptions import PapermillExecutionError
 
     from .kernels import IpcKernelManager
@@ -242,7 +280,6 @@ def execute(source: Path, executed: Path, parameters: dict[str, object]) -> list
         known = papermill.inspect_notebook(str(given))
         unknown = sorted(set(parameters) - set(known))
         if unknown:
-            given.unlink()
             raise ProfileError(f"{source.name} has no parameter {unknown}. Valid: {sorted(known)}.")
         try:
             papermill.execute_notebook(
@@ -253,16 +290,15 @@ def execute(source: Path, executed: Path, parameters: dict[str, object]) -> list
                 kernel_manager_class=IpcKernelManager,
                 progress_bar=False,
                 execution_timeout=TIMEOUT_SECONDS,
+                start_timeout=START_SECONDS,
                 cwd=str(source.parent),
             )
-        except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as err:
+        except (PapermillExecutionError, CellTimeoutError, RuntimeError) as err:  # a dead kernel
+            message = f"{source.name} stopped: {_last_line(err)}"
             if tmp.is_file():
                 os.replace(tmp, failed)
-            raise FmriUtilsError(
-                f"{source.name} stopped: {_last_line(err)}\nThe notebook up to there: {failed}"
-            ) from err
-        finally:
-            given.unlink(missing_ok=True)
+                message += f"\nThe notebook up to there: {failed}"
+            raise FmriUtilsError(message) from err
         outputs = _declared_outputs(tmp)
     return [*outputs, executed]
 

@@ -107,9 +107,9 @@ def test_hash_ignores_key_order():
 
 def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(tmp_path):
     path = tmp_path / "x.txt"
-    left = tmp_path / ".part-killed"
+    left = tmp_path / ".part-x.txt-killed"
     left.mkdir()
-    for name in ("x.txt", LOCK):
+    for name in ("by-the-way.txt", LOCK):
         (left / name).write_text("half")
     with atomic_path(path) as first:
         first.write_text("first")

@@ -2,11 +2,15 @@
 
 import dataclasses
 import json
+import os
+import platform
 
 import pytest
+from jupyter_client.kernelspec import KernelSpec
 
 from fmri_utils import runner
 from fmri_utils.errors import DataError, FmriUtilsError, ProfileError
+from fmri_utils.kernels import IpcKernelManager
 from fmri_utils.pairing import notebook_from_source, sync
 from fmri_utils.profiles import load_profile
 from fmri_utils.simulation.on_demand import prepare
@@ -99,14 +103,17 @@ def test_a_notebook_that_hides_its_outputs_is_refused(project):
         runner.execute(source, project / "x.ipynb", {})
 
 
-def test_two_runs_in_one_folder_are_refused(project):
-    profile = load_profile("smoke")
-    profile.runs.mkdir(parents=True)
-    with (
-        runner._one_run_at_a_time(profile.runs / "lock"),
-        pytest.raises(FmriUtilsError, match="another run is at work"),
-    ):
-        run("all", "PROFILE=smoke")
+def test_two_runs_in_one_folder_are_refused(project, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "LOCK_SECONDS", 0.2)
+    with runner._one_run_at_a_time(load_profile("smoke").runs / "lock"):
+        assert runner.main(["all", "PROFILE=smoke"]) == 2
+    waiting, refused = capsys.readouterr().err.splitlines()
+    me = f"process {os.getpid()} on {platform.node()}"
+    assert waiting == f"waiting up to 0.2 s for {me} to end ..."
+    assert refused.startswith(
+        f"error: another run ({me}) is at work in {load_profile('smoke').runs}."
+    )
+    assert run("all", "PROFILE=smoke") == ["01_a", "02_b"]
 
 
 def test_keys_depend_on_the_profile(project):
@@ -164,3 +171,14 @@ def test_a_profile_for_real_data_refuses_simulated_ones(tmp_path):
     (tmp_path / "simulation.json").write_text("{}")
     with pytest.raises(DataError, match="would call them the Natural Scenes Dataset"):
         prepare(tmp_path, None, 1)
+
+
+@pytest.mark.parametrize("when", ["starting", "at work"])
+def test_a_kernel_that_dies_is_told(project, monkeypatch, when):
+    if when == "starting":
+        monkeypatch.setattr(IpcKernelManager, "kernel_spec", KernelSpec(argv=["false"]))
+    else:
+        write(project, "01_a", extra="import os; os._exit(9)")
+    with pytest.raises(FmriUtilsError, match=r"01_a\.py stopped: .*[Kk]ernel died"):
+        run("01", "PROFILE=smoke")
+    assert not list((project / "runs").rglob(".part-*"))

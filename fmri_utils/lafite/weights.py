@@ -73,8 +73,8 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     tensors, metadata = read_safetensors(
         path,
         what="a generator's weights file",
-        remedy="`make lafite-import FILE=x.pkl` makes one of a released checkpoint, `make pretrain` "
-        f"the demo's. {WHERE}.",
+        remedy="`make lafite-import FILE=x.pkl` makes one of a released checkpoint, "
+        f"`make pretrain` the demo's. {WHERE}.",
     )
     if metadata.get("format") != FORMAT:
         raise WeightsError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -21,7 +22,7 @@ import numpy as np
 from isal import igzip
 from tqdm.auto import tqdm
 
-from ..artifacts import atomic_path, check_manifest, sha256_json, write_manifest
+from ..artifacts import atomic_path, check_manifest, explained, sha256_json, write_manifest
 from ..errors import ArtifactError, DataError
 from .layout import PSC_SCALE, REMEDY, TRIALS_PER_SESSION, NSDLayout, check_sessions
 from .roi_betas import check_roi_files, is_roi_file, roi_blocks
@@ -343,6 +344,9 @@ def _make_room(part: Path, shape: tuple[int, int]) -> None:
             "sessions."
         )
     np.lib.format.open_memmap(part, "w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # otherwise whoever writes meanwhile could take the room
+        with explained(part), open(part, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
 
 
 def _fill(part: Path, shape, sources, mask, config: dict, progress: bool) -> None:

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
 from ..simulation import scenes
+from ..simulation.folder import be_worker
 
 PRETRAINING, HELD_OUT = 1, 2  # streams; 0 belongs to the simulated subjects
 BLOCK = 500
@@ -53,7 +54,8 @@ def drawn_scenes(
         with np.load(path) as file:
             return dict(file)
     jobs = [(stream, seed, start, size) for start in range(0, n, BLOCK)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=be_worker) as pool:
         blocks = list(tqdm(pool.map(_draw_block, jobs), total=len(jobs), desc="drawing scenes"))
     labels = np.array([row for block in blocks for row in block[2]])
     out = {

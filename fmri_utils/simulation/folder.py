@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
@@ -99,13 +101,27 @@ def one_thread() -> threadpool_limits:
     return threadpool_limits(limits=1, user_api="blas")
 
 
+def be_worker() -> None:
+    """Prepare a process of a pool: one thread, and an end when whoever started it was killed.
+
+    Without it workers wait for work for ever.
+    """
+    one_thread()
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
 @contextlib.contextmanager
 def runner(workers: int, progress: bool) -> Iterator[Runner]:
     """Give a function that maps a function over jobs, in order, in one or several processes."""
     pool = None
     if workers > 1:
-        context = get_context("spawn")
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread)
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=be_worker)
 
     def run(function: Callable, jobs: list, what: str) -> Iterator:
         results = map(function, jobs) if pool is None else pool.map(function, jobs)

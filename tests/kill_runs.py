@@ -1,0 +1,193 @@
+"""Kill a run of all notebooks with SIGKILL at random moments, resume it, compare what it leaves.
+
+``python tests/kill_runs.py 30 1`` does it 30 times (seed 1), spread over several runs, and prints
+a line for each; the suite does it three times. Everything happens in a copy of the project.
+"""
+
+import bisect
+import contextlib
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from fmri_utils import runner
+
+PROJECT = Path(__file__).resolve().parents[1]
+SETTINGS = ("all", "PROFILE=smoke", "SEED=971")
+KILLS_PER_RUN = 10
+STARTING_SECONDS = 3  # before the first notebook: imports, hashes
+ENDING_SECONDS = 30  # a generous bound for what is to end by itself, on a busy machine
+
+
+def copy_project(folder, source=PROJECT):
+    """A project of its own: its sources, and the shipped weights by a link."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("fmri_utils", "notebooks"):
+        shutil.copytree(source / name, folder / name, ignore=ignored)
+    (folder / "data").mkdir()
+    (folder / "data" / "pretrained").symlink_to(source / "data" / "pretrained")
+    return folder
+
+
+def start(root, *settings, log):
+    """Start the runner in a copy of the project; what it says is appended to a file."""
+    environment = os.environ | {"PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "fmri_utils.runner", *settings]
+    with open(log, "ab") as out:
+        return subprocess.Popen(command, cwd=root, env=environment, stdout=out, stderr=out)
+
+
+def finish(root, *settings, log):
+    """Run to the end; returns the exit status."""
+    return start(root, *settings, log=log).wait()
+
+
+def outputs(root):
+    """What a run left, by name: bytes of derived files and figures, and the notebooks' stamps.
+
+    Executed notebooks hold times, so they are left out, also from the hashes in the stamps.
+    """
+    profile = runner.parse_request(SETTINGS).profile
+    derived, figures, runs = (
+        root / folder.relative_to(PROJECT)
+        for folder in (profile.derived, profile.figures, profile.runs)
+    )
+    files = [p for folder in (derived, figures) for p in folder.rglob("*") if p.is_file()]
+    found = {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+    for path in runs.glob("*.stamp.json"):
+        stamp = json.loads(path.read_text())
+        kept = {k: v for k, v in stamp["outputs"].items() if not k.endswith(".ipynb")}
+        found[path.name] = stamp | {"outputs": kept}
+    return found
+
+
+def durations(root):
+    """Seconds of each notebook of a finished run, in order: [(stem, seconds)]."""
+    runs = root / runner.parse_request(SETTINGS).profile.runs.relative_to(PROJECT)
+    notebooks = [runs / f"{path.stem}.ipynb" for path in runner.numbered_notebooks()]
+    read = [json.loads(path.read_text())["metadata"]["papermill"] for path in notebooks]
+    return [(p.stem, about["duration"]) for p, about in zip(notebooks, read, strict=True)]
+
+
+def moments(rng, n, seconds):
+    """One random moment in each of n equal parts of a run: [(notebook or None, seconds in it)]."""
+    phases = [(None, STARTING_SECONDS), *seconds]
+    ends = list(itertools.accumulate(length for _, length in phases))
+    for i in range(n):
+        moment = rng.uniform(i, i + 1) / n * ends[-1]
+        index = bisect.bisect(ends, moment)
+        yield phases[index][0], moment - ends[index] + phases[index][1]
+
+
+def kill(process, everything):
+    """Kill a runner, or it and all that it started, unless it has ended.
+
+    Returns
+    -------
+    list of psutil.Process
+        What it had started and what must now end by itself, at once or soon.
+    """
+    below = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        below = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for child in below if everything else ():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    process.wait()
+    return below
+
+
+def still_there(processes):
+    """Those that have not ended by themselves."""
+    _, alive = psutil.wait_procs(processes, ENDING_SECONDS)
+    return [" ".join(p.cmdline()) for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+@dataclass
+class Tally:
+    """What came of the kills."""
+
+    done: list = field(default_factory=list)  # (notebook, seconds after its beginning, everything)
+    runs: int = 0
+    differing: list = field(default_factory=list)
+    orphans: list = field(default_factory=list)
+
+
+def run_until(root, log, stem, after):
+    """Start a run and come back some seconds after a notebook has begun, or at the run's end."""
+    log.touch()
+    begin = log.stat().st_size
+    process = start(root, *SETTINGS, log=log)
+    while stem is not None and process.poll() is None:
+        said = log.read_text()[begin:]
+        if any(begun >= stem for begun in re.findall(r"^(\d\d_\w+) \.\.\.$", said, re.M)):
+            break
+        time.sleep(0.02)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(after)
+    return process
+
+
+def killed_run(root, log, wanted, seconds, n, rng, tally):
+    """One run, killed n times and resumed as often, compared with an undisturbed one."""
+    for stem, after in moments(rng, n, seconds):
+        process = run_until(root, log, stem, after)
+        while process.poll() is not None:  # too late: its last notebook once more, for less long
+            assert process.returncode == 0, log.read_text()[-3000:]
+            next((root / "runs").rglob(f"{seconds[-1][0]}.stamp.json")).unlink()
+            after /= 2
+            process = run_until(root, log, None, after)
+        everything = rng.random() < 0.5
+        # The next run starts while the rest may still be ending, as a user would start it.
+        tally.orphans += kill(process, everything)
+        assert process.returncode == -signal.SIGKILL
+        tally.done.append((stem, round(after, 2), everything))
+    assert finish(root, *SETTINGS, log=log) == 0, log.read_text()[-3000:]
+    tally.runs += 1
+    found = outputs(root)
+    tally.differing += sorted(
+        name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)
+    )
+    tally.differing += [str(path) for path in root.rglob(".part-*")]  # nothing unfinished stays
+
+
+def main(n, seed, folder):
+    """An undisturbed run, then runs until they have been killed n times."""
+    rng, tally = random.Random(seed), Tally()
+    undisturbed = copy_project(folder / "undisturbed")
+    begin = time.monotonic()
+    assert finish(undisturbed, *SETTINGS, log=folder / "undisturbed.log") == 0
+    print(f"undisturbed: {time.monotonic() - begin:.0f} s", flush=True)
+    wanted, seconds = outputs(undisturbed), durations(undisturbed)
+    while len(tally.done) < n:
+        number, before = f"killed-{tally.runs}", len(tally.done)
+        root, log = copy_project(folder / number), folder / f"{number}.log"
+        killed_run(root, log, wanted, seconds, min(KILLS_PER_RUN, n - before), rng, tally)
+        for stem, after, everything in tally.done[before:]:
+            what = "runner, kernel, workers" if everything else "runner only"
+            print(f"{number}: {stem or 'start'} + {after:.1f} s: {what}", flush=True)
+        print(f"{number}: differing: {tally.differing}", flush=True)
+        shutil.rmtree(root)
+    left = still_there(tally.orphans)
+    print(f"{len(tally.done)} kills in {tally.runs} runs; of {len(wanted)} files compared after")
+    print(f"each run {len(tally.differing)} differ; processes that did not end: {left}")
+    return tally, left
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        tally, left = main(int(sys.argv[1]), int(sys.argv[2]), Path(folder))
+    raise SystemExit(bool(tally.differing or left))

@@ -1,0 +1,197 @@
+"""Disks that are full or read-only; `test_faults.py` starts this where mounting is allowed.
+
+It runs in a mount namespace of its own, so that nothing stays mounted whatever happens.
+"""
+
+import shutil
+import subprocess
+
+import kill_runs
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from safetensors.torch import save_file
+from test_runner import NOTEBOOK
+
+from fmri_utils.artifacts import ArtifactError, atomic_path, load_arrays, save_arrays, sha256_file
+from fmri_utils.nsd import betas
+from fmri_utils.plots import save_figure
+
+MIB = 2**20
+NOISE = np.random.default_rng(0).random((8 * MIB // 4,), np.float32)  # 8 MiB, incompressible
+WRITES = """
+import numpy as np, torch
+from fmri_utils.artifacts import load_arrays, save_arrays
+noise = np.random.default_rng(0).random({mib} * 2**18, np.float32)
+save_arrays(root / "out" / "{title}.h5", {{"noise": noise}}, config={{}})
+"""
+
+
+class Disk:
+    """A small file system in memory."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def mount(self, *options):
+        options = ["-o", ",".join(options), "none", str(self.path)]
+        subprocess.run(["mount", "-t", "tmpfs", *options], check=True)
+
+    def resize(self, size):
+        self.mount("remount", "rw", f"size={size}")
+
+    def read_only(self):
+        self.mount("remount", "ro")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    path = tmp_path / "disk"
+    path.mkdir()
+    disk = Disk(path)
+    disk.mount("size=2m")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def figure_of(noise):
+    figure = Figure(figsize=(10, 10))
+    figure.subplots().imshow(noise[: 10**6].reshape(1000, 1000), interpolation="nearest")
+    return figure
+
+
+def by_hand(write, name):
+    def save(folder):
+        with atomic_path(folder / name) as tmp:
+            write(tmp)
+
+    return save
+
+
+WRITERS = {
+    "arrays": lambda folder: save_arrays(folder / "x.h5", {"x": NOISE}, config={}),
+    "figure": lambda folder: save_figure(figure_of(NOISE), folder, "x", about={}),
+    "torch": by_hand(lambda tmp: torch.save(torch.from_numpy(NOISE), tmp), "x.pt"),
+    "safetensors": by_hand(lambda tmp: save_file({"x": torch.from_numpy(NOISE)}, tmp), "x.st"),
+    "numpy": by_hand(lambda tmp: np.savez(tmp, x=NOISE), "x.npz"),
+    "nifti": by_hand(
+        lambda tmp: nib.save(nib.Nifti1Image(NOISE.reshape(128, 128, 128), np.eye(4)), tmp),
+        "x.nii.gz",
+    ),
+    "text": by_hand(lambda tmp: tmp.write_text("x" * NOISE.nbytes), "x.txt"),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_is_told_and_the_old_file_stays(disk, name):
+    disk.resize("32m")
+    WRITERS[name](disk.path)
+    whole = {path.name: sha256_file(path) for path in disk.path.iterdir()}
+    used = shutil.disk_usage(disk.path).used
+    disk.resize(used + MIB)
+    with pytest.raises(ArtifactError, match=r"x\.\w+(\.gz)? could not be written: .*Make room"):
+        WRITERS[name](disk.path)
+    assert {path.name: sha256_file(path) for path in disk.path.iterdir()} == whole
+    disk.resize("32m")
+    WRITERS[name](disk.path)
+    assert {path.name: sha256_file(path) for path in disk.path.iterdir()} == whole
+
+
+def test_a_disk_that_is_read_only_is_told(disk):
+    save_arrays(disk.path / "x.h5", {"x": NOISE[:9]}, config={})
+    disk.read_only()
+    with pytest.raises(ArtifactError, match=r"x\.h5 could not be written: .*Read-only"):
+        save_arrays(disk.path / "x.h5", {"x": NOISE}, config={})
+    with pytest.raises(ArtifactError, match=r"new/x\.h5 could not be written: .*Read-only"):
+        save_arrays(disk.path / "new" / "x.h5", {"x": NOISE}, config={})
+    np.testing.assert_array_equal(load_arrays(disk.path / "x.h5", remedy="")["x"], NOISE[:9])
+
+
+def test_the_room_for_a_matrix_of_betas_is_taken_at_once(disk):
+    """It is filled through memory, where a disk that has become full would kill the process."""
+    disk.resize("4m")
+    betas._make_room(disk.path / "x.npy.part", (3 * 2**9, 2**9))
+    assert shutil.disk_usage(disk.path).free <= MIB
+
+
+@pytest.fixture
+def project(disk):
+    """A project of three tiny notebooks on the disk; they write 1, 4 and 1 MiB."""
+    disk.resize("16m")
+    root = kill_runs.copy_project(disk.path)
+    for path in (root / "notebooks").iterdir():
+        path.unlink()
+    for title, mib in (("01_a", 1), ("02_b", 4), ("03_c", 1)):
+        text = NOTEBOOK.format(title=title, extra=WRITES.format(title=title, mib=mib))
+        (root / "notebooks" / f"{title}.py").write_text(text)
+    return root
+
+
+def run(root, log, target="all"):
+    """Exit status of a run, and what it said."""
+    log.write_text("")
+    return kill_runs.finish(root, target, "PROFILE=smoke", log=log), log.read_text()
+
+
+def test_a_run_on_a_disk_that_fills_up_goes_on_where_there_is_room(project, disk, tmp_path):
+    log = tmp_path / "log"
+    disk.resize(shutil.disk_usage(project).used + 4 * MIB)
+    status, said = run(project, log)
+    assert status == 2 and "Traceback" not in said, said
+    assert "error: 02_b.py stopped: ArtifactError: " in said
+    assert "02_b.h5 could not be written: No space left on device." in said
+    assert sorted(path.name for path in (project / "out").iterdir()) == [
+        *("01_a.h5", "01_a.h5.json", "01_a.txt", "02_b.txt")
+    ]
+    assert not list(project.rglob(".part-*"))
+    disk.resize("32m")
+    status, said = run(project, log)
+    assert status == 0 and "01_a ..." not in said
+    for title in ("01_a", "02_b", "03_c"):
+        load_arrays(project / "out" / f"{title}.h5", remedy="")
+    assert not list((project / "runs").rglob("*.failed.ipynb"))
+
+
+def test_a_run_on_a_disk_without_any_room_says_so(project, disk, tmp_path):
+    (project / "runs").mkdir()
+    disk.resize(shutil.disk_usage(project).used)
+    status, said = run(project, tmp_path / "log", "01")
+    assert status == 2 and said.startswith("error: ") and said.count("\n") == 1, said
+    assert "No space left on device" in said and "Make room" in said
+    disk.resize("32m")
+    assert run(project, tmp_path / "log", "01")[0] == 0
+
+
+def test_a_run_on_a_disk_that_is_read_only_says_so(project, disk, tmp_path):
+    disk.read_only()
+    status, said = run(project, tmp_path / "log", "01")
+    assert status == 2 and said.startswith("error: ") and said.count("\n") == 1, said
+    assert "Read-only file system" in said and "Expected: a folder that can be written to" in said
+    disk.resize("32m")
+    assert run(project, tmp_path / "log", "01")[0] == 0
+
+
+@pytest.mark.slow
+def test_all_notebooks_on_a_disk_that_grows(disk, tmp_path):
+    """Room for more of the run each time; what it ends with is what an undisturbed run leaves."""
+    log = tmp_path / "log"
+    whole = kill_runs.copy_project(tmp_path / "undisturbed")
+    assert kill_runs.finish(whole, *kill_runs.SETTINGS, log=log) == 0
+    disk.resize("1g")
+    root = kill_runs.copy_project(disk.path)
+    before = shutil.disk_usage(root).used
+    needed = sum(
+        p.stat().st_size for part in ("runs", "data") for p in (whole / part).rglob("*")
+        if p.is_file() and "pretrained" not in p.parts
+    )  # fmt: skip
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        disk.resize(before + int(share * needed))
+        log.write_text("")
+        assert kill_runs.finish(root, *kill_runs.SETTINGS, log=log) == 2, log.read_text()
+        assert "could not be written" in log.read_text()
+        assert "Traceback" not in log.read_text()
+    disk.resize("1g")
+    assert kill_runs.finish(root, *kill_runs.SETTINGS, log=log) == 0
+    assert kill_runs.outputs(root) == kill_runs.outputs(whole)
