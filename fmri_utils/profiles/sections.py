@@ -99,10 +99,12 @@ class ReconstructionConfig:
     study_passes: int  # n_passes of `make study`
     study_images: int  # shown in each fine-tuning of `make study`
     study_rest_images: int  # before them, to a fresh discriminator alone
+    study_seeds: int  # of the noise and of the fine-tunings
 
     def __post_init__(self):
         smallest = min(self.n_passes, self.study_passes)
         _require(smallest >= 4, f"{smallest} generator passes; expected 4 or more, one step")
+        _require(self.study_seeds >= 1, f"study_seeds is {self.study_seeds}; expected 1 or more")
 
 
 @dataclass(frozen=True)
