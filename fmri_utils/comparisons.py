@@ -117,7 +117,7 @@ def mean_scores(
 
 
 def compared(
-    scores: metrics.scores.Scores,
+    repeats: Sequence[metrics.scores.Scores],
     baseline: str,
     *,
     rng: np.random.Generator,
@@ -125,27 +125,41 @@ def compared(
 ) -> dict[str, dict[str, dict]]:
     """Each set's mean scores with intervals, and its paired difference from a baseline.
 
+    Parameters
+    ----------
+    repeats : sequence of dict
+        Scores of the same sets on the same images, one entry for each seed. Seeds and images are
+        both resampled; a few seeds tell whether a result is one seed's, not how seeds vary.
+    baseline : str
+
     Returns
     -------
     dict
-        Row to set to ``value``, ``low``, ``high``, ``chance``, and ``difference`` (the same three;
-        absent for the baseline); or to ``not_available`` with the reason. JSON-serialisable.
+        Row to set to ``value``, ``low``, ``high``, ``chance``, and ``difference`` (the same three,
+        and ``by_seed``; absent for the baseline); or to ``not_available`` with the reason.
+        JSON-serialisable.
     """
+
+    def interval(arrays: list[np.ndarray], others: list[np.ndarray]) -> dict:
+        settings = {"rng": rng, "n_resamples": n_resamples, "shared_images": True}
+        return dict(vars(metrics.paired_difference(arrays, others, **settings)))
+
     table = {}
-    for row, first in scores[baseline].items():
+    for row in repeats[0][baseline]:
         table[row] = {}
-        for name, rows in scores.items():
-            score = rows[row]
+        for name in repeats[0]:
+            score = repeats[0][name][row]
             if score.per_image is None:
-                table[row][name] = {"not_available": first.reason}
+                table[row][name] = {"not_available": score.reason}
                 continue
-            interval = metrics.bootstrap(score.per_image, rng=rng, n_resamples=n_resamples)
-            table[row][name] = {**vars(interval), "chance": score.chance}
+            own = [scores[name][row].per_image for scores in repeats]
+            entry = interval(own, [np.zeros(len(one)) for one in own])
+            table[row][name] = {**entry, "chance": score.chance}
             if name != baseline:
-                gain = metrics.paired_difference(
-                    score.per_image, first.per_image, rng=rng, n_resamples=n_resamples
-                )
-                table[row][name]["difference"] = vars(gain)
+                first = [scores[baseline][row].per_image for scores in repeats]
+                gain = interval(own, first)
+                gain["by_seed"] = [float((a - b).mean()) for a, b in zip(own, first, strict=True)]
+                table[row][name]["difference"] = gain
     return table
 
 
@@ -187,10 +201,10 @@ def study_remark(study: Mapping, weights: str) -> str:
         SHA-256 of the generator's file.
     """
     if not study:
-        return "no results of `make study` here"
+        return "no results of `make study` here: it has not been run with this profile"
     if study["weights"] != weights:
         return "`make study` was run with other weights of the generator; run it again"
-    return "`make study` was run with this generator"
+    return f"`make study` was run with this generator, seeds {study['seeds']}"
 
 
 @dataclass(frozen=True, eq=False)

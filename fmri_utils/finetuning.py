@@ -224,7 +224,7 @@ def fine_tuning_config(
         "ema_images": min(1000, n_images / 4),
         "reuse_fakes": True,
         "log_images": max(batch_size, n_images // 10),
-        "grid_images": n_images,
+        "grid_images": max(batch_size, (n_images + rest_images) // 2),
         "checkpoint_images": max(batch_size, n_images // 5),
     }
     return TrainingConfig(
@@ -300,9 +300,9 @@ def fine_tune(
     option: FineTuning,
     captions: np.ndarray | None = None,
     out_dir: str | Path | None = None,
-    max_seconds: float | None = None,
     device: str | torch.device = "cpu",
     progress: bool = False,
+    **watching,
 ) -> TrainingResult:
     """Go on training a generator with embeddings predicted from brain activity.
 
@@ -326,8 +326,10 @@ def fine_tune(
         Embeddings of captions; needed with two conditions.
     out_dir : path-like, optional
         Checkpoints; the same call resumes.
-    max_seconds, device, progress
+    device, progress
         As for :func:`~fmri_utils.lafite.train`.
+    **watching
+        ``on_grid``, ``grid_conditions``, ``monitor``, ``on_step`` or ``max_seconds`` for it.
 
     Returns
     -------
@@ -364,9 +366,9 @@ def fine_tune(
         perceptual=perceptual,
         initial=state,
         out_dir=out_dir,
-        max_seconds=max_seconds,
         device=device,
         progress=progress,
+        **watching,
     )
 
 

@@ -3,8 +3,8 @@
 ``python -m fmri_utils.runner all PROFILE=demo SUBJECT=1`` is what ``make all`` calls. A notebook is
 up to date when its *key* equals the key in its stamp, and every file that it wrote still has the
 bytes that the stamp names. The key is a hash of its source, the package, the profile, the weights,
-the names and sizes of real data files, and the key of the notebook before it. Times and version
-control play no part.
+the names and sizes of real data files, the results of `make study` that it shows, and the key of
+the notebook before it. Times and version control play no part.
 """
 
 from __future__ import annotations
@@ -128,9 +128,11 @@ def outside_digest(profile: Profile) -> str:
 def plan(profile: Profile, notebooks: Sequence[Path]) -> list[tuple[Path, str]]:
     """Each notebook with its key; a key depends on every notebook before it."""
     previous = sha256_json([package_digest(), profile.as_dict(), outside_digest(profile)])
+    studies = sorted(profile.figures.glob("study_*.json"))  # shown where `make study` has made them
     steps = []
     for path in notebooks:
-        previous = sha256_json([previous, path.name, sha256_file(path)])
+        shown = [sha256_file(study) for study in studies if f'"{study.name}"' in path.read_text()]
+        previous = sha256_json([previous, path.name, sha256_file(path), *shown])
         steps.append((path, previous))
     return steps
 

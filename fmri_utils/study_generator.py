@@ -1,26 +1,31 @@
 """Command line of the generator's study: ``python -m fmri_utils.study_generator PROFILE=demo``.
 
-Compares searches for z on all test images, and ways of fine-tuning on predicted embeddings, and
-writes both tables to ``study_generator.json`` beside the figures, where notebook 04 reads them.
-Half an hour on one core in the demo. Both parts resume: finished batches and checkpoints lie in the
-run's derived folder under ``study_generator``, apart for each generator.
+Compares searches for z on all test images, and ways of fine-tuning on predicted embeddings, each
+with several seeds, and writes both tables to ``study_generator.json`` beside the figures, where
+notebook 04 reads them. Half an hour on one core in the demo. Both parts resume: finished batches
+and checkpoints lie in the run's derived folder under ``study_generator``, apart for each generator
+and seed, with curves and pictures of every fine-tuning and its weights, which can be used as
+``lafite.weights``.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
-from . import artifacts, comparisons, encoders, finetuning, latents
+from . import artifacts, comparisons, encoders, finetuning, latents, metrics, plots
 from .clip_space import open_clip_space
-from .comparisons import Blurred, EvaluationConditions
+from .comparisons import Blurred, EvaluationConditions, folder_name
 from .devices import choose_device
 from .errors import FmriUtilsError
 from .judge import load_judge
-from .lafite import Generator, load_generator
+from .lafite import Generator, TrainingConfig, load_generator, save_generator
 from .profiles import PROJECT_ROOT, Profile
+from .reconstruction import at_resolution
 from .runner import parse_request
 
 FILES = {"betas.h5": "01", "stimuli.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
@@ -34,10 +39,12 @@ class Material:
     Parameters
     ----------
     profile : Profile
+    progress : bool
+        Show progress bars.
     """
 
-    def __init__(self, profile: Profile):
-        self.profile = profile
+    def __init__(self, profile: Profile, *, progress: bool = True):
+        self.profile, self.progress = profile, progress
         self.device = choose_device(profile.device)
         self.inputs, loaded = {}, {}
         for name, number in FILES.items():
@@ -55,12 +62,23 @@ class Material:
         judge = profile.lafite.judge
         self.judge = load_judge(profile.path(judge)) if judge else None
         self.folder = profile.derived / "study_generator" / self.inputs[weights.name][:12]
-        self.z = torch.randn(
-            profile.reconstruction.n_z,
-            len(self.predicted["test_ids"]),
-            self.generator.config.z_dim,
-            generator=torch.Generator().manual_seed(profile.seed),
-        )
+
+    @property
+    def seeds(self) -> range:
+        """Of the noise, and of the fine-tunings."""
+        first = self.profile.seed
+        return range(first, first + self.profile.reconstruction.study_seeds)
+
+    @property
+    def drawing(self) -> dict[str, float]:
+        """How pictures are drawn."""
+        lafite = self.profile.lafite
+        return {"truncation_psi": lafite.truncation_psi, "batch_size": lafite.batch_size}
+
+    def draw_z(self, seed: int, n: int) -> torch.Tensor:
+        """Latent vectors (n, N, z_dim) for the test images."""
+        shape = n, len(self.predicted["test_ids"]), self.generator.config.z_dim
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
     @property
     def alphas(self) -> np.ndarray:
@@ -75,9 +93,14 @@ class Material:
         return self.brain["betas"][train], groups, np.searchsorted(self.stimuli["nsd_id"], groups)
 
     def seen(self) -> np.ndarray:
-        """Test images (N, H, W, 3) in [0, 1]."""
+        """Test images, uint8 (N, H, W, 3)."""
         rows = np.searchsorted(self.stimuli["nsd_id"], self.predicted["test_ids"])
-        return self.stimuli["images"][rows] / 255.0
+        return self.stimuli["images"][rows]
+
+    def monitor(self) -> Callable[[torch.Tensor], dict[str, float]]:
+        """How far drawn test images are, as a set, from the seen ones; asked while training."""
+        seen = at_resolution(self.seen(), self.generator.config.resolution)
+        return metrics.training_monitor(seen, self.space.encode_images, device=self.device)
 
     def blurred(self) -> Blurred:
         """Blurred pictures of the test images, read from V1 to V3."""
@@ -97,7 +120,7 @@ class Material:
         return Blurred(picture, low_level.error_variance, settings.low_level_weight)
 
 
-def study_searches(material: Material, *, passes: int, progress: bool = True) -> dict:
+def study_searches(material: Material, *, passes: int) -> dict:
     """The table of :func:`~fmri_utils.comparisons.compare_searches` on all test images.
 
     Parameters
@@ -106,37 +129,38 @@ def study_searches(material: Material, *, passes: int, progress: bool = True) ->
     passes : int
         Generator passes per picture.
     """
-    profile, predicted = material.profile, material.predicted
-    drawing = {
-        "truncation_psi": profile.lafite.truncation_psi,
-        "batch_size": profile.lafite.batch_size,
-    }
+    predicted = material.predicted
     objective = latents.Objective(material.encode)
-    blurred, seen = material.blurred(), material.seen()
-    found = comparisons.compare_searches(
-        material.generator,
-        predicted["condition"],
-        objective,
-        passes=passes,
-        rng=torch.Generator().manual_seed(profile.seed),
-        n_plain=profile.reconstruction.n_z,
-        blurred=blurred,
-        folder=material.folder / "searches",
-        progress=progress,
-        **drawing,
-    )
-    ceiling = comparisons.draw(material.generator, predicted["truth"], found.z[0], **drawing)
+    blurred, seen = material.blurred(), material.seen() / 255.0
     alone = latents.enlarge(blurred.picture, seen.shape[1])
-    sets = {**found.draws, "blurred picture alone": [alone], "ceiling": [ceiling]}
-    scores = comparisons.mean_scores(seen, sets, judge=material.judge)
+    repeats, reached = [], []
+    for seed in material.seeds:
+        found = comparisons.compare_searches(
+            material.generator,
+            predicted["condition"],
+            objective,
+            passes=passes,
+            rng=torch.Generator().manual_seed(seed),
+            n_plain=1,
+            blurred=blurred,
+            folder=material.folder / "searches" / f"seed-{seed}",
+            progress=material.progress,
+            **material.drawing,
+        )
+        own = predicted["truth"], found.z[0]
+        ceiling = comparisons.draw(material.generator, *own, **material.drawing)
+        sets = {**found.draws, "blurred picture alone": [alone], "ceiling": [ceiling]}
+        repeats.append(comparisons.mean_scores(seen, sets, judge=material.judge))
+        reached.append({n: t["cosine"].max(0).mean() for n, t in found.trajectories.items()})
     cosine = (encoders.unit(predicted["condition"]) * predicted["truth"]).sum(1)
-    reached = {name: float(t["cosine"].max(0).mean()) for name, t in found.trajectories.items()}
     return {
         "passes": found.passes,
         "n_images": len(cosine),
         "cosine_of_true_image_with_prediction": float(cosine.mean()),
-        "cosine_of_picture_with_prediction": reached,
-        "rows": comparisons.compared(scores, comparisons.PLAIN, rng=np.random.default_rng(0)),
+        "cosine_of_picture_with_prediction": {
+            name: float(np.mean([one[name] for one in reached])) for name in reached[0]
+        },
+        "rows": comparisons.compared(repeats, comparisons.PLAIN, rng=np.random.default_rng(0)),
     }
 
 
@@ -159,6 +183,55 @@ def held_out(material: Material, kind: str) -> tuple[finetuning.HeldOutPredictio
     return train, encoders.unit(matched.predict(material.predicted["pattern"]))
 
 
+def fine_tuned(
+    material: Material,
+    predictions: dict[str, tuple[finetuning.HeldOutPredictions, np.ndarray]],
+    config: TrainingConfig,
+    monitor: Callable[[torch.Tensor], dict[str, float]],
+    option: finetuning.FineTuning,
+    name: str,
+) -> Generator:
+    """The generator after one option; its folder gets checkpoints, curves, pictures and weights.
+
+    Parameters
+    ----------
+    predictions : dict of str to (HeldOutPredictions, numpy.ndarray)
+        "image" and "caption", from :func:`held_out`.
+    config, option
+        As for :func:`~fmri_utils.finetuning.fine_tune`.
+    monitor : callable
+        See :meth:`Material.monitor`.
+    name : str
+        Of the option.
+    """
+    stimuli, clip = material.stimuli, material.clip
+    train, test = zip(*predictions.values(), strict=True)
+    parts = slice(2 if option.two_conditions else 1)
+    rows = np.searchsorted(stimuli["nsd_id"], train[0].ids)
+    folder = material.folder / "fine-tuning" / f"seed-{config.seed}" / folder_name(name)
+    about = {"fine-tuning": name, "seed": str(config.seed), "images": str(config.n_images)}
+    result = finetuning.fine_tune(
+        material.generator,
+        stimuli["images"][rows],
+        clip["image"][rows],
+        np.concatenate([one.predicted for one in train[parts]], axis=2),
+        material.encode,
+        config=config,
+        option=option,
+        captions=encoders.unit(clip["caption"][rows])[:, None],
+        out_dir=folder,
+        on_grid=plots.save_progress(folder, material.profile.dataset_label, about=about),
+        grid_conditions=np.concatenate(test[parts], axis=1),
+        monitor=monitor,
+        device=material.device,
+        progress=material.progress,
+    )
+    weights = folder / "generator.safetensors"
+    if not weights.is_file():
+        save_generator(weights, result.generator, about)
+    return result.generator
+
+
 def study_fine_tuning(
     material: Material,
     *,
@@ -166,7 +239,6 @@ def study_fine_tuning(
     rest_images: int,
     learning_rate: float = 0.001,
     options: dict[str, finetuning.FineTuning] = finetuning.OPTIONS,
-    progress: bool = True,
 ) -> dict:
     """The tables of :func:`~fmri_utils.comparisons.compare_fine_tuning` on all test images.
 
@@ -177,66 +249,48 @@ def study_fine_tuning(
         As for :func:`~fmri_utils.finetuning.fine_tuning_config`.
     options : dict of str to FineTuning
     """
-    profile, clip = material.profile, material.clip
-    image, test_image = held_out(material, "image")
-    caption, test_caption = held_out(material, "caption")
-    rows = np.searchsorted(material.stimuli["nsd_id"], image.ids)
+    clip, seen = material.clip, material.seen() / 255.0
+    predictions = {kind: held_out(material, kind) for kind in ("image", "caption")}
+    image, test_image = predictions["image"]
     test_rows = np.searchsorted(clip["nsd_id"], material.predicted["test_ids"])
-    config = finetuning.fine_tuning_config(
-        material.generator.config,
-        n_images=n_images,
-        rest_images=rest_images,
-        learning_rate=learning_rate,
-        clip_size=material.space.image_size,
-        seed=profile.seed,
-    )
-
-    def trained(option: finetuning.FineTuning, name: str) -> Generator:
-        predicted = image.predicted
-        if option.two_conditions:
-            predicted = np.concatenate([image.predicted, caption.predicted], axis=2)
-        result = finetuning.fine_tune(
-            material.generator,
-            material.stimuli["images"][rows],
-            clip["image"][rows],
-            predicted,
-            material.encode,
-            config=config,
-            option=option,
-            captions=encoders.unit(clip["caption"][rows])[:, None],
-            out_dir=material.folder / "fine-tuning" / comparisons.folder_name(name),
-            device=material.device,
-            progress=progress,
-        )
-        return result.generator
-
     test = EvaluationConditions(
         test_image,
         material.predicted["truth"],
-        test_caption,
+        predictions["caption"][1],
         encoders.unit(clip["caption"][test_rows]),
     )
-    pictures = comparisons.compare_fine_tuning(
-        material.generator,
-        trained,
-        options,
-        test,
-        z=material.z[:2],  # each option is scored on two draws, which costs more than drawing
-        truncation_psi=profile.lafite.truncation_psi,
-        batch_size=profile.lafite.batch_size,
-    )
-    tables = {}
-    for kind, draws in pictures.items():
-        scores = comparisons.mean_scores(material.seen(), draws, judge=material.judge)
-        tables[kind] = comparisons.compared(scores, "before", rng=np.random.default_rng(0))
+    monitor = material.monitor()
+    repeats = {"brain": [], "ceiling": []}
+    for seed in material.seeds:
+        config = finetuning.fine_tuning_config(
+            material.generator.config,
+            n_images=n_images,
+            rest_images=rest_images,
+            learning_rate=learning_rate,
+            clip_size=material.space.image_size,
+            seed=seed,
+        )
+        pictures = comparisons.compare_fine_tuning(
+            material.generator,
+            partial(fine_tuned, material, predictions, config, monitor),
+            options,
+            test,
+            z=material.draw_z(seed, 1),
+            **material.drawing,
+        )
+        for kind, draws in pictures.items():
+            repeats[kind].append(comparisons.mean_scores(seen, draws, judge=material.judge))
     return {
         "n_images_shown": n_images,
         "n_images_discriminator_alone": rest_images,
-        "n_training_images": len(rows),
+        "n_training_images": len(image.ids),
         "n_test_images": len(test_rows),
         "cosine_of_held_out_training_predictions": float(image.cosine.mean()),
         "cosine_of_test_predictions": float((test_image * test.true).sum(1).mean()),
-        "rows": tables,
+        "rows": {
+            kind: comparisons.compared(several, "before", rng=np.random.default_rng(0))
+            for kind, several in repeats.items()
+        },
     }
 
 
@@ -250,6 +304,7 @@ def main(arguments: list[str]) -> int:
             "dataset": profile.dataset_label,
             "clip_model": material.space.name,
             "weights": artifacts.sha256_file(profile.path(profile.lafite.weights)),
+            "seeds": list(material.seeds),
             "searches": study_searches(material, passes=settings.study_passes),
             "fine_tuning": study_fine_tuning(
                 material,

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fmri_utils import comparisons, encoders, finetuning, study_generator
+from fmri_utils import artifacts, comparisons, encoders, finetuning, study_generator
 from fmri_utils.comparisons import (
     BEST,
     BY_NOISE,
@@ -26,7 +26,7 @@ from fmri_utils.comparisons import (
     study_remark,
 )
 from fmri_utils.errors import ArtifactError, DataError
-from fmri_utils.lafite import Generator, GeneratorConfig
+from fmri_utils.lafite import Generator, GeneratorConfig, load_generator
 from fmri_utils.latents import Objective
 from fmri_utils.metrics import Score, pixcorr_scores
 from fmri_utils.profiles import load_profile
@@ -102,7 +102,7 @@ def test_scores_are_means_over_draws_and_differences_are_paired():
     scores = mean_scores(seen, draws, judge=None)
     mean = (pixcorr_scores(seen, draws["a"][0]) + pixcorr_scores(seen, draws["a"][1])) / 2
     np.testing.assert_allclose(scores["a"]["PixCorr"].per_image, mean)
-    table = compared(scores, "a", rng=rng, n_resamples=99)
+    table = compared([scores], "a", rng=rng, n_resamples=99)
     assert table["PixCorr"]["b"]["value"] == pytest.approx(1)
     assert table["PixCorr"]["b"]["difference"]["value"] == pytest.approx(1 - mean.mean())
     assert table["PixCorr"]["b"]["difference"]["low"] > 0.5
@@ -114,10 +114,30 @@ def test_scores_are_means_over_draws_and_differences_are_paired():
     assert lines[3].startswith(f"| b | {1 - mean.mean():+.3f} [+0.")
 
 
+def test_seeds_are_resampled_with_the_images():
+    rng = np.random.default_rng(0)
+
+    def scores(gain):
+        first = rng.random(50)
+        sets = {"a": first, "b": first + gain + 0.01 * rng.standard_normal(50)}
+        return {name: {"SSIM": Score("higher", value, 0.0)} for name, value in sets.items()}
+
+    repeats = [scores(gain) for gain in (0.1, 0.2, 0.3)]
+    table = compared(repeats, "a", rng=rng, n_resamples=400)
+    gain = table["SSIM"]["b"]["difference"]
+    np.testing.assert_allclose(gain["by_seed"], [0.1, 0.2, 0.3], atol=0.01)
+    assert gain["value"] == pytest.approx(0.2, abs=0.01)
+    assert gain["high"] - gain["low"] > 0.1  # images alone would give about 0.005
+    one = compared(repeats[:1], "a", rng=rng, n_resamples=400)["SSIM"]["b"]["difference"]
+    assert one["high"] - one["low"] < 0.01
+
+
 def test_a_study_of_another_generator_says_so():
     assert "no results" in study_remark({}, "a")
     assert "other weights" in study_remark({"weights": "b"}, "a")
-    assert "with this generator" in study_remark({"weights": "a"}, "a")
+    assert "with this generator, seeds [0, 1]" in study_remark(
+        {"weights": "a", "seeds": [0, 1]}, "a"
+    )
 
 
 def test_fine_tuned_generators_draw_as_they_were_trained(generator, condition):
@@ -161,9 +181,10 @@ class Tiny(study_generator.Material):
         betas = (image @ rng.standard_normal((8, 30)))[ids] + rng.standard_normal((40, 30))
         test = ids < N
         self.profile = load_profile("smoke", overrides=["encoder.n_alphas=3"])
+        self.progress = False
         self.device = torch.device("cpu")
         self.generator, self.encode, self.judge, self.folder = generator, encoder, None, folder
-        self.space = SimpleNamespace(image_size=16, name="tiny")
+        self.space = SimpleNamespace(image_size=16, name="tiny", encode_images=self.embed)
         pictures = rng.integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
         areas = np.eye(3, 30, dtype=bool)
         self.brain = {"betas": betas, "nsd_id": ids, "is_train": ~test}
@@ -173,7 +194,10 @@ class Tiny(study_generator.Material):
         pattern = betas[test].reshape(N, 2, 30).mean(1)
         self.predicted = {"test_ids": np.arange(N), "pattern": pattern, "truth": image[:N]}
         self.predicted["condition"] = image[:N]
-        self.z = torch.randn(2, N, 12, generator=seeded())
+
+    def embed(self, images):
+        pictures = torch.as_tensor(images).permute(0, 3, 1, 2) / 127.5 - 1
+        return self.encode(pictures).numpy()
 
 
 def quick_scores(truth, pictures, **_):
@@ -188,21 +212,30 @@ def quick_scores(truth, pictures, **_):
 def test_both_studies_run_and_resume(generator, encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(comparisons.metrics, "picture_scores", quick_scores)
     material = Tiny(generator, encoder, tmp_path)
-    searches = study_generator.study_searches(material, passes=4, progress=False)
-    assert searches["rows"]["PixCorr"][BY_Z]["difference"].keys() == {"value", "low", "high"}
+    searches = study_generator.study_searches(material, passes=4)
+    assert len(searches["rows"]["PixCorr"][BY_Z]["difference"]["by_seed"]) == 2
     assert searches["cosine_of_true_image_with_prediction"] == pytest.approx(1)
     assert "ceiling" in searches["rows"]["SSIM"]
     names = ("predicted", "predicted, two conditions, z = 0")
     options = {name: finetuning.OPTIONS[name] for name in names}
-    settings = {"n_images": 8, "rest_images": 8, "options": options, "progress": False}
+    settings = {"n_images": 8, "rest_images": 8, "options": options}
     study = study_generator.study_fine_tuning(material, **settings)
     assert set(study["rows"]["brain"]["PixCorr"]) == {"before", *names}
     assert study["n_training_images"] == 16
     assert study["n_test_images"] == N
     times = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
-    assert len(times) == 4 + 2  # a batch of each search, a checkpoint of each option
+    # Of each seed: a batch of each search, a checkpoint and the weights of each option.
+    assert len(times) == 2 * (4 + 2 * 2)
     assert study_generator.study_fine_tuning(material, **settings) == study
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == times
+    folder = tmp_path / "fine-tuning" / "seed-1" / "predicted"
+    names = {p.name for p in folder.glob("*.png")}
+    assert names == {"grid-000000008.png", "grid-000000016.png", "losses.png"}
+    tuned = load_generator(folder / "generator.safetensors")
+    assert tuned.config == generator.config
+    seeds = [folder.parents[1] / f"seed-{seed}" / "predicted" for seed in (0, 1)]
+    digests = [artifacts.sha256_file(one / "generator.safetensors") for one in seeds]
+    assert digests[0] != digests[1]
 
 
 def test_the_study_names_what_is_missing(capsys):

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fmri_utils import plots
 from fmri_utils.errors import DataError, WeightsError
 from fmri_utils.lafite import (
     DiscriminatorConfig,
@@ -280,6 +281,60 @@ def test_killed_and_resumed_run_gives_the_same_weights(data, encoder, tmp_path, 
         for (key, a), (_, b) in pairs:
             assert torch.equal(a, b), (name, key)
     assert run(tmp_path / "killed").images == 32  # finished: nothing more happens
+
+
+def test_mixed_precision_is_near_the_other_and_keeps_float32_weights(data, encoder):
+    config = dataclasses.replace(CONFIG, warmup_images=0)
+    seen = {}
+    for mixed in (False, True):
+        changed = dataclasses.replace(config, mixed_precision=mixed)
+        state = TrainingState(changed, encoder, None, torch.device("cpu"))
+        seen[mixed] = state.train_step(TrainingData(config, *data).batch(0, state.rng))
+        assert {p.dtype for p in state.generator.parameters()} == {torch.float32}
+        assert {p.dtype for p in state.discriminator.parameters()} == {torch.float32}
+    assert seen[True].keys() == seen[False].keys() >= {"r1", "path_length", "itc", "d_itd"}
+    for name in ("reconstruction", "adversarial", "itd", "itc", "iid", "iic", "path_length", "r1"):
+        assert seen[True][name].dtype == torch.float32, name
+        torch.testing.assert_close(seen[True][name], seen[False][name], rtol=0.1, atol=0.02)
+        assert seen[True][name] != seen[False][name], name  # it was used
+
+
+def test_mixed_precision_resumes_to_the_same_weights(data, encoder, tmp_path):
+    config = dataclasses.replace(CONFIG, mixed_precision=True, n_images=24)
+
+    def run(folder, **more):
+        return train(config, *data, encoder, out_dir=folder, progress=False, **more)
+
+    whole = run(tmp_path / "whole")
+    run(tmp_path / "killed", max_seconds=0)
+    resumed = run(tmp_path / "killed")
+    for key, value in whole.generator.state_dict().items():
+        assert torch.equal(value, resumed.generator.state_dict()[key]), key
+
+
+def test_a_folder_fills_with_grids_and_curves(data, encoder, tmp_path):
+    save = plots.save_progress(tmp_path, "simulated", about={"seed": "0"})
+    train(CONFIG, *data, encoder, on_grid=save, monitor=lambda _: {"frechet": 1.0}, progress=False)
+    names = {path.name for path in tmp_path.glob("*.png")}
+    assert names == {"grid-000000016.png", "grid-000000032.png", "losses.png"}
+    assert all(path.stat().st_size > 5000 for path in tmp_path.glob("*.png"))
+
+
+def test_curves_have_a_panel_for_each_kind_of_term(data, encoder):
+    history = train(
+        CONFIG, *data, encoder, monitor=lambda _: {"frechet": 1.0}, progress=False
+    ).history
+    axes = plots.plot_losses(history)
+    titles = [ax.get_title(loc="left") for ax in axes]
+    assert titles == ["generator", "discriminator", "share told apart", "measured"]
+    lines = {line.get_label(): line for ax in axes for line in ax.lines}
+    assert {"itc", "r1", "path_length", "d_real_sign", "frechet"} <= set(lines)
+    assert lines["frechet"].get_xdata().tolist() == [16, 32]
+    warm_up = [
+        row for row in history if set(row) == {"images", "images_per_second", "reconstruction"}
+    ]
+    (only,) = plots.plot_losses(warm_up)
+    assert only.get_title(loc="left") == "generator"
 
 
 def test_a_monitor_sees_the_grid_and_its_numbers_are_kept_over_a_kill(data, encoder, tmp_path):

@@ -125,5 +125,12 @@ def test_it_says_which_data_it_had_and_which_networks_it_lacked(real):
     assert "PixCorr" in rows and "not available" not in rows["PixCorr"]
 
 
+def test_the_explorer_shows_its_static_view(real):
+    request, _ = real
+    source, executed = PROJECT_ROOT / "notebooks" / "explore.py", request.profile.runs / "explore"
+    picture, _ = runner.execute(source, executed.with_suffix(".ipynb"), request.parameters)
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 20_000
+
+
 def test_a_second_run_does_nothing(real):
     assert runner.run(real[0], progress=False) == []

@@ -124,6 +124,23 @@ def test_keys_depend_on_the_profile(project):
     assert one == runner.plan(load_profile("smoke"), notebooks)
 
 
+def test_new_results_of_a_study_run_the_notebooks_that_show_them(project):
+    write(project, "02_b", extra='study_file = root / "study_b.json"')
+    profile, notebooks = load_profile("smoke"), runner.numbered_notebooks()
+
+    def keys():
+        return [key for _, key in runner.plan(profile, notebooks)]
+
+    found = [keys()]
+    profile.figures.mkdir(parents=True)
+    for name, content in (("study_other.json", "1"), ("study_b.json", "1"), ("study_b.json", "2")):
+        (profile.figures / name).write_text(content)
+        found.append(keys())
+    assert len({first for first, _ in found}) == 1
+    assert [second == found[0][1] for _, second in found] == [True, True, False, False]
+    assert found[2] != found[3]
+
+
 def test_a_twin_is_determined_by_its_source(project):
     source = write(project, "01_a")
     text = notebook_from_source(source)

@@ -57,7 +57,7 @@ def plot_losses(
         for name in names:
             rows = [row for row in history if name in row]
             ax.plot([r["images"] for r in rows], [r[name] for r in rows], ".-", label=name, lw=1)
-        ax.set_title(title, fontsize=10)
+        ax.set_title(title)
         ax.set(xlabel="images seen")
         ax.legend(fontsize=7)
     return np.asarray(axes)

@@ -122,11 +122,13 @@ class ReconstructionConfig:
     study_passes: int  # n_passes of `make study`
     study_images: int  # shown in each fine-tuning of `make study`
     study_rest_images: int  # before them, to a fresh discriminator alone
+    study_seeds: int  # of the noise and of the fine-tunings
 
     def __post_init__(self):
         smallest = min(self.n_passes, self.study_passes)
         _require(smallest >= 4, f"{smallest} generator passes; expected 4 or more, one step")
         _at_least(self, 1, "n_shown", "n_z", "low_level_size", "tuning_images", "study_images")
+        _at_least(self, 1, "study_seeds")
         _at_least(self, 0, "low_level_weight", "study_rest_images")
 
 
