@@ -6,15 +6,21 @@
 #
 # | | |
 # |---|---|
+# | you learn | how fMRI is measured and filed, which checks catch mispaired trials and drifting sessions, what a noise ceiling is, how to divide images so that nothing leaks |
+# | you need | Python and numpy; mean, variance, correlation. No neuroscience |
 # | reads | an NSD folder: design, betas, ROIs, noise ceilings, receptive fields, stimuli, captions (simulated first, if the profile says so) |
 # | writes | `betas.h5`, `stimuli.h5` |
-# | minutes | smoke 0.4 · demo 1 · nsd not measured |
+# | minutes | to run: smoke 0.4 · demo 1 · nsd not measured; to work through: about 60 |
 #
-# In functional MRI (fMRI) a *voxel* is a small cube of brain, here 1.8 mm wide. When its neurons
-# work, blood flow and thus the signal change a little and late (the BOLD response). A *beta* is the
-# height of that response to one trial, in percent of the voxel's mean signal. The
-# [Natural Scenes Dataset](https://naturalscenesdataset.org) (Allen et al. 2022) holds eight people's
-# betas for up to 30,000 trials each.
+# Functional magnetic resonance imaging (fMRI) takes a picture of the whole brain every one or two
+# seconds. Such a picture is made of *voxels*, small cubes of brain, here 1.8 mm wide, with hundreds of
+# thousands of neurons in each. It does not see the neurons. Where they work, fresh blood flows in,
+# blood with oxygen disturbs the magnetic field less than blood without, and the signal rises by about
+# a percent, some five seconds late: the *BOLD* response (blood-oxygen-level dependent). A *beta* is
+# the height of that response to one trial, in percent of the voxel's mean signal. The
+# [Natural Scenes Dataset](https://naturalscenesdataset.org) (NSD, Allen et al. 2022) holds eight
+# people's betas for up to 30,000 trials each. These and other terms are in the
+# [glossary](glossary.md).
 #
 # Most errors that ruin a decoding study leave no trace in its code: trials paired with the wrong
 # images, a mirrored mask, a session out of line. So the data are looked at first, and what is seen
@@ -367,7 +373,76 @@ summary.style.hide(axis="index").format(str)
 # %% [markdown]
 # In a simulated subject, a "measured" near the published value says that the noise was set well. In
 # the real one, it says that files, mask and trial order were read as their authors read them.
+
+# %% [markdown]
+# ## Exercises
 #
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: how often must an image be shown?
+#
+# A voxel has an ncsnr of 0.4: the SD of its signal is 0.4 times that of its noise. Which share of the variance of a
+# single trial is signal? And of how many trials must the mean be taken until it is one half?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+for n_repeats in (1, 3, 6, 10, 100):
+    share = nsd.noise_ceiling(np.array([0.4]), n_repeats)[0]
+    print(f"mean of {n_repeats:3d} trials: {share:.0f} % signal")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# Of a single trial 0.16 / (0.16 + 1) = 14 %. A mean of n trials has 1/n of the noise *variance*, so one half is
+# reached where 1/n = 0.16, at six or seven trials. NSD stopped at three, to show three times as many images: for
+# training a decoder, new images teach more than cleaner ones.
+#
+# </details>
+#
+# ### Exercise 2: one trial in ten is mislabelled
+#
+# Suppose the labels of a random tenth of the trials were exchanged. What becomes of the median correlation of two
+# trials of the same image? Would you notice it in a new data set?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+own_rng = np.random.default_rng(cfg.seed)
+wrong_ids = train_ids.copy()
+lost = own_rng.random(len(train_ids)) < 0.1
+wrong_ids[lost] = own_rng.permutation(train_ids[lost])
+partly = nsd.split_half_reliability(train_betas, wrong_ids, own_rng)
+print(f"median with a tenth mislabelled: {np.nanmedian(partly):.3f}")
+print(f"as a share of the right one: {np.nanmedian(partly) / np.nanmedian(reliability):.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# A pair of trials is right only if both labels are: 0.9 x 0.9 = 0.81, so about a fifth is lost. Everything still
+# runs, and the subject merely looks a little noisier. That is why the sources of the design were compared first,
+# and why it helps to know the published numbers.
+#
+# </details>
+#
+# ### Exercise 3: dividing trials instead of images
+#
+# A colleague draws a tenth of all *trials* at random as the test set. For how many of these has the decoder seen
+# another showing of the same image?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+drawn = np.random.default_rng(cfg.seed).random(len(table)) < 0.1
+seen_before = np.isin(nsd_id[drawn], nsd_id[~drawn])
+print(f"test trials whose image is also trained on: {seen_before.mean():.0%}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# With three showings both others are test trials only once in a hundred: 99 % have been seen, somewhat fewer where
+# images were shown less often. Such a test measures memory for images, and any model that is large enough passes it.
+#
+# </details>
+
+# %% [markdown]
 # ## What is kept for the next notebooks
 
 # %%

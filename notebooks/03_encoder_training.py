@@ -6,9 +6,11 @@
 #
 # | | |
 # |---|---|
+# | you learn | ridge and contrastive decoding, retrieval scores beside chance and ceiling, controls that tell reading the brain from something easier |
+# | you need | notebooks 01 and 02; linear regression, cross-validation |
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5` (notebooks 01, 02) |
 # | writes | `ridge`, `contrastive`, `mlp` and `matched.safetensors`, `predictions.h5`, `encoder_scores.json` |
-# | minutes | smoke 0.3 · demo 1.5 · nsd not measured |
+# | minutes | to run: smoke 0.3 · demo 1.5 · nsd not measured; to work through: about 75 |
 #
 # A *mapper* predicts an embedding from a pattern of betas. Five of them follow, all on one split and
 # behind one interface: `fit(betas, embeddings, groups)`, then `predict(betas)`. They differ in what they
@@ -299,6 +301,78 @@ asked = np.searchsorted(clip["nsd_id"], test_ids[:4])
 fig, axes = plt.subplots(1, 4, figsize=(12, 4.8), layout="constrained")
 own, found = captions[asked], captions[library][nearest[:4]]
 _ = plots.plot_nearest_captions(stimuli["images"][asked], own, found, axes=axes)
+
+# %% [markdown]
+# ## Exercises
+#
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: too little and too much penalty
+#
+# Ridge again, once with the smallest penalty tried for all dimensions, once with the largest. Predict for both: how far
+# do predictions spread, compared with true embeddings, and how many images are found?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+for alpha in (settings.alphas.min(), settings.alphas.max()):
+    only = folds | dict(alphas=np.array([alpha]))
+    one = encoders.fit_ridge(betas, target, groups, basis=basis, **only)[0].predict(pattern)
+    sd = np.sqrt(one.var(0).sum() / truth.var(0).sum())
+    mrr = metrics.retrieval(truth, one, rng=np.random.default_rng(0))["brain_to_image"]["mrr"]
+    print(f"penalty {alpha:9.0f}: spread {sd:.2f}, MRR {mrr:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# A small penalty lets every voxel's noise into the weights: predictions spread widely, in wrong directions. A large
+# one shrinks them towards the mean embedding. Yet their *direction* still says something, and so the ranking
+# of images survives a spread near 0 better than one might think. Cross-validated error, which sees the length of
+# predictions, and retrieval, which does not, need not choose the same penalty.
+#
+# </details>
+#
+# ### Exercise 2: scoring what was trained on
+#
+# As many *training* images as there are test images, their repeats averaged: which top-1 does ridge reach there?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+seen_ids = np.unique(groups)[: len(truth)]
+rows_seen = np.isin(groups, seen_ids)
+seen_pattern, _, _ = nsd.average_repeats(betas[rows_seen], groups[rows_seen])
+seen_truth = clip["image"][np.searchsorted(clip["nsd_id"], seen_ids)]
+for name, (true, x) in {"trained on": (seen_truth, seen_pattern), "new": (truth, pattern)}.items():
+    found_in = metrics.retrieval(true, ridge.predict(x), rng=np.random.default_rng(0))
+    print(f"{name:10s} top-1 {found_in['brain_to_image']['top1']:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# Close to perfect, although the penalty was chosen well: with as many voxels as trials a linear map can learn the
+# noise of each trial by heart. Only images whose repeats were all left out say anything about reading a brain.
+#
+# </details>
+#
+# ### Exercise 3: a louder scanner
+#
+# On the day of the test all betas come out three times too large, or three times too small. Does retrieval change? The
+# cosine does not see the length of a prediction, so one might say no.
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+for gain in (1 / 3, 1, 3):
+    louder = ridge.predict(gain * pattern)
+    mrr = metrics.retrieval(truth, louder, rng=np.random.default_rng(0))["brain_to_image"]["mrr"]
+    print(f"betas x {gain:.2f}: MRR {mrr:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# It does, because a prediction is the mean embedding *plus* what the voxels add, and only the second part grows. With
+# small betas the common part decides, and images near the mean are nearest to every pattern (*hubs*). With large ones
+# the direction of the deviation decides. This is why z-scoring has to be the same in training and test.
+#
+# </details>
 
 # %% [markdown]
 # ## What is kept

@@ -6,14 +6,18 @@
 #
 # | | |
 # |---|---|
+# | you learn | what a conditional GAN does with z and with the condition, why pictures need a judge that took no part in making them, what a ceiling is |
+# | you need | notebooks 01 to 03 |
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`; the weights of generator, CLIP and judge; `study_generator.json`, if it is there |
 # | writes | `reconstructions.h5`, `picture_scores.json` |
-# | minutes | smoke 0.4 · demo 1.2 · nsd not measured |
+# | minutes | to run: smoke 0.4 · demo 1.2 · nsd not measured; to work through: about 60 |
 #
-# LAFITE (Zhou et al. 2022) is a *generative adversarial network* (GAN): a generator draws pictures, a
-# discriminator tries to tell them from real ones, and both learn from the contest. It is built on
-# StyleGAN2; every layer is steered by a latent noise vector *z* and by the *condition*, a CLIP embedding.
-# It has learned to draw from the embeddings of images, so it can be fed with embeddings read from a brain.
+# A *generative adversarial network* (GAN) is two networks in a contest: a *generator* draws pictures
+# from random numbers, a *discriminator* tries to tell them from real ones. What fools it is kept, so the
+# pictures come to look real without anybody saying what is wrong with them. LAFITE (Zhou et al. 2022) is
+# such a network, built on StyleGAN2, and told what to draw: every layer is steered by a latent noise
+# vector *z* and by the *condition*, a CLIP embedding. It has learned to draw from the embeddings of
+# images, so it can be fed with embeddings read from a brain. What the condition leaves open, z decides.
 
 # %% tags=["parameters"]
 PROFILE = "demo"
@@ -304,6 +308,77 @@ rows = [seen[picked], ceiling[picked], samples[picked, 0]]
 axes = plots.plot_picture_grid(rows, ["seen", "ceiling", "from the brain"])
 axes[0, 0].set_title(f"best by {by}", loc="left", fontsize=10)
 _ = axes[0, 4].set_title("worst", loc="left", fontsize=10)
+
+# %% [markdown]
+# ## Exercises
+#
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: half-way between two pictures
+#
+# Seven embeddings on the way from one test image to another, all drawn with the same z. Will the middle be a cross-fade
+# of the two, or something else?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"] alt="Seven generated pictures on the way from the embedding of one test image to that of another"
+steps = np.linspace(0, 1, 7)[:, None]
+path = encoders.unit((1 - steps) * truth[0] + steps * truth[1])
+between = reconstruction.generate(generator, z[0].expand(7, -1), path, **draw)
+_ = plots.plot_picture_grid([between], ["from one to\nthe other"])
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# A cross-fade would show both things half transparent. A generator draws a picture for every condition, so
+# things change shape, colour or place, or one gives way to the other at some point. A good one stays among
+# pictures that could be real all the way; where this small one blurs, it has no picture for that condition.
+#
+# </details>
+#
+# ### Exercise 2: truncation
+#
+# *Truncation* pulls the inner latent w, made from z, towards its mean: psi = 1 leaves it, psi = 0 gives the mean to
+# every z. What remains at 0 of the SD over z, and of the SD over images?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+for psi in (0.0, 0.5, 1.0):
+    kept = draw | dict(truncation_psi=psi)
+    drawn = [reconstruction.generate(generator, o.expand(8, -1), truth[:8], **kept) for o in z[:2]]
+    both = np.stack(drawn)
+    print(f"psi {psi}: SD over z {both.std(0).mean():.3f}, over images {both[0].std(0).mean():.3f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# At 0 all z give one picture, so the first number is 0; the second hardly falls, for what the picture shows
+# comes by the condition, which is not truncated. Truncation trades variety for typical pictures. In an analysis of
+# voxels it takes out a source of noise that has nothing to do with the brain.
+#
+# </details>
+#
+# ### Exercise 3: a grey haze
+#
+# Hand in one and the same picture for every test image: the mean of all training images. How does it score in
+# PixCorr and SSIM beside our reconstructions, and how with the judge?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+known = ~np.isin(stimuli["nsd_id"], test_ids)
+haze = np.repeat(stimuli["images"][known].mean(0, keepdims=True) / 255.0, n, 0)
+of_haze = metrics.picture_scores(seen, {"haze": haze}, judge=judge, device=device)["haze"]
+for row in ("PixCorr", "SSIM", "judge two-way", "judge kind"):
+    ours, theirs = scores["from the brain"][row], of_haze[row]
+    print(f"{row:14s} haze {theirs.value:.2f}, ours {ours.value:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# The haze tells nothing about any image, and yet PixCorr and SSIM give it a good part of our score: scenes are
+# bright above and dark below, and a smooth picture offends neither measure. The judge is not taken in. Pixel scores
+# are needed, but never alone, and a baseline without any brain belongs beside them.
+#
+# </details>
 
 # %% [markdown]
 # ## What is kept

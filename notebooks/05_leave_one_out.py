@@ -6,9 +6,11 @@
 #
 # | | |
 # |---|---|
+# | you learn | to tell what a model uses from what a voxel carries, to hold noise still, to correct for thousands of tests, why redundancy hides importance |
+# | you need | notebooks 01 to 04; p values, the chain rule |
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge` and `matched.safetensors`, `reconstructions.h5`; `study_perturbation.json` where it is |
 # | writes | `effects.h5` and maps of the brain (`*.nii.gz`) |
-# | minutes | smoke 0.5 · demo 1.2 · nsd not measured |
+# | minutes | to run: smoke 0.5 · demo 1.2 · nsd not measured; to work through: about 90 |
 #
 # It is tempting to switch off one voxel, draw the picture again and wonder at the difference. But a
 # generator has noise of its own, and may draw another picture whenever that is drawn anew. Here the noise
@@ -496,7 +498,77 @@ else:
 # * A changed picture proves nothing unless z and noise were held still and the change is compared with
 #   what they do on their own.
 # * Places in the picture are the generator's more than the voxel's.
+
+# %% [markdown]
+# ## Exercises
 #
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: two voxels at once
+#
+# The two strongest voxels are left out together. Is the effect the sum of both effects, more, or less? What decides?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+first, second = np.argsort(-mean_effect)[:2]
+left = perturbation.group_embedding(encoder, pattern, np.array([first, second]), "leave_out")
+together = (1 - (before * encoders.unit(left)).sum(1)).mean()
+angle = (encoders.unit(encoder.weights[first]) * encoders.unit(encoder.weights[second])).sum()
+print(f"alone {mean_effect[first]:.1e} and {mean_effect[second]:.1e}, together {together:.1e}")
+print(f"cosine of the two voxels' weights: {angle:+.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# 1 - cosine grows with the *square* of a shift. Shifts at right angles add like the sides of a right-angled
+# triangle, so the effects add. Shifts in one direction give up to twice the sum, opposite ones cancel; and the
+# direction of a shift turns around with the sign of a voxel's activity. Effects of groups can therefore not be
+# added up from effects of voxels.
+#
+# </details>
+#
+# ### Exercise 2: no picture needed
+#
+# How well can the effect of a voxel on the first test image be guessed from two numbers: its activity, and the length of
+# its row of weights? Give a rank correlation.
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+row_length = np.linalg.norm(encoder.weights, axis=1)
+guessed = np.abs(pattern[0]) * row_length
+for name, values in {"activity x length": guessed, "length alone": row_length}.items():
+    print(f"{name}: rank correlation {spearmanr(values, effect[0]).statistic:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# Nearly 1: setting x to 0 shifts the embedding by x times the row of weights, and in a space of hundreds of
+# dimensions most shifts turn the embedding, few only lengthen it. A map of effects is, for the most part, a map of
+# how active a voxel was and how much the decoder relies on it. Nothing in it is about seeing.
+#
+# </details>
+#
+# ### Exercise 3: a brain without any signal
+#
+# One of the wrong pairings is taken for the data, so that no voxel carries anything. How many voxels are
+# significant at .05, each alone? And after correcting for all of them?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+empty = perturbation.max_t(reliable.null[1:])
+for name, p_values in {"each alone": empty.p, "family-wise": empty.p_corrected}.items():
+    print(f"{name:12s} {(p_values <= 0.05).sum()} of {len(p_values)} voxels")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# About one in twenty, by definition: dozens of "visual voxels" in a large region without any signal, and because
+# noise is shared between neighbours they may well lie together and look like an area. The family-wise correction
+# leaves none in nineteen of twenty such experiments.
+#
+# </details>
+
+# %% [markdown]
 # ## What is kept
 
 # %%

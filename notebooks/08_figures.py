@@ -5,9 +5,11 @@
 #
 # | | |
 # |---|---|
+# | you learn | to read the figures of the collection, to give every score its chance and its ceiling, to trace a figure back to its inputs |
+# | you need | notebooks 01 to 07 have run |
 # | reads | everything in the run's derived folder |
 # | writes | figures 1 to 7 (PNG and PDF; 5 also as an animated GIF) and `results.md` |
-# | minutes | smoke 0.3 · demo 0.6 · nsd not measured |
+# | minutes | to run: smoke 0.3 · demo 0.6 · nsd not measured; to work through: about 20 |
 
 # %% tags=["parameters"]
 PROFILE = "demo"
@@ -194,6 +196,53 @@ table_file = cfg.figures / "results.md"
 with artifacts.atomic_path(table_file) as tmp:
     tmp.write_text(text)
 print(text)
+
+# %% [markdown]
+# ## Exercises
+#
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: what is left to gain?
+#
+# 0.95 in two-way identification, 0.39 in top-1: which is further from its ceiling? Put every score of the ridge on one
+# scale, 0 at chance and 1 at the ceiling, and guess the order first.
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+for name, row in encoder_scores["table"]["rows"].items():
+    if row["better"] == "higher":
+        ridge, best = (row["scores"][who]["value"] for who in ("ridge", "oracle"))
+        print(f"{name:40s} {(ridge - row['chance']) / (best - row['chance']):.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# The same predictions look nearly perfect by two-way identification, which asks for one win at a time, and mediocre by
+# top-1. Neither is wrong. A paper that reports only the first has chosen the kinder question.
+#
+# </details>
+#
+# ### Exercise 2: more test images
+#
+# How wide would the interval of ridge's top-1 be with ten times as many test images? How many are needed to tell
+# two decoders apart that differ by 0.02?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+n_test = encoder_scores["n_images"]
+row = next(r for n, r in encoder_scores["table"]["rows"].items() if "brain_to_image top-1" in n)
+width = row["scores"]["ridge"]["high"] - row["scores"]["ridge"]["low"]
+print(f"{n_test} images: {width:.3f} wide; {10 * n_test} images: {width / np.sqrt(10):.3f}")
+print(f"about {n_test * (width / 0.04) ** 2:.0f} images for an interval of +- 0.02")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# Intervals shrink with the square root: ten times the images, a third of the width (candidates would grow as well,
+# and top-1 fall). Telling 0.02 apart this way takes thousands of images. Comparing two decoders *image by image* needs
+# far fewer, since an easy image is easy for both. That is what notebook 03 does.
+#
+# </details>
 
 # %%
 artifacts.list_outputs(
