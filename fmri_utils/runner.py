@@ -188,6 +188,7 @@ def _say(text: str, progress: bool) -> None:
 
 
 def write_stamp(profile: Profile, path: Path, key: str, outputs: Sequence[Path]) -> None:
+    """Record that a notebook has run with this key, and the bytes of what it wrote."""
     named = {p.resolve().relative_to(PROJECT_ROOT).as_posix(): sha256_file(p) for p in outputs}
     with atomic_path(stamp_path(profile, path)) as tmp:
         tmp.write_text(json.dumps({"key": key, "outputs": named}, indent=1) + "\n")

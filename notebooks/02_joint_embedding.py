@@ -44,6 +44,7 @@ from fmri_utils.profiles import PROJECT_ROOT, load_profile
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 device = choose_device(cfg.device)
 rng = np.random.default_rng(cfg.seed)
+plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
@@ -86,13 +87,13 @@ for direction, name in (
 # The same three images with their own caption, and with the caption of another image. Training
 # pulls the first kind together and pushes the second apart.
 
-# %%
+# %% alt="Three images with their own caption, framed green, and with that of another image, framed orange; the cosine of each pair above it"
 shown = np.flatnonzero(test)[:3]
 other = np.roll(shown, 1)
 left, right = np.concatenate([shown, shown]), np.concatenate([shown, other])
 cosines = (image[left] * each[right, 0]).sum(1)
 matching = left == right
-fig, axes = plt.subplots(1, 6, figsize=(13, 3.2), layout="constrained")
+fig, axes = plt.subplots(1, 6, figsize=(10.5, 3.2), layout="constrained")
 _ = plots.plot_caption_pairs(images[left], captions[right, 0], cosines, matching, axes=axes)
 
 # %% [markdown]
@@ -101,7 +102,7 @@ _ = plots.plot_caption_pairs(images[left], captions[right, 0], cosines, matching
 # what is in a picture, and the two networks keep to their own region of the sphere (the *modality
 # gap*).
 
-# %%
+# %% alt="Histograms of the cosine of image and caption, for matching and for non-matching pairs"
 cross = image[test] @ each[test, 0].T
 own = np.eye(len(cross), dtype=bool)
 gap = np.linalg.norm(image[test].mean(0) - caption[test].mean(0))
@@ -117,12 +118,12 @@ _ = ax.legend()
 # among those of all *other* images. In italics, a caption that a person gave to the picture itself.
 # Both sides are centred first, which takes the modality gap away.
 
-# %%
+# %% alt="Four images with their own caption above and the three nearest captions of other images below"
 library = np.flatnonzero(~test)
 asked = np.flatnonzero(test)[:4]
 cosine = unit(image - image.mean(0)) @ unit(each[:, 0] - each[:, 0].mean(0)).T
 found = library[np.argsort(-cosine[asked][:, library], axis=1)[:, :3]]
-fig, axes = plt.subplots(1, 4, figsize=(12, 4.6), layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(10.5, 4.6), layout="constrained")
 _ = plots.plot_nearest_captions(images[asked], captions[asked, 0], captions[found, 0], axes=axes)
 
 # %% [markdown]
@@ -154,13 +155,13 @@ records = {
     for name in joint_embedding.OBJECTIVES
 }
 
-# %%
-fig, axes = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained")
+# %% alt="Spread of the space and top-1 retrieval over training for four objectives"
+fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.4), layout="constrained")
 plots.plot_collapse(records, "spread", ax=axes[0])
 plots.plot_collapse(records, "top1", chance=1 / len(held), ax=axes[1])
 axes[0].set(ylim=(0, 1.05), ylabel="spread")
 axes[1].set(ylabel="brain_to_image top-1, held-out images")
-_ = axes[1].legend(fontsize=8)
+_ = axes[1].legend()
 # %%
 for name, record in records.items():
     print(f"{name:14s} spread {record['spread'][-1]:.2f}  top-1 {record['top1'][-1]:.2f}")
@@ -178,7 +179,7 @@ for name, record in records.items():
 # negatives count, those that are nearly as close as the right answer; at a high one all negatives
 # push alike, however far away they already are.
 
-# %%
+# %% alt="Spread, cosines and top-1 at the end of training against temperature, on a logarithmic axis"
 settings |= dict(name="infonce", seed=cfg.seed)
 heat = {
     t: joint_embedding.train_joint(*data, progress=True, **settings | dict(temperature=t))

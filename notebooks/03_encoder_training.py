@@ -37,6 +37,7 @@ from fmri_utils.profiles import PROJECT_ROOT, load_profile
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 device = choose_device(cfg.device)
 rng = np.random.default_rng(cfg.seed)
+plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
@@ -66,7 +67,7 @@ print("test (n_images, n_voxels) =", pattern.shape, "| repeats per image:", np.u
 # cross-validation. Folds are made of whole images: two repeats of one image on both sides of a fold would
 # reward memory. One eigendecomposition of the betas serves all penalties, folds and targets.
 
-# %%
+# %% alt="Bars: how many embedding dimensions chose each ridge penalty"
 settings = encoders.MapperSettings.of(cfg.encoder)
 folds = dict(alphas=settings.alphas, n_folds=settings.n_folds)
 basis = encoders.ridge_basis(betas, device=device)
@@ -82,7 +83,7 @@ _ = plots.plot_ridge_path(ridge_report["best_alphas"], settings.alphas, ax=ax)
 # does: no small set of voxels may be relied on. Training ends where images held out of the *training* set
 # score best.
 
-# %%
+# %% alt="InfoNCE of training and of held-out training images over steps, with the best step marked"
 common = dict(settings=settings, seed=cfg.seed, device=device, progress=True)
 contrastive, report = encoders.fit_mapper("contrastive", betas, target, groups, **common)
 fig, ax = plt.subplots(figsize=(6, 2.4), layout="constrained")
@@ -132,7 +133,7 @@ mappers |= {"contrastive-linear": contrastive, "Mind Reader's loss": mind_reader
 predictions = {name: mapper.predict(pattern) for name, mapper in mappers.items()}
 scores = metrics.embedding_scores(truth, predictions | {"oracle": truth}, rng=rng)
 
-# %%
+# %% alt="Retrieval and identification scores of five mappers with intervals, on bars from chance to ceiling"
 about = {"dataset": cfg.dataset_name, "simulated": cfg.simulation is not None}
 about |= {"subject": cfg.subject, "split": "shared images are the test set"}
 about |= {"repeats": f"{counts.min()} to {counts.max()}", "clip_model": cfg.clip.model}
@@ -189,9 +190,9 @@ controls |= {"ridge, cluster left out": left["prediction"], "ridge, fewer images
 rows = validity.validity_table(truth, controls, clusters=left["cluster"], **boot)
 pd.DataFrame(rows).pivot(index="score", columns="method", values="value").round(2)
 
-# %%
+# %% alt="Scores of ridge and of the controls, overall, within clusters and across clusters, beside chance"
 shown = ("brain_to_image MRR", "two-way within clusters", "two-way across clusters")
-fig, axes = plt.subplots(1, 3, figsize=(14, 3.6), layout="constrained", sharey=True)
+fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained", sharey=True)
 for ax, score in zip(axes, shown, strict=True):
     some = {r["method"]: r for r in rows if r["score"] == score}
     bars = {n: metrics.Interval(r["value"], r["low"], r["high"]) for n, r in some.items()}
@@ -205,7 +206,7 @@ for ax, score in zip(axes, shown, strict=True):
 # A score that is reached through very few numbers per pattern asks little of the brain (BrainBits, Mayo et
 # al. 2024). The dashed line is the true embedding through the same bottleneck.
 
-# %%
+# %% alt="MRR against the number of dimensions of a bottleneck, from the brain and for true embeddings"
 sizes = (1, 2, 5, 10, 30, 100)
 narrow = validity.bottleneck(predictions["ridge"], ridge.predict(betas), sizes)
 ideal = validity.bottleneck(truth, target, sizes)
@@ -244,7 +245,7 @@ by_voxels = mapping_limits.curve_over_voxels(
     fit, betas, target, groups, pattern, truth, n_voxels=some, n_draws=1, rng=rng, progress=True
 )
 
-# %%
+# %% alt="MRR against the number of sessions and of voxels"
 fig, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", sharey=True)
 for ax, curve, size in zip(axes, (learning, by_voxels), ("n_sessions", "n_voxels"), strict=True):
     ax.plot(curve[size], curve["scores"]["brain_to_image MRR"].mean(1), "o-")
@@ -270,9 +271,9 @@ if study_file.is_file():
 else:
     print("not available: run `make study`")
 
-# %%
+# %% alt="From make study: differences between mappers over subjects, and MRR against sessions and voxels"
 if study:
-    fig, axes = plt.subplots(1, 3, figsize=(13, 3.2), layout="constrained")
+    fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.2), layout="constrained")
     plots.plot_study_differences(study["differences"], score, ax=axes[0])
     chance = seen.loc[score, "chance"].iloc[0]
     for ax, rows_of, size in zip(
@@ -296,9 +297,9 @@ centred = clip["first_caption"][library] - clip["first_caption"][library].mean(0
 read = contrastive.predict(pattern) - target.mean(0)
 nearest = np.argsort(-(encoders.unit(read) @ encoders.unit(centred).T), axis=1)[:, :3]
 
-# %%
+# %% alt="Four test images with their own caption above and the three captions nearest to the prediction from the brain below"
 asked = np.searchsorted(clip["nsd_id"], test_ids[:4])
-fig, axes = plt.subplots(1, 4, figsize=(12, 4.8), layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(10.5, 4.8), layout="constrained")
 own, found = captions[asked], captions[library][nearest[:4]]
 _ = plots.plot_nearest_captions(stimuli["images"][asked], own, found, axes=axes)
 

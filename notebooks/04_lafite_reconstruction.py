@@ -30,7 +30,9 @@ INTERACTIVE = True
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
+from IPython.display import Markdown
 
 from fmri_utils import (
     artifacts,
@@ -52,6 +54,7 @@ from fmri_utils.profiles import PROJECT_ROOT, load_profile
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 device = choose_device(cfg.device)
 rng = np.random.default_rng(cfg.seed)
+plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
@@ -108,7 +111,7 @@ random = reconstruction.generate(generator, z[0].expand(n, -1), others, **draw)
 # %% [markdown]
 # The first twelve test images, not picked:
 
-# %%
+# %% alt="Rows of pictures: twelve test images, drawn from their true embeddings, and drawn from the brain with several latent vectors"
 m = cfg.reconstruction.n_shown
 _ = plots.fig_reconstructions(seen[:m], ceiling[:m], samples[:m], label=cfg.dataset_label)
 # %% [markdown]
@@ -142,7 +145,7 @@ search = comparisons.compare_searches(
 )
 print("generator passes per picture:", search.passes)
 
-# %%
+# %% alt="Rows of pictures: seen, a plain random z, and the results of three searches for the noise"
 plain = search.draws[comparisons.PLAIN][0]
 found = {name: search.draws[name][0] for name in search.trajectories}
 rows = [seen[:m], plain, *found.values()]
@@ -153,7 +156,7 @@ _ = plots.plot_picture_grid(rows, ["seen", comparisons.PLAIN, *found])
 # like the prediction than the picture before any search: a prediction has errors, and whoever comes closer
 # to it than the truth does is fitting these.
 
-# %%
+# %% alt="Best cosine with the prediction against generator passes for three searches, with that of the seen image as a dotted line"
 fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 for name, recorded in search.trajectories.items():
     best = np.maximum.accumulate(recorded["cosine"], axis=0).mean(1)
@@ -196,7 +199,7 @@ table = metrics.score_table(
     rng=rng,
     n_resamples=cfg.encoder.n_bootstrap,
 )
-print(metrics.table_markdown(table))
+Markdown(metrics.table_markdown(table))
 
 # %% [markdown]
 # Read each row from left to right: chance, without the right embedding, from the brain, and at best. In the
@@ -212,9 +215,10 @@ print(metrics.table_markdown(table))
 # %%
 searched = comparisons.mean_scores(seen[:m], search.draws, judge=judge)
 boot = dict(rng=rng, n_resamples=cfg.encoder.n_bootstrap)
-for name in search.trajectories:
-    gains = metrics.differences(searched, name, comparisons.PLAIN, **boot)
-    print(name, {row: str(gain) for row, gain in gains.items()})
+gains = {
+    n: metrics.differences(searched, n, comparisons.PLAIN, **boot) for n in search.trajectories
+}
+pd.DataFrame(gains).map(str)
 
 # %% [markdown]
 # The same on all test images and with more passes is what `make study` computes:
@@ -224,7 +228,7 @@ study_file = cfg.figures / "study_generator.json"
 study = {}
 if study_file.is_file():
     study = artifacts.load_json(study_file, remedy="Run `make study`, or delete it.")
-    print(comparisons.gains_markdown(study["searches"]["rows"], comparisons.PLAIN))
+    display(Markdown(comparisons.gains_markdown(study["searches"]["rows"], comparisons.PLAIN)))
 print(comparisons.study_remark(study, artifacts.sha256_file(weights)))
 
 # %% [markdown]
@@ -274,7 +278,7 @@ tuned = finetuning.fine_tune(
     progress=True,
 ).generator
 
-# %%
+# %% alt="Rows of pictures: seen, reconstructions before and after fine-tuning on a few training images"
 after = reconstruction.generate(tuned, z[0].expand(n, -1), condition, **draw)
 rows = [seen[:m], samples[:m, 0], after[:m]]
 _ = plots.plot_picture_grid(rows, ["seen", "before", f"after {tuning.n_images} images"])
@@ -283,7 +287,7 @@ _ = plots.plot_picture_grid(rows, ["seen", "before", f"after {tuning.n_images} i
 both = {"before": scores["from the brain"]}
 both |= metrics.picture_scores(seen, {"after": after}, judge=judge, device=device)
 gains = metrics.differences(both, "after", "before", **boot)
-print({row: str(gain) for row, gain in gains.items()})
+pd.DataFrame({"after - before": gains}).map(str)
 
 # %% [markdown]
 # Longer, with a discriminator, and with the other ways of doing it, from `make study`. The control goes on
@@ -292,22 +296,22 @@ print({row: str(gain) for row, gain in gains.items()})
 
 # %%
 if study:
-    print(comparisons.gains_markdown(study["fine_tuning"]["rows"]["brain"], "before"))
+    display(Markdown(comparisons.gains_markdown(study["fine_tuning"]["rows"]["brain"], "before")))
 # %% [markdown]
 # ## Best and worst
 #
 # Named as such: the four reconstructions whose own image the judge prefers most clearly to all others, and
 # the four where it does so least (by PixCorr where there is no judge).
 
-# %%
+# %% alt="The four best and the four worst reconstructions: seen, ceiling, and from the brain"
 by = "judge two-way" if judge is not None else "PixCorr"
 chosen = scores["from the brain"]
 order = np.lexsort((-chosen["PixCorr"].per_image, -chosen[by].per_image))
 picked = np.concatenate([order[:4], order[-4:]])
 rows = [seen[picked], ceiling[picked], samples[picked, 0]]
 axes = plots.plot_picture_grid(rows, ["seen", "ceiling", "from the brain"])
-axes[0, 0].set_title(f"best by {by}", loc="left", fontsize=10)
-_ = axes[0, 4].set_title("worst", loc="left", fontsize=10)
+axes[0, 0].set_title(f"best by {by}", loc="left")
+_ = axes[0, 4].set_title("worst", loc="left")
 
 # %% [markdown]
 # ## Exercises
@@ -366,9 +370,10 @@ for psi in (0.0, 0.5, 1.0):
 known = ~np.isin(stimuli["nsd_id"], test_ids)
 haze = np.repeat(stimuli["images"][known].mean(0, keepdims=True) / 255.0, n, 0)
 of_haze = metrics.picture_scores(seen, {"haze": haze}, judge=judge, device=device)["haze"]
-for row in ("PixCorr", "SSIM", "judge two-way", "judge kind"):
-    ours, theirs = scores["from the brain"][row], of_haze[row]
-    print(f"{row:14s} haze {theirs.value:.2f}, ours {ours.value:.2f}")
+for row, score in of_haze.items():
+    if score.per_image is not None:
+        ours = scores["from the brain"][row].per_image.mean()
+        print(f"{row:16s} haze {score.per_image.mean():.2f}, ours {ours:.2f}")
 
 # %% [markdown]
 # <details>

@@ -41,6 +41,7 @@ from fmri_utils.profiles import PROJECT_ROOT, load_profile
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 device, p = choose_device(cfg.device), cfg.perturbation
 rng = np.random.default_rng(cfg.seed)
+plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
@@ -166,7 +167,7 @@ for i, name in enumerate(scores.names):
 # here, from all subsets. They need groups without overlap, so voxels in several areas are a group of their
 # own.
 
-# %%
+# %% alt="Shapley value of each area with its interval: the accuracy divided among areas"
 parts = perturbation.disjoint(main)
 shares = {
     name: metrics.bootstrap(values, rng=rng, n_resamples=cfg.encoder.n_bootstrap)
@@ -264,7 +265,7 @@ region = {
     for (name, values), n in zip(mrr.items(), n_voxels, strict=True)
 }
 
-# %%
+# %% alt="MRR of decoders trained on the region, on choices of areas and on a wider region, with intervals, beside chance"
 chance = (1 / np.arange(1, len(truth) + 1)).mean()
 fig, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
 _ = plots.plot_scores(region, chance=chance, xlabel="brain_to_image MRR, retrained", ax=ax)
@@ -306,7 +307,7 @@ random_shift = perturbation.random_shift(
     encoder, pattern, shared.diagonal(), directions, n_random=p.n_random, rng=rng, progress=True
 )
 
-# %%
+# %% alt="Table of shifts towards four concepts for each stimulated area; an area's own concept is framed"
 low_shift, high_shift = np.percentile(random_shift, [2.5, 97.5], axis=0)
 beyond = (shift < low_shift) | (shift > high_shift)
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -350,7 +351,7 @@ full, changed = perturbation.area_pictures(
 )
 print("(n_images, n_groups, H, W, 3) =", changed["keep_only"].shape)
 
-# %%
+# %% alt="For each image: what was seen, the picture from all voxels, and pictures with each group kept only, left out, and stimulated"
 seen = pictures["seen"][: p.n_pictured]
 _ = area_plots.plot_area_pictures(seen, full, changed, list(pictured))
 

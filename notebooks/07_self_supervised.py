@@ -37,6 +37,7 @@ from fmri_utils.profiles import PROJECT_ROOT, load_profile
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 rng = np.random.default_rng(cfg.seed)
+plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label)
 
 # %%

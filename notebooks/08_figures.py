@@ -22,6 +22,7 @@ INTERACTIVE = True
 # %%
 import nibabel as nib
 import numpy as np
+from IPython.display import Markdown
 from sklearn.decomposition import PCA
 
 from fmri_utils import artifacts, encoders, nsd, plots, reconstruction
@@ -68,7 +69,7 @@ true = plane.transform(predicted["truth"])
 # %% [markdown]
 # Of the encoder, the 60 voxels with the largest weights; of the brain, the slice with most voxels.
 
-# %%
+# %% alt="Figure 1, from left to right: a scene, its betas on a brain slice, encoder weights, the embedding in CLIP space, and the picture from 4 to 64 pixels"
 strong = np.argsort(-np.linalg.norm(matched.weights, axis=1))[:60]
 figure = plots.fig_model(
     stimulus=data["reconstructions"]["seen"][0],
@@ -89,7 +90,7 @@ written += plots.save_figure(figure, cfg.figures, "fig1_model", about=about)
 # %% [markdown]
 # ## Figure 2: ground truth beside samples
 
-# %%
+# %% alt="Figure 2: rows of twelve pictures, seen, from the true embedding, and from the brain with several latent vectors"
 r, m = data["reconstructions"], cfg.reconstruction.n_shown
 figure = plots.fig_reconstructions(
     r["seen"][:m], r["ceiling"][:m], r["samples"][:m], label=cfg.dataset_label
@@ -102,7 +103,7 @@ written += plots.save_figure(figure, cfg.figures, "fig2_reconstructions", about=
 # %% [markdown]
 # ## Figure 3: the joint embedding
 
-# %%
+# %% alt="Figure 3: matching and non-matching pairs with their cosines, matrices of cosines, and spread and retrieval over training for four objectives"
 joint, stimuli = data["joint"], data["stimuli"]
 figure = plots.fig_joint_embedding(
     pictures=stimuli["images"][joint["pair_image"]],
@@ -123,7 +124,7 @@ written += plots.save_figure(figure, cfg.figures, "fig3_joint_embedding", about=
 # %% [markdown]
 # ## Figure 4: leave one voxel out
 
-# %%
+# %% alt="Figure 4: pictures without one voxel, enlarged differences, new noise only, and the effect of every voxel on the brain and by area"
 effects = data["effects"]
 areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
 figure = plots.fig_leave_one_out(
@@ -143,7 +144,7 @@ written += plots.save_figure(figure, cfg.figures, "fig4_leave_one_out", about=ab
 #
 # The last moment of the training as a still picture, and the whole of it as an animation.
 
-# %%
+# %% alt="Figure 5: views of a scene, a student and a teacher network, their outputs, where they look, and curves of the training at its end"
 training = data["student_teacher"]
 lines = {"pixels": float(training["pixels"].mean())}
 show = dict(row=int(training["row"]), label=str(training["label"]), lines=lines)
@@ -160,7 +161,7 @@ written.append(plots.save_animation(frames, cfg.figures, "fig5_student_teacher",
 #
 # One group of voxels kept alone or left out: pictures, accuracy, and where stimulating it leads.
 
-# %%
+# %% alt="Figure 6: pictures from one area only and from all others, gain and loss by area, and shifts towards four concepts"
 figure = plots.fig_visual_areas(data["areas"], label=cfg.dataset_label)
 figure
 
@@ -172,7 +173,7 @@ written += plots.save_figure(figure, cfg.figures, "fig6_visual_areas", about=abo
 #
 # Embeddings at the left, pictures at the right. The grey bar goes from chance to the ceiling.
 
-# %%
+# %% alt="Figure 7: scores of embeddings and of pictures with intervals, each on a bar from chance to ceiling"
 encoder_scores = artifacts.load_json(cfg.derived / "encoder_scores.json", remedy="Run `make 03`.")
 picture_scores = artifacts.load_json(cfg.derived / "picture_scores.json", remedy="Run `make 04`.")
 tables = encoder_scores["table"], picture_scores["table"]
@@ -195,7 +196,7 @@ text = results_page(cfg.as_dict(), cfg.dataset_label, *tables, auroc)
 table_file = cfg.figures / "results.md"
 with artifacts.atomic_path(table_file) as tmp:
     tmp.write_text(text)
-print(text)
+Markdown(text)
 
 # %% [markdown]
 # ## Exercises
@@ -211,7 +212,8 @@ print(text)
 for name, row in encoder_scores["table"]["rows"].items():
     if row["better"] == "higher":
         ridge, best = (row["scores"][who]["value"] for who in ("ridge", "oracle"))
-        print(f"{name:40s} {(ridge - row['chance']) / (best - row['chance']):.2f}")
+        chance = row["scores"]["ridge"]["chance"]
+        print(f"{name:40s} {(ridge - chance) / (best - chance):.2f}")
 
 # %% [markdown]
 # <details>

@@ -68,7 +68,7 @@ composed = explorer.compose(
 slices = explorer.BrainSlices(material.mask, material.background, material.areas)
 figure = explorer.stack(composed, slices.draw(start.which))
 
-# %%
+# %% alt="The view at the start: what was seen, read from the brain, after the change and the difference, captions, shifts towards concepts, and the voxel on brain slices"
 view_file = cfg.runs / "explore" / "start.png"
 with artifacts.atomic_path(view_file) as tmp:
     tmp.write_bytes(explorer.png(figure))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from ..errors import FmriUtilsError
 from ..profiles import PROJECT_ROOT
@@ -22,10 +23,10 @@ def make(request: Request) -> None:
     build_site(sources, OUTPUT)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: the settings of ``make all``; 0 on success, 2 on a clear error."""
     try:
-        make(parse_request(sys.argv[1:]))
+        make(parse_request(sys.argv[1:] if arguments is None else arguments))
     except FmriUtilsError as err:
         sys.stderr.write(f"error: {err}\n")
         return 2
