@@ -418,9 +418,9 @@ print(f"as a share of the right one: {np.nanmedian(partly) / np.nanmedian(reliab
 # <details>
 # <summary>Answer</summary>
 #
-# A pair of trials is right only if both labels are: 0.9 x 0.9 = 0.81, so about a fifth is lost. Everything still
-# runs, and the subject merely looks a little noisier. That is why the sources of the design were compared first,
-# and why it helps to know the published numbers.
+# A pair of trials is right only if both labels are: 0.9 x 0.9 = 0.81, so about a fifth should be lost (with few
+# images the number above scatters around that). Everything still runs, and the subject merely looks a little
+# noisier. That is why the sources of the design were compared first, and why it helps to know published numbers.
 #
 # </details>
 #
@@ -432,13 +432,13 @@ print(f"as a share of the right one: {np.nanmedian(partly) / np.nanmedian(reliab
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 drawn = np.random.default_rng(cfg.seed).random(len(table)) < 0.1
 seen_before = np.isin(nsd_id[drawn], nsd_id[~drawn])
-print(f"test trials whose image is also trained on: {seen_before.mean():.0%}")
+print(f"test trials whose image is also trained on: {seen_before.mean():.1%}")
 
 # %% [markdown]
 # <details>
 # <summary>Answer</summary>
 #
-# With three showings both others are test trials only once in a hundred: 99 % have been seen, somewhat fewer where
+# With three showings both others are test trials only once in a hundred: about 99 % have been seen, fewer where
 # images were shown less often. Such a test measures memory for images, and any model that is large enough passes it.
 #
 # </details>

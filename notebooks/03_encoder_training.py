@@ -325,10 +325,10 @@ for alpha in (settings.alphas.min(), settings.alphas.max()):
 # <details>
 # <summary>Answer</summary>
 #
-# A small penalty lets every voxel's noise into the weights: predictions spread widely, in wrong directions. A large
-# one shrinks them towards the mean embedding. Yet their *direction* still says something, and so the ranking
-# of images survives a spread near 0 better than one might think. Cross-validated error, which sees the length of
-# predictions, and retrieval, which does not, need not choose the same penalty.
+# A small penalty lets every voxel's noise into the weights: predictions spread widely, for a good part in wrong
+# directions. The largest one shrinks them to the mean embedding. All patterns then rank the images alike, by how
+# near each is to the mean, and retrieval is at chance. The best penalty lies between, and is a compromise: it was
+# chosen for the squared error, which sees the length of predictions, and not for retrieval.
 #
 # </details>
 #
@@ -371,7 +371,8 @@ for gain in (1 / 3, 1, 3):
 #
 # It does, because a prediction is the mean embedding *plus* what the voxels add, and only the second part grows. With
 # small betas the common part decides, and images near the mean are nearest to every pattern (*hubs*). With large ones
-# the direction of the deviation decides. This is why z-scoring has to be the same in training and test.
+# the direction of the deviation decides, which hurts far less. So z-scoring has to be the same in training and
+# test; and Exercise 1 was at chance because of the common part, not because the direction was lost.
 #
 # </details>
 
