@@ -118,7 +118,7 @@ def test_progress_bars_and_settings_are_not_shown(pages):
     for soup in articles(pages).values():
         text = soup.get_text()
         assert "it/s]" not in text and "0%|" not in text
-        assert "injected-parameters" not in text
+        assert "OVERRIDES = []" not in text
 
 
 def test_formulas_are_drawn_by_the_browser_itself(pages):

@@ -15,7 +15,7 @@ from ..runner import NOTEBOOKS, Request, execute, is_current, numbered_notebooks
 EXPLORER = NOTEBOOKS / "explore.py"
 TEXTS = ("index.md", "figures.md", "glossary.md")
 WIDGET = "application/vnd.jupyter.widget-view+json"  # without widgets only progress bars
-FOLDED = {"parameters": "remove-cell", "injected-parameters": "hide-input"}
+SETTINGS = {"parameters", "injected-parameters"}  # tags of the cells that hold them
 CONTENTS = """
 ```{{toctree}}
 :hidden:
@@ -64,16 +64,16 @@ def run_explorer(request: Request) -> None:
 def page_of(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """An executed notebook as its page shows it.
 
-    Settings are folded away, progress bars dropped; ``alt`` of a cell's metadata becomes the
-    alternative text of its pictures.
+    Settings and progress bars are left out; ``alt`` of a cell's metadata becomes the alternative
+    text of its pictures.
     """
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(OUTPUTS_MIME, None)  # its text is shown, the rest is ours
-        tags = cell.metadata.get("tags", [])
-        cell.metadata["tags"] = tags + [FOLDED[tag] for tag in tags if tag in FOLDED]
+        if SETTINGS & set(cell.metadata.get("tags", [])):
+            cell.metadata["tags"] = ["remove-cell"]
         if "alt" in cell.metadata:
             cell.metadata["mystnb"] = {"image": {"alt": cell.metadata["alt"]}}
     return notebook
