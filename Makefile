@@ -23,7 +23,7 @@ BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1
 export PYTHONHASHSEED := 0
 
-.PHONY: help all smoke test test-long verify compare lab lint sync weights nsd-download lafite-import study bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+.PHONY: help all smoke html test test-long verify compare lab lint sync weights nsd-download lafite-import study bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
@@ -36,6 +36,9 @@ all: $(READY) ## run every notebook that is not up to date, make every figure
 
 smoke: $(READY) ## the same on tiny data, in under three minutes
 	@$(PYTHON) -m fmri_utils.runner all PROFILE=smoke $(SETTINGS)
+
+html: $(READY) ## what `make all` ran as pages without any need of a network: build/html/index.html
+	@$(PYTHON) -m fmri_utils.site $(SETTINGS)
 
 $(NUMBERS): $(READY)
 	@$(PYTHON) -m fmri_utils.runner $@ $(SETTINGS)

@@ -177,7 +177,7 @@ def run(request: Request, *, progress: bool = True) -> list[str]:
             start = time.monotonic()
             _say(f"{path.stem} ...", progress)
             outputs = execute(path, profile.runs / f"{path.stem}.ipynb", request.parameters)
-            _write_stamp(profile, path, key, outputs)
+            write_stamp(profile, path, key, outputs)
             done.append(path.stem)
             _say(f"{path.stem} done in {time.monotonic() - start:.0f} s", progress)
     return done
@@ -192,7 +192,8 @@ def _say(text: str, progress: bool) -> None:
         sys.stderr.write(text + "\n")
 
 
-def _write_stamp(profile: Profile, path: Path, key: str, outputs: Sequence[Path]) -> None:
+def write_stamp(profile: Profile, path: Path, key: str, outputs: Sequence[Path]) -> None:
+    """Record that a notebook has run with this key, and the bytes of what it wrote."""
     named = {p.resolve().relative_to(PROJECT_ROOT).as_posix(): sha256_file(p) for p in outputs}
     with atomic_path(stamp_path(profile, path)) as tmp:
         tmp.write_text(json.dumps({"key": key, "outputs": named}, indent=1) + "\n")

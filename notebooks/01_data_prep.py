@@ -6,15 +6,21 @@
 #
 # | | |
 # |---|---|
+# | you learn | how fMRI is measured and filed, which checks catch mispaired trials and drifting sessions, what a noise ceiling is, how to divide images so that nothing leaks |
+# | you need | Python and numpy; mean, variance, correlation. No neuroscience |
 # | reads | an NSD folder: design, betas, ROIs, noise ceilings, receptive fields, stimuli, captions (simulated first, if the profile says so) |
 # | writes | `betas.h5`, `stimuli.h5` |
-# | minutes | smoke 0.4 · demo 1 · nsd not measured |
+# | minutes | to run: smoke 0.4 · demo 1 · nsd not measured; to work through: about 60 |
 #
-# In functional MRI (fMRI) a *voxel* is a small cube of brain, here 1.8 mm wide. When its neurons
-# work, blood flow and thus the signal change a little and late (the BOLD response). A *beta* is the
-# height of that response to one trial, in percent of the voxel's mean signal. The
-# [Natural Scenes Dataset](https://naturalscenesdataset.org) (Allen et al. 2022) holds eight people's
-# betas for up to 30,000 trials each.
+# Functional magnetic resonance imaging (fMRI) takes a picture of the whole brain every one or two
+# seconds. Such a picture is made of *voxels*, small cubes of brain, here 1.8 mm wide, with hundreds of
+# thousands of neurons in each. It does not see the neurons. Where they work, fresh blood flows in,
+# blood with oxygen disturbs the magnetic field less than blood without, and the signal rises by about
+# a percent, some five seconds late: the *BOLD* response (blood-oxygen-level dependent). A *beta* is
+# the height of that response to one trial, in percent of the voxel's mean signal. The
+# [Natural Scenes Dataset](https://naturalscenesdataset.org) (NSD, Allen et al. 2022) holds eight
+# people's betas for up to 30,000 trials each. These and other terms are in the
+# [glossary](glossary.md).
 #
 # Most errors that ruin a decoding study leave no trace in its code: trials paired with the wrong
 # images, a mirrored mask, a session out of line. So the data are looked at first, and what is seen
@@ -42,6 +48,7 @@ from fmri_utils.simulation.on_demand import prepare
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 rng = np.random.default_rng(cfg.seed)
+plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label)
 
 # %% [markdown]
@@ -91,7 +98,7 @@ brain = nsd.read_brainmask(layout)
 inside = nsd.to_volume(background.get_fdata(dtype=np.float32)[brain], brain, background.affine)
 print("(X, Y, Z) =", brain.shape, "of which in the brain:", brain.sum())
 
-# %%
+# %% alt="Six slices of the mean functional volume, grey: the shape of a brain with its eyes-to-back axis upright"
 fig, ax = plt.subplots(figsize=(10, 2.2))
 title = "mean functional volume"
 _ = plots.plot_volume(inside, background, title=title, cmap="gray", vmin=0, colorbar=False, ax=ax)
@@ -116,7 +123,7 @@ for number, name in enumerate(named, start=1):
     label[main[name]] = number
 label_map = nsd.to_volume(label, mask, background.affine)
 
-# %%
+# %% alt="Brain slices with V1, V2, V3, hV4, faces, bodies, places and words in colours of their own, around the back of both hemispheres"
 fig, ax = plt.subplots(figsize=(10, 2.4))
 _ = plots.plot_areas(label_map, named, background, title="areas within the region", ax=ax)
 
@@ -160,7 +167,7 @@ betas = nsd.zscore_sessions(raw, session, is_train)
 drift = [quality.session_drift(values, session) for values in (raw, betas)]
 print(f"of a voxel's variance, without drift: {100 * quality.drift_by_chance(session):.2g} %")
 
-# %%
+# %% alt="Mean beta of every trial, raw and z-scored, with sessions shaded"
 fig, ax = plt.subplots(figsize=(10, 2.6), layout="constrained")
 plots.plot_session_drift(raw.mean(1), betas.mean(1), session, ax=ax)
 _ = ax.legend(markerscale=5, loc="upper left", bbox_to_anchor=(1, 1))
@@ -169,7 +176,7 @@ _ = ax.legend(markerscale=5, loc="upper left", bbox_to_anchor=(1, 1))
 # The mean over voxels hides most of the drift, because one voxel goes up while another goes down. So
 # here is the share of *each voxel's* variance that lies between the means of its sessions:
 
-# %%
+# %% alt="Histograms of the share of each voxel's variance between sessions, as read and after z-scoring, with the share expected by chance"
 chance = quality.drift_by_chance(session)
 _ = plots.plot_drift_share(*drift, chance=chance)
 
@@ -188,7 +195,7 @@ ceiling = nsd.noise_ceiling(ncsnr, 3)
 print(f"noise ceiling of three repeats, median: {np.nanmedian(ceiling):.0f} % of variance")
 quality.ncsnr_quantiles(ncsnr, main).round(2)
 
-# %%
+# %% alt="Histogram of ncsnr over voxels with its median, and ticks for the published medians of NSD's eight subjects"
 published = realism.PUBLISHED_NCSNR
 _ = plots.plot_ncsnr_histogram(ncsnr, published=published, subject=cfg.subject)
 
@@ -197,7 +204,7 @@ _ = plots.plot_ncsnr_histogram(ncsnr, published=published, subject=cfg.subject)
 # a single trial is noise: at an ncsnr of 0.4 the noise is two and a half times as large as the signal.
 # The voxels at exactly 0 are those whose repeats differ as much as different images do.
 
-# %%
+# %% alt="ncsnr on brain slices, and its distribution in each area"
 ncsnr_map = nsd.to_volume(ncsnr, mask, background.affine)
 fig, axes = plt.subplots(2, 1, figsize=(10, 5.6), height_ratios=(1, 1.2))
 plots.plot_volume(ncsnr_map, background, title="ncsnr", vmin=0, ax=axes[0])
@@ -231,7 +238,7 @@ train_betas, train_ids = betas[is_train], nsd_id[is_train]
 reliability = nsd.split_half_reliability(train_betas, train_ids, rng)
 print(f"correlation of two single trials, median voxel: {np.nanmedian(reliability):.3f}")
 
-# %%
+# %% alt="Correlation of two trials against ncsnr, a dot for each voxel, with the curve expected from ncsnr"
 _ = plots.plot_reliability(ncsnr, reliability)
 
 # %% [markdown]
@@ -256,7 +263,7 @@ places = quality.voxel_coordinates(mask, background.affine)[some]
 chosen = {name: main[name][some] for name in ("V1", "faces") if name in main}
 noise = quality.noise_correlation(residuals, places, rng, areas=chosen, n_pairs=1000)
 
-# %%
+# %% alt="Noise correlation of two voxels against their distance in mm, for all voxels and within areas"
 _ = plots.plot_noise_correlation(noise)
 
 # %% [markdown]
@@ -281,7 +288,7 @@ images = nsd.read_images(layout, ids, size=cfg.clip.image_size)
 captions = [five[:5] for five in nsd.read_captions(layout, ids)]
 print("(n_images, height, width, 3) =", images.shape)
 
-# %%
+# %% alt="Sixteen test images in two rows: simulated scenes with animals, people, cars, houses and signs"
 first = np.flatnonzero(np.isin(ids, split.test_ids))[:16]
 plots.plot_picture_grid([images[first[:8]], images[first[8:]]], ["", ""])
 print(captions[first[0]][0])
@@ -301,7 +308,7 @@ held = ranked[["ranked_by", "shown"]].corr().iloc[0, 1]
 print(nsd.voxel_names(areas, [voxel])[0])
 print(f"ranking and response in other trials, all training images: r = {held:.2f}")
 
-# %%
+# %% alt="The eight images with the strongest and the eight with the weakest responses of one voxel, with the response in other trials above each"
 pictures = [images[np.searchsorted(ids, part["nsd_id"])] for part in (best, worst)]
 _ = plots.plot_ranked_images(*pictures, best["shown"].to_numpy(), worst["shown"].to_numpy())
 
@@ -321,7 +328,7 @@ angle = nsd.to_volume(prf["angle"].where(fits), mask, background.affine)
 eccentricity = nsd.to_volume(prf["eccentricity"].where(fits), mask, background.affine)
 print(f"pRF explains more than 10 % in {fits.sum()} of {fits.size} voxels")
 
-# %%
+# %% alt="Polar angle of receptive fields on brain slices with a colour wheel, and their eccentricity in degrees"
 fig, axes = plt.subplots(2, 1, figsize=(10, 4.6))
 plots.plot_prf_angle(angle, background, title="polar angle", ax=axes[0])
 title = "eccentricity (degrees)"
@@ -332,9 +339,9 @@ _ = plots.plot_volume(eccentricity, background, title=title, cmap="viridis", vma
 # has the colours of the wheel's right side. Where that is exchanged, left and right are exchanged in
 # the files or in the reader.
 
-# %%
+# %% alt="Receptive fields of V1, V2, V3 and hV4 as circles in the visual field, over the square of the picture"
 early = [name for name in ("V1", "V2", "V3", "hV4") if name in main]
-fig, axes = plt.subplots(1, len(early), figsize=(12, 3.3), layout="constrained", squeeze=False)
+fig, axes = plt.subplots(1, len(early), figsize=(10.5, 3.3), layout="constrained", squeeze=False)
 for name, ax in zip(early, axes[0], strict=True):
     fields = prf[main[name] & fits]
     title = f"{name}, {len(fields)} voxels"
@@ -367,7 +374,76 @@ summary.style.hide(axis="index").format(str)
 # %% [markdown]
 # In a simulated subject, a "measured" near the published value says that the noise was set well. In
 # the real one, it says that files, mask and trial order were read as their authors read them.
+
+# %% [markdown]
+# ## Exercises
 #
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: how often must an image be shown?
+#
+# A voxel has an ncsnr of 0.4: the SD of its signal is 0.4 times that of its noise. Which share of the variance of a
+# single trial is signal? And of how many trials must the mean be taken until it is one half?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+for n_repeats in (1, 3, 6, 10, 100):
+    share = nsd.noise_ceiling(np.array([0.4]), n_repeats)[0]
+    print(f"mean of {n_repeats:3d} trials: {share:.0f} % signal")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# Of a single trial 0.16 / (0.16 + 1) = 14 %. A mean of n trials has 1/n of the noise *variance*, so one half is
+# reached where 1/n = 0.16, at six or seven trials. NSD stopped at three, to show three times as many images: for
+# training a decoder, new images teach more than cleaner ones.
+#
+# </details>
+#
+# ### Exercise 2: one trial in ten is mislabelled
+#
+# Suppose the labels of a random tenth of the trials were exchanged. What becomes of the median correlation of two
+# trials of the same image? Would you notice it in a new data set?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+own_rng = np.random.default_rng(cfg.seed)
+wrong_ids = train_ids.copy()
+lost = own_rng.random(len(train_ids)) < 0.1
+wrong_ids[lost] = own_rng.permutation(train_ids[lost])
+partly = nsd.split_half_reliability(train_betas, wrong_ids, own_rng)
+print(f"median with a tenth mislabelled: {np.nanmedian(partly):.3f}")
+print(f"as a share of the right one: {np.nanmedian(partly) / np.nanmedian(reliability):.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# A pair of trials is right only if both labels are: 0.9 x 0.9 = 0.81, so about a fifth should be lost (with few
+# images the number above scatters around that). Everything still runs, and the subject merely looks a little
+# noisier. That is why the sources of the design were compared first, and why it helps to know published numbers.
+#
+# </details>
+#
+# ### Exercise 3: dividing trials instead of images
+#
+# A colleague draws a tenth of all *trials* at random as the test set. For how many of these has the decoder seen
+# another showing of the same image?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+drawn = np.random.default_rng(cfg.seed).random(len(table)) < 0.1
+seen_before = np.isin(nsd_id[drawn], nsd_id[~drawn])
+print(f"test trials whose image is also trained on: {seen_before.mean():.1%}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# With three showings both others are test trials only once in a hundred: about 99 % have been seen, fewer where
+# images were shown less often. Such a test measures memory for images, and any model that is large enough passes it.
+#
+# </details>
+
+# %% [markdown]
 # ## What is kept for the next notebooks
 
 # %%

@@ -6,13 +6,19 @@
 #
 # | | |
 # |---|---|
+# | you learn | what an embedding is, what a contrastive loss does, why a joint space collapses without negatives, what the temperature is for |
+# | you need | notebook 01; what a neural network and a gradient step are |
 # | reads | `betas.h5`, `stimuli.h5` (notebook 01) |
 # | writes | `embeddings.h5`, `joint.h5` |
-# | minutes | smoke 0.2 · demo 0.7 · nsd not measured |
+# | minutes | to run: smoke 0.2 · demo 0.7 · nsd not measured; to work through: about 45 |
 #
-# CLIP (Radford et al. 2021) is a pair of networks, one for images and one for text, that were trained
-# together: an image and its caption must land close to each other, and far from the captions of other
-# images. The result is an *embedding*, a point on a sphere, that says what a picture shows.
+# An *embedding* is a list of numbers that a network makes of something, so that similar things get
+# similar numbers; one may think of a point in a space of many dimensions. CLIP (Radford et al. 2021) is
+# a pair of networks, one for images and one for text, that were trained together on pictures with their
+# captions: an image and its caption must land close to each other, and far from the captions of other
+# images. No one labelled anything. The result is a point on a sphere that says what a picture
+# shows, and that words can be compared with. This is why it is the meeting place of the collection.
+# The released CLIP learned from 400 million pairs; the demo's is a small one trained on simulated scenes.
 
 # %% tags=["parameters"]
 PROFILE = "demo"
@@ -38,6 +44,7 @@ from fmri_utils.profiles import PROJECT_ROOT, load_profile
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 device = choose_device(cfg.device)
 rng = np.random.default_rng(cfg.seed)
+plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
@@ -80,13 +87,13 @@ for direction, name in (
 # The same three images with their own caption, and with the caption of another image. Training
 # pulls the first kind together and pushes the second apart.
 
-# %%
+# %% alt="Three images with their own caption, framed green, and with that of another image, framed orange; the cosine of each pair above it"
 shown = np.flatnonzero(test)[:3]
 other = np.roll(shown, 1)
 left, right = np.concatenate([shown, shown]), np.concatenate([shown, other])
 cosines = (image[left] * each[right, 0]).sum(1)
 matching = left == right
-fig, axes = plt.subplots(1, 6, figsize=(13, 3.2), layout="constrained")
+fig, axes = plt.subplots(1, 6, figsize=(10.5, 3.2), layout="constrained")
 _ = plots.plot_caption_pairs(images[left], captions[right, 0], cosines, matching, axes=axes)
 
 # %% [markdown]
@@ -95,7 +102,7 @@ _ = plots.plot_caption_pairs(images[left], captions[right, 0], cosines, matching
 # what is in a picture, and the two networks keep to their own region of the sphere (the *modality
 # gap*).
 
-# %%
+# %% alt="Histograms of the cosine of image and caption, for matching and for non-matching pairs"
 cross = image[test] @ each[test, 0].T
 own = np.eye(len(cross), dtype=bool)
 gap = np.linalg.norm(image[test].mean(0) - caption[test].mean(0))
@@ -111,12 +118,12 @@ _ = ax.legend()
 # among those of all *other* images. In italics, a caption that a person gave to the picture itself.
 # Both sides are centred first, which takes the modality gap away.
 
-# %%
+# %% alt="Four images with their own caption above and the three nearest captions of other images below"
 library = np.flatnonzero(~test)
 asked = np.flatnonzero(test)[:4]
 cosine = unit(image - image.mean(0)) @ unit(each[:, 0] - each[:, 0].mean(0)).T
 found = library[np.argsort(-cosine[asked][:, library], axis=1)[:, :3]]
-fig, axes = plt.subplots(1, 4, figsize=(12, 4.6), layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(10.5, 4.6), layout="constrained")
 _ = plots.plot_nearest_captions(images[asked], captions[asked, 0], captions[found, 0], axes=axes)
 
 # %% [markdown]
@@ -148,13 +155,13 @@ records = {
     for name in joint_embedding.OBJECTIVES
 }
 
-# %%
-fig, axes = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained")
+# %% alt="Spread of the space and top-1 retrieval over training for four objectives"
+fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.4), layout="constrained")
 plots.plot_collapse(records, "spread", ax=axes[0])
 plots.plot_collapse(records, "top1", chance=1 / len(held), ax=axes[1])
 axes[0].set(ylim=(0, 1.05), ylabel="spread")
 axes[1].set(ylabel="brain_to_image top-1, held-out images")
-_ = axes[1].legend(fontsize=8)
+_ = axes[1].legend()
 # %%
 for name, record in records.items():
     print(f"{name:14s} spread {record['spread'][-1]:.2f}  top-1 {record['top1'][-1]:.2f}")
@@ -172,7 +179,7 @@ for name, record in records.items():
 # negatives count, those that are nearly as close as the right answer; at a high one all negatives
 # push alike, however far away they already are.
 
-# %%
+# %% alt="Spread, cosines and top-1 at the end of training against temperature, on a logarithmic axis"
 settings |= dict(name="infonce", seed=cfg.seed)
 heat = {
     t: joint_embedding.train_joint(*data, progress=True, **settings | dict(temperature=t))
@@ -185,7 +192,83 @@ _ = plots.plot_temperatures(heat, chance=1 / len(held), ax=ax)
 # At the lowest temperature non-matching pairs keep a high cosine: those that are far enough are left
 # where they are, and the space is not used to the full. At the highest the space is open, but neighbours
 # are no longer told apart and fewer images are found.
+
+# %% [markdown]
+# ## Exercises
 #
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: fewer candidates
+#
+# A paper reports a top-1 of 0.90 among 2 candidates, another one 0.45 among 20. Which one is better? Predict the top-1
+# of our captions among 2, 5 and 20 candidates.
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+for n in (2, 5, 20):
+    some = retrieval(image[test], each[test, 0], n_candidates=n, rng=np.random.default_rng(0))
+    found_in = some["brain_to_image"]
+    print(f"{n:2d} candidates: {found_in['top1_drawn']:.2f}, chance {found_in['chance_drawn']:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# The embeddings are the same in every line, and only the question became harder. A top-1 without its number of
+# candidates says nothing. To be first of 20 is to win against 19; if the wins were independent, 0.90 against one
+# would give 0.90 to the power of 19, or 0.14. So 0.45 is the better one by far.
+#
+# </details>
+#
+# ### Exercise 2: closing the modality gap
+#
+# Subtract from images the mean image, from captions the mean caption, and bring both back to unit length. What
+# becomes of the gap, of the cosine of matching pairs, and of retrieval?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+sides = {"as they are": (image[test], each[test, 0])}
+means = image[~test].mean(0), each[~test, 0].mean(0)
+sides["centred"] = (unit(image[test] - means[0]), unit(each[test, 0] - means[1]))
+for name, (pictures, texts) in sides.items():
+    top1 = retrieval(pictures, texts, rng=np.random.default_rng(0))["brain_to_image"]["top1"]
+    distance = np.linalg.norm(pictures.mean(0) - texts.mean(0))
+    print(
+        f"{name:12s} gap {distance:.2f}, matching {(pictures * texts).sum(1).mean():.2f}", end=", "
+    )
+    print(f"top-1 {top1:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# The gap closes, since it is hardly more than one vector that all images share and one that all captions share.
+# Matching pairs come closer or drift apart depending on how much of their cosine was that common part. Retrieval
+# hardly notices: what is common to all candidates cannot tell them apart. Had the means been taken from the *test*
+# images, their content would have leaked into the score.
+#
+# </details>
+#
+# ### Exercise 3: three negatives
+#
+# InfoNCE again, in batches of 4: each pattern has three wrong answers instead of a whole batch. What
+# happens to top-1? And which other thing has changed with the batch?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+few = joint_embedding.train_joint(*data, **settings | dict(batch_size=4))
+for name, record in {"whole batch": records["infonce"], "batch of 4": few}.items():
+    print(f"{name:11s} best top-1 {record['top1'].max():.2f}, spread {record['spread'][-1]:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# With three random negatives the task is easy after a few steps: it is enough to tell a beach from a street, and
+# little is learned about which beach. But every step also saw fewer images, so part of a difference is simply less
+# training. A fair comparison holds the number of *images* seen fixed. The spread stays open: a few negatives
+# suffice against collapse.
+#
+# </details>
+
+# %% [markdown]
 # ## What is kept
 
 # %%

@@ -6,9 +6,11 @@
 #
 # | | |
 # |---|---|
+# | you learn | ridge and contrastive decoding, retrieval scores beside chance and ceiling, controls that tell reading the brain from something easier |
+# | you need | notebooks 01 and 02; linear regression, cross-validation |
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5` (notebooks 01, 02) |
 # | writes | `ridge`, `contrastive`, `mlp` and `matched.safetensors`, `predictions.h5`, `encoder_scores.json` |
-# | minutes | smoke 0.3 · demo 1.5 · nsd not measured |
+# | minutes | to run: smoke 0.3 · demo 1.5 · nsd not measured; to work through: about 75 |
 #
 # A *mapper* predicts an embedding from a pattern of betas. Five of them follow, all on one split and
 # behind one interface: `fit(betas, embeddings, groups)`, then `predict(betas)`. They differ in what they
@@ -35,6 +37,7 @@ from fmri_utils.profiles import PROJECT_ROOT, load_profile
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 device = choose_device(cfg.device)
 rng = np.random.default_rng(cfg.seed)
+plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
@@ -64,7 +67,7 @@ print("test (n_images, n_voxels) =", pattern.shape, "| repeats per image:", np.u
 # cross-validation. Folds are made of whole images: two repeats of one image on both sides of a fold would
 # reward memory. One eigendecomposition of the betas serves all penalties, folds and targets.
 
-# %%
+# %% alt="Bars: how many embedding dimensions chose each ridge penalty"
 settings = encoders.MapperSettings.of(cfg.encoder)
 folds = dict(alphas=settings.alphas, n_folds=settings.n_folds)
 basis = encoders.ridge_basis(betas, device=device)
@@ -80,7 +83,7 @@ _ = plots.plot_ridge_path(ridge_report["best_alphas"], settings.alphas, ax=ax)
 # does: no small set of voxels may be relied on. Training ends where images held out of the *training* set
 # score best.
 
-# %%
+# %% alt="InfoNCE of training and of held-out training images over steps, with the best step marked"
 common = dict(settings=settings, seed=cfg.seed, device=device, progress=True)
 contrastive, report = encoders.fit_mapper("contrastive", betas, target, groups, **common)
 fig, ax = plt.subplots(figsize=(6, 2.4), layout="constrained")
@@ -130,7 +133,7 @@ mappers |= {"contrastive-linear": contrastive, "Mind Reader's loss": mind_reader
 predictions = {name: mapper.predict(pattern) for name, mapper in mappers.items()}
 scores = metrics.embedding_scores(truth, predictions | {"oracle": truth}, rng=rng)
 
-# %%
+# %% alt="Retrieval and identification scores of five mappers with intervals, on bars from chance to ceiling"
 about = {"dataset": cfg.dataset_name, "simulated": cfg.simulation is not None}
 about |= {"subject": cfg.subject, "split": "shared images are the test set"}
 about |= {"repeats": f"{counts.min()} to {counts.max()}", "clip_model": cfg.clip.model}
@@ -187,9 +190,9 @@ controls |= {"ridge, cluster left out": left["prediction"], "ridge, fewer images
 rows = validity.validity_table(truth, controls, clusters=left["cluster"], **boot)
 pd.DataFrame(rows).pivot(index="score", columns="method", values="value").round(2)
 
-# %%
+# %% alt="Scores of ridge and of the controls, overall, within clusters and across clusters, beside chance"
 shown = ("brain_to_image MRR", "two-way within clusters", "two-way across clusters")
-fig, axes = plt.subplots(1, 3, figsize=(14, 3.6), layout="constrained", sharey=True)
+fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained", sharey=True)
 for ax, score in zip(axes, shown, strict=True):
     some = {r["method"]: r for r in rows if r["score"] == score}
     bars = {n: metrics.Interval(r["value"], r["low"], r["high"]) for n, r in some.items()}
@@ -203,7 +206,7 @@ for ax, score in zip(axes, shown, strict=True):
 # A score that is reached through very few numbers per pattern asks little of the brain (BrainBits, Mayo et
 # al. 2024). The dashed line is the true embedding through the same bottleneck.
 
-# %%
+# %% alt="MRR against the number of dimensions of a bottleneck, from the brain and for true embeddings"
 sizes = (1, 2, 5, 10, 30, 100)
 narrow = validity.bottleneck(predictions["ridge"], ridge.predict(betas), sizes)
 ideal = validity.bottleneck(truth, target, sizes)
@@ -242,7 +245,7 @@ by_voxels = mapping_limits.curve_over_voxels(
     fit, betas, target, groups, pattern, truth, n_voxels=some, n_draws=1, rng=rng, progress=True
 )
 
-# %%
+# %% alt="MRR against the number of sessions and of voxels"
 fig, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", sharey=True)
 for ax, curve, size in zip(axes, (learning, by_voxels), ("n_sessions", "n_voxels"), strict=True):
     ax.plot(curve[size], curve["scores"]["brain_to_image MRR"].mean(1), "o-")
@@ -268,9 +271,9 @@ if study_file.is_file():
 else:
     print("not available: run `make study`")
 
-# %%
+# %% alt="From make study: differences between mappers over subjects, and MRR against sessions and voxels"
 if study:
-    fig, axes = plt.subplots(1, 3, figsize=(13, 3.2), layout="constrained")
+    fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.2), layout="constrained")
     plots.plot_study_differences(study["differences"], score, ax=axes[0])
     chance = seen.loc[score, "chance"].iloc[0]
     for ax, rows_of, size in zip(
@@ -294,11 +297,84 @@ centred = clip["first_caption"][library] - clip["first_caption"][library].mean(0
 read = contrastive.predict(pattern) - target.mean(0)
 nearest = np.argsort(-(encoders.unit(read) @ encoders.unit(centred).T), axis=1)[:, :3]
 
-# %%
+# %% alt="Four test images with their own caption above and the three captions nearest to the prediction from the brain below"
 asked = np.searchsorted(clip["nsd_id"], test_ids[:4])
-fig, axes = plt.subplots(1, 4, figsize=(12, 4.8), layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(10.5, 4.8), layout="constrained")
 own, found = captions[asked], captions[library][nearest[:4]]
 _ = plots.plot_nearest_captions(stimuli["images"][asked], own, found, axes=axes)
+
+# %% [markdown]
+# ## Exercises
+#
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: too little and too much penalty
+#
+# Ridge again, once with the smallest penalty tried for all dimensions, once with the largest. Predict for both: how far
+# do predictions spread, compared with true embeddings, and how many images are found?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+for alpha in (settings.alphas.min(), settings.alphas.max()):
+    only = folds | dict(alphas=np.array([alpha]))
+    one = encoders.fit_ridge(betas, target, groups, basis=basis, **only)[0].predict(pattern)
+    sd = np.sqrt(one.var(0).sum() / truth.var(0).sum())
+    mrr = metrics.retrieval(truth, one, rng=np.random.default_rng(0))["brain_to_image"]["mrr"]
+    print(f"penalty {alpha:9.0f}: spread {sd:.2f}, MRR {mrr:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# A small penalty lets every voxel's noise into the weights: predictions spread widely, for a good part in wrong
+# directions. The largest one shrinks them to the mean embedding. All patterns then rank the images alike, by how
+# near each is to the mean, and retrieval is at chance. The best penalty lies between, and is a compromise: it was
+# chosen for the squared error, which sees the length of predictions, and not for retrieval.
+#
+# </details>
+#
+# ### Exercise 2: scoring what was trained on
+#
+# As many *training* images as there are test images, their repeats averaged: which top-1 does ridge reach there?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+seen_ids = np.unique(groups)[: len(truth)]
+rows_seen = np.isin(groups, seen_ids)
+seen_pattern, _, _ = nsd.average_repeats(betas[rows_seen], groups[rows_seen])
+seen_truth = clip["image"][np.searchsorted(clip["nsd_id"], seen_ids)]
+for name, (true, x) in {"trained on": (seen_truth, seen_pattern), "new": (truth, pattern)}.items():
+    found_in = metrics.retrieval(true, ridge.predict(x), rng=np.random.default_rng(0))
+    print(f"{name:10s} top-1 {found_in['brain_to_image']['top1']:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# Close to perfect, although the penalty was chosen well: with as many voxels as trials a linear map can learn the
+# noise of each trial by heart. Only images whose repeats were all left out say anything about reading a brain.
+#
+# </details>
+#
+# ### Exercise 3: a louder scanner
+#
+# On the day of the test all betas come out three times too large, or three times too small. Does retrieval change? The
+# cosine does not see the length of a prediction, so one might say no.
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+for gain in (1 / 3, 1, 3):
+    louder = ridge.predict(gain * pattern)
+    mrr = metrics.retrieval(truth, louder, rng=np.random.default_rng(0))["brain_to_image"]["mrr"]
+    print(f"betas x {gain:.2f}: MRR {mrr:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# It does, because a prediction is the mean embedding *plus* what the voxels add, and only the second part grows. With
+# small betas the common part decides, and images near the mean are nearest to every pattern (*hubs*). With large ones
+# the direction of the deviation decides, which hurts far less. So z-scoring has to be the same in training and
+# test; and Exercise 1 was at chance because of the common part, not because the direction was lost.
+#
+# </details>
 
 # %% [markdown]
 # ## What is kept

@@ -6,14 +6,18 @@
 #
 # | | |
 # |---|---|
+# | you learn | what a conditional GAN does with z and with the condition, why pictures need a judge that took no part in making them, what a ceiling is |
+# | you need | notebooks 01 to 03 |
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`; the weights of generator, CLIP and judge; `study_generator.json`, if it is there |
 # | writes | `reconstructions.h5`, `picture_scores.json` |
-# | minutes | smoke 0.4 · demo 1.2 · nsd not measured |
+# | minutes | to run: smoke 0.4 · demo 1.2 · nsd not measured; to work through: about 60 |
 #
-# LAFITE (Zhou et al. 2022) is a *generative adversarial network* (GAN): a generator draws pictures, a
-# discriminator tries to tell them from real ones, and both learn from the contest. It is built on
-# StyleGAN2; every layer is steered by a latent noise vector *z* and by the *condition*, a CLIP embedding.
-# It has learned to draw from the embeddings of images, so it can be fed with embeddings read from a brain.
+# A *generative adversarial network* (GAN) is two networks in a contest: a *generator* draws pictures
+# from random numbers, a *discriminator* tries to tell them from real ones. What fools it is kept, so the
+# pictures come to look real without anybody saying what is wrong with them. LAFITE (Zhou et al. 2022) is
+# such a network, built on StyleGAN2, and told what to draw: every layer is steered by a latent noise
+# vector *z* and by the *condition*, a CLIP embedding. It has learned to draw from the embeddings of
+# images, so it can be fed with embeddings read from a brain. What the condition leaves open, z decides.
 
 # %% tags=["parameters"]
 PROFILE = "demo"
@@ -26,7 +30,9 @@ INTERACTIVE = True
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
+from IPython.display import Markdown
 
 from fmri_utils import (
     artifacts,
@@ -48,6 +54,7 @@ from fmri_utils.profiles import PROJECT_ROOT, load_profile
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 device = choose_device(cfg.device)
 rng = np.random.default_rng(cfg.seed)
+plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
@@ -104,7 +111,7 @@ random = reconstruction.generate(generator, z[0].expand(n, -1), others, **draw)
 # %% [markdown]
 # The first twelve test images, not picked:
 
-# %%
+# %% alt="Rows of pictures: twelve test images, drawn from their true embeddings, and drawn from the brain with several latent vectors"
 m = cfg.reconstruction.n_shown
 _ = plots.fig_reconstructions(seen[:m], ceiling[:m], samples[:m], label=cfg.dataset_label)
 # %% [markdown]
@@ -138,7 +145,7 @@ search = comparisons.compare_searches(
 )
 print("generator passes per picture:", search.passes)
 
-# %%
+# %% alt="Rows of pictures: seen, a plain random z, and the results of three searches for the noise"
 plain = search.draws[comparisons.PLAIN][0]
 found = {name: search.draws[name][0] for name in search.trajectories}
 rows = [seen[:m], plain, *found.values()]
@@ -149,7 +156,7 @@ _ = plots.plot_picture_grid(rows, ["seen", comparisons.PLAIN, *found])
 # like the prediction than the picture before any search: a prediction has errors, and whoever comes closer
 # to it than the truth does is fitting these.
 
-# %%
+# %% alt="Best cosine with the prediction against generator passes for three searches, with that of the seen image as a dotted line"
 fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 for name, recorded in search.trajectories.items():
     best = np.maximum.accumulate(recorded["cosine"], axis=0).mean(1)
@@ -192,7 +199,7 @@ table = metrics.score_table(
     rng=rng,
     n_resamples=cfg.encoder.n_bootstrap,
 )
-print(metrics.table_markdown(table))
+Markdown(metrics.table_markdown(table))
 
 # %% [markdown]
 # Read each row from left to right: chance, without the right embedding, from the brain, and at best. In the
@@ -208,9 +215,10 @@ print(metrics.table_markdown(table))
 # %%
 searched = comparisons.mean_scores(seen[:m], search.draws, judge=judge)
 boot = dict(rng=rng, n_resamples=cfg.encoder.n_bootstrap)
-for name in search.trajectories:
-    gains = metrics.differences(searched, name, comparisons.PLAIN, **boot)
-    print(name, {row: str(gain) for row, gain in gains.items()})
+gains = {
+    n: metrics.differences(searched, n, comparisons.PLAIN, **boot) for n in search.trajectories
+}
+pd.DataFrame(gains).map(str)
 
 # %% [markdown]
 # The same on all test images, with more passes and several seeds, is what `make study` computes. Of the
@@ -224,7 +232,7 @@ if study_file.is_file():
 remark = comparisons.study_remark(study, artifacts.sha256_file(weights))
 print(remark)
 if study:
-    print(comparisons.gains_markdown(study["searches"]["rows"], comparisons.PLAIN))
+    display(Markdown(comparisons.gains_markdown(study["searches"]["rows"], comparisons.PLAIN)))
 
 # %% [markdown]
 # ## Teaching the generator how a brain errs
@@ -274,7 +282,7 @@ run = finetuning.fine_tune(
 )
 axes = plots.plot_losses(run.history)
 
-# %%
+# %% alt="Rows of pictures: seen, reconstructions before and after fine-tuning on a few training images"
 after = reconstruction.generate(run.generator, z[0].expand(n, -1), condition, **draw)
 rows = [seen[:m], samples[:m, 0], after[:m]]
 _ = plots.plot_picture_grid(rows, ["seen", "before", f"after {tuning.n_images} images"])
@@ -283,7 +291,7 @@ _ = plots.plot_picture_grid(rows, ["seen", "before", f"after {tuning.n_images} i
 both = {"before": scores["from the brain"]}
 both |= metrics.picture_scores(seen, {"after": after}, judge=judge, device=device)
 gains = metrics.differences(both, "after", "before", **boot)
-print({row: str(gain) for row, gain in gains.items()})
+pd.DataFrame({"after - before": gains}).map(str)
 
 # %% [markdown]
 # Longer, with a discriminator, and with the other ways of doing it, from `make study`. The control goes on
@@ -293,29 +301,102 @@ print({row: str(gain) for row, gain in gains.items()})
 # %%
 print(remark)
 if study:
-    print(comparisons.gains_markdown(study["fine_tuning"]["rows"]["brain"], "before"))
+    display(Markdown(comparisons.gains_markdown(study["fine_tuning"]["rows"]["brain"], "before")))
 
 # %% [markdown]
 # And what it costs: the same generators, fed with the true embeddings.
 
 # %%
 if study:
-    print(comparisons.gains_markdown(study["fine_tuning"]["rows"]["ceiling"], "before"))
+    ceilings = study["fine_tuning"]["rows"]["ceiling"]
+    display(Markdown(comparisons.gains_markdown(ceilings, "before")))
 # %% [markdown]
 # ## Best and worst
 #
 # Named as such: the four reconstructions whose own image the judge prefers most clearly to all others, and
 # the four where it does so least (by PixCorr where there is no judge).
 
-# %%
+# %% alt="The four best and the four worst reconstructions: seen, ceiling, and from the brain"
 by = "judge two-way" if judge is not None else "PixCorr"
 chosen = scores["from the brain"]
 order = np.lexsort((-chosen["PixCorr"].per_image, -chosen[by].per_image))
 picked = np.concatenate([order[:4], order[-4:]])
 rows = [seen[picked], ceiling[picked], samples[picked, 0]]
 axes = plots.plot_picture_grid(rows, ["seen", "ceiling", "from the brain"])
-axes[0, 0].set_title(f"best by {by}", loc="left", fontsize=10)
-_ = axes[0, 4].set_title("worst", loc="left", fontsize=10)
+axes[0, 0].set_title(f"best by {by}", loc="left").set_in_layout(False)
+_ = axes[0, 4].set_title("worst", loc="left")
+
+# %% [markdown]
+# ## Exercises
+#
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: half-way between two pictures
+#
+# Seven embeddings on the way from one test image to another, all drawn with the same z. Will the middle be a cross-fade
+# of the two, or something else?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"] alt="Seven generated pictures on the way from the embedding of one test image to that of another"
+steps = np.linspace(0, 1, 7)[:, None]
+path = encoders.unit((1 - steps) * truth[0] + steps * truth[1])
+between = reconstruction.generate(generator, z[0].expand(7, -1), path, **draw)
+_ = plots.plot_picture_grid([between], ["from one to\nthe other"])
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# A cross-fade would show both things half transparent. A generator draws a picture for every condition, so
+# things change shape, colour or place, or one gives way to the other at some point. A good one stays among
+# pictures that could be real all the way; where this small one blurs, it has no picture for that condition.
+#
+# </details>
+#
+# ### Exercise 2: truncation
+#
+# *Truncation* pulls the inner latent w, made from z, towards its mean: psi = 1 leaves it, psi = 0 gives the mean to
+# every z. What remains at 0 of the SD over z, and of the SD over images?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+for psi in (0.0, 0.5, 1.0):
+    kept = draw | dict(truncation_psi=psi)
+    drawn = [reconstruction.generate(generator, o.expand(8, -1), truth[:8], **kept) for o in z[:2]]
+    both = np.stack(drawn)
+    print(f"psi {psi}: SD over z {both.std(0).mean():.3f}, over images {both[0].std(0).mean():.3f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# At 0 all z give one picture, so the first number is 0; the second hardly falls, for what the picture shows
+# comes by the condition, which is not truncated. Truncation trades variety for typical pictures. In an analysis of
+# voxels it takes out a source of noise that has nothing to do with the brain.
+#
+# </details>
+#
+# ### Exercise 3: a grey haze
+#
+# Hand in one and the same picture for every test image, the mean of all training images, and score it for the first
+# thirty. How does it do in PixCorr and SSIM beside our reconstructions, and how with the judge?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+known = ~np.isin(stimuli["nsd_id"], test_ids)
+haze = np.repeat(stimuli["images"][known].mean(0, keepdims=True) / 255.0, 30, 0)
+of_haze = metrics.picture_scores(seen[:30], {"haze": haze}, judge=judge, device=device)["haze"]
+for row, score in of_haze.items():
+    if score.per_image is not None:
+        ours = scores["from the brain"][row].per_image[:30].mean()
+        print(f"{row:16s} haze {score.per_image.mean():.2f}, ours {ours:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# The haze tells nothing about any image, and yet its PixCorr and SSIM come close to ours or exceed them: scenes
+# resemble each other in being bright above and dark below, and a smooth picture offends neither measure. The judge is
+# not taken in. Pixel scores are needed, but never alone, and a baseline without any brain belongs beside them.
+#
+# </details>
 
 # %% [markdown]
 # ## What is kept

@@ -6,9 +6,11 @@
 #
 # | | |
 # |---|---|
+# | you learn | to tell what a model uses from what a voxel carries, to hold noise still, to correct for thousands of tests, why redundancy hides importance |
+# | you need | notebooks 01 to 04; p values, the chain rule |
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge` and `matched.safetensors`, `reconstructions.h5`; `study_perturbation.json` where it is |
 # | writes | `effects.h5` and maps of the brain (`*.nii.gz`) |
-# | minutes | smoke 0.5 · demo 1.2 · nsd not measured |
+# | minutes | to run: smoke 0.5 · demo 1.2 · nsd not measured; to work through: about 90 |
 #
 # It is tempting to switch off one voxel, draw the picture again and wonder at the difference. But a
 # generator has noise of its own, and may draw another picture whenever that is drawn anew. Here the noise
@@ -47,6 +49,7 @@ from fmri_utils.simulation.config import FIELD_DEG
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 device, p = choose_device(cfg.device), cfg.perturbation
 rng = np.random.default_rng(cfg.seed)
+plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
@@ -93,7 +96,7 @@ without[:, 0] = 0
 again = 1 - (before * encoders.unit(encoder.predict(without))).sum(1)
 print(f"largest difference from recomputation: {np.abs(again - effect[:, 0]).max():.0e}")
 
-# %%
+# %% alt="Effect of leaving out each voxel, a dot for each, by area, on a logarithmic axis"
 fig, ax = plt.subplots(figsize=(9, 3.4), layout="constrained")
 _ = plots.plot_area_effects(mean_effect, nsd.main_areas(areas), ax=ax)
 # %% [markdown]
@@ -207,8 +210,8 @@ statistics |= {"encoding pattern": carried}
 auroc = {} if null is None else perturbation.auroc(null, statistics, rng=rng)
 print({name: str(value) for name, value in auroc.items()} or "not available: real data")
 
-# %%
-fig, axes = plt.subplots(1, 2, figsize=(12, 3.2), layout="constrained")
+# %% alt="Reliability of each voxel, tuned ones and empty ones, and the AUROC of each statistic against planted truth"
+fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.2), layout="constrained")
 effect_plots.plot_reliability(tested.z, tested.p_corrected <= 0.05, null, ax=axes[0])
 if auroc:
     _ = plots.plot_scores(auroc, chance=0.5, xlabel="AUROC, tuned against empty", ax=axes[1])
@@ -224,7 +227,7 @@ if auroc:
 # information. Their noise has a part in common that looks like another image, so that more voxels do not
 # average it out.
 
-# %%
+# %% alt="AUROC of each statistic against the number of voxels per source of information"
 curves = perturbation.redundancy_curve(p.redundancies, seed=cfg.seed)
 fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 _ = effect_plots.plot_redundancy(p.redundancies, curves, ax=ax)
@@ -287,7 +290,7 @@ results |= {"perturbed": result.perturbed, "names": nsd.voxel_names(areas, voxel
 results |= {"rms": result.rms(), "new_noise_rms": result.noise_rms(), "effect": mean_effect}
 results |= {"null": np.zeros(0, bool) if null is None else null}
 
-# %%
+# %% alt="Pictures with one voxel left out, their enlarged differences, pictures with new noise only, and the effect of every voxel on the brain and by area"
 background = nib.Nifti1Image(brain["background"], brain["affine"])
 effect_map = nsd.to_volume(mean_effect, brain["mask"], brain["affine"])
 volumes = {"effect_map": effect_map, "background": background}
@@ -313,7 +316,7 @@ print(f"images in which the noise changes more: {(noise_rms > voxel_rms).mean():
 # training leaves it little freedom. The other way round: let the strongest voxel vary as it does from
 # trial to trial, z and the noise buffers too, in all combinations. How much of the pictures' variance is whose?
 
-# %%
+# %% alt="Bars: shares of the pictures' variance that belong to the voxel, to z, to the noise buffers and to their interactions"
 voxel = int(mean_effect.argmax())
 some_z = reconstruction.draw_z(generator, p.n_z, cfg.seed + 2)
 crossed = perturbation.crossed_pictures(
@@ -343,7 +346,7 @@ for kind in (torch.float64, torch.float32):
         one_picture, encoder, pattern[image], sample, steps, like=base_z.to(kind)
     )
 
-# %%
+# %% alt="Relative difference between first order and finite differences against step size, in double and in single precision"
 fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 _ = effect_plots.plot_step_sizes(steps, step_errors, ax=ax)
 # %% [markdown]
@@ -394,7 +397,7 @@ print(f"voxels in the top 5 % of their like: {(label_p <= 0.05).mean():.1%}")
 # Every voxel has a map: the share of its effect that falls into each cell. Three voxels of V1, three of
 # the face areas, and the mean over all voxels.
 
-# %%
+# %% alt="Small maps of where in the picture six voxels and the mean of all voxels have their effect"
 shown = np.concatenate([np.flatnonzero(areas[n])[:3] for n in ("V1", "faces")])
 chosen = np.concatenate([exact.maps[shown], exact.maps.mean(0, keepdims=True)])
 _ = effect_plots.plot_places(chosen, [*nsd.voxel_names(areas, shown), "all voxels"])
@@ -438,7 +441,7 @@ directions = perturbation.concept_directions(concepts, captions, caption_embeddi
 regions = {name: areas[name] for name in concepts}
 area_shift = perturbation.area_shift(encoder, pattern, regions, directions)
 
-# %%
+# %% alt="Table of shifts towards faces, bodies, places and words for each area stimulated"
 fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 effect_plots.plot_matrix(area_shift, list(regions), list(concepts), ylabel="area stimulated", ax=ax)
 own = (area_shift.argmax(1) == np.arange(len(concepts))).tolist()
@@ -496,7 +499,77 @@ else:
 # * A changed picture proves nothing unless z and noise were held still and the change is compared with
 #   what they do on their own.
 # * Places in the picture are the generator's more than the voxel's.
+
+# %% [markdown]
+# ## Exercises
 #
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: two voxels at once
+#
+# The two strongest voxels are left out together. Is the effect the sum of both effects, more, or less? What decides?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+first, second = np.argsort(-mean_effect)[:2]
+left = perturbation.group_embedding(encoder, pattern, np.array([first, second]), "leave_out")
+together = (1 - (before * encoders.unit(left)).sum(1)).mean()
+angle = (encoders.unit(encoder.weights[first]) * encoders.unit(encoder.weights[second])).sum()
+print(f"alone {mean_effect[first]:.1e} and {mean_effect[second]:.1e}, together {together:.1e}")
+print(f"cosine of the two voxels' weights: {angle:+.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# 1 - cosine grows with the *square* of a shift. Shifts at right angles add like the sides of a right-angled
+# triangle, so the effects add. Shifts in one direction give up to twice the sum, opposite ones cancel; and the
+# direction of a shift turns around with the sign of a voxel's activity. Effects of groups can therefore not be
+# added up from effects of voxels.
+#
+# </details>
+#
+# ### Exercise 2: no picture needed
+#
+# How well can the effect of a voxel on the first test image be guessed from two numbers: its activity, and the length of
+# its row of weights? Give a rank correlation.
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+row_length = np.linalg.norm(encoder.weights, axis=1)
+guessed = np.abs(pattern[0]) * row_length
+for name, values in {"activity x length": guessed, "length alone": row_length}.items():
+    print(f"{name}: rank correlation {spearmanr(values, effect[0]).statistic:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# Nearly 1: setting x to 0 shifts the embedding by x times the row of weights, and in a space of hundreds of
+# dimensions most shifts turn the embedding, few only lengthen it. A map of effects is, for the most part, a map of
+# how active a voxel was and how much the decoder relies on it. Nothing in it is about seeing.
+#
+# </details>
+#
+# ### Exercise 3: a brain without any signal
+#
+# One of the wrong pairings is taken for the data, so that no voxel carries anything. How many voxels are
+# significant at .05, each alone? And after correcting for all of them?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+empty = perturbation.max_t(reliable.null[1:])
+for name, p_values in {"each alone": empty.p, "family-wise": empty.p_corrected}.items():
+    print(f"{name:12s} {(p_values <= 0.05).sum()} of {len(p_values)} voxels")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# About one in twenty, by definition: dozens of "visual voxels" in a large region without any signal, and because
+# noise is shared between neighbours they may well lie together and look like an area. The family-wise correction
+# leaves none in nineteen of twenty such experiments.
+#
+# </details>
+
+# %% [markdown]
 # ## What is kept
 
 # %%
@@ -526,7 +599,7 @@ maps |= {"reliability_p_corrected": tested.p_corrected, "reliability_q": tested.
 maps |= {"centroid_right": centroid[:, 0], "centroid_up": centroid[:, 1], "spread": spread}
 maps |= {f"shift_{name}": shift[:, i] for i, name in enumerate(concepts)}
 
-# %%
+# %% alt="Reliability and effect on the picture of every voxel, on brain slices"
 volume = {name: nsd.to_volume(v, brain["mask"], brain["affine"]) for name, v in maps.items()}
 fig, axes = plt.subplots(2, 1, figsize=(10, 5), layout="constrained")
 top = dict(vmin=0, n_cuts=8)

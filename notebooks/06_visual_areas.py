@@ -6,9 +6,11 @@
 #
 # | | |
 # |---|---|
+# | you learn | to compare an area with random voxels, why kept, left out and retrained give different answers, what Shapley values share out |
+# | you need | notebooks 01 to 05 |
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge` and `matched.safetensors`, `reconstructions.h5`, `effects.h5`; the subject's betas once more |
 # | writes | `areas.h5`, `areas.json` |
-# | minutes | smoke 0.2 · demo 1.1 · nsd not measured |
+# | minutes | to run: smoke 0.2 · demo 1.1 · nsd not measured; to work through: about 60 |
 #
 # One voxel hardly matters, because others know the same (notebook 05). So now whole areas are taken: only
 # one area is *kept*, or it is *left out*, or it is *stimulated*. An area is a large set of voxels, and any
@@ -39,6 +41,7 @@ from fmri_utils.profiles import PROJECT_ROOT, load_profile
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 device, p = choose_device(cfg.device), cfg.perturbation
 rng = np.random.default_rng(cfg.seed)
+plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
@@ -164,7 +167,7 @@ for i, name in enumerate(scores.names):
 # here, from all subsets. They need groups without overlap, so voxels in several areas are a group of their
 # own.
 
-# %%
+# %% alt="Shapley value of each area with its interval: the accuracy divided among areas"
 parts = perturbation.disjoint(main)
 shares = {
     name: metrics.bootstrap(values, rng=rng, n_resamples=cfg.encoder.n_bootstrap)
@@ -262,7 +265,7 @@ region = {
     for (name, values), n in zip(mrr.items(), n_voxels, strict=True)
 }
 
-# %%
+# %% alt="MRR of decoders trained on the region, on choices of areas and on a wider region, with intervals, beside chance"
 chance = (1 / np.arange(1, len(truth) + 1)).mean()
 fig, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
 _ = plots.plot_scores(region, chance=chance, xlabel="brain_to_image MRR, retrained", ax=ax)
@@ -304,7 +307,7 @@ random_shift = perturbation.random_shift(
     encoder, pattern, shared.diagonal(), directions, n_random=p.n_random, rng=rng, progress=True
 )
 
-# %%
+# %% alt="Table of shifts towards four concepts for each stimulated area; an area's own concept is framed"
 low_shift, high_shift = np.percentile(random_shift, [2.5, 97.5], axis=0)
 beyond = (shift < low_shift) | (shift > high_shift)
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -348,7 +351,7 @@ full, changed = perturbation.area_pictures(
 )
 print("(n_images, n_groups, H, W, 3) =", changed["keep_only"].shape)
 
-# %%
+# %% alt="For each image: what was seen, the picture from all voxels, and pictures with each group kept only, left out, and stimulated"
 seen = pictures["seen"][: p.n_pictured]
 _ = area_plots.plot_area_pictures(seen, full, changed, list(pictured))
 
@@ -377,7 +380,79 @@ print(f"new noise only, median: {noise_rms:.3f} (pixel RMS)")
 #   and random groups, spread over the brain, share less noise than neighbours do.
 # * Stimulation adds a pattern that no picture evokes, one standard deviation everywhere. Where the
 #   embedding goes then is what the weights have learned to go with the area.
+
+# %% [markdown]
+# ## Exercises
 #
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: half of the voxels
+#
+# A random half of all voxels is kept, then a quarter, then fewer. Which part of the gain in cosine remains?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+order = np.random.default_rng(cfg.seed).permutation(pattern.shape[1])
+whole, none = ends["cosine"]
+for part in (0.5, 0.25, 0.1, 0.02):
+    some = order[: max(1, int(part * len(order)))]
+    kept = perturbation.group_embedding(encoder, pattern, some, "keep_only")
+    gained = ((encoders.unit(kept) * truth).sum(1) - none).mean()
+    print(f"{part:.0%} of the voxels keep {gained / (whole - none).mean():.0%} of the gain")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# Far more than their share, because voxels know the same things. Whoever sees that an area of a tenth of the
+# voxels alone keeps much of the accuracy has not learned anything about the area yet: a random tenth does so too.
+#
+# </details>
+#
+# ### Exercise 2: two areas out
+#
+# The losses without `faces` and without `bodies` are known. Is the loss without both the sum of the two?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+pair = ["faces", "bodies"]
+gone = {n: named[n] for n in pair} | {" and ".join(pair): np.any([named[n] for n in pair], axis=0)}
+for name, where in gone.items():
+    without_it = perturbation.group_embedding(encoder, pattern, where, "leave_out")
+    lost = (whole - (encoders.unit(without_it) * truth).sum(1)).mean()
+    print(f"without {name}: {lost:+.4f} in {where.sum()} voxels")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# If each stands in for the other, the loss of both is larger than the sum: only together are they missed. If they
+# share voxels, these are counted twice in the sum, which makes the loss of both smaller. Both are at work
+# here, so that a sum of losses has no meaning of its own. Shapley values are made for that.
+#
+# </details>
+#
+# ### Exercise 3: the other way
+#
+# Each area is *lowered* by one standard deviation instead of raised. Is the shift towards each concept the same
+# with the opposite sign?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+lowered = perturbation.area_shifts(encoder, pattern, named, directions, k=-1).mean(1)
+print(
+    f"correlation with the shifts of +1 SD: {np.corrcoef(lowered.ravel(), shift.ravel())[0, 1]:.2f}"
+)
+print(f"mean of +1 SD {shift.mean():+.3f}, of -1 SD {lowered.mean():+.3f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# Nearly. The decoder is linear, and its output moves exactly the other way; but the cosine is taken
+# after going back to unit length, which bends large shifts. A real area would not do this: activity has a
+# floor, and an area below its rest is not the opposite of a face.
+#
+# </details>
+
+# %% [markdown]
 # ## What is kept
 
 # %%

@@ -6,9 +6,11 @@
 #
 # | | |
 # |---|---|
+# | you learn | self-distillation with a student and a teacher, how it collapses and what prevents that, to report a result that came out negative |
+# | you need | notebooks 01 to 03; cross-entropy |
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5` (notebooks 01, 02) |
 # | writes | `student_teacher.h5`, `selfsupervised_scores.json` |
-# | minutes | smoke 0.2 · demo 1.3 · nsd not measured |
+# | minutes | to run: smoke 0.2 · demo 1.3 · nsd not measured; to work through: about 60 |
 #
 # In DINO (Caron et al. 2021) two networks of one build look at different *views* of the same picture.
 # The *student* is trained to answer as the *teacher* does. The teacher is never trained: it is a moving
@@ -35,6 +37,7 @@ from fmri_utils.profiles import PROJECT_ROOT, load_profile
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 rng = np.random.default_rng(cfg.seed)
+plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label)
 
 # %%
@@ -244,6 +247,75 @@ if study_file.is_file():
     plots.plot_teacher_collapse(curves, study["collapse"]["n_outputs"], axes=axes[1:])
 else:
     print("not available: run `make study`")
+
+# %% [markdown]
+# ## Exercises
+#
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: how far back does the teacher look?
+#
+# At every step the teacher keeps a share m of itself and takes 1 - m from the student. With m = 0.9, 0.996 and 0.9999:
+# after how many steps is half of an old teacher forgotten?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+for kept_share in (0.9, 0.99, 0.996, 0.9999):
+    half_life = np.log(0.5) / np.log(kept_share)
+    print(f"m = {kept_share}: {half_life:.0f} steps")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# The number of steps n with m to the power of n equal to one half, about 0.7 / (1 - m). At 0.996 the teacher is a
+# mean over hundreds of students, steadier than any of them. In a training of a few dozen steps such a
+# teacher would still be mostly the random network that it began as, so short trainings need a smaller m.
+#
+# </details>
+#
+# ### Exercise 2: sharpening by hand
+#
+# Four outputs score 1.0, 0.9, 0.5 and 0.1. The softmax divides scores by a temperature. What probability has the
+# first output at 1, at 0.1 and at 0.04? At which of these would you teach somebody?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+answers = torch.tensor([1.0, 0.9, 0.5, 0.1])
+for temperature in (1.0, 0.1, 0.04):
+    shares = torch.softmax(answers / temperature, 0)
+    entropy = -(shares * shares.log()).sum()
+    print(
+        f"temperature {temperature}: {shares.numpy().round(2)}, entropy {entropy:.2f} of {np.log(4):.2f}"
+    )
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# At 1 the answer is nearly "anything", and a student that always says so agrees well: the way to a uniform
+# collapse. At 0.04 the teacher commits itself although it was almost undecided, and the student has
+# something to learn. Sharpening alone would drive one output to win everywhere; centring is what prevents that.
+#
+# </details>
+#
+# ### Exercise 3: more neighbours
+#
+# Accuracy of the trained features with 1 nearest neighbour, with 5, and with all known pictures. Which is the last?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+known, asked = features["student-teacher"]
+for k in (1, 5, len(known)):
+    right = dino.knn_hits(known, labels[0], asked, labels[1], n_neighbours=k).mean()
+    print(f"{k:4d} neighbours: {right:.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# If everybody votes with the same weight, the most frequent label wins whatever is asked: chance. Votes are weighted
+# by closeness in some versions, which softens this. One neighbour is noisy; somewhere between lies the best
+# number, and it must be chosen on other pictures than those of the test.
+#
+# </details>
 
 # %% [markdown]
 # ## What is kept

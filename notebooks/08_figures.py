@@ -5,9 +5,11 @@
 #
 # | | |
 # |---|---|
+# | you learn | to read the figures of the collection, to give every score its chance and its ceiling, to trace a figure back to its inputs |
+# | you need | notebooks 01 to 07 have run |
 # | reads | everything in the run's derived folder |
 # | writes | figures 1 to 7 (PNG and PDF; 5 also as an animated GIF), `results.md`, `results.json` and `provenance.json` |
-# | minutes | smoke 0.3 · demo 0.6 · nsd not measured |
+# | minutes | to run: smoke 0.3 · demo 0.6 · nsd not measured; to work through: about 20 |
 
 # %% tags=["parameters"]
 PROFILE = "demo"
@@ -20,6 +22,7 @@ INTERACTIVE = True
 # %%
 import nibabel as nib
 import numpy as np
+from IPython.display import Markdown
 from sklearn.decomposition import PCA
 
 from fmri_utils import artifacts, encoders, nsd, plots, reconstruction
@@ -66,7 +69,7 @@ true = plane.transform(predicted["truth"])
 # %% [markdown]
 # Of the encoder, the 60 voxels with the largest weights; of the brain, the slice with most voxels.
 
-# %%
+# %% alt="Figure 1, from left to right: a scene, its betas on a brain slice, encoder weights, the embedding in CLIP space, and the picture from 4 to 64 pixels"
 strong = np.argsort(-np.linalg.norm(matched.weights, axis=1))[:60]
 figure = plots.fig_model(
     stimulus=data["reconstructions"]["seen"][0],
@@ -87,7 +90,7 @@ written += plots.save_figure(figure, cfg.figures, "fig1_model", about=about)
 # %% [markdown]
 # ## Figure 2: ground truth beside samples
 
-# %%
+# %% alt="Figure 2: rows of twelve pictures, seen, from the true embedding, and from the brain with several latent vectors"
 r, m = data["reconstructions"], cfg.reconstruction.n_shown
 figure = plots.fig_reconstructions(
     r["seen"][:m], r["ceiling"][:m], r["samples"][:m], label=cfg.dataset_label
@@ -100,7 +103,7 @@ written += plots.save_figure(figure, cfg.figures, "fig2_reconstructions", about=
 # %% [markdown]
 # ## Figure 3: the joint embedding
 
-# %%
+# %% alt="Figure 3: matching and non-matching pairs with their cosines, matrices of cosines, and spread and retrieval over training for four objectives"
 joint, stimuli = data["joint"], data["stimuli"]
 figure = plots.fig_joint_embedding(
     pictures=stimuli["images"][joint["pair_image"]],
@@ -121,7 +124,7 @@ written += plots.save_figure(figure, cfg.figures, "fig3_joint_embedding", about=
 # %% [markdown]
 # ## Figure 4: leave one voxel out
 
-# %%
+# %% alt="Figure 4: pictures without one voxel, enlarged differences, new noise only, and the effect of every voxel on the brain and by area"
 effects = data["effects"]
 areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
 figure = plots.fig_leave_one_out(
@@ -141,7 +144,7 @@ written += plots.save_figure(figure, cfg.figures, "fig4_leave_one_out", about=ab
 #
 # The last moment of the training as a still picture, and the whole of it as an animation.
 
-# %%
+# %% alt="Figure 5: views of a scene, a student and a teacher network, their outputs, where they look, and curves of the training at its end"
 training = data["student_teacher"]
 lines = {"pixels": float(training["pixels"].mean())}
 show = dict(row=int(training["row"]), label=str(training["label"]), lines=lines)
@@ -158,7 +161,7 @@ written.append(plots.save_animation(frames, cfg.figures, "fig5_student_teacher",
 #
 # One group of voxels kept alone or left out: pictures, accuracy, and where stimulating it leads.
 
-# %%
+# %% alt="Figure 6: pictures from one area only and from all others, gain and loss by area, and shifts towards four concepts"
 figure = plots.fig_visual_areas(data["areas"], label=cfg.dataset_label)
 figure
 
@@ -170,7 +173,7 @@ written += plots.save_figure(figure, cfg.figures, "fig6_visual_areas", about=abo
 #
 # Embeddings at the left, pictures at the right. The grey bar goes from chance to the ceiling.
 
-# %%
+# %% alt="Figure 7: scores of embeddings and of pictures with intervals, each on a bar from chance to ceiling"
 encoder_scores = artifacts.load_json(cfg.derived / "encoder_scores.json", remedy="Run `make 03`.")
 picture_scores = artifacts.load_json(cfg.derived / "picture_scores.json", remedy="Run `make 04`.")
 tables = encoder_scores["table"], picture_scores["table"]
@@ -188,7 +191,7 @@ written += plots.save_figure(figure, cfg.figures, "fig7_scores", about=about)
 # %%
 auroc = dict(zip(effects["auroc_names"], effects["auroc"].tolist(), strict=True))
 text = results_page(cfg.as_dict(), cfg.dataset_label, *tables, auroc)
-print(text)
+Markdown(text)
 
 # %% [markdown]
 # The same numbers unrounded, for programs: to gather runs over subjects and seeds, or to compare two
@@ -216,6 +219,54 @@ provenance = cfg.figures / "provenance.json"
 _ = artifacts.write_provenance(
     provenance, written, made_by=about["notebook"], config=cfg.as_dict(), inputs=inputs
 )
+
+# %% [markdown]
+# ## Exercises
+#
+# Write down what you expect before you unfold a solution.
+#
+# ### Exercise 1: what is left to gain?
+#
+# 0.95 in two-way identification, 0.39 in top-1: which is further from its ceiling? Put every score of the ridge on one
+# scale, 0 at chance and 1 at the ceiling, and guess the order first.
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+for name, row in encoder_scores["table"]["rows"].items():
+    if row["better"] == "higher":
+        ridge, best = (row["scores"][who]["value"] for who in ("ridge", "oracle"))
+        chance = row["scores"]["ridge"]["chance"]
+        print(f"{name:40s} {(ridge - chance) / (best - chance):.2f}")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# The same predictions look nearly perfect by two-way identification, which asks for one win at a time, and mediocre by
+# top-1. Neither is wrong. A paper that reports only the first has chosen the kinder question.
+#
+# </details>
+#
+# ### Exercise 2: more test images
+#
+# How wide would the interval of ridge's top-1 be with ten times as many test images? How many are needed to tell
+# two decoders apart that differ by 0.02?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+n_test = encoder_scores["n_images"]
+row = next(r for n, r in encoder_scores["table"]["rows"].items() if "brain_to_image top-1" in n)
+width = row["scores"]["ridge"]["high"] - row["scores"]["ridge"]["low"]
+print(f"{n_test} images: {width:.3f} wide; {10 * n_test} images: {width / np.sqrt(10):.3f}")
+print(f"about {n_test * (width / 0.04) ** 2:.0f} images for an interval of +- 0.02")
+
+# %% [markdown]
+# <details>
+# <summary>Answer</summary>
+#
+# Intervals shrink with the square root: ten times the images, a third of the width (candidates would grow as well,
+# and top-1 fall). Telling 0.02 apart this way takes thousands of images. Comparing two decoders *image by image* needs
+# far fewer, since an easy image is easy for both. That is what notebook 03 does.
+#
+# </details>
 
 # %%
 artifacts.list_outputs(

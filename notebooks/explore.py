@@ -6,9 +6,11 @@
 #
 # | | |
 # |---|---|
+# | you learn | to see the size of one voxel's effect beside that of an area, of a concept and of noise |
+# | you need | what voxel, beta and embedding mean ([glossary](glossary.md)) |
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `matched.safetensors`, `reconstructions.h5`, `effects.h5`: what notebooks 01 to 05 wrote |
 # | writes | the view at the start, and views that you save (PNG) |
-# | minutes | smoke 0.2 · demo 0.2 · nsd not measured |
+# | minutes | to run: smoke 0.2 · demo 0.2 · nsd not measured; to work through: about 30 |
 #
 # Run all cells (menu *Run*, *Run All Cells*) and play. A test image was shown in the scanner; a linear decoder
 # reads an embedding in CLIP space from the *betas*, the responses of all voxels; LAFITE, a generative
@@ -66,7 +68,7 @@ composed = explorer.compose(
 slices = explorer.BrainSlices(material.mask, material.background, material.areas)
 figure = explorer.stack(composed, slices.draw(start.which))
 
-# %%
+# %% alt="The view at the start: what was seen, read from the brain, after the change and the difference, captions, shifts towards concepts, and the voxel on brain slices"
 view_file = cfg.runs / "explore" / "start.png"
 with artifacts.atomic_path(view_file) as tmp:
     tmp.write_bytes(explorer.png(figure))

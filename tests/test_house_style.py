@@ -17,6 +17,30 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 NUMBERED = [p for p in NOTEBOOKS if p.name[0].isdigit()]
 PACKAGE = sorted((ROOT / "fmri_utils").rglob("*.py"))
 
+OPENING = ("you learn", "you need", "reads", "writes", "minutes")
+FIRST = {
+    "01_data_prep": ("fMRI", "*voxels*", "*BOLD*", "*beta*"),
+    "02_joint_embedding": ("CLIP (Radford", "*embedding*"),
+    "04_lafite_reconstruction": ("(GAN)", "*generator*", "*discriminator*", "*condition*"),
+    "07_self_supervised": ("DINO (Caron", "*student*", "*teacher*"),
+}
+GLOSSARY = (
+    *(
+        "voxel",
+        "beta",
+        "BOLD",
+        "fMRI",
+        "ROI",
+        "noise ceiling",
+        "ncsnr",
+        "retinotopy",
+        "pRF",
+        "CLIP",
+    ),
+    *("embedding", "contrastive", "InfoNCE", "ridge", "MRR", "two-way", "condition", "truncation"),
+    *("GAN", "W", "latent", "FWER", "FDR", "EMA", "teacher", "student", "Shapley value", "DINO"),
+)
+
 # A module may import modules of its own layer or of layers above it in this list.
 LAYERS = [
     {"errors"},
@@ -27,7 +51,7 @@ LAYERS = [
     | {"dino"},
     {"comparisons", "perturbation", "plots"},
     {"pretrain", "runner", "download", "study_encoders", "study_generator", "study_perturbation"}
-    | {"study_selfsupervised", "explorer", "compare", "verify"},
+    | {"study_selfsupervised", "explorer", "compare", "verify", "site"},
 ]
 
 
@@ -55,10 +79,68 @@ def test_cells_are_short_and_talk(path):
 def test_notebooks_open_and_close_as_promised(path):
     cells = jupytext.read(path).cells
     assert cells[0].source.startswith(f"# # {path.stem[:2]}"[2:])
-    for word in ("**Question.**", "| reads |", "| writes |", "| minutes |"):
+    for word in ("**Question.**", *(f"| {row} |" for row in OPENING)):
         assert word in cells[0].source
     assert cells[1].metadata.get("tags") == ["parameters"]
     assert "list_outputs(" in cells[-1].source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_openings_say_what_one_learns_what_one_needs_and_how_long_it_takes(path):
+    opening = jupytext.read(path).cells[0].source
+    rows = dict(re.findall(r"(?m)^\| ([a-z ]+) \| (.+) \|$", opening))
+    assert list(rows) == [*OPENING]
+    assert re.match(
+        r"to run: smoke .* demo .* nsd .*; to work through: about \d+$", rows["minutes"]
+    )
+
+
+@pytest.mark.parametrize("path", NUMBERED, ids=lambda p: p.stem)
+def test_exercises_have_folded_solutions_and_answers(path):
+    """Question, solution, answer: predicted first, so source and output are folded away."""
+    cells = jupytext.read(path).cells
+    asked = [i for i, c in enumerate(cells) if "### Exercise " in c.source]
+    assert asked
+    assert 2 <= sum(cells[i].source.count("### Exercise ") for i in asked) <= 3
+    assert "## Exercises" in cells[asked[0]].source
+    for i in asked:
+        question, solution, answer = cells[i : i + 3]
+        assert question.source.rstrip()[-1] in "?." and "?" in question.source
+        assert solution.cell_type == "code" and len(solution.source.splitlines()) <= 15
+        assert solution.metadata["tags"] == ["hide-cell"]
+        assert solution.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
+        assert "print(" in solution.source or "plot" in solution.source
+        assert answer.source.startswith("<details>\n<summary>Answer</summary>\n\n")
+        assert answer.source.count("<details>") == answer.source.count("</details>") == 1
+    assert sum("hide-cell" in c.metadata.get("tags", []) for c in cells) == len(asked)
+
+
+def test_terms_are_introduced_where_they_come_first():
+    first = {
+        stem: jupytext.read(ROOT / "notebooks" / f"{stem}.py").cells[0].source for stem in FIRST
+    }
+    for stem, terms in FIRST.items():
+        for term in terms:
+            assert term in first[stem], term
+    assert "(glossary.md)" in first["01_data_prep"]
+
+
+def test_the_glossary_has_the_terms():
+    text = (ROOT / "notebooks" / "glossary.md").read_text()
+    terms = re.findall(r"(?m)^### (.+)\n\n(.+)", text)
+    names = [name for name, _ in terms]
+    assert len(set(names)) == len(names)
+    for term in GLOSSARY:
+        assert any(re.search(rf"\b{re.escape(term)}\b", name) for name in names), term
+    for section in re.split(r"(?m)^## ", text)[1:]:
+        listed = [name.lower() for name in re.findall(r"(?m)^### (.+)", section)]
+        assert listed == sorted(listed)
+
+
+@pytest.mark.parametrize("path", [*PACKAGE, *NOTEBOOKS], ids=lambda p: p.stem)
+def test_letters_are_not_too_small(path):
+    sizes = re.findall(r"(?:font|label|title)size\"?[=:]\s*([\d.]+)", path.read_text())
+    assert all(float(size) >= 9 for size in sizes)
 
 
 @pytest.mark.parametrize("path", NUMBERED, ids=lambda p: p.stem)

@@ -5,10 +5,13 @@ import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
+from skimage.color import rgb2lab
 
 from fmri_utils import metrics, plots
 from fmri_utils.metrics import Interval
+from fmri_utils.plots.style import AREA_COLOURS, SLIDE
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.random((4, 16, 16, 3))
@@ -18,6 +21,13 @@ def figure():
     return plots.fig_reconstructions(
         PICTURES, PICTURES, np.stack([PICTURES, PICTURES], axis=1), label="simulated, subject 1"
     )
+
+
+def smallest_letters(figure):
+    """Points, where the figure is shown on a slide; a wider one shrinks."""
+    figure.canvas.draw()
+    shown = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    return min(t.get_fontsize() for t in shown) * min(1, SLIDE / figure.get_figwidth())
 
 
 def test_the_same_data_give_the_same_bytes(tmp_path):
@@ -40,6 +50,56 @@ def test_style_stays_inside_the_figure():
     before = dict(mpl.rcParams)
     plt.close(figure())
     assert dict(mpl.rcParams) == before
+
+
+def test_the_first_figure_of_a_notebook_does_not_hide_the_others():
+    """Jupyter's backend turns interactive mode on when the first figure is made."""
+
+    @plots.styled
+    def first():
+        mpl.interactive(True)
+
+    try:
+        first()
+        assert mpl.is_interactive()
+    finally:
+        mpl.interactive(False)
+
+
+def test_the_style_can_be_set_for_a_whole_notebook():
+    with plt.style.context(plots.STYLE):
+        ax = plt.subplots()[1]
+        assert not ax.spines["top"].get_visible()
+        assert ax.plot([0, 1])[0].get_color() == plots.COLOURS["brain"]
+    plt.close("all")
+
+
+# What the linear light of a colour becomes without one kind of cone (Machado et al. 2009).
+WITHOUT_CONES = {
+    "long": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216]]
+    + [[-0.003882, -0.048116, 1.051998]],
+    "middle": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413]]
+    + [[-0.011820, 0.042940, 0.968881]],
+}
+
+
+def nearest_two(colours, matrix):
+    """Distance in CIELAB of the two colours that are hardest to tell apart."""
+    rgb = np.array([mpl.colors.to_rgb(c) for c in colours])
+    light = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    light = (light @ np.transpose(matrix)).clip(0, 1)
+    seen = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    lab = rgb2lab(seen[None])[0]
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=2)
+    return apart[~np.eye(len(lab), dtype=bool)].min()
+
+
+@pytest.mark.parametrize("cones", WITHOUT_CONES)
+def test_colours_are_told_apart_without_red_or_green_cones(cones):
+    lines = [entry["color"] for entry in plots.STYLE["axes.prop_cycle"]]
+    for colours in (lines, AREA_COLOURS):
+        assert nearest_two(colours, WITHOUT_CONES[cones]) > 12
+    assert nearest_two(mpl.colormaps["tab10"].colors, WITHOUT_CONES[cones]) < 8
 
 
 def test_every_figure_says_what_its_data_are():
@@ -73,6 +133,7 @@ def test_leave_one_out_names_its_gain():
     )
     titles = [ax.get_title(loc="center") for ax in result.axes]
     assert any(t.startswith("x50, RMS 0.01") for t in titles)
+    assert smallest_letters(result) >= 9
     plt.close(result)
 
 
@@ -111,6 +172,7 @@ def test_score_rows_show_every_method_between_chance_and_ceiling():
     assert not any("rank" in row for row in rows)
     labels = [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
     assert labels == ["chance", "mean", "ridge", "ceiling: oracle"]
+    assert min(smallest_letters(figure), smallest_letters(globals()["figure"]())) >= 8.5
 
 
 def test_temperatures_and_nearest_captions_draw_what_they_are_given():

@@ -36,11 +36,12 @@ from .students import (
     student_teacher_frames,
 )
 from .study import plot_study_curves, plot_study_differences
-from .style import COLOURS, save_figure, styled
+from .style import COLOURS, STYLE, save_figure, styled
 from .training import plot_losses, save_progress
 
 __all__ = [
     "COLOURS",
+    "STYLE",
     "fig_joint_embedding",
     "fig_leave_one_out",
     "fig_model",

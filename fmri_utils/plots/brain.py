@@ -8,10 +8,11 @@ import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 from nilearn import plotting
 
-from .style import COLOURS, styled
+from .style import AREA_COLOURS, COLOURS, styled
 
 
 @styled
@@ -53,6 +54,7 @@ def plot_volume(
         vmax=vmax,
         threshold=1e-9,
         colorbar=colorbar,
+        cbar_tick_format="%.3g",
         annotate=False,
         black_bg=False,
         title=None,
@@ -79,13 +81,12 @@ def plot_areas(
     labels : nibabel.Nifti1Image, (X, Y, Z)
         1 for the first of ``names`` and so on; 0 or NaN elsewhere.
     names : sequence of str
-        At most ten.
+        At most nine.
     """
     ax = ax or plt.subplots(figsize=(9, 2.4))[1]
-    span = {"vmin": 0.5, "vmax": 10.5}
-    plot_volume(labels, background, title=title, cmap="tab10", colorbar=False, ax=ax, **span)
-    colours = plt.get_cmap("tab10").colors
-    patches = [Patch(color=colours[i], label=name) for i, name in enumerate(names)]
+    span = {"vmin": 0.5, "vmax": len(AREA_COLOURS) + 0.5, "cmap": ListedColormap(AREA_COLOURS)}
+    plot_volume(labels, background, title=title, colorbar=False, ax=ax, **span)
+    patches = [Patch(color=c, label=name) for c, name in zip(AREA_COLOURS, names, strict=False)]
     ax.legend(handles=patches, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=len(names))
     return ax
 

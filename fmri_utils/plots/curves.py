@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from .style import COLOURS, styled
+from .style import COLOURS, SMALL, styled
 
 if TYPE_CHECKING:
     from ..metrics import Interval  # brings torch, which takes seconds
@@ -123,7 +123,7 @@ def plot_temperatures(
         ax.plot(list(records), values, line, marker="o", color=colour, label=label)
     ax.axhline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label="chance")
     ax.set(xscale="log", xlabel="temperature", ylabel="held-out images", ylim=(-0.05, 1.05))
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 
@@ -158,7 +158,7 @@ def plot_scores(
             xytext=(0, 7),
             textcoords="offset points",
             ha="center",
-            fontsize=9,
+            fontsize=SMALL,
         )
     ax.axvline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5)
     ax.annotate(
@@ -168,7 +168,7 @@ def plot_scores(
         xytext=(3, 2),
         textcoords="offset points",
         va="bottom",
-        fontsize=8,
+        fontsize=SMALL,
         color="#666666",
     )
     ax.set_yticks(range(len(scores)), list(scores))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..metrics import Interval
 from .brain import plot_volume
 from .curves import plot_scores
-from .style import COLOURS, label_dataset, styled
+from .style import COLOURS, SMALL, label_dataset, styled
 
 LINES = ("brain", "image", "ceiling", "noise", "text", "sky")
 
@@ -60,7 +60,7 @@ def plot_places(
     for one, title, ax in zip(maps, titles, axes, strict=True):
         ax.imshow(one.reshape(side, side), cmap="inferno", vmin=0)
         ax.set(xticks=[], yticks=[])
-        ax.set_title(title, loc="center", fontsize=9, fontweight="normal")
+        ax.set_title(title, loc="center", fontsize=SMALL, fontweight="normal")
     return axes
 
 
@@ -80,7 +80,7 @@ def plot_matrix(
     ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), value in np.ndenumerate(matrix):
         colour = "white" if abs(value) > 0.6 * limit else COLOURS["ink"]
-        ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=9, color=colour)
+        ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=SMALL, color=colour)
     ax.set_xticks(range(len(columns)), list(columns))
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set(xlabel=xlabel, ylabel=ylabel)
@@ -102,7 +102,7 @@ def plot_redundancy(
     ax.set(xscale="log", ylim=(-0.03, 1.03), ylabel="AUROC", xlabel="voxels per source")
     ax.set_xticks(redundancies, [str(r) for r in redundancies], minor=False)
     ax.minorticks_off()
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 
@@ -113,7 +113,9 @@ def plot_shares(shares: Mapping[str, float], *, ax: Axes | None = None) -> Axes:
     names = list(shares)
     ax.barh(range(len(names)), [100 * shares[n] for n in names], color=COLOURS["brain"])
     for row, name in enumerate(names):
-        ax.text(100 * shares[name] + 1, row, f"{100 * shares[name]:.1f}", va="center", fontsize=9)
+        ax.text(
+            100 * shares[name] + 1, row, f"{100 * shares[name]:.1f}", va="center", fontsize=SMALL
+        )
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="share of pixel variance (%)", ylim=(len(names) - 0.4, -0.6), xlim=(0, 108))
     return ax
@@ -147,7 +149,7 @@ def plot_reliability(
     if significant.any():
         ax.axvline(z[significant].min(), color=COLOURS["ink"], ls=":", label="family-wise .05")
     ax.set(xlabel="reliability (SDs of its null)", ylabel="voxels")
-    ax.legend(fontsize=8)
+    ax.legend()
     return ax
 
 

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
 from .brain import plot_volume
-from .style import COLOURS, styled
+from .style import COLOURS, SMALL, styled
 
 # Right, up, left, down and right again. Left and right differ in hue, up and down in lightness, so
 # that every form of colour vision tells them apart; none is the grey of the brain underneath.
@@ -62,9 +62,9 @@ def _wheel(ax: Axes) -> None:
     ax.set(xticks=[], yticks=[], xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
     for spine in ax.spines.values():
         spine.set_visible(False)
-    ax.set_title("up", loc="center", fontsize=8, weight="normal", pad=1)
-    ax.set_xlabel("visual field", fontsize=8)
-    ax.text(1.08, 0, "right", va="center", fontsize=8)
+    ax.set_title("up", loc="center", fontsize=SMALL, weight="normal", pad=1)
+    ax.set_xlabel("visual field", fontsize=SMALL)
+    ax.text(1.08, 0, "right", va="center", fontsize=SMALL)
 
 
 @styled

@@ -14,7 +14,7 @@ from matplotlib.patches import FancyArrowPatch
 from .brain import plot_area_effects, plot_volume
 from .curves import plot_collapse, plot_similarity
 from .pictures import plot_caption_pairs, plot_picture, plot_picture_grid
-from .style import COLOURS, label_dataset, styled
+from .style import COLOURS, SMALL, label_dataset, styled
 
 
 def _arrow(figure: Figure, start: Axes, end: Axes, text: str) -> None:
@@ -32,7 +32,7 @@ def _arrow(figure: Figure, start: Axes, end: Axes, text: str) -> None:
     )
     figure.add_artist(patch)
     x = (a.x1 + b.x0) / 2
-    figure.text(x, y + 0.04, text, ha="center", va="bottom", fontsize=9)
+    figure.text(x, y + 0.04, text, ha="center", va="bottom", fontsize=SMALL)
 
 
 @styled
@@ -69,7 +69,7 @@ def fig_model(
     label : str
         Data set.
     """
-    figure = plt.figure(figsize=(15, 4.2))
+    figure = plt.figure(figsize=(13, 4.0))
     heights = dict(bottom=0.24, top=0.80)
     boxes = {
         "seen": (0.01, 0.115),
@@ -117,6 +117,9 @@ def fig_model(
     }
     for name, title in titles.items():
         figure.text(boxes[name][0] + boxes[name][1] / 2, 0.9, title, ha="center", weight="bold")
+    x = boxes["brain"][0] + boxes["brain"][1] / 2
+    note = "blue: below the voxel's mean,\nred: above it (z)"
+    figure.text(x, 0.21, note, ha="center", va="top", fontsize=SMALL)
     figure.text(0.87, 0.9, "LAFITE draws it, coarse to fine", ha="center", weight="bold")
     _arrow(figure, ax["seen"], ax["brain"], "")
     _arrow(figure, ax["brain"], ax["encoder"], "")
@@ -134,7 +137,7 @@ def fig_model(
             lw=1.5,
         )
     )
-    figure.text((a.x1 + b.x0) / 2, 0.56, "condition\n+ noise z", ha="center", fontsize=9)
+    figure.text((a.x1 + b.x0) / 2, 0.56, "condition\n+ noise z", ha="center", fontsize=SMALL)
     label_dataset(figure, label)
     return figure
 
@@ -148,7 +151,7 @@ def _plot_plane(ax: Axes, embeddings: np.ndarray, predicted: np.ndarray, truth: 
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set(visible=True, color="#bbbbbb")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), fontsize=9, handletextpad=0.2)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), fontsize=SMALL, handletextpad=0.2)
 
 
 @styled
@@ -169,7 +172,9 @@ def fig_reconstructions(
     labels += [f"another z ({k + 1})" for k in range(1, samples.shape[1])]
     axes = plot_picture_grid(rows, labels)
     figure = axes[0, 0].figure
-    figure.suptitle("The first test images: seen, and read from the brain", x=0.02, ha="left")
+    figure.suptitle(
+        "The first test images: seen, and read from the brain", x=0.01, ha="left", weight="bold"
+    )
     label_dataset(figure, label)
     return figure
 
@@ -196,7 +201,7 @@ def fig_joint_embedding(
     chance : float
         Chance of retrieval.
     """
-    figure = plt.figure(figsize=(13, 7.6), layout="constrained")
+    figure = plt.figure(figsize=(13, 8), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.15])
     plot_caption_pairs(pictures, captions, cosines, matching, axes=top.subplots(1, len(pictures)))
     top.suptitle(
@@ -213,7 +218,7 @@ def fig_joint_embedding(
     plot_collapse(records, "top1", chance=chance, ax=axes[3])
     axes[3].set(ylim=(0, None), title="retrieval, held-out images", ylabel="brain_to_image top-1")
     handles, names = axes[3].get_legend_handles_labels()
-    bottom.legend(handles, names, loc="outside lower center", ncols=5, fontsize=9)
+    bottom.legend(handles, names, loc="outside lower center", ncols=5)
     label_dataset(figure, label)
     return figure
 
@@ -244,9 +249,9 @@ def fig_leave_one_out(
     effect, null, baseline = results["effect"], results["null"], results["baseline"]
     perturbed, rms = results["perturbed"], results["rms"]
     columns = len(perturbed) + 1
-    figure = plt.figure(figsize=(13, 12), layout="constrained")
-    size = 12.2 / columns  # of a picture, inches
-    grid = figure.add_gridspec(5, columns, height_ratios=[size] * 3 + [2.2, 2.8])
+    figure = plt.figure(figsize=(11, 10.6), layout="constrained")
+    size = 10.2 / columns  # of a picture, inches
+    grid = figure.add_gridspec(5, columns, height_ratios=[size] * 3 + [1.9, 2.6])
     axes = np.array([[figure.add_subplot(grid[r, c]) for c in range(columns)] for r in range(3)])
     plot_picture(results["seen"], title="seen", ax=axes[0, 0])
     plot_picture(baseline, title="generated from all voxels", ax=axes[1, 0])
@@ -290,4 +295,6 @@ def _plot_changes(
         peak = np.abs(difference).max()
         gain = 0.5 / peak if peak > 0 else 1.0
         plot_picture((0.5 + gain * difference).clip(0, 1), ax=below)
-        below.set_title(f"x{gain:.3g}, RMS {value:.2g}", loc="center", fontsize=9, weight="normal")
+        below.set_title(
+            f"x{gain:.3g}, RMS {value:.2g}", loc="center", fontsize=SMALL, weight="normal"
+        )

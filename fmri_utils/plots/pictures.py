@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from .style import COLOURS, styled
+from .style import COLOURS, SMALL, styled
 
 
 @styled
@@ -23,7 +23,7 @@ def plot_picture(
     for spine in ax.spines.values():
         spine.set(visible=colour is not None, color=colour, linewidth=2)
     if title:
-        ax.set_title(title, loc="center", fontsize=9, fontweight="normal")
+        ax.set_title(title, loc="center", fontsize=SMALL, fontweight="normal")
     return ax
 
 
@@ -46,14 +46,14 @@ def plot_picture_grid(
     """
     columns = len(rows[0])
     if axes is None:
-        size = (1.05 * columns + 1.2, 1.08 * len(rows))
+        size = (0.85 * columns + 1.3, 0.88 * len(rows) + 0.1)
         axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")[
             1
         ]
     for row, label, line in zip(rows, labels, axes, strict=True):
         for picture, ax in zip(row, line, strict=True):
             plot_picture(picture, ax=ax)
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center")
     return axes
 
 
@@ -72,8 +72,8 @@ def plot_caption_pairs(
     ):
         colour = COLOURS["ceiling"] if match else COLOURS["image"]
         plot_picture(picture, ax=ax, colour=colour)
-        ax.set_title(f"cos {cosine:+.2f}", loc="center", color=colour, fontsize=10)
-        ax.set_xlabel(textwrap.fill(caption, 22), fontsize=8)
+        ax.set_title(f"cos {cosine:+.2f}", loc="center", color=colour, fontsize=11)
+        ax.set_xlabel(textwrap.fill(caption, 20), fontsize=SMALL)
 
 
 @styled
@@ -96,7 +96,13 @@ def plot_nearest_captions(
     """
     for picture, caption, found, ax in zip(pictures, own, nearest, axes, strict=True):
         plot_picture(picture, ax=ax)
-        ax.set_title(textwrap.fill(caption, 30), loc="center", fontsize=8, style="italic")
-        lines = [textwrap.fill(f"{k}. {text}", 34) for k, text in enumerate(found, start=1)]
+        ax.set_title(
+            textwrap.fill(caption, 28),
+            loc="center",
+            fontsize=SMALL,
+            style="italic",
+            weight="normal",
+        )
+        lines = [textwrap.fill(f"{k}. {text}", 28) for k, text in enumerate(found, start=1)]
         below = "\n".join(["nearest of other images:", *lines])
-        ax.text(0, -0.04, below, transform=ax.transAxes, va="top", fontsize=8)
+        ax.text(0, -0.04, below, transform=ax.transAxes, va="top", fontsize=SMALL)

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from .pictures import plot_picture
-from .style import COLOURS, styled
+from .style import COLOURS, SMALL, styled
 
 LINES = (
     (COLOURS["ink"], "o", "-"), (COLOURS["brain"], "s", "--"), (COLOURS["image"], "^", "-."),
@@ -63,12 +63,12 @@ def _published_ticks(ax: Axes, published: Mapping[int, float], subject, top: flo
         end = (1.06, 1.14, 1.22)[row % 3] * top
         ax.plot([value, value], [1.02 * top, end], color=colour, lw=2.5 if own else 1.2)
         ax.text(
-            value, end, ", ".join(map(str, numbers)), ha="center", va="bottom", fontsize=8,
+            value, end, ", ".join(map(str, numbers)), ha="center", va="bottom", fontsize=SMALL,
             color=colour, weight="bold" if own else "normal",
         )  # fmt: skip
     ax.text(
         max(by_value) + 0.04, 1.06 * top, "published medians of NSD's subjects", va="bottom",
-        fontsize=8, color="#666666",
+        fontsize=SMALL, color="#666666",
     )  # fmt: skip
     ax.set_ylim(0, 1.34 * top)
 
@@ -200,5 +200,5 @@ def plot_ranked_images(
         for ax, picture, response in zip(line, pictures, responses, strict=True):
             title = f"{unit} = {response:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
             plot_picture(picture, title=title, colour=colour, ax=ax)
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center")
     return axes

@@ -37,7 +37,7 @@ def plot_score_rows(table: Mapping, rows: Sequence[str], *, ax: Axes | None = No
     ax = ax or plt.subplots()[1]
     names = table["sets"]
     methods = names[1:-1]
-    palette = [COLOURS["brain"], COLOURS["noise"], COLOURS["ink"], "#56B4E9", "#8C564B"]
+    palette = [COLOURS["brain"], COLOURS["noise"], COLOURS["ink"], COLOURS["sky"], COLOURS["text"]]
     for y, row in enumerate(rows):
         cells = table["rows"][row]["scores"]
         chance = max((cells[m]["chance"] or 0.0) for m in methods)
@@ -68,7 +68,7 @@ def plot_score_rows(table: Mapping, rows: Sequence[str], *, ax: Axes | None = No
         *methods,
         "ceiling" if names[-1] == "ceiling" else f"ceiling: {names[-1]}",
     ]
-    ax.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=3, fontsize=9)
+    ax.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=3)
     return ax
 
 

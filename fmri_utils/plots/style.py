@@ -23,10 +23,24 @@ COLOURS = {
     "sky": "#56B4E9",
     "ink": "#222222",
 }
+# Tol's muted palette, for the same reason: areas lie beside each other on a grey brain.
+AREA_COLOURS = (
+    "#332288", "#88CCEE", "#44AA99", "#117733", "#CC6677",
+    "#DDCC77", "#882255", "#AA4499", "#999933",
+)  # fmt: skip
+SMALL = 10  # points; nothing but the name of the data set is smaller
+SLIDE = 13.33  # inches: as wide as a figure can be shown, so that wider ones shrink
 STYLE = {
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.labelsize": 10,
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.labelsize": 11,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "figure.titlesize": 13,
+    "axes.prop_cycle": mpl.cycler(
+        color=[COLOURS[name] for name in ("brain", "image", "ceiling", "noise", "text", "sky")]
+    ),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#444444",
@@ -49,14 +63,20 @@ def styled(function: Callable) -> Callable:
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
         with mpl.rc_context(STYLE):
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+            interactive = mpl.is_interactive()
+        # A notebook's backend turns this on with its first figure. Were it restored as well, a
+        # notebook whose first figure is drawn in here would not show any other.
+        mpl.interactive(interactive)
+        return result
 
     return wrapper
 
 
 def label_dataset(figure: Figure, label: str) -> None:
     """Write in the lower right corner what the data are ("simulated, subject 1")."""
-    style = {"ha": "right", "va": "bottom", "fontsize": 8, "color": "#666666"}
+    size = 9 * max(1.0, figure.get_figure(root=True).get_figwidth() / SLIDE)
+    style = {"ha": "right", "va": "bottom", "fontsize": size, "color": "#666666"}
     if figure.subfigs:
         figure.text(0.995, 0.005, label, **style)
     else:  # as the figure's own label it is given room by the layout
