@@ -129,7 +129,7 @@ class ExplorerApp:
         path = self.folder / name
         with atomic_path(path) as tmp:
             tmp.write_bytes(png(stack(self._main, self._slices)))
-        self._say(f"Saved: {'/'.join(path.parts[-4:])}")
+        self._say(f"Saved: {'/'.join(path.parts[-5:])}")  # runs/demo/subj01/explore/...
         return path
 
     def _make_widgets(self) -> None:
@@ -151,7 +151,9 @@ class ExplorerApp:
         )  # fmt: skip
         self.within = widgets.Dropdown(options=[EVERYWHERE, *areas], description="in", **wide)
         self.voxels = widgets.Select(description="strongest", rows=6, **wide)
-        self.number = widgets.BoundedIntText(min=0, max=n_voxels - 1, description="number", **wide)
+        self.number = widgets.BoundedIntText(
+            min=0, max=n_voxels - 1, description="voxel no.", **wide
+        )
         self.area = widgets.Dropdown(options=areas, description="area", **wide)
         self.concept = widgets.Dropdown(options=m.concepts.names, description="concept", **wide)
         self.noise = widgets.ToggleButtons(
@@ -164,24 +166,29 @@ class ExplorerApp:
         self.save_button = widgets.Button(description="Save as PNG", icon="save")
         self.message = widgets.HTML()
         self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-        self.picture.add_class("fmri-utils-picture")
         self.brain = ClickableImage(layout=widgets.Layout(max_width="100%"))
 
     def _arrange(self) -> widgets.Widget:
         # A class of its own for each control, so that a test in a browser finds it.
-        for name in ("image", "kind", "k", "number", "area", "concept", "noise", "message"):
-            getattr(self, name).add_class(f"fmri-utils-{name}")
+        for name, widget in vars(self).items():
+            if isinstance(widget, widgets.DOMWidget):
+                widget.add_class(f"fmri-utils-{name}")
+        for buttons in (self.kind, self.noise):
+            buttons.add_class("widget-inline-hbox")  # the description at the left, as elsewhere
         self._groups = {
             "voxel": widgets.VBox([self.within, self.voxels, self.number]),
             "area": widgets.VBox([self.area]),
             "concept": widgets.VBox([self.concept]),
         }
-        buttons = widgets.HBox([self.reset_button, self.save_button])
         controls = widgets.VBox(
-            [self.image, self.kind, *self._groups.values(), self.k, self.noise, buttons],
+            [self.image, self.kind, *self._groups.values(), self.k, self.noise],
             layout=widgets.Layout(width="360px", flex="0 0 360px"),
         )
-        right = widgets.VBox([self.brain, self.message], layout=widgets.Layout(min_width="0"))
+        below = widgets.HBox([self.reset_button, self.save_button, self.message])
+        right = widgets.VBox(
+            [self.brain, below],
+            layout=widgets.Layout(min_width="0", justify_content="space-between"),
+        )
         return widgets.VBox([widgets.HBox([controls, right]), self.picture])
 
     def _observe(self) -> None:
@@ -254,7 +261,7 @@ class ExplorerApp:
         best = self.explorer.ranking(self.image.value, area)[:N_LISTED].tolist()
         effect = self.explorer.effect(self.image.value)
         names = nsd.voxel_names(self.explorer.material.areas, best)
-        options = [(f"{n}   {effect[v]:.1e}", v) for n, v in zip(names, best, strict=True)]
+        options = [(f"{n}:  {effect[v]:.2g}", v) for n, v in zip(names, best, strict=True)]
         self.voxels.options = options
         self._mark_listed()
 
