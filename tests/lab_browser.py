@@ -24,9 +24,9 @@ TOKEN = "explorer-test"
 PICTURE = "img.fmri-utils-picture"
 BRAIN = ".fmri-utils-brain img"
 ERRORS = '.jp-OutputArea-output[data-mime-type*="error"]'
-START_SECONDS, RUN_SECONDS, ACTION_SECONDS = 120, 180, 20
+START_SECONDS, RUN_SECONDS, ACTION_SECONDS = 300, 300, 30
 """Limits: of a program that starts, of all cells, and of one event; several times what they take
-on two cores that other programs share."""
+on two cores that a dozen other programs share."""
 # From the event to the frame in which the new picture has been decoded. A drag ends with pointerup.
 STOPWATCH = """
 (selector) => {
@@ -65,6 +65,12 @@ def chromium(playwright, path):
         yield browser
     finally:
         browser.close()
+
+
+def cpu_seconds():
+    """Processor time of all processes that this one has started and that are alive."""
+    times = [p.cpu_times() for p in psutil.Process().children(recursive=True)]
+    return sum(t.user + t.system for t in times)
 
 
 @contextlib.contextmanager
@@ -157,6 +163,8 @@ class ExplorerPage:
         Errors on the console and uncaught ones.
     outside : list of str
         Addresses asked for beyond this machine.
+    start : str
+        Digest of the picture at the start.
     """
 
     def __init__(self, browser, url, *, size=(1440, 1080)):
@@ -191,6 +199,7 @@ class ExplorerPage:
         self.page.set_default_timeout(1000 * ACTION_SECONDS)
         self.page.evaluate(STOPWATCH, PICTURE)
         self.page.locator(PICTURE).scroll_into_view_if_needed()
+        self.start = self.digest()
 
     def errors(self):
         """Texts of the errors that cells show."""
@@ -247,9 +256,15 @@ class ExplorerPage:
         shown = brain.evaluate("image => image.clientWidth / image.naturalWidth")
         return self.acted(lambda: brain.click(position={"x": x * shown, "y": y * shown}))
 
-    def click_button(self, text):
-        """Press one of the two buttons below the controls."""
-        self.page.get_by_role("button", name=text, exact=True).click()
+    def click_button(self, name):
+        """Press "reset" or "save". Not found by their text, to which their icons belong."""
+        self.page.locator(f".fmri-utils-{name}_button").click()
+
+    def reset(self):
+        """Go back to the start, and wait for its picture."""
+        self.click_button("reset")
+        same = f"async ([selector, start]) => (await ({DIGEST})(selector)) === start"
+        self.page.wait_for_function(same, arg=[PICTURE, self.start], polling=100)
 
     def number(self):
         """Number of the chosen voxel."""

@@ -12,14 +12,15 @@ from lab_browser import (
     at_most,
     chromium,
     copy_of_explorer,
+    cpu_seconds,
     find_browser,
     jupyterlab,
 )
 from playwright.sync_api import Error, sync_playwright
 
-LIMIT_MS, BUSY_LIMIT_MS = 300, 3000
+LIMIT_MS = 300
 N_EVENTS = 20
-WHOLE_SECONDS = 600
+WHOLE_SECONDS = 900
 """Limit of everything in this file after the smoke run; about 30 s on two idle cores."""
 
 
@@ -58,21 +59,22 @@ def page(explored):
     """The page, as it is after a reset."""
     page, _ = explored
     yield page
-    page.click_button("Reset")
-    page.page.get_by_text("Click on a slice to choose").wait_for()
+    page.reset()
 
 
 def test_the_slider_moves_the_picture_in_time(page):
-    start = page.digest()
+    start, spent = page.digest(), cpu_seconds()
     keys = ["ArrowRight", "ArrowLeft"] * (N_EVENTS // 2)
     times = [page.press_slider(key) for key in keys]
+    spent = 1000 * (cpu_seconds() - spent) / N_EVENTS
     assert page.digest() == start
     median, late = np.percentile(times, [50, 95])
     load = os.getloadavg()[0]
     print(f"\nevent to picture: median {median:.0f} ms, p95 {late:.0f} ms, load {load:.1f}")
-    # JupyterLab, browser and this test make a load of one themselves.
-    idle = load < os.cpu_count()
-    assert median < (LIMIT_MS if idle else BUSY_LIMIT_MS)
+    print(f"processor time of kernel, server and browser: {spent:.0f} ms an event")
+    # On a busy machine the clock tells nothing, but the work to be done is the same.
+    assert spent < LIMIT_MS
+    assert median < LIMIT_MS or load > os.cpu_count()
 
 
 def test_the_slider_follows_the_mouse_and_draws_once(page):
@@ -106,7 +108,7 @@ def test_a_click_on_the_brain_chooses_a_voxel_and_reset_undoes_it(page):
     assert page.number() != number
     assert f"voxel {page.number()} chosen" in page.message()
     assert page.digest() != start
-    page.acted(lambda: page.click_button("Reset"))
+    page.acted(lambda: page.click_button("reset"))
     assert (page.digest(), page.digest(BRAIN), page.number()) == (start, brain, number)
 
 
@@ -132,7 +134,7 @@ def test_areas_and_concepts(page):
 def test_the_view_is_saved(page, explored):
     folder = explored[1].runs / "explore"
     before = set(folder.glob("*.png"))
-    page.click_button("Save as PNG")
+    page.click_button("save")
     page.page.get_by_text("Saved:").wait_for()
     (saved,) = set(folder.glob("*.png")) - before
     assert saved.name in page.message() and saved.read_bytes().startswith(b"\x89PNG")

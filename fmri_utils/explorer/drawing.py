@@ -73,7 +73,7 @@ def compose(view: View, *, label: str, new_noise_rms: float) -> Image.Image:
     _captions(pen, (columns[0], y), "A person wrote", [view.caption])
     _captions(pen, (columns[1], y), "Nearest captions", view.captions_before)
     old = set(view.captions_before)
-    title = "Nearest captions" + (", new ones in colour" if {*view.captions_after} - old else "")
+    title = "Nearest now, new in colour" if {*view.captions_after} - old else "Nearest now"
     _captions(pen, (columns[2], y), title, view.captions_after, old)
     _bars(pen, (columns[3], y), view.shift)
     return canvas
