@@ -75,16 +75,8 @@ with artifacts.atomic_path(view_file) as tmp:
 if not INTERACTIVE:
     display(Image.open(view_file))
 
-# %% [markdown]
-# ## Play
-#
-# The list holds the voxels whose activity, raised by 1 SD, turns this image's embedding most (the number
-# behind them is 1 - cosine). Any voxel can be had by its number, or by a click on a slice of the brain.
-
 # %%
-if INTERACTIVE:
-    app = explorer.ExplorerApp(model, folder=view_file.parent)
-    display(app.layout)
+artifacts.list_outputs([view_file], root=PROJECT_ROOT, next_notebook="the explorer, below")
 
 # %% [markdown]
 # ## What to try
@@ -110,5 +102,15 @@ if INTERACTIVE:
 # intervals, notebook 06 the areas against random groups of their size. Five standard deviations in a
 # whole area is a pattern that no picture evokes, and what the generator draws then is its own affair.
 
+# %% [markdown]
+# ## Play
+#
+# The list holds the voxels whose activity, raised by 1 SD, turns this image's embedding most (the number
+# behind them is 1 - cosine). Any voxel can be had by its number, or by a click on a slice of the brain.
+# *Save as PNG* writes the view, and says where. In front of an audience, hide the list of files (Ctrl+B)
+# and zoom with Ctrl and +.
+
 # %%
-artifacts.list_outputs([view_file], root=PROJECT_ROOT, next_notebook="this is the last one")
+if INTERACTIVE:
+    app = explorer.ExplorerApp(model, folder=view_file.parent)
+    display(app.layout)

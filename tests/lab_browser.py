@@ -1,4 +1,8 @@
-"""JupyterLab and a browser for tests: start both, run a notebook, act on the explorer."""
+"""JupyterLab and a browser for tests: start both, run a notebook, act on the explorer.
+
+Every wait has a limit. What playwright itself waits for without one (a script in a page that hangs)
+is ended by :func:`at_most`.
+"""
 
 import contextlib
 import json
@@ -8,21 +12,28 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).parents[1]
 TOKEN = "explorer-test"
 PICTURE = "img.fmri-utils-picture"
-BRAIN = "img.fmri-utils-clickable"
+BRAIN = ".fmri-utils-brain img"
 ERRORS = '.jp-OutputArea-output[data-mime-type*="error"]'
-# From the event to the frame in which the new picture has been decoded.
+START_SECONDS, RUN_SECONDS, ACTION_SECONDS = 300, 300, 30
+"""Limits: of a program that starts, of all cells, and of one event; several times what they take
+on two cores that a dozen other programs share."""
+# From the event to the frame in which the new picture has been decoded. A drag ends with pointerup.
 STOPWATCH = """
 (selector) => {
   window.stopwatch = { start: 0, times: [] };
   const begin = () => { window.stopwatch.start = performance.now(); };
-  for (const name of ["keydown", "pointerdown"]) document.addEventListener(name, begin, true);
+  const events = ["keydown", "pointerdown", "pointerup", "change"];
+  for (const name of events) document.addEventListener(name, begin, true);
   document.querySelector(selector).addEventListener("load", () => requestAnimationFrame(
     () => window.stopwatch.times.push(performance.now() - window.stopwatch.start)));
 }
@@ -40,6 +51,45 @@ def find_browser(playwright):
     """Path of Debian's Chromium, or of the one that playwright installs; None without."""
     own = Path(playwright.chromium.executable_path)
     return shutil.which("chromium") or (str(own) if own.is_file() else None)
+
+
+@contextlib.contextmanager
+def chromium(playwright, path):
+    """A browser without a window, closed at the end."""
+    browser = playwright.chromium.launch(
+        executable_path=path,
+        args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        timeout=1000 * START_SECONDS,
+    )
+    try:
+        yield browser
+    finally:
+        browser.close()
+
+
+def cpu_seconds():
+    """Processor time of all processes that this one has started and that are alive."""
+    times = [p.cpu_times() for p in psutil.Process().children(recursive=True)]
+    return sum(t.user + t.system for t in times)
+
+
+@contextlib.contextmanager
+def at_most(seconds):
+    """End all processes that the block starts if it takes longer: who waits for them fails then."""
+    before = set(psutil.Process().children(recursive=True))
+
+    def end():
+        for process in set(psutil.Process().children(recursive=True)) - before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def copy_of_explorer(folder, **parameters):
@@ -93,7 +143,7 @@ def jupyterlab(folder):
                 server.wait()
 
 
-def _wait_for(url, server, folder, seconds=180):
+def _wait_for(url, server, folder, seconds=START_SECONDS):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if server.poll() is not None:
@@ -113,12 +163,13 @@ class ExplorerPage:
         Errors on the console and uncaught ones.
     outside : list of str
         Addresses asked for beyond this machine.
+    start : str
+        Digest of the picture at the start.
     """
 
-    def __init__(self, browser, url, *, seconds=90):
-        self.seconds = seconds
-        self.page = browser.new_page(viewport={"width": 1440, "height": 1080})
-        self.page.set_default_timeout(1000 * seconds)
+    def __init__(self, browser, url, *, size=(1440, 1080)):
+        self.page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+        self.page.set_default_timeout(1000 * START_SECONDS)
         self.problems, self.outside = [], []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", self._note_console)
@@ -140,12 +191,15 @@ class ExplorerPage:
         self.page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()
         self.page.locator(".lm-MenuBar-itemLabel").get_by_text("Run", exact=True).click()
         self.page.locator(".lm-Menu-itemLabel").get_by_text("Run All Cells", exact=True).click()
-        self.page.locator(f"{PICTURE}, {ERRORS}").first.wait_for()
+        shown = self.page.locator(f"{PICTURE}, {ERRORS}").first
+        shown.wait_for(timeout=1000 * RUN_SECONDS)
         assert not self.errors(), self.errors()
         self.page.wait_for_function("s => document.querySelector(s).naturalWidth > 0", arg=PICTURE)
         self.page.locator(BRAIN).wait_for()
+        self.page.set_default_timeout(1000 * ACTION_SECONDS)
         self.page.evaluate(STOPWATCH, PICTURE)
         self.page.locator(PICTURE).scroll_into_view_if_needed()
+        self.start = self.digest()
 
     def errors(self):
         """Texts of the errors that cells show."""
@@ -157,7 +211,7 @@ class ExplorerPage:
 
     def acted(self, action):
         """Do something; milliseconds from the event until the new picture is in the page."""
-        before = self.page.evaluate("() => window.stopwatch.times.length")
+        before = self.n_drawn()
         action()
         self.page.wait_for_function("n => window.stopwatch.times.length > n", arg=before)
         return self.page.evaluate("n => window.stopwatch.times[n]", before)
@@ -168,6 +222,19 @@ class ExplorerPage:
         handle.focus()
         return self.acted(lambda: handle.press(key))
 
+    def drag_slider(self, k):
+        """Drag the slider to k standard deviations with the mouse."""
+        bar = self.page.locator(".fmri-utils-k .noUi-target").bounding_box()
+        handle = self.page.locator(".fmri-utils-k .noUi-handle")
+        low, high = (float(handle.get_attribute(f"aria-value{end}")) for end in ("min", "max"))
+        box = handle.bounding_box()
+        y = box["y"] + box["height"] / 2
+        mouse = self.page.mouse
+        mouse.move(box["x"] + box["width"] / 2, y)
+        mouse.down()
+        mouse.move(bar["x"] + bar["width"] * (k - low) / (high - low), y, steps=5)
+        return self.acted(mouse.up)
+
     def press(self, control, text):
         """Press one of a control's buttons."""
         button = self.page.locator(f".fmri-utils-{control} button").get_by_text(text, exact=True)
@@ -176,8 +243,12 @@ class ExplorerPage:
     def choose(self, control, text):
         """Choose an entry of a drop-down list."""
         menu = self.page.locator(f".fmri-utils-{control} select")
-        self.page.evaluate("() => { window.stopwatch.start = performance.now(); }")
         return self.acted(lambda: menu.select_option(label=text))
+
+    def entries(self, control):
+        """What a list offers."""
+        texts = self.page.locator(f".fmri-utils-{control} option").all_inner_texts()
+        return [text.replace("\xa0", " ") for text in texts]  # ipywidgets makes spaces wide
 
     def click_brain(self, x, y):
         """Click on the brain, in pixels of the picture itself, which may be shown smaller."""
@@ -185,13 +256,27 @@ class ExplorerPage:
         shown = brain.evaluate("image => image.clientWidth / image.naturalWidth")
         return self.acted(lambda: brain.click(position={"x": x * shown, "y": y * shown}))
 
-    def click_button(self, text):
-        """Press one of the two buttons below the controls."""
-        self.page.get_by_role("button", name=text, exact=True).click()
+    def click_button(self, name):
+        """Press "reset" or "save". Not found by their text, to which their icons belong."""
+        self.page.locator(f".fmri-utils-{name}_button").click()
+
+    def reset(self):
+        """Go back to the start, and wait for its picture."""
+        self.click_button("reset")
+        same = f"async ([selector, start]) => (await ({DIGEST})(selector)) === start"
+        self.page.wait_for_function(same, arg=[PICTURE, self.start], polling=100)
 
     def number(self):
         """Number of the chosen voxel."""
         return int(self.page.locator(".fmri-utils-number input").input_value())
+
+    def k(self):
+        """Where the slider stands."""
+        return float(self.page.locator(".fmri-utils-k .noUi-handle").get_attribute("aria-valuenow"))
+
+    def n_drawn(self):
+        """How many pictures came into the page since the start."""
+        return self.page.evaluate("() => window.stopwatch.times.length")
 
     def message(self):
         """The line below the brain."""

@@ -1,21 +1,33 @@
 """explore.ipynb in JupyterLab and a real browser: run all, move, toggle, click, reset, save."""
 
 import os
+import time
 
 import numpy as np
 import pytest
-from lab_browser import BRAIN, ExplorerPage, copy_of_explorer, find_browser, jupyterlab
+from lab_browser import (
+    BRAIN,
+    START_SECONDS,
+    ExplorerPage,
+    at_most,
+    chromium,
+    copy_of_explorer,
+    cpu_seconds,
+    find_browser,
+    jupyterlab,
+)
+from playwright.sync_api import Error, sync_playwright
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.slow
-LIMIT_MS, BUSY_LIMIT_MS = 300, 3000
+LIMIT_MS = 300
 N_EVENTS = 20
+WHOLE_SECONDS = 900
+"""Limit of everything in this file after the smoke run; about 30 s on two idle cores."""
 
 
 @pytest.fixture(scope="session")
-def chromium_path():
+def browser_path():
     """Session-wide and asked for first: without a browser the smoke run is not made in vain."""
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         path = find_browser(driver)
     if path is None:
         pytest.skip("no Chromium here: `apt install chromium` or `playwright install chromium`")
@@ -23,22 +35,21 @@ def chromium_path():
 
 
 @pytest.fixture(scope="module")
-def chromium(chromium_path):
-    """A browser, closed before the next file: its event loop would be in papermill's way."""
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def explored(browser_path, smoke, tmp_path_factory):
+    """The notebook, run in JupyterLab on the smoke run's files, and the run's profile.
 
-
-@pytest.fixture(scope="module")
-def explored(chromium_path, smoke, chromium, tmp_path_factory):
-    """The notebook, run in JupyterLab on the smoke run's files, and the run's profile."""
+    The browser is closed before the next file: its event loop would be in papermill's way.
+    """
     profile = smoke[0]
     folder = tmp_path_factory.mktemp("lab")
     copy_of_explorer(folder, PROFILE=profile.name, SEED=profile.seed)
-    with jupyterlab(folder) as url:
-        page = ExplorerPage(chromium, url)
+    with (
+        sync_playwright() as driver,
+        at_most(WHOLE_SECONDS),
+        jupyterlab(folder) as url,
+        chromium(driver, browser_path) as browser,
+    ):
+        page = ExplorerPage(browser, url)
         page.run_all()
         yield page, profile
 
@@ -48,21 +59,39 @@ def page(explored):
     """The page, as it is after a reset."""
     page, _ = explored
     yield page
-    page.click_button("Reset")
-    page.page.get_by_text("Click on a slice to choose").wait_for()
+    page.reset()
 
 
 def test_the_slider_moves_the_picture_in_time(page):
-    start = page.digest()
+    start, spent = page.digest(), cpu_seconds()
     keys = ["ArrowRight", "ArrowLeft"] * (N_EVENTS // 2)
     times = [page.press_slider(key) for key in keys]
+    spent = 1000 * (cpu_seconds() - spent) / N_EVENTS
     assert page.digest() == start
     median, late = np.percentile(times, [50, 95])
     load = os.getloadavg()[0]
     print(f"\nevent to picture: median {median:.0f} ms, p95 {late:.0f} ms, load {load:.1f}")
-    # JupyterLab, browser and this test make a load of one themselves.
-    idle = load < os.cpu_count()
-    assert median < (LIMIT_MS if idle else BUSY_LIMIT_MS)
+    print(f"processor time of kernel, server and browser: {spent:.0f} ms an event")
+    # On a busy machine the clock tells nothing, but the work to be done is the same.
+    assert spent < LIMIT_MS
+    assert median < LIMIT_MS or load > os.cpu_count()
+
+
+def test_the_slider_follows_the_mouse_and_draws_once(page):
+    start = page.digest()
+    drawn = page.n_drawn()
+    page.drag_slider(-3)
+    assert page.k() == -3 and page.digest() != start
+    assert page.n_drawn() == drawn + 1
+    page.drag_slider(2)
+    assert page.k() == 2 and page.digest() == start
+
+
+def test_another_image(page):
+    start, listed = page.digest(), page.entries("voxels")
+    page.choose("image", page.entries("image")[3])
+    assert page.digest() != start
+    assert sorted(page.entries("voxels")) != sorted(listed)  # the strongest for that image
 
 
 def test_fresh_noise_and_back(page):
@@ -79,8 +108,18 @@ def test_a_click_on_the_brain_chooses_a_voxel_and_reset_undoes_it(page):
     assert page.number() != number
     assert f"voxel {page.number()} chosen" in page.message()
     assert page.digest() != start
-    page.acted(lambda: page.click_button("Reset"))
+    page.acted(lambda: page.click_button("reset"))
     assert (page.digest(), page.digest(BRAIN), page.number()) == (start, brain, number)
+
+
+def test_a_voxel_is_found_by_its_area(page):
+    start, brain = page.digest(), page.digest(BRAIN)
+    page.choose("within", "V1")
+    assert all(entry.startswith("V1, voxel") for entry in page.entries("voxels"))
+    assert page.digest() != start and page.digest(BRAIN) != brain
+    first = page.number()
+    page.choose("voxels", page.entries("voxels")[1])
+    assert page.number() != first
 
 
 def test_areas_and_concepts(page):
@@ -95,7 +134,7 @@ def test_areas_and_concepts(page):
 def test_the_view_is_saved(page, explored):
     folder = explored[1].runs / "explore"
     before = set(folder.glob("*.png"))
-    page.click_button("Save as PNG")
+    page.click_button("save")
     page.page.get_by_text("Saved:").wait_for()
     (saved,) = set(folder.glob("*.png")) - before
     assert saved.name in page.message() and saved.read_bytes().startswith(b"\x89PNG")
@@ -105,3 +144,15 @@ def test_nothing_went_wrong_and_nothing_left_the_machine(page):
     assert page.errors() == []
     assert page.problems == []
     assert page.outside == []
+
+
+def test_a_page_that_hangs_is_ended(browser_path):
+    start = time.monotonic()
+    with (
+        pytest.raises(Error, match="closed"),
+        sync_playwright() as driver,
+        at_most(5),
+        chromium(driver, browser_path) as browser,
+    ):
+        browser.new_page().evaluate("() => new Promise(() => {})")
+    assert time.monotonic() - start < START_SECONDS

@@ -21,6 +21,7 @@ from .view import K_MAX, KINDS, Explorer, State
 N_LISTED = 40
 """Voxels in the list; any other can be chosen by its number or on the brain."""
 EVERYWHERE = "all areas"
+HINT = "Click on a slice to choose a voxel."
 ABOUT_KIND = {
     "voxel": "z-scored activity of one voxel",
     "area": "every voxel of an area together",
@@ -103,7 +104,7 @@ class ExplorerApp:
             self.number.value = start.which
             self._list_voxels()
             self._show_controls()
-        self._say("Click on a slice to choose a voxel.")
+        self._say(HINT)
         self.update()
 
     def choose_at(self, x: float, y: float) -> None:
@@ -117,8 +118,7 @@ class ExplorerApp:
             self.number.value = voxel
             self._list_voxels()
             self._show_controls()
-        self._say(f"{nsd.voxel_names(self.explorer.material.areas, [voxel])[0]} chosen.")
-        self._next()
+        self._next(f"{nsd.voxel_names(self.explorer.material.areas, [voxel])[0]} chosen.")
 
     def save(self) -> Path:
         """Write the view and the brain as one PNG; the name says what is shown."""
@@ -129,7 +129,7 @@ class ExplorerApp:
         path = self.folder / name
         with atomic_path(path) as tmp:
             tmp.write_bytes(png(stack(self._main, self._slices)))
-        self._say(f"Saved: {'/'.join(path.parts[-4:])}")
+        self._say(f"Saved: {'/'.join(path.parts[-5:])}")  # runs/demo/subj01/explore/...
         return path
 
     def _make_widgets(self) -> None:
@@ -151,9 +151,13 @@ class ExplorerApp:
         )  # fmt: skip
         self.within = widgets.Dropdown(options=[EVERYWHERE, *areas], description="in", **wide)
         self.voxels = widgets.Select(description="strongest", rows=6, **wide)
-        self.number = widgets.BoundedIntText(min=0, max=n_voxels - 1, description="number", **wide)
-        self.area = widgets.Dropdown(options=areas, description="area", **wide)
-        self.concept = widgets.Dropdown(options=m.concepts.names, description="concept", **wide)
+        self.number = widgets.BoundedIntText(
+            min=0, max=n_voxels - 1, description="voxel no.", **wide
+        )
+        self.area = widgets.Select(options=areas, description="area", rows=9, **wide)
+        self.concept = widgets.Select(
+            options=m.concepts.names, description="concept", rows=len(m.concepts.names), **wide
+        )
         self.noise = widgets.ToggleButtons(
             options=["fixed", "fresh"],
             description="noise",
@@ -162,27 +166,34 @@ class ExplorerApp:
         )
         self.reset_button = widgets.Button(description="Reset", icon="undo")
         self.save_button = widgets.Button(description="Save as PNG", icon="save")
-        self.message = widgets.HTML()
+        self.message = widgets.HTML(layout=widgets.Layout(margin="0 4px"))
         self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-        self.picture.add_class("fmri-utils-picture")
         self.brain = ClickableImage(layout=widgets.Layout(max_width="100%"))
 
     def _arrange(self) -> widgets.Widget:
         # A class of its own for each control, so that a test in a browser finds it.
-        for name in ("image", "kind", "k", "number", "area", "concept", "noise", "message"):
-            getattr(self, name).add_class(f"fmri-utils-{name}")
+        for name, widget in vars(self).items():
+            if isinstance(widget, widgets.DOMWidget):
+                widget.add_class(f"fmri-utils-{name}")
+        for buttons in (self.kind, self.noise):
+            buttons.add_class("widget-inline-hbox")  # the description at the left, as elsewhere
         self._groups = {
             "voxel": widgets.VBox([self.within, self.voxels, self.number]),
             "area": widgets.VBox([self.area]),
             "concept": widgets.VBox([self.concept]),
         }
-        buttons = widgets.HBox([self.reset_button, self.save_button])
         controls = widgets.VBox(
-            [self.image, self.kind, *self._groups.values(), self.k, self.noise, buttons],
+            [self.image, self.kind, self.k, self.noise, *self._groups.values()],
             layout=widgets.Layout(width="360px", flex="0 0 360px"),
         )
-        right = widgets.VBox([self.brain, self.message], layout=widgets.Layout(min_width="0"))
-        return widgets.VBox([widgets.HBox([controls, right]), self.picture])
+        buttons = widgets.HBox([self.reset_button, self.save_button])
+        right = widgets.VBox(
+            [self.brain, self.message, buttons],
+            layout=widgets.Layout(min_width="0", justify_content="space-between"),
+        )
+        # As high as the tallest group, so that the picture stays in its place.
+        upper = widgets.HBox([controls, right], layout=widgets.Layout(min_height="304px"))
+        return widgets.VBox([upper, self.picture])
 
     def _observe(self) -> None:
         self.image.observe(self._on_image, "value")
@@ -205,10 +216,11 @@ class ExplorerApp:
         finally:
             self._quiet = before
 
-    def _next(self) -> None:
+    def _next(self, message: str = HINT) -> None:
         """Update after an event, each with noise of its own where it is fresh."""
         if self.noise.value == "fresh":
             self._seed += 1
+        self._say(message)
         self.update()
 
     def _on_value(self, _change) -> None:
@@ -254,7 +266,7 @@ class ExplorerApp:
         best = self.explorer.ranking(self.image.value, area)[:N_LISTED].tolist()
         effect = self.explorer.effect(self.image.value)
         names = nsd.voxel_names(self.explorer.material.areas, best)
-        options = [(f"{n}   {effect[v]:.1e}", v) for n, v in zip(names, best, strict=True)]
+        options = [(f"{n}:  {effect[v]:.2g}", v) for n, v in zip(names, best, strict=True)]
         self.voxels.options = options
         self._mark_listed()
 

@@ -9,7 +9,6 @@ import traitlets
 _SCRIPT = """
 function render({ model, el }) {
   const image = document.createElement("img");
-  image.className = "fmri-utils-clickable";
   image.style.cssText = "cursor: crosshair; max-width: 100%; display: block";
   let url;
   const show = () => {

@@ -73,7 +73,8 @@ def compose(view: View, *, label: str, new_noise_rms: float) -> Image.Image:
     _captions(pen, (columns[0], y), "A person wrote", [view.caption])
     _captions(pen, (columns[1], y), "Nearest captions", view.captions_before)
     old = set(view.captions_before)
-    _captions(pen, (columns[2], y), "Nearest captions", view.captions_after, old)
+    title = "Nearest now, new in colour" if {*view.captions_after} - old else "Nearest now"
+    _captions(pen, (columns[2], y), title, view.captions_after, old)
     _bars(pen, (columns[3], y), view.shift)
     return canvas
 
@@ -106,8 +107,8 @@ def _heading(pen: ImageDraw.ImageDraw, view: View, label: str, new_noise_rms: fl
     state = view.state
     noise = f"new noise, draw {state.seed}" if state.fresh else "same noise"
     pen.text((MARGIN, 4), f"{view.change}, {noise}", font=font(16, bold=True), fill=INK)
-    numbers = f"embedding: 1 - cosine {view.turn:.2g}   |   picture: RMS {view.rms:.2g}"
-    numbers += f" (new noise alone: {new_noise_rms:.2g})"
+    numbers = f"embedding moved by {view.turn:.2g} (1 - cosine)   |   picture changed by "
+    numbers += f"{view.rms:.2g} (RMS; new noise alone: {new_noise_rms:.2g})"
     pen.text((MARGIN, 25), numbers, font=font(13), fill=INK)
     right = f"image {state.image}   |   {label}"
     x = WIDTH - MARGIN - font(13).getlength(right)
