@@ -33,7 +33,7 @@ def fan_out(client: Client, sweep: Sweep, runs: Sequence[Run], board: Board) -> 
     board : Board
         Knows these runs, and one row for each of :func:`subjects_to_simulate`.
     """
-    client.subscribe_topic(TOPIC, lambda event: board.heard(**event[1]))
+    client.subscribe_topic(TOPIC, lambda event: board.heard(*event[1]["said"]))
     for name, run in subjects_to_simulate(runs).items():
         # One after the other: all subjects share the folder's designs, stimuli and captions.
         rest = [a for a in run.arguments[1:] if not a.startswith("data.roi=")]

@@ -155,7 +155,7 @@ def _markdown(rows: Sequence[Mapping]) -> str:
         "area",
         "better",
         "chance",
-        "mean over subjects",
+        "mean",
         "each subject",
         "seeds",
     )

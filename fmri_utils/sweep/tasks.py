@@ -92,7 +92,7 @@ def _relative(path: Path) -> str:
 
 
 def _report(name: str, what: str, detail: str) -> None:
-    get_worker().log_event(TOPIC, {"name": name, "what": what, "detail": detail})
+    get_worker().log_event(TOPIC, {"said": (name, what, detail)})
 
 
 def _environment(threads: int, local_gpus: tuple[int, Sequence[str]] | None) -> Mapping[str, str]:
