@@ -47,6 +47,8 @@ def save_results(sweep: Sweep, finished: Sequence[Run], lacking: Mapping[str, st
     """Write the gathered table and its figure; returns what to tell the user."""
     profile = finished[0].profile
     table = gather(finished, n_resamples=profile.encoder.n_bootstrap)
+    if not table["rows"]:
+        return "no scores to gather: they come with notebook 03 (TARGET=03 or further)\n"
     config = {"runs": {run.name: run.profile.as_dict() for run in finished}}
     json_path, page_path = results_paths(sweep.folder)
     inputs = table.pop("inputs")
@@ -70,20 +72,25 @@ def main(arguments: Sequence[str], stream: IO[str] = sys.stderr) -> int:
     try:
         sweep = parse(arguments)
         board = run_sweep(sweep, stream)
-        rows = {run.name: board.rows[run.name] for run in sweep.runs}
-        lacking = {n: row.reason for n, row in rows.items() if row.state not in (DONE, CURRENT)}
-        finished = [run for run in sweep.runs if run.name not in lacking]
-        stream.write(f"{len(finished)} of {len(sweep.runs)} runs have their results\n")
-        if finished:
-            stream.write(save_results(sweep, finished, lacking))
     except FmriUtilsError as err:
         stream.write(f"error: {err}\n")
         return 2
+    rows = {run.name: board.rows[run.name] for run in sweep.runs}
+    lacking = {n: row.reason for n, row in rows.items() if row.state not in (DONE, CURRENT)}
+    finished = [run for run in sweep.runs if run.name not in lacking]
+    stream.write(f"{len(finished)} of {len(sweep.runs)} runs have their results\n")
+    code = 1 if lacking else 0
+    if finished:
+        try:
+            stream.write(save_results(sweep, finished, lacking))
+        except FmriUtilsError as err:
+            stream.write(f"error: {err}\n")
+            code = 2
     for name, reason in lacking.items():
         stream.write(f"{rows[name].state}: {name}: {reason}\n")
     if lacking:
         stream.write("The same command does only these again.\n")
-    return 1 if lacking else 0
+    return code
 
 
 if __name__ == "__main__":

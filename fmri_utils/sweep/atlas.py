@@ -1,8 +1,8 @@
 """Effects of all voxels on all test pictures, spread over workers, of one run.
 
 ``python -m fmri_utils.sweep.atlas PROFILE=demo SUBJECTS=1 ENGINE=slurm WORKERS=16``. Notebook 05
-does this for a few pictures. A block of the work is one picture with all its voxels: the costly pass
-through the generator is the same for every voxel. A block that is finished is kept.
+does this for a few pictures. A block of the work is one picture with all its voxels: the costly
+pass through the generator is the same for every voxel. A block that is finished is kept.
 """
 
 from __future__ import annotations
