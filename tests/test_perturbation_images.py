@@ -192,17 +192,12 @@ def test_an_atlas_spread_over_workers_is_the_same(generator, z, encoder, betas, 
     serial = perturbation.image_effects(
         generator, encoder, betas, z, folder=tmp_path / "serial", **run
     )
-    with LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
-        with Client(cluster) as client:
-            spread = perturbation.image_effects(
-                generator,
-                encoder,
-                betas,
-                z,
-                folder=tmp_path / "spread",
-                spread=spread_over(client, Resources()),
-                **run,
-            )
+    with (
+        LocalCluster(2, threads_per_worker=1, dashboard_address=None) as one,
+        Client(one) as client,
+    ):
+        run |= {"folder": tmp_path / "spread", "spread": spread_over(client, Resources())}
+        spread = perturbation.image_effects(generator, encoder, betas, z, **run)
     np.testing.assert_array_equal(spread.sensitivity, serial.sensitivity)
     assert len([*(tmp_path / "spread").rglob("part-*.h5")]) == len(betas)
 

@@ -1,4 +1,4 @@
-"""Many runs at once: settings, states, workers that die, runs that fail, the table over subjects."""
+"""Many runs at once: settings, states, dead workers, failing runs, the table over subjects."""
 
 import io
 import shutil
@@ -163,7 +163,7 @@ def test_the_figure_shows_each_subject():
     [ax] = figure.axes
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["V1", "V2"]
     ticks = [line for line in ax.lines if line.get_marker() == "|"]
-    assert ticks[0].get_xdata() == [0.65, 0.75]
+    assert list(ticks[0].get_xdata()) == [0.65, 0.75]
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_a_dead_worker_and_a_failing_run_stop_nobody(sweep_arguments):
 
 def test_without_dask_the_command_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
-    monkeypatch.delitem(sys.modules, "fmri_utils.sweep.engines")
+    monkeypatch.delitem(sys.modules, "fmri_utils.sweep.engines", raising=False)
     stream = io.StringIO()
     assert command.main(["PROFILE=smoke", "TARGET=01"], stream) == 2
     assert "is not installed" in stream.getvalue()
