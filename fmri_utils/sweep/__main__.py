@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO
 
+from .. import nsd
 from ..artifacts import atomic_path, save_json, sha256_json
 from ..errors import FmriUtilsError
 from ..plots import save_figure
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str], stream: IO[str] = sys.stderr) -> int:
     """0 if every run has its result, 1 if one lacks it, 2 on a clear error."""
     if not arguments or "help" in arguments:
         stream.write("".join(f"{key:<10} {text}\n" for key, text in HELP.items()))
+        stream.write(f"Areas: atlases as in data.roi, and {', '.join(sorted(nsd.FIELD_NAMES))}.\n")
         return 0
     try:
         sweep = parse(arguments)
