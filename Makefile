@@ -23,7 +23,7 @@ BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1
 export PYTHONHASHSEED := 0
 
-.PHONY: help all smoke html test test-long verify compare lab lint sync weights nsd-download lafite-import study bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+.PHONY: help all smoke html test test-long verify compare lab lint sync weights nsd-download lafite-import study sweep bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
@@ -78,6 +78,9 @@ lafite-import: $(READY) ## convert a released LAFITE checkpoint: FILE=x.pkl
 
 study: $(READY) ## what takes hours: seeds, subjects, calibration (resumes where it stopped)
 	@for part in encoders generator perturbation selfsupervised; do $(PYTHON) -m fmri_utils.study_$$part $(SETTINGS); done
+
+sweep: $(READY) ## SUBJECTS="1 2" AREAS="nsdgeneral V1" SEEDS="0 1" ENGINE=local|slurm: many runs, one table
+	@$(PYTHON) -m fmri_utils.sweep $(SETTINGS)
 
 bench: $(READY) ## time and memory of the costly steps, as ratios, into benchmarks/*.json
 	@for script in $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)); do echo $$script; $(PYTHON) $$script; done

@@ -165,10 +165,7 @@ def run(request: Request, *, progress: bool = True) -> list[str]:
         Names of the notebooks that were executed.
     """
     profile = request.profile
-    notebooks = numbered_notebooks()
-    if "all" not in request.targets:
-        last = max(i for i, p in enumerate(notebooks) if p.stem[:2] in _numbers(request.targets))
-        notebooks = notebooks[: last + 1]
+    notebooks = wanted_notebooks(request)
     done = []
     with _one_run_at_a_time(profile.runs / "lock", progress):
         for path, key in plan(profile, notebooks):
@@ -181,6 +178,15 @@ def run(request: Request, *, progress: bool = True) -> list[str]:
             done.append(path.stem)
             _say(f"{path.stem} done in {time.monotonic() - start:.0f} s", progress)
     return done
+
+
+def wanted_notebooks(request: Request) -> list[Path]:
+    """The notebooks of a request's targets and all before them."""
+    notebooks = numbered_notebooks()
+    if "all" in request.targets:
+        return notebooks
+    last = max(i for i, p in enumerate(notebooks) if p.stem[:2] in _numbers(request.targets))
+    return notebooks[: last + 1]
 
 
 def _numbers(targets: Sequence[str]) -> set[str]:

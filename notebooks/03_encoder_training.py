@@ -397,6 +397,7 @@ arrays |= {"mlp": predictions["MLP"], "condition": matched.predict(pattern)}
 arrays |= {"other_embeddings": target[first], "cluster": left["cluster"]}
 artifacts.save_arrays(predictions_file, arrays, config=config, inputs=inputs)
 kept = {"n_images": len(truth), "table": table, "validity": rows}
+kept["per_image"] = {k: v.tolist() for k, v in metrics.per_image_arrays(scores).items()}
 artifacts.save_json(scores_file, kept, config=config, inputs=inputs)
 written = [*encoder_files, predictions_file, scores_file]
 artifacts.list_outputs(written, root=PROJECT_ROOT, next_notebook="04_lafite_reconstruction")

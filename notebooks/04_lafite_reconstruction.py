@@ -412,6 +412,7 @@ _ = artifacts.save_arrays(pictures_file, arrays, config=config, inputs=inputs)
 
 # %%
 content = {"n_images": n, "table": table}
+content["per_image"] = {k: v.tolist() for k, v in metrics.per_image_arrays(scores).items()}
 artifacts.save_json(scores_file, content, config=config, inputs=inputs)
 artifacts.list_outputs(
     [pictures_file, scores_file], root=PROJECT_ROOT, next_notebook="05_leave_one_out"

@@ -89,7 +89,7 @@ for family, members in families.items():
 # Areas of two localizers can overlap: a voxel may prefer faces and bodies to everything else.
 
 # %%
-named = families["visual"] | families["localizers"]
+named = families.get("visual", {}) | families.get("localizers", {})
 count = np.sum(list(named.values()), axis=0)
 for number in range(count.max() + 1):
     print(f"in {number} of {', '.join(named)}: {(count == number).sum()} voxels")

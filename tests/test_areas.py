@@ -352,13 +352,14 @@ def test_overlaps_and_disjoint_groups_count_every_voxel_once():
     assert list(perturbation.disjoint({"V1": AREAS["V1"]})) == ["V1"]
 
 
-def test_unions_name_what_is_unknown_or_empty():
-    lists = perturbation.parse_concepts(["V1 and faces: V1 faces"])
+def test_unions_name_what_is_unknown_and_leave_out_what_is_empty():
+    lists = perturbation.parse_concepts(["V1 and faces: V1 faces", "words: words"])
     found = perturbation.unions(lists, AREAS)
+    assert list(found) == ["V1 and faces"]  # no voxel of the region prefers words
     assert np.flatnonzero(found["V1 and faces"]).tolist() == [0, 1, 2]
     with pytest.raises(DataError, match=r"made of \['V9'\]"):
         perturbation.unions({"x": ["V1", "V9"]}, AREAS)
-    with pytest.raises(DataError, match="no voxel"):
+    with pytest.raises(DataError, match="holds a voxel"):
         perturbation.unions({"x": ["words"]}, AREAS)
 
 

@@ -51,7 +51,7 @@ LAYERS = [
     | {"dino"},
     {"comparisons", "perturbation", "plots"},
     {"pretrain", "runner", "download", "study_encoders", "study_generator", "study_perturbation"}
-    | {"study_selfsupervised", "explorer", "compare", "verify", "site"},
+    | {"study_selfsupervised", "explorer", "compare", "verify", "site", "sweep"},
 ]
 
 

@@ -7,11 +7,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from distributed import Client, LocalCluster
 
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
 from fmri_utils.errors import ArtifactError, DataError
 from fmri_utils.lafite import Generator, GeneratorConfig
+from fmri_utils.sweep.atlas import spread_over
+from fmri_utils.sweep.settings import Resources
 
 C, V = 12, 30
 
@@ -182,6 +185,21 @@ def test_a_killed_atlas_goes_on_and_ends_the_same(generator, z, encoder, betas, 
     np.testing.assert_array_equal(again.sensitivity[1:], whole.sensitivity[1:])
     perturbation.image_effects(generator, encoder, betas, z, folder=folder, key={"k": 2}, **run)
     assert len(list(folder.iterdir())) == 2  # other inputs, another folder
+
+
+def test_an_atlas_spread_over_workers_is_the_same(generator, z, encoder, betas, tmp_path):
+    run = dict(form="sketch", n_probes=8, key={"k": 1})
+    serial = perturbation.image_effects(
+        generator, encoder, betas, z, folder=tmp_path / "serial", **run
+    )
+    with (
+        LocalCluster(2, threads_per_worker=1, dashboard_address=None) as one,
+        Client(one) as client,
+    ):
+        run |= {"folder": tmp_path / "spread", "spread": spread_over(client, Resources())}
+        spread = perturbation.image_effects(generator, encoder, betas, z, **run)
+    np.testing.assert_array_equal(spread.sensitivity, serial.sensitivity)
+    assert len([*(tmp_path / "spread").rglob("part-*.h5")]) == len(betas)
 
 
 def test_parts_that_are_damaged_are_named(tmp_path):

@@ -27,6 +27,7 @@ from .layout import PSC_SCALE, TRIALS_PER_SESSION, NSDLayout, available_sessions
 from .maps import noise_ceiling, read_brainmask, read_mean_volume, read_ncsnr, read_prf
 from .preprocessing import average_repeats, voxel_report, zscore_sessions
 from .published import SHARED_COUNTS, SharedCounts, check_published, is_nsd
+from .regions import FIELD_NAMES, region
 from .rois import LabelTable, available_rois, read_labels, read_roi, roi_mask
 from .selection import (
     estimate_ncsnr,
@@ -41,6 +42,7 @@ from .stimuli import check_shared_pictures, read_images
 from .volumes import to_volume
 
 __all__ = [
+    "FIELD_NAMES",
     "PSC_SCALE",
     "SHARED_COUNTS",
     "TRIALS_PER_SESSION",
@@ -80,6 +82,7 @@ __all__ = [
     "read_responses",
     "read_roi",
     "read_stim_info",
+    "region",
     "require",
     "roi_mask",
     "score_voxels",

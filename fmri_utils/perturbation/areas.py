@@ -74,10 +74,15 @@ def unions(
         From :func:`fmri_utils.perturbation.parse_concepts`, which reads "name: area area ...".
     areas : mapping of str to bool numpy.ndarray, (n_voxels,)
 
+    Returns
+    -------
+    dict of str to bool numpy.ndarray
+        Unions that hold a voxel of the region; the others are left out, as in a region of V1 alone.
+
     Raises
     ------
     DataError
-        If an area is not there, or a union holds no voxel.
+        If an area is not there, or no union holds a voxel.
     """
     found = {}
     for name, members in lists.items():
@@ -85,8 +90,9 @@ def unions(
         if unknown:
             raise DataError(f"{name!r} is made of {unknown}. Expected: some of {list(areas)}.")
         found[name] = np.any([areas[member] for member in members], axis=0)
-        if not found[name].any():
-            raise DataError(f"{name!r} holds no voxel of the region. Expected: one or more.")
+    found = {name: where for name, where in found.items() if where.any()}
+    if not found:
+        raise DataError(f"none of {list(lists)} holds a voxel. Expected: one or more.")
     return found
 
 

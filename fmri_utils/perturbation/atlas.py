@@ -23,7 +23,7 @@ from .jacobian import (
     rms_from_gram,
     rms_from_sketch,
 )
-from .parts import Parts
+from .parts import Parts, Spread
 from .places import cell_grams, effect_maps
 
 FORMS = ("gram", "sketch")
@@ -71,6 +71,7 @@ def image_effects(
     seed: int = 0,
     batch_size: int = 16,
     progress: bool = False,
+    spread: Spread | None = None,
 ) -> ImageEffects:
     """Sensitivity of the picture to every voxel, for every image, to first order.
 
@@ -99,6 +100,9 @@ def image_effects(
         Of the random pictures.
     batch_size : int
         Products at once.
+    spread : callable, optional
+        As for :meth:`~fmri_utils.perturbation.Parts.run`: images are then done in several
+        processes or on several machines, with the same values.
 
     Returns
     -------
@@ -130,7 +134,7 @@ def image_effects(
         return {"sensitivity": np.sqrt(squared).astype(np.float32), "maps": share}
 
     numbers = range(len(betas))
-    parts.run(numbers, compute, progress=progress, what="images")
+    parts.run(numbers, compute, progress=progress, what="images", spread=spread)
     return _collect(parts, numbers, len(encoder.weights), n_cells)
 
 
