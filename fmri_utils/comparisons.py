@@ -24,6 +24,7 @@ from .errors import DataError
 from .judge import Judge
 from .lafite import Generator
 from .latents import (
+    Blurred,
     Objective,
     SearchSettings,
     Target,
@@ -39,23 +40,6 @@ PLAIN = "plain random z"
 BEST, BY_Z, BY_NOISE = "best of n", "z optimised", "noise optimised"
 LOW_LEVEL = "z optimised, with blurred picture"
 HEADLINES = ("judge two-way", "judge kind", "PixCorr", "SSIM")
-
-
-@dataclass(frozen=True)
-class Blurred:
-    """Blurred pictures predicted for the test images, and how wrong such predictions are.
-
-    Attributes
-    ----------
-    picture : numpy.ndarray, (N, s, s, 3)
-    error_variance : numpy.ndarray, (s, s, 3)
-    weight : float
-        Of their part of the objective.
-    """
-
-    picture: np.ndarray
-    error_variance: np.ndarray
-    weight: float = 0.1
 
 
 def folder_name(name: str) -> str:

@@ -19,7 +19,7 @@ import torch
 
 from . import artifacts, comparisons, encoders, finetuning, latents, metrics, plots
 from .clip_space import open_clip_space
-from .comparisons import Blurred, EvaluationConditions, folder_name
+from .comparisons import EvaluationConditions, folder_name
 from .devices import choose_device
 from .errors import FmriUtilsError
 from .judge import load_judge
@@ -29,7 +29,6 @@ from .reconstruction import at_resolution
 from .runner import parse_request
 
 FILES = {"betas.h5": "01", "stimuli.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
-EARLY = ("V1", "V2", "V3")
 RESULTS = "study_generator.json"
 
 
@@ -102,22 +101,18 @@ class Material:
         seen = at_resolution(self.seen(), self.generator.config.resolution)
         return metrics.training_monitor(seen, self.space.encode_images, device=self.device)
 
-    def blurred(self) -> Blurred:
+    def blurred(self) -> latents.Blurred:
         """Blurred pictures of the test images, read from V1 to V3."""
-        areas = dict(zip(self.brain["area_names"], self.brain["areas"], strict=True))
-        early = np.any([areas[name] for name in EARLY], axis=0)
-        betas, groups, rows = self.training()
         settings = self.profile.reconstruction
-        shrunk = latents.shrink(self.stimuli["images"], settings.low_level_size)
-        low_level = latents.fit_low_level(
-            betas[:, early],
-            shrunk[rows],
-            groups,
+        return latents.read_blurred(
+            self.brain,
+            self.stimuli,
+            self.predicted["pattern"],
+            size=settings.low_level_size,
+            weight=settings.low_level_weight,
             alphas=self.alphas,
             n_folds=self.profile.encoder.n_folds,
         )
-        picture = low_level.predict(self.predicted["pattern"][:, early])
-        return Blurred(picture, low_level.error_variance, settings.low_level_weight)
 
 
 def study_searches(material: Material, *, passes: int) -> dict:

@@ -15,7 +15,6 @@ from fmri_utils.comparisons import (
     BY_Z,
     LOW_LEVEL,
     PLAIN,
-    Blurred,
     EvaluationConditions,
     compare_fine_tuning,
     compare_searches,
@@ -27,7 +26,7 @@ from fmri_utils.comparisons import (
 )
 from fmri_utils.errors import ArtifactError, DataError
 from fmri_utils.lafite import Generator, GeneratorConfig, load_generator
-from fmri_utils.latents import Objective
+from fmri_utils.latents import Blurred, Objective
 from fmri_utils.metrics import Score, pixcorr_scores
 from fmri_utils.profiles import load_profile
 from fmri_utils.reconstruction import as_pictures

@@ -22,6 +22,7 @@ from fmri_utils.latents import (
     noise_penalty,
     optimise_noise,
     optimise_z,
+    read_blurred,
     shell_penalty,
     shrink,
     typical_range,
@@ -445,3 +446,29 @@ def test_low_level_reads_a_blurred_picture_and_knows_its_error():
     assert (low_level.error_variance > ((fitted - truth) ** 2).mean(0)).all()
     with pytest.raises(DataError, match="n_trials, s, s, 3"):
         fit_low_level(betas, truth[groups][..., 0], groups, alphas=np.ones(1), n_folds=2)
+
+
+def test_early_areas_alone_are_read_and_test_trials_are_left_out():
+    rng = np.random.default_rng(5)
+    images = rng.integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)
+    ids = np.repeat(np.arange(30) + 100, 2)
+    colour = np.repeat(images.mean((1, 2)) / 255, 2, axis=0)
+    early = colour @ rng.standard_normal((3, 9)) + 1e-3 * rng.standard_normal((60, 9))
+    betas = np.concatenate([early, rng.standard_normal((60, 5))], axis=1).astype(np.float32)
+    areas = np.arange(14) // 3 == np.arange(5)[:, None]
+    brain = {"betas": betas, "nsd_id": ids, "is_train": ids < 125, "areas": areas}
+    brain["area_names"] = np.array(["V1", "V2", "V3", "hV4", "faces"])
+    stimuli = {"images": images, "nsd_id": np.arange(30) + 100}
+    settings = dict(size=1, weight=0.1, alphas=np.logspace(-4, 2, 7), n_folds=5)
+    pattern = betas[ids >= 125]
+    found = read_blurred(brain, stimuli, pattern, **settings)
+    np.testing.assert_allclose(found.picture[:, 0, 0], colour[ids >= 125], atol=0.02)
+    spoiled = pattern.copy()
+    spoiled[:, 9:] += 100  # not early
+    np.testing.assert_array_equal(
+        found.picture, read_blurred(brain, stimuli, spoiled, **settings).picture
+    )
+    brain["betas"] = np.where((ids < 125)[:, None], betas, np.float32(1e6))  # not for training
+    np.testing.assert_array_equal(
+        found.picture, read_blurred(brain, stimuli, pattern, **settings).picture
+    )

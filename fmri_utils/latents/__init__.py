@@ -14,13 +14,14 @@ scores that the search did not see (:mod:`fmri_utils.judge`, pixels). Costs are 
 for the way back).
 """
 
-from .low_level import LowLevel, enlarge, fit_low_level, shrink
+from .low_level import Blurred, LowLevel, enlarge, fit_low_level, read_blurred, shrink
 from .objective import Objective, Target, clip_encoder, make_target
 from .priors import noise_penalty, shell_penalty, typical_range
 from .problem import SearchResult, SearchSettings
 from .search import best_of_n, optimise_noise, optimise_z
 
 __all__ = [
+    "Blurred",
     "LowLevel",
     "Objective",
     "SearchResult",
@@ -34,6 +35,7 @@ __all__ = [
     "noise_penalty",
     "optimise_noise",
     "optimise_z",
+    "read_blurred",
     "shell_penalty",
     "shrink",
     "typical_range",

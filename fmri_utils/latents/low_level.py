@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch.nn.functional as F
 from ..encoders import LinearEncoder, fit_ridge, out_of_fold, ridge_basis
 from ..errors import DataError
 from ..nsd.preprocessing import average_repeats
+
+EARLY = ("V1", "V2", "V3")
 
 
 def shrink(images: np.ndarray, size: int, *, batch_size: int = 500) -> np.ndarray:
@@ -126,3 +129,54 @@ def fit_low_level(
     shape = (size, size, 3)
     r2 = 1 - error / true.var(0)
     return LowLevel(encoder, size, error.reshape(shape), r2.reshape(shape))
+
+
+@dataclass(frozen=True)
+class Blurred:
+    """Blurred pictures predicted for the test images, and how wrong such predictions are.
+
+    Attributes
+    ----------
+    picture : numpy.ndarray, (N, s, s, 3)
+    error_variance : numpy.ndarray, (s, s, 3)
+    weight : float
+        Of their part of the objective.
+    """
+
+    picture: np.ndarray
+    error_variance: np.ndarray
+    weight: float = 0.1
+
+
+def read_blurred(
+    brain: Mapping[str, np.ndarray],
+    stimuli: Mapping[str, np.ndarray],
+    pattern: np.ndarray,
+    *,
+    size: int,
+    weight: float,
+    alphas: np.ndarray,
+    n_folds: int,
+) -> Blurred:
+    """Blurred pictures read from V1 to V3 of test patterns, by a ridge of their own.
+
+    Parameters
+    ----------
+    brain, stimuli : mapping of str to numpy.ndarray
+        The arrays of ``betas.h5`` and ``stimuli.h5``.
+    pattern : numpy.ndarray, (n_test, n_voxels)
+        z-scored, averaged over repeats.
+    size : int
+        Pixels on a side.
+    weight : float
+        See :class:`Blurred`.
+    alphas, n_folds
+        As for :func:`~fmri_utils.encoders.fit_ridge`.
+    """
+    areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
+    early, train = np.any([areas[name] for name in EARLY], axis=0), brain["is_train"]
+    groups = brain["nsd_id"][train]
+    shrunk = shrink(stimuli["images"], size)[np.searchsorted(stimuli["nsd_id"], groups)]
+    betas = brain["betas"][train][:, early]
+    low_level = fit_low_level(betas, shrunk, groups, alphas=alphas, n_folds=n_folds)
+    return Blurred(low_level.predict(pattern[:, early]), low_level.error_variance, weight)

@@ -48,8 +48,8 @@ class Stage(NamedTuple):
 
 STAGES = (
     Stage(16, 48_000, 0.020, 0.010),
-    Stage(32, 110_000, 0.014, 0.006),
-    Stage(64, 90_000, 0.008, 0.0008),
+    Stage(32, 86_000, 0.012, 0.005),
+    Stage(64, 60_000, 0.010, 0.001),
 )
 CONDITION_LAYERS = ("pre_0", "pre_1", "mapping")
 CONDITION_SPEED = 50.0  # their equalised learning rate (x 0.01) is too slow for a short training
@@ -257,7 +257,9 @@ def _step(
     rows = torch.randint(0, len(images), (batch_size,), generator=rng)
     real = images[rows].permute(0, 3, 1, 2).float() / 127.5 - 1
     real = functional.avg_pool2d(real, CONFIG.resolution // now.generator.config.resolution)
-    fake = now.generator(noise[rows], embeddings[rows], noise_mode="none")
+    # The noise images join at full size: only fine structure is theirs.
+    mode = "random" if now.stage == len(STAGES) - 1 else "none"
+    fake = now.generator(noise[rows], embeddings[rows], noise_mode=mode, rng=rng)
     loss = redrawing_loss(fake, real, early_maps)
     for group in now.optimiser.param_groups:
         group["lr"] = rate * group["speed"]
