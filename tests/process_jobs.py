@@ -40,8 +40,6 @@ CONFIG = TrainingConfig(
     r1_interval=2,
     path_interval=2,
     path_decay=0.3,
-    # Adam's first steps are the gradient's sign, which hangs on the order of additions near zero.
-    epsilon=1e-2,
     log_images=8,
     grid_images=16,
     checkpoint_images=16,
@@ -75,18 +73,19 @@ def run(folder, config=CONFIG, n=12, **more):
     )
 
 
-def main(folder, *settings):
-    """One of torchrun's processes: the run, and what this process saw of it."""
+def main(folder, stops=()):
+    """One of torchrun's processes: the run, and what this process saw of it.
+
+    It stops and goes on as often as there are letters in ``stops``.
+    """
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    calls = []
-    result = run(
-        folder,
-        on_grid=lambda images, *_: calls.append(images),
-        monitor=lambda pictures: {"pictures": len(pictures)},
-        **{name: float(value) for name, value in (text.split("=") for text in settings)},
-    )
-    seen = {"images": result.images, "grids": calls, "history": result.history}
+    calls, hooks = [], {}
+    hooks["on_grid"] = lambda images, *_: calls.append(images)
+    hooks["monitor"] = lambda pictures: {"pictures": len(pictures)}
+    images = [run(folder, max_seconds=0, **hooks).images for _ in stops]
+    result = run(folder, **hooks)
+    seen = {"images": [*images, result.images], "grids": calls, "history": result.history}
     path = Path(folder) / f"process-{os.environ['RANK']}.json"
     path.write_text(json.dumps(seen))
     dist.destroy_process_group()

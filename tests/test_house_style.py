@@ -27,7 +27,7 @@ LAYERS = [
     | {"dino"},
     {"comparisons", "perturbation", "plots"},
     {"pretrain", "runner", "download", "study_encoders", "study_generator", "study_perturbation"}
-    | {"study_selfsupervised", "explorer"},
+    | {"study_selfsupervised", "explorer", "train_lafite"},
 ]
 
 

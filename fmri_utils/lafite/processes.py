@@ -149,6 +149,4 @@ class Processes:
         if self.size == 1:
             return lambda loss, *arguments: loss(*arguments)
         # R1 does not see some biases, nor does the reconstruction the discriminator: hence unused.
-        return DistributedDataParallel(
-            _LossOf(network), find_unused_parameters=True, broadcast_buffers=False
-        )
+        return DistributedDataParallel(_LossOf(network), find_unused_parameters=True)
