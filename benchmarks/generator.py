@@ -3,41 +3,47 @@
 Run with ``make bench``. The straightforward form is the one that the tests hold the package
 against (``tests/literal_lafite.py``): a weight per sample in a grouped convolution, and resampling
 by a depth-wise 4 x 4 filter. Random weights of the two sizes that LAFITE's released models may
-have. Writes ``generator.json`` beside this file; only ratios mean anything on other machines.
+have. ``layers`` holds the 3 x 3 convolutions of one sample at the sizes that occur, by the library
+and with fewer multiplications (``fmri_utils.lafite.winograd``). Writes ``generator-cpu.json`` beside
+this file, or ``-cuda``; only ratios mean anything on other machines.
 """
 
 from __future__ import annotations
 
 import json
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from literal_lafite import literal_image
 
 from fmri_utils.artifacts import atomic_path
-from fmri_utils.lafite import Generator, GeneratorConfig
+from fmri_utils.lafite import Generator, GeneratorConfig, winograd
 
 BATCH, REPEATS = 8, 3
+LAYERS = [(512, 32), (512, 64), (256, 64), (256, 128), (128, 128), (64, 128), (128, 256), (64, 256)]
 
 
-def seconds(function: Callable[[], object], device: str, repeats: int = REPEATS) -> float:
-    """Median time of a call, after one to warm up."""
-    times = []
+def seconds(
+    functions: dict[str, Callable[[], object]], device: str, repeats: int = REPEATS
+) -> dict[str, tuple[float, float]]:
+    """Shortest time of a call, and of the process's cores in it, in turns, after one to warm up."""
+    times = {name: [] for name in functions}
     for _ in range(repeats + 1):
-        start = time.perf_counter()
-        function()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+        for name, function in functions.items():
+            start, cores = time.perf_counter(), time.process_time()
+            function()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            times[name].append((time.perf_counter() - start, time.process_time() - cores))
+    return {name: tuple(map(min, zip(*taken[1:], strict=True))) for name, taken in times.items()}
 
 
 def multiply_adds(network: Generator) -> float:
@@ -57,7 +63,7 @@ def compare(channel_base: int, device: str) -> dict[str, float]:
     network = Generator(GeneratorConfig(resolution=256, channel_base=channel_base)).to(device)
     state = dict(network.named_parameters()) | dict(network.named_buffers())
     z = torch.randn(BATCH, network.config.z_dim, device=device)
-    condition = torch.nn.functional.normalize(torch.randn(BATCH, 512, device=device), dim=1)
+    condition = F.normalize(torch.randn(BATCH, 512, device=device), dim=1)
     ws = network.mapping(z)
 
     def ours() -> torch.Tensor:
@@ -67,20 +73,43 @@ def compare(channel_base: int, device: str) -> dict[str, float]:
         return literal_image(state, 256, ws, condition)
 
     error = float((ours() - literal()).abs().max() / literal().abs().max())
-    fast, plain = seconds(ours, device), seconds(literal, device)
+    times = seconds({"ours": ours, "straightforward": literal}, device)
+    (fast, fast_cores), (plain, plain_cores) = times["ours"], times["straightforward"]
     result = {
         "parameters_millions": sum(p.numel() for p in network.parameters()) / 1e6,
         "giga_multiply_adds_per_image": multiply_adds(network) / 1e9,
         "seconds_per_batch": fast,
         "seconds_per_batch_straightforward": plain,
         "times_faster": plain / fast,
+        "times_faster_in_core_seconds": plain_cores / fast_cores,
         "largest_relative_difference": error,
     }
     if device == "cuda":
         with torch.autocast("cuda", torch.bfloat16):
-            half = seconds(ours, device)
+            half, _ = seconds({"ours": ours}, device)["ours"]
         result |= {"images_per_second_bf16": BATCH / half}
     return result
+
+
+@torch.inference_mode()
+def compare_layers() -> list[dict[str, float]]:
+    """A convolution's time, ms, by the library and by Winograd's filtering, on a CPU."""
+    rows = []
+    for n, size in LAYERS:
+        x = torch.randn(1, n, size, size).contiguous(memory_format=torch.channels_last)
+        weight, one = torch.randn(n, n, 3, 3), torch.ones(n)
+        kernel = winograd.transform_kernel(weight)
+        last = weight.contiguous(memory_format=torch.channels_last)
+        functions = {
+            "library": lambda x=x, w=last, b=one: F.conv2d(x, w, b, padding=1),
+            "winograd": lambda x=x, k=kernel, b=one: winograd.convolve(x, k, b, b, b),
+        }
+        times = seconds(functions, "cpu")
+        used = winograd.pays(weight, size, size)
+        rows.append({"channels": n, "pixels": size, "winograd_is_used": used})
+        rows[-1] |= {f"{name}_ms": 1000 * wall for name, (wall, _) in times.items()}
+        rows[-1]["times_faster_in_core_seconds"] = times["library"][1] / times["winograd"][1]
+    return rows
 
 
 def main() -> None:
@@ -91,6 +120,7 @@ def main() -> None:
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "batch": BATCH,
         "torch": torch.__version__,
+        "layers": compare_layers() if device == "cpu" else [],
         "channel_base": {str(base): compare(base, device) for base in (16384, 32768)},
     }
     print(json.dumps(report, indent=1))

@@ -51,7 +51,8 @@ LAYERS = [
     | {"dino"},
     {"comparisons", "perturbation", "plots"},
     {"pretrain", "runner", "download", "study_encoders", "study_generator", "study_perturbation"}
-    | {"study_selfsupervised", "explorer", "compare", "verify", "site", "sweep"},
+    | {"study_selfsupervised", "explorer", "compare", "verify", "site", "sweep"}
+    | {"train_lafite"},
 ]
 
 

@@ -123,7 +123,7 @@ def path_lengths(image: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
 
 
 def path_length_penalty(
-    lengths: Tensor, mean_length: Tensor, decay: float = 0.01
+    lengths: Tensor, mean_length: Tensor, decay: float = 0.01, batch_mean: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Mean squared distance of the path lengths from their running mean.
 
@@ -134,6 +134,8 @@ def path_length_penalty(
         Running mean so far; 0 at the start of training.
     decay : float
         Weight of the new lengths in the running mean.
+    batch_mean : Tensor, (), optional
+        Mean of the new lengths, if ``lengths`` are only some of them.
 
     Returns
     -------
@@ -141,7 +143,8 @@ def path_length_penalty(
     mean_length : Tensor, ()
         The new running mean, detached.
     """
-    mean_length = torch.lerp(mean_length, lengths.detach().mean(), decay)
+    batch_mean = lengths.mean() if batch_mean is None else batch_mean
+    mean_length = torch.lerp(mean_length, batch_mean.detach(), decay)
     return (lengths - mean_length).square().mean(), mean_length
 
 
@@ -206,13 +209,23 @@ def random_square_crops(
     Tensor, (B, 3, size, size)
         Bilinear, differentiable.
     """
-    n = len(image)
-    draw = torch.rand((3, n), generator=rng, device=image.device, dtype=image.dtype)
+    draw = draw_crops(len(image), rng).to(image.dtype)
+    return square_crops(image, size, draw, smallest)
+
+
+def draw_crops(n: int, rng: torch.Generator) -> Tensor:
+    """Random side and place of ``n`` squares: (3, n), uniform from 0 to 1."""
+    return torch.rand((3, n), generator=rng, device=rng.device)
+
+
+def square_crops(image: Tensor, size: int, draw: Tensor, smallest: float) -> Tensor:
+    """The squares that ``draw`` (3, B) stands for; see :func:`random_square_crops`."""
     side = smallest + (1 - smallest) * draw[0]  # (B,), fraction of the image
     shift = (1 - side) * (2 * draw[1:] - 1)  # (2, B), centre in [-1, 1]
     zero = torch.zeros_like(side)
     rows = [torch.stack([side, zero, shift[0]], 1), torch.stack([zero, side, shift[1]], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1), [n, 3, size, size], align_corners=False)
+    shape = [len(image), 3, size, size]
+    grid = F.affine_grid(torch.stack(rows, 1), shape, align_corners=False)
     return F.grid_sample(image, grid, padding_mode="border", align_corners=False)
 
 

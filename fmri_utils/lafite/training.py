@@ -1,7 +1,8 @@
 """Language-free training of LAFITE, resumable: kill it and start it again with the same call.
 
 On one CPU with one thread count and instruction set, a run that was interrupted and resumed gives
-the same weights bit for bit as one that was not.
+the same weights bit for bit as one that was not. Under torchrun several processes share every batch
+(:mod:`.processes`); ``python -m fmri_utils.train_lafite`` is the command for it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..errors import DataError, WeightsError
 from .checkpoints import checkpoint_files, read_checkpoint, write_checkpoint
 from .discriminator import Discriminator
 from .generator import Generator
+from .processes import Processes
 from .training_config import TrainingConfig
 from .training_data import TrainingData
 from .training_steps import ImageEncoder, TrainingState
@@ -136,6 +138,10 @@ def train(
 ) -> TrainingResult:
     """Train a generator on images and their CLIP embeddings, without captions or with.
 
+    In several processes (an initialised ``torch.distributed``) each calls this with the same
+    arguments but ``device``; ``config.batch_size`` is that of all together. The first one calls the
+    hooks and writes checkpoints, which all must be able to read.
+
     Parameters
     ----------
     config : TrainingConfig
@@ -207,36 +213,44 @@ def train(
     device = torch.device(device)
     folder = None if out_dir is None else Path(out_dir)
     saved_config = config.to_dict() | {"data": data.fingerprint()}
-    state = TrainingState(config, image_encoder, perceptual, device)
+    processes = Processes.current()
+    first = processes.rank == 0
+    state = TrainingState(config, image_encoder, perceptual, device, processes)
     history = _resume(state, folder, saved_config, initial)
+    _check_agreement(state, saved_config["data"])
     log = _Log(config.log_images, history)
     conditions = torch.as_tensor(data.first(16) if grid_conditions is None else grid_conditions)
     finished = state.images >= config.n_images
-    bar = tqdm(total=config.n_images, initial=state.images, unit="img", disable=not progress)
+    shown = progress and first
+    bar = tqdm(total=config.n_images, initial=state.images, unit="img", disable=not shown)
     with bar:
         while not finished:
-            terms = state.train_step(data.batch(state.images, state.rng))
+            terms = state.train_step(data.batch(state.images, state.rng, state.rows))
             finished = state.images >= config.n_images
-            out_of_time = max_seconds is not None and time.perf_counter() - started > max_seconds
+            out_of_time = max_seconds is not None and processes.any(
+                time.perf_counter() - started > max_seconds, device
+            )
             last = finished or out_of_time
             row = log.add(terms, config.batch_size, state.images, last)
             bar.update(config.batch_size)
             if row:
-                shown = {k: f"{v:.3g}" for k, v in row.items() if k != "images"}
-                bar.set_postfix(shown, refresh=False)
-            if on_step is not None:
+                values = {k: f"{v:.3g}" for k, v in row.items() if k != "images"}
+                bar.set_postfix(values, refresh=False)
+            if on_step is not None and first:
                 on_step(state.images, terms)
-            if last or _due(state.images, config, "grid_images"):
+            if first and (last or _due(state.images, config, "grid_images")):
                 grid = _grid(state, conditions) if on_grid or monitor else None
                 if monitor is not None:
                     history.append({"images": state.images, **monitor(grid)})
                 if on_grid is not None:
                     on_grid(state.images, grid, history)
-            if folder is not None and (last or _due(state.images, config, "checkpoint_images")):
+            due = last or _due(state.images, config, "checkpoint_images")
+            if folder is not None and first and due:
                 other = state.other() | {"history": history}
                 write_checkpoint(folder, state.images, state.tensors(), other, saved_config)
             if out_of_time:
                 break
+    processes.wait()  # until the last checkpoint is written
     return TrainingResult(
         generator=state.average,
         raw_generator=state.generator,
@@ -245,6 +259,16 @@ def train(
         images=state.images,
         finished=finished,
     )
+
+
+def _check_agreement(state: TrainingState, fingerprint: str) -> None:
+    """Refuse to start if processes see other data or another checkpoint than this one."""
+    own = torch.tensor([[state.images, int(fingerprint[:12], 16)]], device=state.device)
+    if (state.processes.gather(own) != own).any():
+        raise DataError(
+            "the processes began with other data or checkpoints. Expected: the same arguments in "
+            "all, and a folder for checkpoints on a disk that all of them read."
+        )
 
 
 def _due(images: int, config: TrainingConfig, name: str) -> bool:

@@ -262,6 +262,16 @@ class TrainingConfig:
                 f"resolution {g.resolution}, at least one."
             )
 
+    @property
+    def clean_batch(self) -> int:
+        """How many samples of a batch are conditioned on the image's own embedding."""
+        return round(self.clean_fraction * self.batch_size)
+
+    @property
+    def path_batch(self) -> int:
+        """How many samples of a batch the path length penalty sees."""
+        return max(1, round(self.path_fraction * self.batch_size))
+
     def reconstruction_weight_at(self, images_seen: int) -> float:
         """Weight of the reconstruction term after ``images_seen`` images."""
         after = images_seen - self.warmup_images

@@ -17,7 +17,8 @@ from .training_config import TrainingConfig
 class Batch:
     """One batch on the device.
 
-    ``images`` (B, 3, R, R) in [-1, 1], their unit-norm ``embeddings`` (B, C), and per image one
+    ``images`` (B, 3, R, R) in [-1, 1] (of several processes each has its own), and of the whole
+    batch in every process: the images' unit-norm ``embeddings`` (B, C), and per image one
     caption's embedding (B, C) or None, one embedding predicted from brain activity, (B, C) for each
     of the generator's conditions, or None, and the noise vector of its redrawing, (B, z) or None.
     """
@@ -170,18 +171,23 @@ class TrainingData:
             start, n = start + len(part), n - len(part)
         return torch.cat(parts)
 
-    def batch(self, images_seen: int, rng: torch.Generator) -> Batch:
-        """The batch that follows ``images_seen`` images, on the generator's device."""
+    def batch(
+        self, images_seen: int, rng: torch.Generator, rows: Tensor | slice = slice(None)
+    ) -> Batch:
+        """The batch that follows ``images_seen`` images, on the generator's device.
+
+        Of the images only those in ``rows`` of the batch, in several processes.
+        """
         index = self._indices(images_seen, self.config.batch_size)
         device = rng.device
-        images = self.images[index].to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        images = self.images[index[rows]].to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         embeddings, captions = self.embeddings[index].to(device), None
         if self.captions is not None:
             pick = torch.randint(self.captions.shape[1], index.shape, generator=rng, device=device)
             captions = self.captions[index, pick.cpu()].to(device)
         if self.config.mirror:
             flip = torch.rand(index.shape, generator=rng, device=device) < 0.5
-            images = torch.where(flip[:, None, None, None], images.flip(3), images)
+            images = torch.where(flip[rows, None, None, None], images.flip(3), images)
             embeddings = torch.where(flip[:, None], self.mirrored[index].to(device), embeddings)
             if captions is not None:
                 other = self.mirrored_captions[index, pick.cpu()].to(device)

@@ -11,57 +11,12 @@ from torch import Tensor, nn
 from . import losses
 from .discriminator import Discriminator
 from .generator import Generator
-from .layers import STRUCTURE_LR, FullyConnected
+from .lazy_adam import LazyAdam
+from .processes import Processes
 from .training_config import TrainingConfig
 from .training_data import Batch
 
 ImageEncoder = Callable[[Tensor], Tensor]
-
-
-def _groups(network: nn.Module, condition_rate: float) -> list[dict]:
-    """Parameters by speed: mapping and condition layers, and the others."""
-    slow = {
-        id(parameter)
-        for layer in network.modules()
-        if isinstance(layer, FullyConnected) and layer.bias_gain == STRUCTURE_LR
-        for parameter in layer.parameters()
-    }
-    parameters = list(network.parameters())
-    groups = [
-        {"params": [p for p in parameters if id(p) not in slow], "speed": 1.0},
-        {"params": [p for p in parameters if id(p) in slow], "speed": condition_rate},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-class LazyAdam(torch.optim.Adam):
-    """Adam whose rate and betas are corrected for a regulariser that acts every few steps.
-
-    The regulariser's own update is one more in ``interval``, hence the factor
-    interval / (interval + 1); see Karras et al. 2020, appendix B.
-
-    Parameters
-    ----------
-    network : nn.Module
-    config : TrainingConfig
-    rate : float
-        Learning rate before the correction.
-    interval : int
-        0 if there is no regulariser.
-    """
-
-    def __init__(self, network: nn.Module, config: TrainingConfig, rate: float, interval: int):
-        ratio = interval / (interval + 1) if interval else 1.0
-        self.rate = rate * ratio
-        betas = (config.beta1**ratio, config.beta2**ratio)
-        groups = _groups(network, config.condition_rate)
-        # fused: one pass over the parameters
-        super().__init__(groups, lr=self.rate, betas=betas, eps=config.epsilon, fused=True)
-
-    def set_factor(self, factor: float) -> None:
-        """Set every group's rate to ``factor`` times its own full rate."""
-        for group in self.param_groups:
-            group["lr"] = self.rate * group["speed"] * factor
 
 
 def _strip(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -89,6 +44,8 @@ class TrainingState:
     perceptual : callable or None
         (fake, real) to a distance.
     device : torch.device
+    processes : Processes, optional
+        Among which the batches are shared out; by default this one is alone.
     """
 
     def __init__(
@@ -97,8 +54,11 @@ class TrainingState:
         image_encoder: ImageEncoder | None,
         perceptual: Callable[[Tensor, Tensor], Tensor] | None,
         device: torch.device,
+        processes: Processes | None = None,
     ):
         self.config = config
+        self.processes = processes or Processes()
+        self.processes.check(config)
         self.image_encoder = image_encoder
         self.perceptual = perceptual
         self.device = device
@@ -107,6 +67,8 @@ class TrainingState:
             self.generator = Generator(config.generator).to(device)
             self.discriminator = Discriminator(config.discriminator).to(device)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.of_generator = self.processes.averaged(self.generator)
+        self.of_discriminator = self.processes.averaged(self.discriminator)
         lazy_g = config.path_interval if config.path_weight > 0 else 0
         lazy_d = config.r1_interval if config.r1_gamma > 0 else 0
         self.adam_g = LazyAdam(self.generator, config, config.learning_rate_g, lazy_g)
@@ -115,11 +77,12 @@ class TrainingState:
         self.mean_length = torch.zeros((), device=device)
         self.mixed = torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision)
         self.step = self.images = 0
+        self.rows = self.processes.rows(config.batch_size, config.discriminator.group_size)
 
     # -- conditions and fakes ----------------------------------------------------------------
 
     def conditions(self, batch: Batch, n_clean: int) -> Tensor:
-        """Conditions (B, C): the first ``n_clean`` from the image itself, the rest blurred.
+        """Of the whole batch, (B, C): the first ``n_clean`` from the image itself, others blurred.
 
         Any of them may be replaced by what was predicted from brain activity. With two conditions,
         (B, 2 C), the second is a caption's embedding as it is.
@@ -148,14 +111,16 @@ class TrainingState:
         """The first condition (B, C), of the image: what discriminator and contrast see."""
         return condition[:, : self.config.generator.condition_dim]
 
-    def latents(self, n: int, known: Tensor | None = None) -> Tensor:
+    def latents(self, n: int, known: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
         """Latents (n, num_ws, w_dim) of fresh noise vectors, with style mixing.
 
-        Those of the first images come from noise vectors that are ``known``, (m, z), m <= n.
+        Those of the first images come from noise vectors that are ``known``, (m, z), m <= n. Of
+        several processes each makes those of its own ``rows``, ascending.
         """
         config, mapping = self.config, self.generator.mapping
+        rows = torch.arange(n) if rows is None else rows
         shape = (2, n, config.generator.z_dim)
-        z = torch.randn(shape, generator=self.rng, device=self.device)
+        z = torch.randn(shape, generator=self.rng, device=self.device)[:, rows]
         if config.zero_z:
             z = torch.zeros_like(z)
         ws = mapping(z[0])
@@ -163,13 +128,23 @@ class TrainingState:
         if mix < config.style_mixing:
             cut = 1 + int(cut * (mapping.num_ws - 1))
             ws = torch.cat([ws[:, :cut], mapping(z[1])[:, cut:]], dim=1)
-        return ws if known is None else torch.cat([mapping(known), ws[len(known) :]])
+        if known is None:
+            return ws
+        known = known[rows[rows < len(known)]]
+        return torch.cat([mapping(known), ws[len(known) :]])
 
-    def fakes(self, condition: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Images under the conditions with fresh latents (or known ones) and noise; the latents."""
-        ws = self.latents(len(condition), known)
+    def fakes(
+        self, condition: Tensor, rows: Tensor, known: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Images of this process's ``rows``, and their latents.
+
+        Under the batch's conditions (B, C), with fresh latents (or known ones) and noise.
+        """
+        synthesis = self.generator.synthesis
+        ws = self.latents(len(condition), known, rows)
+        noise = [image[rows] for image in synthesis.draw_noise(len(condition), self.rng)]
         with self.mixed:
-            images = self.generator.synthesis(ws, condition, "random", rng=self.rng)
+            images = synthesis(ws, condition[rows], noise=noise)
         return images.float(), ws
 
     def judged(self, images: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,28 +159,43 @@ class TrainingState:
         self, batch: Batch, warmup: bool
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Update the generator; returns the loss terms, the fakes and their conditions."""
+        terms, fake, condition, loss = self.of_generator(self._generator_loss, batch, warmup)
+        self._update(self.adam_g, loss, "the generator's loss")
+        return terms, fake, condition
+
+    def _generator_loss(self, batch: Batch, warmup: bool) -> tuple:
+        """Loss terms, fakes and conditions, all detached, and the loss."""
         config = self.config
-        n = len(batch.images)
-        n_clean = n if warmup else round(config.clean_fraction * n)
+        n_clean = config.batch_size if warmup else config.clean_batch
         condition = self.conditions(batch, n_clean)
         known = None if batch.noise is None else batch.noise[:n_clean]
-        fake, ws = self.fakes(condition, known)
-        condition = self._first(condition)
-        self.generator.mapping.update_average(ws[:, 0])
+        fake, ws = self.fakes(condition, self.rows, known)
+        condition = self._first(condition)[self.rows]
+        self.generator.mapping.update_average(
+            self.processes.mean(ws[:, 0].mean(dim=0, keepdim=True))
+        )
         terms = {}
         weight = config.reconstruction_weight_at(self.images)
         if n_clean and weight > 0:
-            terms["reconstruction"] = weight * losses.reconstruction_loss(
-                fake[:n_clean],
-                batch.images[:n_clean],
-                scales=config.reconstruction_scales,
-                perceptual=self.perceptual,
-                perceptual_weight=config.perceptual_weight,
-            )
+            terms["reconstruction"] = weight * self._reconstruction(batch, fake, n_clean)
         if not warmup:
             terms |= self._judged_terms(batch, fake, condition)
-        self._update(self.adam_g, sum(terms.values()), "the generator's loss")
-        return terms, fake.detach(), condition
+        detached = {name: value.detach() for name, value in terms.items()}
+        return detached, fake.detach(), condition, sum(terms.values())
+
+    def _reconstruction(self, batch: Batch, fake: Tensor, n_clean: int) -> Tensor:
+        """This process's part of the reconstruction term of the batch's first ``n_clean``."""
+        own = int((self.rows < n_clean).sum())
+        if not own:
+            return fake.sum() * 0
+        loss = losses.reconstruction_loss(
+            fake[:own],
+            batch.images[:own],
+            scales=self.config.reconstruction_scales,
+            perceptual=self.perceptual,
+            perceptual_weight=self.config.perceptual_weight,
+        )
+        return loss * (own * self.processes.size / n_clean)
 
     def _judged_terms(self, batch: Batch, fake: Tensor, condition: Tensor) -> dict[str, Tensor]:
         """The generator's loss terms that come from the discriminator and from CLIP."""
@@ -221,73 +211,88 @@ class TrainingState:
                 _, real_features = self.judged(batch.images, condition)
             terms["iid"] = -config.iid * self._contrast(features, real_features)
         if config.itc > 0 or config.iic > 0:
-            crops = losses.random_square_crops(
-                fake, config.clip_size, self.rng, config.smallest_crop
-            )
+            draw = losses.draw_crops(config.batch_size, self.rng)[:, self.rows]
+            crops = losses.square_crops(fake, config.clip_size, draw, config.smallest_crop)
             with self.mixed:
                 seen = self.image_encoder(crops).float()
             if config.itc > 0:
                 terms["itc"] = -config.itc * self._contrast(seen, condition)
             if config.iic > 0:
-                terms["iic"] = -config.iic * self._contrast(seen, batch.embeddings)
+                terms["iic"] = -config.iic * self._contrast(seen, batch.embeddings[self.rows])
         self.discriminator.requires_grad_(True)
         return terms
 
     def _contrast(self, features: Tensor, condition: Tensor) -> Tensor:
-        config = self.config
-        return losses.contrastive_score(
-            features,
-            condition,
+        """Mean contrastive score of the whole batch."""
+        config, processes = self.config, self.processes
+        score = losses.contrastive_score(
+            processes.gather(features),
+            processes.gather(condition),
             temperature=config.temperature,
             lam=config.lam,
             published=config.published_contrast,
-        ).mean()
+        )
+        return processes.of_all_rows(score.mean())
 
     def path_length_step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the generator by the path length penalty, scaled by its interval."""
-        config = self.config
-        n = max(1, round(config.path_fraction * len(batch.images)))
-        fake, ws = self.fakes(self.conditions(batch.head(n), 0))
-        noise = torch.randn(fake.shape, generator=self.rng, device=self.device)
+        terms, loss = self.of_generator(self._path_length_loss, batch)
+        self._update(self.adam_g, loss * self.config.path_interval, "the path length penalty")
+        return terms
+
+    def _path_length_loss(self, batch: Batch) -> tuple:
+        """Terms, detached, and the loss."""
+        config, n = self.config, self.config.path_batch
+        rows = self.processes.rows(n)
+        fake, ws = self.fakes(self.conditions(batch.head(n), 0), rows)
+        shape = n, *fake.shape[1:]
+        noise = torch.randn(shape, generator=self.rng, device=self.device)[rows]
         lengths = losses.path_lengths(fake, ws, noise / config.generator.resolution)
         penalty, self.mean_length = losses.path_length_penalty(
-            lengths, self.mean_length, config.path_decay
+            lengths, self.mean_length, config.path_decay, self.processes.mean(lengths.mean())
         )
         loss = config.path_weight * penalty
-        self._update(self.adam_g, loss * config.path_interval, "the path length penalty")
-        return {"path_length": loss, "mean_path_length": self.mean_length}
+        return {"path_length": loss.detach(), "mean_path_length": self.mean_length}, loss
 
     def discriminator_step(
         self, batch: Batch, fake: Tensor | None, condition: Tensor | None
     ) -> dict[str, Tensor]:
         """Update the discriminator on fakes (given, or newly drawn) and real images."""
-        config = self.config
         if fake is None:
-            condition = self.conditions(batch, round(config.clean_fraction * len(batch.images)))
+            condition = self.conditions(batch, self.config.clean_batch)
             with torch.no_grad():
-                fake, _ = self.fakes(condition)
-            condition = self._first(condition)
+                fake, _ = self.fakes(condition, self.rows)
+            condition = self._first(condition)[self.rows]
+        loss = self._discriminator_loss
+        terms, loss = self.of_discriminator(loss, batch.images, fake, condition)
+        self._update(self.adam_d, loss, "the discriminator's loss")
+        return terms
+
+    def _discriminator_loss(self, real: Tensor, fake: Tensor, condition: Tensor) -> tuple:
+        """Terms, detached, and the loss."""
         fake_logits, _ = self.judged(fake, condition)
-        real_logits, features = self.judged(batch.images, condition)
+        real_logits, features = self.judged(real, condition)
         terms = {"d_adversarial": losses.discriminator_adversarial_loss(fake_logits, real_logits)}
-        if config.itd > 0:
-            terms["d_itd"] = -config.itd * self._contrast(features, condition)
-        self._update(self.adam_d, sum(terms.values()), "the discriminator's loss")
-        signs = {"d_real_sign": real_logits, "d_fake_sign": fake_logits}
-        return terms | {name: value.detach().sign().mean() for name, value in signs.items()}
+        if self.config.itd > 0:
+            terms["d_itd"] = -self.config.itd * self._contrast(features, condition)
+        signs = {"d_real_sign": real_logits.sign().mean(), "d_fake_sign": fake_logits.sign().mean()}
+        detached = {name: value.detach() for name, value in (terms | signs).items()}
+        return detached, sum(terms.values())
 
     def r1_step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the discriminator by the R1 penalty, scaled by its interval."""
-        config = self.config
-        images = batch.images.detach().requires_grad_(True)
-        condition = self.conditions(batch, round(config.clean_fraction * len(images)))
-        logits, _ = self.judged(images, self._first(condition))
-        loss = config.r1_gamma / 2 * losses.r1_penalty(logits, images).mean()
-        self._update(self.adam_d, loss * config.r1_interval, "the R1 penalty")
+        condition = self._first(self.conditions(batch, self.config.clean_batch))[self.rows]
+        loss = self.of_discriminator(self._r1_loss, batch.images, condition)
+        self._update(self.adam_d, loss * self.config.r1_interval, "the R1 penalty")
         return {"r1": loss}
 
+    def _r1_loss(self, images: Tensor, condition: Tensor) -> Tensor:
+        images = images.detach().requires_grad_(True)
+        logits, _ = self.judged(images, condition)
+        return self.config.r1_gamma / 2 * losses.r1_penalty(logits, images).mean()
+
     def _update(self, optimizer: LazyAdam, loss: Tensor, name: str) -> None:
-        _check_finite(loss.detach(), name)
+        _check_finite(self.processes.mean(loss), name)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -295,7 +300,7 @@ class TrainingState:
     # -- one step ----------------------------------------------------------------------------
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """All phases that are due on one batch; returns detached scalars by name."""
+        """All phases that are due on one batch; returns means over it by name, detached."""
         config = self.config
         warmup = self.images < config.warmup_images
         for adam in (self.adam_g, self.adam_d):
@@ -313,9 +318,9 @@ class TrainingState:
             if config.r1_gamma > 0 and self.step % config.r1_interval == 0:
                 terms |= self.r1_step(batch)
         self.step += 1
-        self.images += len(batch.images)
-        self._update_average(len(batch.images))
-        return {name: value.detach() for name, value in terms.items()}
+        self.images += config.batch_size
+        self._update_average(config.batch_size)
+        return self.processes.means(terms)
 
     @torch.no_grad()
     def _update_average(self, n: int) -> None:

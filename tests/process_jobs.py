@@ -1,0 +1,95 @@
+"""What a test starts as one of several training processes; see test_lafite_processes.py."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+
+from fmri_utils.lafite import DiscriminatorConfig, GeneratorConfig, TrainingConfig, train
+
+CONFIG = TrainingConfig(
+    generator=GeneratorConfig(
+        z_dim=6,
+        w_dim=7,
+        condition_dim=8,
+        hidden_dim=10,
+        resolution=8,
+        channel_base=64,
+        channel_max=8,
+        mapping_layers=2,
+    ),
+    discriminator=DiscriminatorConfig(
+        condition_dim=8, resolution=8, channel_base=64, channel_max=8
+    ),
+    batch_size=8,
+    n_images=40,
+    reconstruction_weight=1.0,
+    clean_fraction=0.375,  # three of eight: not the same number in both processes
+    noise_level=0.5,
+    caption_probability=0.3,
+    predicted_share=0.2,
+    iid=1.0,
+    iic=1.0,
+    lam=0.3,
+    clip_size=6,
+    r1_interval=2,
+    path_interval=2,
+    path_decay=0.3,
+    log_images=8,
+    grid_images=16,
+    checkpoint_images=16,
+)
+
+
+def unit_rows(*shape):
+    rows = np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def encoder(images):
+    weight = torch.randn(8, 3 * 6 * 6, generator=torch.Generator().manual_seed(1))
+    return F.normalize(images.flatten(1) @ weight.T, dim=1)
+
+
+def run(folder, config=CONFIG, n=12, **more):
+    """Five steps, files in ``folder``; returns the result."""
+    images = np.random.default_rng(0).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
+    return train(
+        config,
+        images,
+        unit_rows(n, 8),
+        encoder,
+        captions=unit_rows(n, 3, 8),
+        predicted=unit_rows(n, 2, 8),
+        noise=np.random.default_rng(1).standard_normal((n, 6)),
+        out_dir=folder,
+        progress=False,
+        **more,
+    )
+
+
+def main(folder, stops=()):
+    """One of torchrun's processes: the run, and what this process saw of it.
+
+    It stops and goes on as often as there are letters in ``stops``.
+    """
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    calls, hooks = [], {}
+    hooks["on_grid"] = lambda images, *_: calls.append(images)
+    hooks["monitor"] = lambda pictures: {"pictures": len(pictures)}
+    images = [run(folder, max_seconds=0, **hooks).images for _ in stops]
+    result = run(folder, **hooks)
+    seen = {"images": [*images, result.images], "grids": calls, "history": result.history}
+    path = Path(folder) / f"process-{os.environ['RANK']}.json"
+    path.write_text(json.dumps(seen))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,178 @@
+"""Training in two processes: the weights of one, files by the first, and resuming."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import process_jobs
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fmri_utils import train_lafite
+from fmri_utils.errors import DataError
+from fmri_utils.lafite import load_generator
+from fmri_utils.lafite.checkpoints import checkpoint_files
+from fmri_utils.lafite.discriminator import minibatch_deviation
+from fmri_utils.lafite.processes import Processes
+
+ROOT = Path(__file__).parents[1]
+FIVE_STEPS = 5 * process_jobs.CONFIG.batch_size
+
+
+def torchrun(*arguments, n=2):
+    """Start ``n`` processes as a user does."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [*command, f"--nproc-per-node={n}", *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def two(folder, *stops):
+    done = torchrun(process_jobs.__file__, folder, *stops)
+    assert done.returncode == 0, done.stderr
+    return [json.loads((folder / f"process-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def assert_same_weights(folder, other):
+    (one,), (two,) = checkpoint_files(folder), checkpoint_files(other)
+    assert one.name == two.name
+    one, two = load_file(one), load_file(two)
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-5, atol=1e-5, msg=key)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    return folder, process_jobs.run(folder, monitor=lambda pictures: {"pictures": len(pictures)})
+
+
+def test_two_processes_give_the_weights_of_one(alone, tmp_path):
+    """Five steps with every loss term and regulariser on."""
+    folder, result = alone
+    first, second = two(tmp_path)
+    assert first["images"] == second["images"] == [FIVE_STEPS]
+    assert first["grids"] == [16, 32, 40]
+    assert second["grids"] == []
+    assert_same_weights(folder, tmp_path)
+    terms = {"reconstruction", "adversarial", "itd", "itc", "iid", "iic", "path_length", "d_itd"}
+    assert terms | {"r1", "mean_path_length"} <= set(result.history[0])
+    for row, other in zip(result.history, first["history"], strict=True):
+        other.pop("images_per_second", None)
+        assert other == pytest.approx({key: row[key] for key in other}, rel=1e-4, abs=1e-5)
+    files = {path.name for path in tmp_path.iterdir() if "process" not in path.name}
+    assert files == {"checkpoint-000000040.pt", "checkpoint-000000040.safetensors"}
+
+
+def test_two_processes_go_on_where_they_stopped_or_one_did(alone, tmp_path):
+    """After one step by one process, one by two that are then out of time, and the rest by two."""
+    process_jobs.run(tmp_path, max_seconds=0)
+    (path,) = checkpoint_files(tmp_path)
+    assert path.stem == "checkpoint-000000008"
+    for seen in two(tmp_path, "x"):
+        assert seen["images"] == [16, FIVE_STEPS]
+    assert_same_weights(alone[0], tmp_path)
+
+
+@pytest.mark.parametrize("batch", [2, 8, 24])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_every_sample_is_somebodys_with_its_whole_group(batch, size):
+    group = min(4, batch)
+    if batch // group % size:
+        pytest.skip("not an even share")
+    x = torch.randn(batch, 2, 4, 4)
+    expected = minibatch_deviation(x, 4)
+    shares = [Processes(rank, size).rows(batch, 4) for rank in range(size)]
+    assert sorted(torch.cat(shares).tolist()) == list(range(batch))
+    for rows in shares:
+        assert rows.tolist() == sorted(rows.tolist())
+        torch.testing.assert_close(minibatch_deviation(x[rows], 4), expected[rows])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 12}, "multiple of 8"),
+        ({"path_fraction": 0.4}, "path length"),
+        ({"batch_summed": True}, "batch_summed"),
+    ],
+)
+def test_shares_that_are_not_even_are_refused(changes, message):
+    config = dataclasses.replace(process_jobs.CONFIG, **changes)
+    Processes().check(config)
+    with pytest.raises(DataError, match=message):
+        Processes(0, 2).check(config)
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+CLIP = f"CLIP=local-dir:{ROOT / 'data' / 'pretrained' / 'clip'}"
+SIZES = {
+    "generator": "z_dim=8 w_dim=8 hidden_dim=8 channel_base=64 channel_max=8 mapping_layers=1",
+    "discriminator": "channel_base=64 channel_max=8",
+}
+SMALL = [f"{part}.{text}" for part, texts in SIZES.items() for text in texts.split()]
+
+
+def test_the_command_in_two_processes_and_on_from_there_in_one(tmp_path, capsys):
+    images = np.random.default_rng(0).integers(0, 256, (17, 16, 16, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    out = tmp_path / "run"
+    arguments = [f"IMAGES={tmp_path / 'images.npy'}", f"OUT={out}", CLIP, "DEVICE=cpu", *SMALL]
+    arguments += ["batch_size=8", "mirror=true", "grid_images=8", "log_images=8"]
+    done = torchrun("-m", "fmri_utils.train_lafite", *arguments, "n_images=8")
+    assert done.returncode == 0, done.stderr
+    embeddings = {path: path.read_bytes() for path in out.glob("embeddings-*.npy")}
+    assert len(embeddings) == 2
+    assert train_lafite.main([*arguments, "n_images=16"]) == 0
+    assert {path: path.read_bytes() for path in out.glob("embeddings-*.npy")} == embeddings
+    assert [path.stem for path in checkpoint_files(out)] == ["checkpoint-000000016"]
+    assert {"grid-000000008.png", "grid-000000016.png", "losses.png"} <= {
+        path.name for path in out.iterdir()
+    }
+    generator = load_generator(out / "lafite.safetensors")
+    assert (generator.config.resolution, generator.config.condition_dim) == (16, 128)
+    expected = load_file(checkpoint_files(out)[0])["G_ema.mapping.fc0.weight"]
+    torch.testing.assert_close(
+        generator.mapping.fc0.weight.detach(), expected, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_both_halves_of_the_images_are_embedded(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    clip = train_lafite.open_clip_space(CLIP.removeprefix("CLIP="))
+    for mirror, seen in ((False, images), (True, images[:, :, ::-1].copy())):
+        found = train_lafite.shared_embeddings(images, clip, Processes(), tmp_path, mirror=mirror)
+        np.testing.assert_allclose(found, clip.encode_images(seen), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["n_pictures=3"], "'n_pictures=3' is unknown"),
+        (["generator.seed=3"], "is unknown"),
+        (["generator=3"], "is unknown"),
+        (["itd=much"], "'much' is no value"),
+        ([], "IMAGES, OUT, CLIP not given"),
+        (["IMAGES=none.npy", "OUT=run", CLIP], "cannot be read"),
+        (["IMAGES={flat}", "OUT=run", CLIP], "uint8"),
+        (["IMAGES={small}", "OUT=run", CLIP, "itd=-1"], "settings do not fit"),
+    ],
+)
+def test_wrong_settings_of_the_command(arguments, message, tmp_path, capsys):
+    np.save(tmp_path / "flat.npy", np.zeros((3, 16), dtype=np.uint8))
+    np.save(tmp_path / "small.npy", np.zeros((3, 16, 16, 3), dtype=np.uint8))
+    paths = {name: tmp_path / f"{name}.npy" for name in ("flat", "small")}
+    assert train_lafite.main([text.format(**paths) for text in arguments]) == 2
+    assert message in capsys.readouterr().err
