@@ -61,7 +61,7 @@ some = dino.as_tensor(pictures.asked[:8], settings.size)
 views = dino.multi_crop(some, torch.Generator().manual_seed(cfg.seed), n_local=settings.n_local)
 print("(n_pictures, height, width, 3) =", pictures.known.shape, "| asked:", len(pictures.asked))
 
-# %%
+# %% alt="A picture, its two large views and three small ones, cut out at random places and with shifted colours"
 fig, axes = plt.subplots(1, 6, figsize=(11, 2.2), layout="constrained")
 shown = [some, *views.shared, *views.own]
 titles = ["picture", "large", "large", "small", "small", "small"]
@@ -115,7 +115,7 @@ for name, variant in variants.items():
         pictures.known, variant, shown=pictures.asked[:1], seed=cfg.seed, progress=True
     )
 
-# %%
+# %% alt="Entropy of the teacher and KL of teacher and student over training: complete, without centring, and without sharpening"
 n_outputs = variants["both"].n_outputs
 fig, axes = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
 plots.plot_teacher_collapse(collapse, n_outputs, axes=axes)
@@ -152,7 +152,7 @@ hits = {
     for name, f in features.items()
 }
 
-# %%
+# %% alt="Share of held-out pictures with the right label for features of student-teacher, random weights, live training and pixels, with intervals, beside chance"
 boot = dict(rng=rng, n_resamples=cfg.encoder.n_bootstrap)
 bars = {name: metrics.bootstrap(h, **boot) for name, h in hits.items()}
 chance = np.unique(labels[1], return_counts=True)[1].max() / len(labels[1])
@@ -171,7 +171,7 @@ for name in ("random weights", "pixels"):
 # Attention in the last layer, averaged over heads. Bright patches are those that the teacher's class token
 # takes its answer from. Nobody told it where the thing is.
 
-# %%
+# %% alt="Six pictures, and below each the same picture lit where the class token looks"
 maps = teacher.backbone.attention(both[1][:6]).mean(1).numpy()
 fig, axes = plt.subplots(2, 6, figsize=(11, 3.8), layout="constrained")
 plots.plot_attention(pictures.asked[:6], maps, axes=axes.ravel())
@@ -212,12 +212,12 @@ runs = dino.compare(
 )
 table = dino.summarise([runs], **boot)
 
-# %%
+# %% alt="Two-way identification and MRR against the share of images with a known embedding, for student-teacher and its baselines"
 fig, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
 for ax, score in zip(axes, ("two-way", "MRR"), strict=True):
     chance_level = next(r["chance"] for r in table["scores"] if r["score"] == score)
     plots.plot_label_budgets(table["scores"], score, chance=chance_level, ax=ax)
-_ = axes[1].legend(fontsize=8)
+_ = axes[1].legend()
 
 # %%
 rows = [r for r in table["differences"] if r["score"] == "two-way"]
@@ -237,7 +237,7 @@ for row in rows:
 #
 # `make study` trains for longer and with five seeds; intervals are over test images.
 
-# %%
+# %% alt="From make study: two-way identification against the share of known embeddings, and entropy and KL of the three trainings"
 study_file = cfg.figures / "study_selfsupervised.json"
 if study_file.is_file():
     study = artifacts.load_json(study_file, remedy="Run `make study`.")

@@ -145,8 +145,9 @@ def test_pages_in_a_browser_ask_nobody_else_and_fit_a_narrow_window(pages):
         if path is None:
             pytest.skip("no browser here")
         options = ["--no-sandbox", "--disable-background-networking", "--disable-sync"]
-        browser = playwright.chromium.launch(executable_path=path, args=options)
+        browser = playwright.chromium.launch(executable_path=path, args=options, timeout=180_000)
         page = browser.new_page(viewport={"width": 420, "height": 800})
+        page.set_default_timeout(180_000)  # a busy machine is slow, not wrong
         asked, complaints = [], []
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -8,7 +8,8 @@ import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patches import Patch
 from nilearn import plotting
 
@@ -38,10 +39,14 @@ def plot_volume(
     image : nibabel.Nifti1Image, (X, Y, Z)
         Zero or NaN where there is nothing to show.
     background : nibabel.Nifti1Image, (X, Y, Z)
+    vmin, vmax : float, optional
+        Ends of the colours; by default 0 (the smallest value if negative) and the largest value.
     """
     ax = ax or plt.subplots(figsize=(9, 2.2))[1]
     data = np.nan_to_num(image.get_fdata())
     shown = nib.Nifti1Image(data, image.affine)
+    low = min(0.0, float(data.min())) if vmin is None else vmin
+    high = float(data.max()) if vmax is None else vmax
     cuts = _informative_cuts(data, image.affine, "xyz".index(display_mode), n_cuts)
     plotting.plot_stat_map(
         shown,
@@ -50,11 +55,10 @@ def plot_volume(
         cut_coords=cuts,
         axes=ax,
         cmap=cmap,
-        vmin=vmin,
-        vmax=vmax,
+        vmin=low,
+        vmax=high,
         threshold=1e-9,
-        colorbar=colorbar,
-        cbar_tick_format="%.3g",
+        colorbar=False,  # nilearn writes its numbers over the last slice
         annotate=False,
         black_bg=False,
         title=None,
@@ -62,6 +66,10 @@ def plot_volume(
     )
     if title:
         ax.set_title(title)
+    if colorbar:
+        colours = ScalarMappable(Normalize(low, high), cmap)
+        bar = ax.inset_axes((1.01, 0.05, 0.012, 0.9))
+        ax.figure.colorbar(colours, cax=bar, ticks=np.linspace(low, high, 3), format="%.3g")
     return ax
 
 

@@ -149,7 +149,8 @@ def plot_reliability(
     if significant.any():
         ax.axvline(z[significant].min(), color=COLOURS["ink"], ls=":", label="family-wise .05")
     ax.set(xlabel="reliability (SDs of its null)", ylabel="voxels")
-    ax.legend()
+    ax.set_ylim(top=1.4 * ax.get_ylim()[1])  # room for the legend
+    ax.legend(loc="upper left")
     return ax
 
 

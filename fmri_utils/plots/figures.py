@@ -250,6 +250,7 @@ def fig_leave_one_out(
     perturbed, rms = results["perturbed"], results["rms"]
     columns = len(perturbed) + 1
     figure = plt.figure(figsize=(11, 10.6), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1)  # inches; slices have no margin of their own
     size = 10.2 / columns  # of a picture, inches
     grid = figure.add_gridspec(5, columns, height_ratios=[size] * 3 + [1.9, 2.6])
     axes = np.array([[figure.add_subplot(grid[r, c]) for c in range(columns)] for r in range(3)])

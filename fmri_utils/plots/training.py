@@ -59,7 +59,7 @@ def plot_losses(
             ax.plot([r["images"] for r in rows], [r[name] for r in rows], ".-", label=name, lw=1)
         ax.set_title(title)
         ax.set(xlabel="images seen")
-        ax.legend(fontsize=9)
+        ax.legend()
     return np.asarray(axes)
 
 
