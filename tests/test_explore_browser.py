@@ -12,15 +12,15 @@ from lab_browser import (
     at_most,
     chromium,
     copy_of_explorer,
-    cpu_seconds,
     find_browser,
     jupyterlab,
+    kernel_seconds,
 )
 from playwright.sync_api import Error, sync_playwright
 
 LIMIT_MS = 300
 N_EVENTS = 20
-WHOLE_SECONDS = 900
+WHOLE_SECONDS = 1200
 """Limit of everything in this file after the smoke run; about 30 s on two idle cores."""
 
 
@@ -35,16 +35,19 @@ def browser_path():
 
 
 @pytest.fixture(scope="module")
-def explored(browser_path, smoke, tmp_path_factory):
-    """The notebook, run in JupyterLab on the smoke run's files, and the run's profile.
+def driver(browser_path):
+    """Closed before the next file: its event loop would be in papermill's way."""
+    with sync_playwright() as driver:
+        yield driver
 
-    The browser is closed before the next file: its event loop would be in papermill's way.
-    """
+
+@pytest.fixture(scope="module")
+def explored(browser_path, smoke, driver, tmp_path_factory):
+    """The notebook, run in JupyterLab on the smoke run's files, and the run's profile."""
     profile = smoke[0]
     folder = tmp_path_factory.mktemp("lab")
     copy_of_explorer(folder, PROFILE=profile.name, SEED=profile.seed)
     with (
-        sync_playwright() as driver,
         at_most(WHOLE_SECONDS),
         jupyterlab(folder) as url,
         chromium(driver, browser_path) as browser,
@@ -63,17 +66,18 @@ def page(explored):
 
 
 def test_the_slider_moves_the_picture_in_time(page):
-    start, spent = page.digest(), cpu_seconds()
+    start, spent = page.digest(), kernel_seconds()
     keys = ["ArrowRight", "ArrowLeft"] * (N_EVENTS // 2)
     times = [page.press_slider(key) for key in keys]
-    spent = 1000 * (cpu_seconds() - spent) / N_EVENTS
+    spent = 1000 * (kernel_seconds() - spent) / N_EVENTS
     assert page.digest() == start
     median, late = np.percentile(times, [50, 95])
     load = os.getloadavg()[0]
     print(f"\nevent to picture: median {median:.0f} ms, p95 {late:.0f} ms, load {load:.1f}")
-    print(f"processor time of kernel, server and browser: {spent:.0f} ms an event")
-    # On a busy machine the clock tells nothing, but the work to be done is the same.
-    assert spent < LIMIT_MS
+    print(f"processor time of the kernel: {spent:.0f} ms an event")
+    # On a busy machine the clock tells nothing, but the kernel's work is the same. Half the time
+    # is left to server and browser.
+    assert spent < LIMIT_MS / 2
     assert median < LIMIT_MS or load > os.cpu_count()
 
 
@@ -146,11 +150,10 @@ def test_nothing_went_wrong_and_nothing_left_the_machine(page):
     assert page.outside == []
 
 
-def test_a_page_that_hangs_is_ended(browser_path):
+def test_a_page_that_hangs_is_ended(browser_path, driver):
     start = time.monotonic()
     with (
         pytest.raises(Error, match="closed"),
-        sync_playwright() as driver,
         at_most(5),
         chromium(driver, browser_path) as browser,
     ):
