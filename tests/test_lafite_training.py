@@ -283,6 +283,54 @@ def test_killed_and_resumed_run_gives_the_same_weights(data, encoder, tmp_path, 
     assert run(tmp_path / "killed").images == 32  # finished: nothing more happens
 
 
+def test_the_averaged_generator_has_the_half_life_asked_for(data, encoder):
+    config = dataclasses.replace(CONFIG, warmup_images=0, ema_images=6, ema_rampup=0.0)
+    state = TrainingState(config, encoder, None, torch.device("cpu"))
+    before = [p.clone() for p in state.average.parameters()]
+    state.train_step(TrainingData(config, *data).batch(0, state.rng))
+    share = 0.5 ** (4 / 6)  # of what was there, after a batch of 4
+    triples = zip(before, state.generator.parameters(), state.average.parameters(), strict=True)
+    for old, new, mean in triples:
+        torch.testing.assert_close(mean, share * old + (1 - share) * new.detach())
+    young = dataclasses.replace(config, ema_rampup=0.05)  # 0.2 images: all but the last is gone
+    state = TrainingState(young, encoder, None, torch.device("cpu"))
+    state.train_step(TrainingData(young, *data).batch(0, state.rng))
+    for new, mean in zip(state.generator.parameters(), state.average.parameters(), strict=True):
+        torch.testing.assert_close(mean, new.detach(), rtol=1e-3, atol=1e-4)
+
+
+def test_style_mixing_gives_upper_layers_a_second_latent():
+    never, always = (
+        TrainingState(
+            dataclasses.replace(CONFIG, style_mixing=share), None, None, torch.device("cpu")
+        )
+        for share in (0.0, 1.0)
+    )
+    cuts = set()
+    for _ in range(20):
+        ws = never.latents(3)
+        assert torch.equal(ws, ws[:, :1].expand_as(ws))
+        same = (ws := always.latents(3))[0].eq(ws[0, :1]).all(dim=1).tolist()
+        cuts.add(same.index(False))
+        assert same == [k < same.index(False) for k in range(len(same))]  # one cut
+    assert cuts == set(range(1, never.generator.mapping.num_ws))
+
+
+def test_the_published_forms_are_behind_their_flags(data):
+    config = dataclasses.replace(CONFIG, published_contrast=True, batch_summed=True)
+    images, condition = torch.from_numpy(data[0][:4]).permute(0, 3, 1, 2) / 127.5 - 1, data[1][:4]
+    condition = torch.from_numpy(condition)
+    plain, published = (TrainingState(c, None, None, torch.device("cpu")) for c in (CONFIG, config))
+    for state, summed in ((plain, False), (published, True)):
+        logits, features = state.judged(images, condition)
+        expected, _ = state.discriminator(images, condition, summed)
+        assert torch.equal(logits, expected)
+        score = losses.contrastive_score(features, condition, published=summed).mean()
+        assert torch.equal(state._contrast(features, condition), score)
+    other = plain.judged(images, condition)[0]
+    assert not torch.allclose(published.judged(images, condition)[0], other)
+
+
 def test_mixed_precision_is_near_the_other_and_keeps_float32_weights(data, encoder):
     config = dataclasses.replace(CONFIG, warmup_images=0)
     seen = {}
