@@ -39,8 +39,8 @@ JobAcctGatherType=jobacct_gather/none
 ReturnToService=2
 SlurmdTimeout=30
 GresTypes=gpu
-NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cpus} RealMemory=4000 Gres=gpu:1
-NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs={cpus} RealMemory=4000 Gres=gpu:1
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cpus} RealMemory=4000 Gres=gpu:2
+NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs={cpus} RealMemory=4000 Gres=gpu:2
 PartitionName=all Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP
 """  # noqa: E501
 
@@ -77,10 +77,11 @@ class Slurm:
         (folder / "state").mkdir()
         for node in NODES:
             (folder / node).mkdir()
-            (folder / f"gpu-{node}").touch()
+            for number in range(2):
+                (folder / f"gpu-{node}-{number}").touch()
         text = CONF.format(host=host, ports=free_ports(3), folder=folder, cpus=cpus)
         (folder / "slurm.conf").write_text(text)
-        gres = [f"NodeName={n} Name=gpu File={folder}/gpu-{n}\n" for n in NODES]
+        gres = [f"NodeName={n} Name=gpu File={folder}/gpu-{n}-[0-1]\n" for n in NODES]
         (folder / "gres.conf").write_text("".join(gres))
         self.env = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
         self.processes = {}

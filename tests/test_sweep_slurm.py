@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 SETTINGS = (
     *("PROFILE=smoke", "DEVICE=cpu", "SUBJECTS=1 2", "AREAS=nsdgeneral V1", "SEEDS=0 1"),
     *("TARGET=03", "embedding.n_steps=20", "encoder.n_steps=20", "encoder.n_alphas=3"),
-    *("WORKERS=2", "DASHBOARD=0"),
+    *("WORKERS=4", "DASHBOARD=0"),
 )
 N_RUNS = 8
 
