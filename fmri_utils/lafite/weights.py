@@ -17,6 +17,7 @@ from .generator import Generator, GeneratorConfig
 from .state import generator_from_state
 
 FORMAT = "fmri_utils.lafite.generator"
+REMEDY = "Fetch it again, or train one: `make pretrain` does."
 
 
 def save_generator(path: str | os.PathLike, generator: Generator, card: dict) -> None:
@@ -72,7 +73,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     tensors, metadata = read_safetensors(
         path,
         what="a generator's weights file",
-        remedy="Fetch it again, or train one: `make pretrain` does.",
+        remedy=REMEDY,
     )
     if metadata.get("format") != FORMAT:
         raise WeightsError(
@@ -108,7 +109,7 @@ def load_generator(path: str | os.PathLike, device: str | torch.device = "cpu") 
         if config.mapping_layers > len(tensors):
             raise ValueError(f"{config.mapping_layers} mapping layers in {len(tensors)} tensors")
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as err:
-        raise WeightsError(f"{path} has no usable configuration ({err}).") from err
+        raise WeightsError(f"{path} has no usable configuration ({err}). {REMEDY}") from err
     try:
         generator = generator_from_state(tensors, config=config)
     except WeightsError as err:
@@ -128,4 +129,4 @@ def read_card(path: str | os.PathLike) -> dict:
     try:
         return json.loads(metadata["card"])
     except (KeyError, ValueError) as err:
-        raise WeightsError(f"{path} has no usable card ({err}).") from err
+        raise WeightsError(f"{path} has no usable card ({err}). {REMEDY}") from err
