@@ -8,6 +8,7 @@ lists and dicts, and refuses everything else without running it.
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import torch
@@ -78,6 +79,10 @@ def read_saved_state(
         If the file is missing, damaged, or holds anything else.
     """
     try:
+        with zipfile.ZipFile(path) as parts:
+            damaged = parts.testzip()  # PyTorch does not compare its checksums
+        if damaged:
+            raise ValueError(f"the checksum of its part {damaged} is wrong")
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as err:  # torch, zipfile and pickle raise many types on damaged files
         said = str(err).splitlines()[0] if str(err) else type(err).__name__

@@ -12,8 +12,25 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from fmri_utils.errors import FmriUtilsError
 
+# How many different malformed cases each test refuses at least.
+COUNTS = {
+    "profiles: types": 60,
+    "profiles: ranges": 40,
+    "profiles: unknown": 40,
+    "profiles: files": 40,
+    "profiles: settings": 18,
+    "nsd: damages": 90,
+    "nsd: flips": 50,
+    "nsd: wrong": 70,
+    "weights: damages": 60,
+    "weights: headers": 60,
+    "weights: flips": 40,
+    "weights: clip": 12,
+    "weights: training": 12,
+}
 NEXT_STEP = re.compile(
-    r"expected|valid|fetch|delete|restore|run |use |ask |check |choose|give |read |leave |unpack ",
+    r"expected|valid|fetch|delete|restore|run |use |ask |check |choose|give |read |leave |unpack "
+    r"|take |do not open ",
     re.I,
 )
 
@@ -22,8 +39,8 @@ class HarmlessError(Exception):
     """The damage changed nothing: what was read is what the whole file holds. Not counted."""
 
 
-def refuse_all(n_cases, strategy, attempt, *, draws=None):
-    """Try every drawn case; at least ``n_cases`` different ones must be refused.
+def refuse_all(test, strategy, attempt, *, more=0):
+    """Try drawn cases, ``more`` than must be refused; COUNTS says how many different ones must.
 
     ``attempt(case)`` reads what is malformed. It raises HarmlessError where a random damage
     happens to change nothing.
@@ -31,7 +48,7 @@ def refuse_all(n_cases, strategy, attempt, *, draws=None):
     refused, problems = set(), []
 
     @settings(
-        max_examples=draws or n_cases,
+        max_examples=COUNTS[test] + more,
         derandomize=True,
         database=None,
         deadline=None,
@@ -56,7 +73,7 @@ def refuse_all(n_cases, strategy, attempt, *, draws=None):
 
     check()
     assert not problems, f"{len(problems)} problems:\n" + "\n".join(problems[:20])
-    assert len(refused) >= n_cases, f"{len(refused)} different cases of {n_cases} were refused"
+    assert len(refused) >= COUNTS[test], f"{len(refused)} different cases were refused"
 
 
 @contextlib.contextmanager

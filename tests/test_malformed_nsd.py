@@ -21,7 +21,6 @@ from fmri_utils import nsd as reader
 from fmri_utils.nsd.roi_betas import RoiBetas, flat_voxels, save_roi_betas
 
 pytest_plugins = ["nsd_fixture"]
-N_DAMAGES, N_FLIPS, N_WRONG = 90, 50, 70
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +125,7 @@ def test_files_cut_off_overwritten_swapped_or_missing(folder):
         with replaced(known[kind][0], data):
             return known[kind][1]()
 
-    refuse_all(N_DAMAGES, cases, attempt, draws=N_DAMAGES + 30)
+    refuse_all("nsd: damages", cases, attempt, more=30)
 
 
 def same(a, b):
@@ -157,7 +156,7 @@ def test_flipped_bits(folder):
             raise HarmlessError
         return kind
 
-    refuse_all(N_FLIPS, cases, attempt, draws=3 * N_FLIPS)
+    refuse_all("nsd: flips", cases, attempt, more=100)
 
 
 def mat(**changes):
@@ -369,7 +368,7 @@ def test_whole_files_that_say_something_wrong(folder):
             write(folder)
             return known[kind][1]()
 
-    refuse_all(N_WRONG, st.sampled_from(sorted(WRONG)), attempt, draws=3 * len(WRONG))
+    refuse_all("nsd: wrong", st.sampled_from(sorted(WRONG)), attempt, more=2 * len(WRONG))
 
 
 def test_the_folder_is_as_before(folder):

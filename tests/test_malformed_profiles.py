@@ -5,15 +5,13 @@ import typing
 
 import pytest
 from hypothesis import strategies as st
-from malformed import refuse_all
+from malformed import COUNTS, refuse_all
 
 from fmri_utils import profiles
 from fmri_utils.devices import choose_device
 from fmri_utils.profiles import Profile, load_profile
 from fmri_utils.runner import parse_request
 from fmri_utils.simulation.config import SimulationConfig
-
-N_TYPES, N_RANGES, N_UNKNOWN, N_FILES, N_SETTINGS = 60, 40, 40, 40, 18
 
 SECTIONS = {k: v for k, v in typing.get_type_hints(Profile).items() if dataclasses.is_dataclass(v)}
 SECTIONS["simulation"] = SimulationConfig
@@ -44,12 +42,12 @@ def test_values_of_the_wrong_type():
         return override(f"{key}={WRONG[kind][which % len(WRONG[kind])]}")
 
     cases = st.tuples(st.sampled_from(sorted(HINTS)), st.integers(0, 8))
-    refuse_all(N_TYPES, cases, attempt, draws=N_TYPES + 20)
+    refuse_all("profiles: types", cases, attempt, more=20)
 
 
 def test_numbers_out_of_range():
     cases = st.tuples(st.sampled_from(NUMBERS), st.integers(-(10**12), -1))
-    refuse_all(N_RANGES, cases, lambda case: override("{}={}".format(*case)))
+    refuse_all("profiles: ranges", cases, lambda case: override("{}={}".format(*case)))
 
 
 def test_unknown_sections_keys_and_settings():
@@ -67,7 +65,7 @@ def test_unknown_sections_keys_and_settings():
         kind, text = case
         return override(text) if kind == "override" else parse_request([text])
 
-    refuse_all(N_UNKNOWN, cases, attempt, draws=N_UNKNOWN + 5)
+    refuse_all("profiles: unknown", cases, attempt, more=5)
 
 
 @pytest.fixture
@@ -100,7 +98,7 @@ def test_broken_profile_files(folder):
         (folder / "smoke.toml").write_bytes(data)
         return load_profile("smoke")
 
-    refuse_all(N_FILES, cases, attempt, draws=N_FILES + 15)
+    refuse_all("profiles: files", cases, attempt, more=15)
 
 
 def test_settings_of_a_run():
@@ -116,7 +114,11 @@ def test_settings_of_a_run():
         profile = parse_request(["{}={}".format(*case)]).profile
         return choose_device(profile.device)
 
-    refuse_all(N_SETTINGS, cases, attempt, draws=60)
+    refuse_all("profiles: settings", cases, attempt, more=42)
+
+
+def test_there_are_three_hundred_cases_and_more():
+    assert sum(COUNTS.values()) >= 300
 
 
 def test_values_that_are_fine_are_taken():

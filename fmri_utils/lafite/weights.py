@@ -18,6 +18,10 @@ from .official import WHERE
 from .state import generator_from_state
 
 FORMAT = "fmri_utils.lafite.generator"
+REMEDY = (
+    "`make lafite-import FILE=x.pkl` makes one of a released checkpoint, `make pretrain` the demo's. "
+    f"{WHERE}."
+)
 
 
 def save_generator(path: str | os.PathLike, generator: Generator, card: dict) -> None:
@@ -73,8 +77,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     tensors, metadata = read_safetensors(
         path,
         what="a generator's weights file",
-        remedy="`make lafite-import FILE=x.pkl` makes one of a released checkpoint, "
-        f"`make pretrain` the demo's. {WHERE}.",
+        remedy=REMEDY,
     )
     if metadata.get("format") != FORMAT:
         raise WeightsError(
@@ -110,7 +113,7 @@ def load_generator(path: str | os.PathLike, device: str | torch.device = "cpu") 
         if config.mapping_layers > len(tensors):
             raise ValueError(f"{config.mapping_layers} mapping layers in {len(tensors)} tensors")
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as err:
-        raise WeightsError(f"{path} has no usable configuration ({err}).") from err
+        raise WeightsError(f"{path} has no usable configuration ({err}). {REMEDY}") from err
     try:
         generator = generator_from_state(tensors, config=config)
     except WeightsError as err:
@@ -130,4 +133,4 @@ def read_card(path: str | os.PathLike) -> dict:
     try:
         return json.loads(metadata["card"])
     except (KeyError, ValueError) as err:
-        raise WeightsError(f"{path} has no usable card ({err}).") from err
+        raise WeightsError(f"{path} has no usable card ({err}). {REMEDY}") from err
