@@ -57,6 +57,7 @@ def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarr
     try:
         with safetensors.safe_open(path, "pt") as file:
             kept = json.loads(file.metadata()["settings"])
+        kept = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
         settings = ImageSettings(**{**kept, "dino": DinoSettings(**kept["dino"])})
         state = load_file(path)
         record = {
