@@ -4,8 +4,8 @@ Run with ``make bench``. The straightforward form is the one that the tests hold
 against (``tests/literal_lafite.py``): a weight per sample in a grouped convolution, and resampling
 by a depth-wise 4 x 4 filter. Random weights of the two sizes that LAFITE's released models may
 have. ``layers`` holds the 3 x 3 convolutions of one sample at the sizes that occur, by the library
-and with fewer multiplications (``fmri_utils.lafite.winograd``). Writes ``generator-cpu.json`` beside
-this file, or ``-cuda``; only ratios mean anything on other machines.
+and with fewer multiplications (``fmri_utils.lafite.winograd``). Writes ``generator-cpu.json``
+beside this file, or ``-cuda``; only ratios mean anything on other machines.
 """
 
 from __future__ import annotations

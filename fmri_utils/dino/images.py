@@ -12,7 +12,7 @@ from ..errors import DataError
 from . import probes
 from .networks import Learner, TinyViT
 from .training import DinoSettings, StudentTeacher, collapse_measures, train
-from .views import Views, jitter_colours, multi_crop, random_crops
+from .views import Views, multi_crop, random_crops
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,25 @@ class ImageSettings:
         Local views of a picture.
     global_size, local_size : int
         Pixels on a side of the views.
+    global_scale, local_scale : (float, float)
+        Share of the picture's area that a view shows.
+    mirrored : float
+        Share of the views that are mirrored.
     """
 
     dino: DinoSettings
-    size: int = 64
+    size: int = 48
     patch: int = 8
     width: int = 96
     depth: int = 3
     heads: int = 3
-    n_outputs: int = 256
-    n_local: int = 3
-    global_size: int = 48
+    n_outputs: int = 512
+    n_local: int = 2
+    global_size: int = 40
     local_size: int = 24
+    global_scale: tuple[float, float] = (0.6, 1.0)
+    local_scale: tuple[float, float] = (0.35, 0.65)
+    mirrored: float = 0.0  # things have a side that they face
 
     def __post_init__(self):
         for name in ("size", "global_size", "local_size"):
@@ -54,6 +61,19 @@ class ImageSettings:
         """A network with fresh random weights."""
         backbone = TinyViT(self.size, self.patch, self.width, self.depth, self.heads)
         return Learner(backbone, self.n_outputs)
+
+    def views(self, pictures: torch.Tensor, generator: torch.Generator) -> Views:
+        """Random views of pictures (B, 3, H, W) in [0, 1], as in :func:`multi_crop`."""
+        return multi_crop(
+            pictures,
+            generator,
+            n_local=self.n_local,
+            global_size=self.global_size,
+            local_size=self.local_size,
+            global_scale=self.global_scale,
+            local_scale=self.local_scale,
+            mirrored=self.mirrored,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +132,14 @@ def fixed_views(
     Their crops are as in :func:`multi_crop`, without jitter, so that they are recognised.
     """
     generator = torch.Generator().manual_seed(seed)
-    kinds = [(settings.global_size, (0.4, 0.9))] * 2
-    kinds += [(settings.local_size, (0.1, 0.3))] * settings.n_local
+    kinds = [(settings.global_size, settings.global_scale)] * 2
+    kinds += [(settings.local_size, settings.local_scale)] * settings.n_local
     crops, boxes = zip(
-        *(random_crops(pictures, size, scale, generator) for size, scale in kinds), strict=True
+        *(
+            random_crops(pictures, size, scale, generator, mirrored=settings.mirrored)
+            for size, scale in kinds
+        ),
+        strict=True,
     )
     return Views(crops[:2], crops[2:]), torch.stack(boxes).numpy()
 
@@ -195,13 +219,11 @@ def train_images(
     stock = torch.from_numpy(np.asarray(images)).permute(0, 3, 1, 2)  # uint8: a quarter of the room
     pictures = as_tensor(shown, settings.size)
     views, boxes = fixed_views(pictures, settings)
-    crops = {"n_local": settings.n_local, "global_size": settings.global_size}
-    crops["local_size"] = settings.local_size
     watched = as_tensor(images[: min(200, len(images))], settings.size)
 
     def draw(generator: torch.Generator) -> Views:
         rows = torch.randint(0, len(stock), (settings.dino.batch_size,), generator=generator)
-        return multi_crop(stock[rows].float() / 255, generator, **crops)
+        return settings.views(stock[rows].float() / 255, generator)
 
     def watch(current: StudentTeacher) -> dict:
         seen = collapse_measures(current, watched) | snapshot(current, pictures, views)
@@ -217,15 +239,3 @@ def train_images(
     record |= {"shown": (255 * pictures.permute(0, 2, 3, 1)).round().byte().numpy(), "boxes": boxes}
     record |= {f"view{i}": v.permute(0, 2, 3, 1).half().numpy() for i, v in enumerate(views)}
     return pair, record
-
-
-__all__ = [
-    "ImageSettings",
-    "LabelledPictures",
-    "as_tensor",
-    "fixed_views",
-    "jitter_colours",
-    "knn_accuracy",
-    "snapshot",
-    "train_images",
-]

@@ -8,6 +8,47 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 
+def convolutional_stem(patch: int, width: int) -> nn.Sequential:
+    """Pictures (B, 3, H, W) to one vector for each patch, (B, width, H / patch, W / patch).
+
+    Convolutions of stride two, each with twice the channels of the one before, instead of one
+    linear map of a whole patch: a transformer then learns from fewer pictures (Xiao et al. 2021).
+    """
+    channels = [width // 2**i for i in reversed(range(patch.bit_length() - 1))]
+    layers: list[nn.Module] = []
+    for before, after in zip([3, *channels[:-1]], channels, strict=True):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(1, after)]
+        layers.append(nn.GELU())
+    return nn.Sequential(*layers, nn.Conv2d(width, width, 1))
+
+
+class ClassAttention(nn.Module):
+    """A last layer in which one token gathers from all patches (CaiT, Touvron et al. 2021).
+
+    What the token attends to is all that it knows of a picture, so that the attention can be read.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.norm = nn.LayerNorm(width)
+        self.attend = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+        nn.init.trunc_normal_(self.token, std=0.02)
+
+    def forward(self, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of patches (B, P, width) the token (B, width), and its attention (B, heads, P)."""
+        token = self.token.expand(len(patches), -1, -1)
+        seen = self.norm(patches)
+        found, weights = self.attend(
+            self.norm(token), seen, seen, need_weights=True, average_attn_weights=False
+        )
+        token = (token + found)[:, 0]
+        return token + self.mlp(token), weights[:, :, 0]
+
+
 class TinyViT(nn.Module):
     """A vision transformer (Dosovitskiy et al. 2021) small enough for a CPU.
 
@@ -16,24 +57,17 @@ class TinyViT(nn.Module):
     size : int
         Pixels on a side of a full view. Smaller views use interpolated positions.
     patch : int
-        Pixels on a side of a patch; one token each, and one more, the class token.
+        Pixels on a side of a patch, a power of two.
     width, depth, heads : int
+        The last of ``depth`` layers is a :class:`ClassAttention`.
     """
 
     def __init__(
-        self, size: int = 64, patch: int = 8, width: int = 96, depth: int = 4, heads: int = 3
+        self, size: int = 64, patch: int = 8, width: int = 96, depth: int = 3, heads: int = 3
     ):
         super().__init__()
-        self.settings = {
-            "size": size,
-            "patch": patch,
-            "width": width,
-            "depth": depth,
-            "heads": heads,
-        }
         self.width, self.n_side = width, size // patch
-        self.embed = nn.Conv2d(3, width, patch, stride=patch)
-        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.embed = convolutional_stem(patch, width)
         self.place = nn.Parameter(torch.zeros(1, width, self.n_side, self.n_side))
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
@@ -45,47 +79,34 @@ class TinyViT(nn.Module):
                 batch_first=True,
                 norm_first=True,
             )
-            for _ in range(depth)
+            for _ in range(depth - 1)
         )
+        self.gather = ClassAttention(width, heads)
         self.norm = nn.LayerNorm(width)
         nn.init.trunc_normal_(self.place, std=0.02)
-        nn.init.trunc_normal_(self.token, std=0.02)
 
-    def _tokens(self, images: torch.Tensor) -> torch.Tensor:
-        """Class token and patch tokens with their places, (B, 1 + P, width)."""
+    def _gathered(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The class token (B, width) and its attention (B, heads, h, w)."""
         maps = self.embed(2 * images - 1)  # (B, width, h, w)
         place = self.place
         if maps.shape[2:] != place.shape[2:]:
             place = functional.interpolate(
                 place, maps.shape[2:], mode="bilinear", align_corners=False
             )
-        patches = (maps + place).flatten(2).transpose(1, 2)
-        return torch.cat([self.token.expand(len(images), -1, -1), patches], 1)
+        patches = (maps + place).flatten(2).transpose(1, 2)  # (B, h w, width)
+        for layer in self.layers:
+            patches = layer(patches)
+        token, weights = self.gather(patches)
+        return self.norm(token), weights.unflatten(2, maps.shape[2:])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Features (B, width), the class token, of images (B, 3, H, W), RGB in [0, 1]."""
-        tokens = self._tokens(images)
-        for layer in self.layers:
-            tokens = layer(tokens)
-        return self.norm(tokens[:, 0])
+        return self._gathered(images)[0]
 
     @torch.no_grad()
     def attention(self, images: torch.Tensor) -> torch.Tensor:
-        """Attention of the class token to each patch in the last layer, (B, heads, h, w).
-
-        Each map sums to the share of attention that does not go to the class token itself.
-        """
-        tokens = self._tokens(images)
-        for layer in self.layers[:-1]:
-            tokens = layer(tokens)
-        last = self.layers[-1]
-        normed = last.norm1(tokens)
-        _, weights = last.self_attn(
-            normed, normed, normed, need_weights=True, average_attn_weights=False
-        )  # (B, heads, 1 + P, 1 + P)
-        patch = self.settings["patch"]
-        side = (images.shape[2] // patch, images.shape[3] // patch)
-        return weights[:, :, 0, 1:].unflatten(2, side)
+        """Attention of the class token to each patch, (B, heads, h, w); each map sums to one."""
+        return self._gathered(images)[1]
 
 
 class VoxelMLP(nn.Module):

@@ -55,6 +55,7 @@ def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarr
     state, about = read_safetensors(path, what="a teacher's weights", remedy=remedy)
     try:
         kept = json.loads(about["settings"])
+        kept = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
         settings = ImageSettings(**{**kept, "dino": DinoSettings(**kept["dino"])})
         if not 1 <= settings.depth <= len(state):
             raise ValueError(f"{settings.depth} layers in {len(state)} tensors")

@@ -39,8 +39,10 @@ def random_crops(
     size: int,
     scale: tuple[float, float],
     generator: torch.Generator,
+    *,
+    mirrored: float = 0.5,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A random rectangle of each picture, mirrored in half of the cases, resized to a square.
+    """A random rectangle of each picture, some of them mirrored, resized to a square.
 
     Parameters
     ----------
@@ -49,6 +51,8 @@ def random_crops(
         Pixels on a side of the result.
     scale : (float, float)
         Smallest and largest share of the picture's area.
+    mirrored : float
+        Share of the crops that are mirrored.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def random_crops(
     half_h = (area / aspect).sqrt().clamp(max=1.0)
     x = (1 - half_w) * uniform(n, -1, 1, generator)
     y = (1 - half_h) * uniform(n, -1, 1, generator)
-    flip = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
+    flip = torch.where(torch.rand(n, generator=generator) < mirrored, -1.0, 1.0)
     zero = torch.zeros(n)
     theta = torch.stack(
         [torch.stack([half_w * flip, zero, x], 1), torch.stack([zero, half_h, y], 1)], 1
@@ -74,14 +78,26 @@ def random_crops(
 
 
 def jitter_colours(
-    images: torch.Tensor, generator: torch.Generator, *, strength: float = 0.4, grey: float = 0.2
+    images: torch.Tensor,
+    generator: torch.Generator,
+    *,
+    strength: float = 0.4,
+    hue: float = 1.0,
+    grey: float = 0.2,
 ) -> torch.Tensor:
     """Brightness, contrast, saturation and hue at random, a share ``grey`` without colour.
+
+    Hue may turn all the way round: what is left to recognise a scene by is shape.
 
     Parameters
     ----------
     images : torch.Tensor, (B, 3, H, W)
         RGB in [0, 1]; so is the result.
+    strength : float
+        Largest change of brightness, contrast and saturation.
+    hue : float
+        Largest turn of the hue, in half circles.
+    grey : float
     """
     n = len(images)
 
@@ -93,7 +109,7 @@ def jitter_colours(
     luminance = images.mean(1, keepdim=True)
     saturation = factor() * (torch.rand(n, generator=generator) >= grey).view(n, 1, 1, 1)
     colour = images - luminance  # a rotation about the grey axis turns the hue
-    angle = uniform(n, -1, 1, generator) * strength * math.pi / 2
+    angle = uniform(n, -1, 1, generator) * hue * math.pi
     cos, sin = angle.cos().view(n, 1, 1, 1), angle.sin().view(n, 1, 1, 1)
     across = (colour.roll(1, 1) - colour.roll(-1, 1)) / math.sqrt(3)
     return (luminance + saturation * (cos * colour + sin * across)).clamp(0, 1)
@@ -104,10 +120,11 @@ def multi_crop(
     generator: torch.Generator,
     *,
     n_local: int,
-    global_size: int = 64,
-    local_size: int = 32,
-    global_scale: tuple[float, float] = (0.4, 1.0),
-    local_scale: tuple[float, float] = (0.1, 0.4),
+    global_size: int = 32,
+    local_size: int = 16,
+    global_scale: tuple[float, float] = (0.5, 1.0),
+    local_scale: tuple[float, float] = (0.3, 0.6),
+    mirrored: float = 0.5,
 ) -> Views:
     """Two large and several small crops of each picture (multi-crop, Caron et al. 2020).
 
@@ -117,10 +134,18 @@ def multi_crop(
         RGB in [0, 1].
     n_local : int
         Small crops for each picture.
+    global_size, local_size : int
+        Pixels on a side of the crops.
+    global_scale, local_scale : (float, float)
+        Smallest and largest share of the picture's area.
+    mirrored : float
+        Share of the crops that are mirrored.
     """
     kinds = [(global_size, global_scale)] * 2 + [(local_size, local_scale)] * n_local
     crops = [
-        jitter_colours(random_crops(images, size, scale, generator)[0], generator)
+        jitter_colours(
+            random_crops(images, size, scale, generator, mirrored=mirrored)[0], generator
+        )
         for size, scale in kinds
     ]
     return Views(tuple(crops[:2]), tuple(crops[2:]))

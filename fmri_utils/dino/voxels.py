@@ -14,8 +14,9 @@ from .networks import Learner, VoxelMLP
 from .training import DinoSettings, StudentTeacher, collapse_measures, train
 from .views import RepeatSampler
 
+# "supervised only": the probe reads the voxels themselves, of the images with a known embedding.
 METHODS = (
-    "raw voxels",
+    "supervised only",
     "PCA of repeat averages",
     "denoising autoencoder",
     "student-teacher",
@@ -150,7 +151,7 @@ def representations(
     )
     pca = probes.fit_pca(average_repeats(data.betas, data.nsd_id)[0], settings.width)
     functions = {
-        "raw voxels": np.asarray,
+        "supervised only": np.asarray,
         "PCA of repeat averages": pca.transform,
         "denoising autoencoder": lambda x: probes.features_of(denoiser.backbone, x),
         "student-teacher": lambda x: probes.features_of(pair.teacher.backbone, x),

@@ -19,8 +19,8 @@ from .state import generator_from_state
 
 FORMAT = "fmri_utils.lafite.generator"
 REMEDY = (
-    "`make lafite-import FILE=x.pkl` makes one of a released checkpoint, `make pretrain` the demo's. "
-    f"{WHERE}."
+    "`make lafite-import FILE=x.pkl` makes one of a released checkpoint, `make pretrain` the "
+    f"demo's. {WHERE}."
 )
 
 

@@ -16,7 +16,7 @@ from ..artifacts import atomic_path
 from .style import COLOURS, styled
 
 STUDENT, TEACHER = COLOURS["image"], COLOURS["brain"]
-LINES = {"student-teacher": (COLOURS["brain"], "o"), "raw voxels": (COLOURS["ink"], "s")}
+LINES = {"student-teacher": (COLOURS["brain"], "o"), "supervised only": (COLOURS["ink"], "s")}
 LINES |= {"PCA of repeat averages": (COLOURS["ceiling"], "^")}
 LINES |= {"denoising autoencoder": (COLOURS["noise"], "v")}
 LINES |= {"untrained network": (COLOURS["chance"], "x")}
@@ -180,20 +180,21 @@ def fig_student_teacher(
     top = float(np.ceil(10 * max(teacher[..., used].max(), 0.1)) / 10)
     figure = plt.figure(figsize=(10.24, 5.76), dpi=100)
     ends = {"left": 0.03, "right": 0.975}
+    n_own = len(crops) - 2
     upper = figure.add_gridspec(
-        2, 7, top=0.83, bottom=0.44, hspace=0.5, wspace=0.18,
-        width_ratios=(1, 1, 0.7, 0.7, 0.7, 1.6, 2.9), **ends,
+        2, 4 + n_own, top=0.83, bottom=0.44, hspace=0.5, wspace=0.18,
+        width_ratios=(1, 1, *[0.7] * n_own, 1.6, 2.9), **ends,
     )  # fmt: skip
     lower = figure.add_gridspec(1, 4, top=0.33, bottom=0.115, wspace=0.32, left=0.03, right=0.975,
                                 width_ratios=(0.62, 0.62, 1.4, 1.4))  # fmt: skip
     _draw_views(figure, upper, crops)
-    networks = [figure.add_subplot(upper[i, 5]) for i in range(2)]
+    networks = [figure.add_subplot(upper[i, -2]) for i in range(2)]
     _network(networks[0], "student", "learns by gradient", STUDENT)
     _network(networks[1], "teacher", "follows the student", TEACHER)
     _follow(figure, networks, float(record["momentum"][now]))
-    _outputs(figure.add_subplot(upper[0, 6]), student[now, 2:][:1].mean(0)[used], STUDENT, top,
+    _outputs(figure.add_subplot(upper[0, -1]), student[now, 2:][:1].mean(0)[used], STUDENT, top,
              "answer to the first small view")  # fmt: skip
-    _outputs(figure.add_subplot(upper[1, 6]), teacher[now].mean(0)[used], TEACHER, top,
+    _outputs(figure.add_subplot(upper[1, -1]), teacher[now].mean(0)[used], TEACHER, top,
              "answer to the large views")  # fmt: skip
     _draw_state(figure, lower, record, scene, boxes, row, now, lines)
     steps = record["step"]
@@ -207,13 +208,13 @@ def fig_student_teacher(
 
 
 def _draw_views(figure: Figure, grid, crops: Sequence[np.ndarray]) -> None:
-    for column, crop in enumerate(crops[:5]):
+    for column, crop in enumerate(crops):
         own = column >= 2
         title = "" if column not in (0, 2) else ("small views" if own else "large views")
         _framed(figure.add_subplot(grid[0, column]), crop, STUDENT, title)
         if not own:
             _framed(figure.add_subplot(grid[1, column]), crop, TEACHER, title)
-    hidden = figure.add_subplot(grid[1, 2:5])
+    hidden = figure.add_subplot(grid[1, 2:-2])
     hidden.set_axis_off()
     hidden.text(0.5, 0.5, "small views are\nnever shown\nto the teacher", ha="center", va="center",
                 fontsize=11, color="#666666")  # fmt: skip
