@@ -115,7 +115,8 @@ def test_solutions_have_run_and_are_folded(pages):
 
 
 def test_progress_bars_and_settings_are_not_shown(pages):
-    for soup in articles(pages).values():
+    for path, soup in articles(pages).items():
+        assert "vnd.jupyter.widget" not in path.read_text()
         text = soup.get_text()
         assert "it/s]" not in text and "0%|" not in text
         assert "OVERRIDES = []" not in text

@@ -67,6 +67,7 @@ def page_of(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     Settings and progress bars are left out; ``alt`` of a cell's metadata becomes the alternative
     text of its pictures.
     """
+    notebook.metadata.pop("widgets", None)  # the state of progress bars
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
