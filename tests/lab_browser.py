@@ -24,7 +24,7 @@ TOKEN = "explorer-test"
 PICTURE = "img.fmri-utils-picture"
 BRAIN = ".fmri-utils-brain img"
 ERRORS = '.jp-OutputArea-output[data-mime-type*="error"]'
-START_SECONDS, RUN_SECONDS, ACTION_SECONDS = 300, 300, 30
+START_SECONDS, RUN_SECONDS, ACTION_SECONDS = 300, 300, 60
 """Limits: of a program that starts, of all cells, and of one event; several times what they take
 on two cores that a dozen other programs share."""
 # From the event to the frame in which the new picture has been decoded. A drag ends with pointerup.
