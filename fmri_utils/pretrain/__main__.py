@@ -19,7 +19,7 @@ from ..lafite import Generator, save_generator
 from ..profiles import PROJECT_ROOT
 from ..reconstruction import draw_z, generate
 from ..simulation import scenes
-from . import adversarial, clip, dino, generator, judge, layout, report
+from . import clip, dino, generator, judge, layout, report
 from .data import HELD_OUT, PRETRAINING, drawn_scenes
 
 SHIPPED = PROJECT_ROOT / "data" / "pretrained"
@@ -76,7 +76,7 @@ def train_judge(held_out: dict[str, np.ndarray]) -> Judge:
 
 
 def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndarray]) -> None:
-    """LAFITE's generator, trained if it is not there: warm start, then against a discriminator."""
+    """LAFITE's generator, trained to redraw scenes if it is not there."""
     path = SHIPPED / "lafite.safetensors"
     if path.is_file():
         return
@@ -85,9 +85,8 @@ def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndar
     facts = layout.Facts.of(scenes.sample_scenes(PRETRAINING, CLIP_SEED, N_CLIP))
     expectation = layout.fit_expectation(embeddings, facts)
     noise = layout.noise_of(expectation, embeddings, facts, generator.CONFIG.z_dim)
-    redrawn = generator.train(images, embeddings, noise, space, WORK / "generator.pt")
-    state = adversarial.sharpen(images, embeddings, noise, redrawn, WORK / "adversarial")
-    ship_generator(state, redrawn, space, judged, held_out, path)
+    state = generator.train(images, embeddings, noise, space, WORK / "generator.pt")
+    ship_generator(state, space, judged, held_out, path)
 
 
 def ceiling(state: dict, space: ClipSpace, judged: Judge, held_out: dict) -> dict[str, float]:
@@ -100,19 +99,18 @@ def ceiling(state: dict, space: ClipSpace, judged: Judge, held_out: dict) -> dic
 
 
 def ship_generator(
-    state: dict, redrawn: dict, space: ClipSpace, judged: Judge, held_out: dict, path: Path
+    state: dict, space: ClipSpace, judged: Judge, held_out: dict, path: Path
 ) -> None:
-    """Write the generator with its card, which holds the scores before and after the last stage."""
+    """Write the generator with its card, which holds its scores on held-out scenes."""
     shown = ", ".join(f"{s.n_images} images at {s.resolution} px" for s in generator.STAGES)
     facts = {
         "what": "LAFITE generator for the simulated scenes, conditioned on the demo CLIP",
         "training": f"redrawing of scenes from their embeddings ({shown}, batch 8) under noise "
-        "vectors that stand for what the embedding leaves open of the scene's description, then "
-        f"{adversarial.SETTINGS.n_images} images against a discriminator (batch 16, redrawing "
-        "kept on); the judge is in no loss, nor is CLIP's embedding",
+        "vectors that stand for what an embedding leaves open of a scene's description (place and "
+        "size of the main thing, its direction, companions, weather); no discriminator; the loss "
+        "compares pixels, outlines and early feature maps of CLIP; the judge has no part in it",
         "data": f"{N_CLIP} scenes (stream {PRETRAINING}, seed {CLIP_SEED})",
         "ceiling_on_held_out_scenes": ceiling(state, space, judged, held_out),
-        "ceiling_before_the_discriminator": ceiling(redrawn, space, judged, held_out),
         "licence": LICENCE,
     }
     network = Generator(generator.CONFIG)
