@@ -73,23 +73,21 @@ def run(folder, config=CONFIG, n=12, **more):
     )
 
 
-def main(folder, stops=()):
-    """One of torchrun's processes: the run, and what this process saw of it.
-
-    It stops and goes on as often as there are letters in ``stops``.
-    """
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo")
+def observed(folder, stops=0):
+    """Run, stopping and going on ``stops`` times; writes what this process saw of it."""
     calls, hooks = [], {}
     hooks["on_grid"] = lambda images, *_: calls.append(images)
     hooks["monitor"] = lambda pictures: {"pictures": len(pictures)}
-    images = [run(folder, max_seconds=0, **hooks).images for _ in stops]
+    images = [run(folder, max_seconds=0, **hooks).images for _ in range(stops)]
     result = run(folder, **hooks)
     seen = {"images": [*images, result.images], "grids": calls, "history": result.history}
-    path = Path(folder) / f"process-{os.environ['RANK']}.json"
+    path = folder / f"process-{os.environ['RANK']}.json"
     path.write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":  # as one of torchrun's processes
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    observed(Path(sys.argv[1]))
+    observed(Path(sys.argv[2]), stops=1)
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
