@@ -23,7 +23,7 @@ BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1
 export PYTHONHASHSEED := 0
 
-.PHONY: help all smoke html test test-long verify compare lab lint sync weights nsd-download lafite-import study sweep bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+.PHONY: help all smoke html test test-long verify compare audit lab lint sync weights nsd-download lafite-import study sweep bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
@@ -57,6 +57,10 @@ verify: $(READY) ## is any figure or derived file changed by hand, missing or ou
 
 compare: $(READY) ## two runs side by side, within tolerance: A=figures B=folder of another run
 	@$(PYTHON) -m fmri_utils.compare "$(A)" "$(B)"
+
+audit: ## are there advisories against the pinned packages? (needs pypi.org; an environment of its own)
+	@$(BASE_PYTHON) -m venv build/audit && build/audit/bin/python -m pip install -q pip-audit
+	@build/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 lab: $(READY) ## open the collection in JupyterLab (explore.ipynb is the one to play with)
 	@$(PYTHON) -m jupyter lab notebooks

@@ -50,7 +50,8 @@ def read_safetensors(
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except Exception as err:  # safetensors raises many types on damaged files
         raise WeightsError(
-            f"{path} is damaged or no safetensors file ({err}). Expected: {what}. {remedy}"
+            f"{path} cannot be read: it is damaged, or no safetensors file ({err}). Expected: "
+            f"{what}. {remedy}"
         ) from err
     bad = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
     if bad:

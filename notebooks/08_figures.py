@@ -215,9 +215,8 @@ print("rows of results.json:", len(record["rows"]))
 inputs = {f"{name}.h5": artifacts.sha256_file(cfg.derived / f"{name}.h5") for name in steps}
 scores = [cfg.derived / f"{name}_scores.json" for name in ("encoder", "picture")]
 inputs |= {p.name: artifacts.sha256_file(p) for p in (*scores, cfg.path(cfg.lafite.weights))}
-provenance = cfg.figures / "provenance.json"
-_ = artifacts.write_provenance(
-    provenance, written, made_by=about["notebook"], config=cfg.as_dict(), inputs=inputs
+provenance = artifacts.write_provenance(
+    cfg.figures, written, made_by=about["notebook"], config=cfg.as_dict(), inputs=inputs
 )
 
 # %% [markdown]

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..errors import DataError, WeightsError
+from ..tensor_files import read_safetensors
 from .checkpoints import checkpoint_files, read_checkpoint, write_checkpoint
 from .discriminator import Discriminator
 from .generator import Generator
@@ -106,12 +105,8 @@ def _initial_tensors(initial, device: torch.device) -> dict[str, Tensor]:
     """Tensors to start from: given, or a file's."""
     if isinstance(initial, Mapping):
         return dict(initial)
-    try:
-        return load_file(initial, device=str(device))
-    except (OSError, SafetensorError) as err:
-        raise WeightsError(
-            f"{initial} cannot be read ({err}); expected a .safetensors file with networks."
-        ) from err
+    what, remedy = "networks to start from", "Give another file as initial."
+    return read_safetensors(initial, what=what, remedy=remedy, device=device)[0]
 
 
 def train(

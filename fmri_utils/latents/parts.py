@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
-from ..errors import ArtifactError
+from ..errors import ArtifactError, WeightsError
+from ..tensor_files import read_safetensors
 
 PROBE = "probe"
 
@@ -86,11 +86,10 @@ def in_parts(
 def _read(path: Path, facts: dict, probe: Tensor) -> dict[str, Tensor]:
     """A finished batch, after checking that it is of this search."""
     try:
-        with safe_open(path, "pt") as file:
-            saved = json.loads((file.metadata() or {})["about"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        before = tensors.pop(PROBE)
-    except (OSError, SafetensorError, KeyError, ValueError) as err:
+        remedy = "It will be computed again."
+        tensors, metadata = read_safetensors(path, what="a batch of a search", remedy=remedy)
+        saved, before = dict(json.loads(metadata["about"])), tensors.pop(PROBE)
+    except (WeightsError, KeyError, TypeError, ValueError) as err:
         raise ArtifactError(
             f"{path} cannot be read ({err}). Expected: a finished batch of a search. Delete it; it "
             "will be computed again."

@@ -1,0 +1,179 @@
+"""`make verify`: what was changed by hand, what is missing, what would be made anew."""
+
+import json
+import shutil
+
+import matplotlib.pyplot as plt
+import pytest
+
+from fmri_utils import artifacts, plots, runner, verify
+from fmri_utils.profiles import load_profile
+
+REMEDY = "Run `make all`."
+
+
+def figure(profile, name="fig1", **about):
+    about = {
+        "notebook": "08_figures",
+        "configuration": artifacts.sha256_json(profile.as_dict())[:12],
+        "seed": str(profile.seed),
+        "betas": artifacts.sha256_file(profile.derived / "betas.h5")[:12],
+        **about,
+    }
+    fig, ax = plt.subplots()
+    ax.plot([0, 1])
+    gif = plots.save_animation([plt.figure()], profile.figures, name, about=about)
+    return [*plots.save_figure(fig, profile.figures, name, about=about), gif]
+
+
+def describe(profile, files):
+    inputs = {"betas.h5": artifacts.sha256_file(profile.derived / "betas.h5")}
+    config = profile.as_dict()
+    artifacts.write_provenance(
+        profile.figures, files, made_by="08_figures", config=config, inputs=inputs
+    )
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with two derived files and a folder of figures, all as written."""
+    for module in ("fmri_utils.profiles", "fmri_utils.runner", "fmri_utils.verify"):
+        monkeypatch.setattr(f"{module}.PROJECT_ROOT", tmp_path)
+    profile = load_profile("demo")
+    config = profile.as_dict()
+    betas = profile.derived / "betas.h5"
+    artifacts.save_arrays(betas, {"x": [1.0, 2.0]}, config=config)
+    inputs = {"betas.h5": artifacts.sha256_file(betas), "elsewhere.h5": "123"}
+    artifacts.save_json(profile.derived / "scores.json", {"a": 1}, config=config, inputs=inputs)
+    describe(profile, figure(profile))
+    return profile
+
+
+def found(profile):
+    report = verify.verify(profile.derived.parents[3])
+    return {(kind, name.rsplit("/", 1)[-1]): why for (kind, name), why in report.findings.items()}
+
+
+def test_what_is_as_written_passes_and_absent_inputs_are_named(project):
+    report = verify.verify(project.derived.parents[3])
+    assert not report.findings
+    assert len(report.checked) == 5
+    assert any("elsewhere.h5" in note for note in report.notes)
+    assert "0 changed, 0 missing, 0 stale" in report.text()
+
+
+def test_a_file_changed_by_hand_and_what_was_made_from_it(project):
+    betas = project.derived / "betas.h5"
+    betas.write_bytes(betas.read_bytes() + b"\0")
+    assert set(found(project)) == {
+        ("changed", "betas.h5"),
+        ("stale", "scores.json"),
+        ("stale", "provenance.json"),
+    }
+
+
+def test_an_input_made_anew_leaves_the_rest_stale(project):
+    betas = project.derived / "betas.h5"
+    artifacts.save_arrays(betas, {"x": [1.0, 3.0]}, config=project.as_dict())
+    findings = found(project)
+    assert set(findings) == {("stale", "scores.json"), ("stale", "provenance.json")}
+    assert "another betas.h5" in findings["stale", "scores.json"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "gif"])
+def test_a_figure_changed_exchanged_or_removed(project, suffix):
+    path = project.figures / f"fig1.{suffix}"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b" ")
+    assert set(found(project)) == {("changed", path.name)}
+    path.unlink()
+    assert set(found(project)) == {("missing", path.name)}
+    files = figure(project, seed="7")  # of another run, and put into the list by hand
+    describe(project, files)
+    findings = found(project)
+    assert {name for kind, name in findings if kind == "changed"} == {p.name for p in files}
+    assert "seed=7; provenance.json says otherwise" in findings["changed", path.name]
+
+
+def test_a_figure_says_what_made_it(project):
+    for suffix in ("png", "pdf", "gif"):
+        origin = verify.figure_origin(project.figures / f"fig1.{suffix}")
+        assert origin["notebook"] == "08_figures"
+        assert origin["seed"] == "0"
+        assert set(origin) == {"notebook", "configuration", "seed", "betas"}
+    silent = project.figures / "fig2.png"
+    plt.figure().savefig(silent)
+    describe(project, [silent])
+    assert "does not say what made it" in found(project)["changed", "fig2.png"]
+
+
+def test_figures_that_nothing_speaks_of(project):
+    (project.figures / "provenance.json").unlink()
+    assert ("missing", "provenance.json") in found(project)
+
+
+def test_other_settings_make_files_stale_and_later_settings_do_not(project):
+    path = project.derived / "scores.json.json"
+    manifest = json.loads(path.read_text())
+    del manifest["config"]["dino"], manifest["config"]["encoder"]["n_folds"]
+    path.write_text(json.dumps(manifest))
+    assert not found(project)
+    manifest["config"]["encoder"]["n_steps"] = 7
+    path.write_text(json.dumps(manifest))
+    assert "encoder.n_steps was 7, is" in found(project)["stale", "scores.json"]
+    manifest["config"]["name"] = "gone"
+    path.write_text(json.dumps(manifest))
+    assert "no longer valid" in found(project)["stale", "scores.json"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"config": 3, "inputs": {}}'])
+def test_manifests_that_cannot_be_read(project, text):
+    for name in ("derived/scores.json.json", "figures/provenance.json"):
+        path = getattr(project, name.split("/")[0]) / name.split("/")[1]
+        whole = path.read_text()
+        path.write_text(text)
+        assert ("changed", path.name) in found(project)
+        path.write_text(whole)
+
+
+def test_a_run_whose_notebooks_would_run_again(project):
+    root = project.derived.parents[3]
+    (root / "notebooks").mkdir()
+    sources = [root / "notebooks" / f"0{i}_x.py" for i in (1, 2)]
+    for source in sources:
+        source.write_text("x = 1\n")
+    written = root / "out.txt"
+    written.write_text("result")
+    project.runs.mkdir(parents=True)
+    for source, key in runner.plan(project, sources):
+        runner._write_stamp(project, source, key, [written])
+    assert not found(project)
+    sources[1].write_text("x = 2\n")
+    assert set(found(project)) == {("stale", "02_x.stamp.json")}
+    sources[0].write_text("x = 2\n")
+    why = found(project)["stale", "01_x.stamp.json"]
+    assert "would run again (and 1 notebooks after it)" in why
+    written.write_text("by hand")
+    assert ("changed", "out.txt") in found(project)
+
+
+def test_the_command_says_it_by_its_exit_code(project, monkeypatch, capsys):
+    root = project.derived.parents[3]
+    monkeypatch.setattr(verify.verify, "__defaults__", (root,))
+    assert verify.main([]) == 0
+    (project.derived / "betas.h5").unlink()
+    assert verify.main([]) == 1
+    assert "missing  data/derived/demo/subj01/betas.h5" in capsys.readouterr().out
+    assert verify.main(["PROFILE=demo"]) == 2
+
+
+def test_the_smoke_run_verifies(smoke, tmp_path):
+    """A real run, in a folder of its own beside a link to the rest."""
+    profile = smoke[0]
+    for folder in (profile.derived, profile.figures, profile.runs):
+        there = tmp_path / folder.relative_to(verify.PROJECT_ROOT)
+        shutil.copytree(folder, there)
+    report = verify.verify(tmp_path)
+    kinds = {kind for kind, _ in report.findings}
+    assert len(report.checked) > 40
+    assert kinds <= {verify.MISSING}, report.text()  # notebooks are not in this folder
