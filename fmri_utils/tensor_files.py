@@ -19,7 +19,12 @@ from .errors import WeightsError
 
 
 def read_safetensors(
-    path: str | os.PathLike, *, what: str, remedy: str, device: str | torch.device = "cpu"
+    path: str | os.PathLike,
+    *,
+    what: str,
+    remedy: str,
+    device: str | torch.device = "cpu",
+    with_gaps: str | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file.
 
@@ -31,6 +36,8 @@ def read_safetensors(
     remedy : str
         What to do if it cannot be read.
     device : str or torch.device
+    with_gaps : str, optional
+        Tensors whose names begin so may hold NaN, for what was not measured (a history).
 
     Returns
     -------
@@ -53,7 +60,13 @@ def read_safetensors(
             f"{path} cannot be read: it is damaged, or no safetensors file ({err}). Expected: "
             f"{what}. {remedy}"
         ) from err
-    bad = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
+    bad = [
+        name
+        for name, value in tensors.items()
+        if value.is_floating_point()
+        and not value.isfinite().all()
+        and not (with_gaps and name.startswith(with_gaps) and not value.isinf().any())
+    ]
     if bad:
         raise WeightsError(
             f"{path} holds numbers that are not finite, in {', '.join(bad[:3])}. Expected: {what}. "

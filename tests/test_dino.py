@@ -323,7 +323,7 @@ def test_weights_come_back_with_their_record(pictures, tmp_path):
     assert maps.shape == (12, 3, 2, 2)
     torch.testing.assert_close(maps.flatten(2).sum(2), torch.ones(12, 3))
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(WeightsError, match="does not hold a teacher"):
+    with pytest.raises(WeightsError, match="Expected: a teacher's weights"):
         dino.load_teacher(path)
 
 

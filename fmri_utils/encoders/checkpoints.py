@@ -91,7 +91,9 @@ def load_latest(folder: Path, run: Run, identity: dict) -> bool:
             f"the checkpoint {path} was made with another {', '.join(differing)}. Expected: the "
             "same data and settings; use another folder, or delete this one."
         )
-    tensors, metadata = read_safetensors(path, what="a checkpoint of a training", remedy=remedy)
+    tensors, metadata = read_safetensors(
+        path, what="a checkpoint of a training", remedy=remedy, with_gaps="history"
+    )
     try:
         _continue(run, tensors, json.loads(metadata["record"]))
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as err:
