@@ -82,7 +82,6 @@ figure = plots.fig_model(
     stages=reconstruction.growing_pictures(generator, z, predicted["condition"][:1]),
     label=cfg.dataset_label,
 )
-figure
 
 # %%
 written += plots.save_figure(figure, cfg.figures, "fig1_model", about=about)
@@ -95,7 +94,6 @@ r, m = data["reconstructions"], cfg.reconstruction.n_shown
 figure = plots.fig_reconstructions(
     r["seen"][:m], r["ceiling"][:m], r["samples"][:m], label=cfg.dataset_label
 )
-figure
 
 # %%
 written += plots.save_figure(figure, cfg.figures, "fig2_reconstructions", about=about)
@@ -116,7 +114,6 @@ figure = plots.fig_joint_embedding(
     chance=float(joint["chance"]),
     label=cfg.dataset_label,
 )
-figure
 
 # %%
 written += plots.save_figure(figure, cfg.figures, "fig3_joint_embedding", about=about)
@@ -134,7 +131,6 @@ figure = plots.fig_leave_one_out(
     areas=nsd.main_areas(areas),
     label=cfg.dataset_label,
 )
-figure
 
 # %%
 written += plots.save_figure(figure, cfg.figures, "fig4_leave_one_out", about=about)
@@ -149,7 +145,6 @@ training = data["student_teacher"]
 lines = {"pixels": float(training["pixels"].mean())}
 show = dict(row=int(training["row"]), label=str(training["label"]), lines=lines)
 figure = next(plots.student_teacher_frames(training, n_frames=1, **show))
-figure
 
 # %%
 written += plots.save_figure(figure, cfg.figures, "fig5_student_teacher", about=about)
@@ -163,7 +158,6 @@ written.append(plots.save_animation(frames, cfg.figures, "fig5_student_teacher",
 
 # %% alt="Figure 6: pictures from one area only and from all others, gain and loss by area, and shifts towards four concepts"
 figure = plots.fig_visual_areas(data["areas"], label=cfg.dataset_label)
-figure
 
 # %%
 written += plots.save_figure(figure, cfg.figures, "fig6_visual_areas", about=about)
@@ -178,7 +172,6 @@ encoder_scores = artifacts.load_json(cfg.derived / "encoder_scores.json", remedy
 picture_scores = artifacts.load_json(cfg.derived / "picture_scores.json", remedy="Run `make 04`.")
 tables = encoder_scores["table"], picture_scores["table"]
 figure = plots.fig_scores(*tables, label=cfg.dataset_label)
-figure
 
 # %%
 written += plots.save_figure(figure, cfg.figures, "fig7_scores", about=about)

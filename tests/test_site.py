@@ -122,6 +122,15 @@ def test_progress_bars_and_settings_are_not_shown(pages):
         assert "OVERRIDES = []" not in text
 
 
+def test_tables_are_tables(pages):
+    for path, soup in articles(pages).items():
+        text = " ".join(str(t) for t in soup.select_one("article").find_all(["p", "li"]))
+        assert not re.search(r"\|\s*[-—–]+\s*\|", text), path.name
+    for name in ("04_lafite_reconstruction", "08_figures", "results"):
+        cells = pages[folder_of(pages) / f"{name}.html"].select("article td")
+        assert "PixCorr" in {cell.get_text(strip=True) for cell in cells}
+
+
 def test_formulas_are_drawn_by_the_browser_itself(pages):
     soup = pages[folder_of(pages) / "07_self_supervised.html"]
     assert soup.select("math")

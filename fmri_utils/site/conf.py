@@ -20,6 +20,7 @@ html_show_sourcelink = html_copy_source = False
 nb_execution_mode = "off"
 nb_output_stderr = "remove"  # progress bars
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # as in the texts: with tables
 nb_ipywidgets_js = {}  # would come from another machine; executed without widgets anyway
 nb_code_prompt_show = "Solution: show"
 nb_code_prompt_hide = "Solution: hide"
