@@ -8,18 +8,52 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 
+class Edges(nn.Module):
+    """Pictures (B, 3, H, W) to their horizontal and vertical gradients (B, 2, H, W).
+
+    Fixed Sobel filters of the luminance, as DeepCluster's first layer (Caron et al. 2018): colour
+    and the large even areas of a background, which any two views share, are not there to be
+    learned instead of shape.
+    """
+
+    def __init__(self):
+        super().__init__()
+        across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+        self.register_buffer("filters", torch.stack([across, across.T])[:, None], persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Gradients (B, 2, H, W); pictures go on beyond their border as they end."""
+        luminance = functional.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        return functional.conv2d(luminance, self.filters)
+
+
 def convolutional_stem(patch: int, width: int) -> nn.Sequential:
     """Pictures (B, 3, H, W) to one vector for each patch, (B, width, H / patch, W / patch).
 
-    Convolutions of stride two, each with twice the channels of the one before, instead of one
-    linear map of a whole patch: a transformer then learns from fewer pictures (Xiao et al. 2021).
+    After :class:`Edges` convolutions of stride two, each with twice the channels of the one before,
+    instead of one linear map of a whole patch: a transformer then learns from fewer pictures (Xiao
+    et al. 2021).
     """
     channels = [width // 2**i for i in reversed(range(patch.bit_length() - 1))]
-    layers: list[nn.Module] = []
-    for before, after in zip([3, *channels[:-1]], channels, strict=True):
+    layers: list[nn.Module] = [Edges()]
+    for before, after in zip([2, *channels[:-1]], channels, strict=True):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(1, after)]
         layers.append(nn.GELU())
     return nn.Sequential(*layers, nn.Conv2d(width, width, 1))
+
+
+def place_codes(width: int, n_side: int) -> torch.Tensor:
+    """Where a patch is, (1, width, n_side, n_side): sines and cosines of its row and column.
+
+    They vary smoothly, so that views with fewer patches may have them interpolated, and are as
+    large as what is seen, so that the layout of a picture counts from the start.
+    """
+    rates = torch.pi * 2.0 ** torch.linspace(-1, 2, width // 4)  # from a half wave to four
+    ends = 1 - 1 / n_side  # places are the centres of the patches, the picture spanning -1 to 1
+    waves = rates[:, None] * torch.linspace(-ends, ends, n_side)
+    codes = torch.cat([waves.sin(), waves.cos()])  # (width / 2, n_side)
+    rows = codes[:, :, None].expand(-1, n_side, n_side)
+    return torch.cat([rows, rows.transpose(1, 2)])[None]
 
 
 class ClassAttention(nn.Module):
@@ -68,7 +102,7 @@ class TinyViT(nn.Module):
         super().__init__()
         self.width, self.n_side = width, size // patch
         self.embed = convolutional_stem(patch, width)
-        self.place = nn.Parameter(torch.zeros(1, width, self.n_side, self.n_side))
+        self.place = nn.Parameter(place_codes(width, self.n_side))
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 width,
@@ -83,11 +117,10 @@ class TinyViT(nn.Module):
         )
         self.gather = ClassAttention(width, heads)
         self.norm = nn.LayerNorm(width)
-        nn.init.trunc_normal_(self.place, std=0.02)
 
     def _gathered(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The class token (B, width) and its attention (B, heads, h, w)."""
-        maps = self.embed(2 * images - 1)  # (B, width, h, w)
+        maps = self.embed(images)  # (B, width, h, w)
         place = self.place
         if maps.shape[2:] != place.shape[2:]:
             place = functional.interpolate(

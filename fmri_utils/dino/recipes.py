@@ -47,7 +47,7 @@ def collapse_settings(numbers: Numbers, n_steps: int = 0) -> dict[str, ImageSett
     small = {"size": 32, "width": 48, "depth": 2, "n_outputs": 64, "n_local": 0}
     small |= {"global_size": 32, "local_size": 16}
     steps = n_steps or numbers.collapse_steps
-    common = {"n_steps": steps, "momentum": 0.9, "learning_rate": 2e-3}
+    common = {"n_steps": steps, "momentum": 0.95, "learning_rate": 5e-4}
     changed = VARIANTS | {"no sharpening": {"teacher_temperature": 0.1}}
     return {
         name: ImageSettings(DinoSettings(**common, **change), **small)
