@@ -300,6 +300,7 @@ def execute(source: Path, executed: Path, parameters: dict[str, object]) -> list
                 progress_bar=False,
                 execution_timeout=TIMEOUT_SECONDS,
                 start_timeout=START_SECONDS,
+                iopub_timeout=START_SECONDS,  # for a figure to arrive; a busy kernel needs longer
                 cwd=str(source.parent),
             )
         except (PapermillExecutionError, CellTimeoutError, RuntimeError) as err:  # a dead kernel

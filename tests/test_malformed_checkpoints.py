@@ -54,7 +54,7 @@ class Command:
 def small_teacher(folder):
     settings = ImageSettings(DinoSettings(3), 16, 8, 12, 1, 2, 6, 1, 16, 8)
     pair = SimpleNamespace(teacher=settings.learner(), centre=torch.zeros(6))
-    save_teacher(folder / "teacher.safetensors", pair, settings, {"loss": np.zeros(3)})
+    save_teacher(folder / "teacher.safetensors", pair, settings, {"loss": np.array([np.nan, 1, 0])})
 
 
 def encoder_run():
@@ -65,7 +65,7 @@ def encoder_run():
     best = {k: v.clone() for k, v in network.state_dict().items()}
     state = {"step": 1, "finished": False, "best": 0.5, "best_step": 1, "last_loss": 0.5}
     return SimpleNamespace(
-        network=network, optimiser=optimiser, best_state=best, history=[[1.0, 0.5]], **state
+        network=network, optimiser=optimiser, best_state=best, history=[[1.0, np.nan]], **state
     )
 
 
