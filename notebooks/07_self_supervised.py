@@ -61,10 +61,10 @@ some = dino.as_tensor(pictures.asked[:8], settings.size)
 views = dino.multi_crop(some, torch.Generator().manual_seed(cfg.seed), n_local=settings.n_local)
 print("(n_pictures, height, width, 3) =", pictures.known.shape, "| asked:", len(pictures.asked))
 
-# %% alt="A picture, its two large views and three small ones, cut out at random places and with shifted colours"
-fig, axes = plt.subplots(1, 6, figsize=(11, 2.2), layout="constrained")
+# %% alt="A picture, its two large views and its small ones, cut out at random places and with shifted colours"
 shown = [some, *views.shared, *views.own]
-titles = ["picture", "large", "large", "small", "small", "small"]
+titles = ["picture"] + ["large"] * len(views.shared) + ["small"] * len(views.own)
+fig, axes = plt.subplots(1, len(shown), figsize=(11, 2.4), layout="constrained")
 for ax, view, title in zip(axes, shown, titles, strict=True):
     plots.plot_picture(view[0].permute(1, 2, 0).numpy(), title=title, ax=ax)
 
@@ -82,7 +82,8 @@ for ax, view, title in zip(axes, shown, titles, strict=True):
 # * **sharpening** divides by a small temperature, so that not all outputs can be alike.
 #
 # A short live training, to see it move. The network is a small vision transformer: the picture is cut into
-# patches, and a *class token* gathers from them what it attends to.
+# patches, and a *class token* gathers from them what it attends to. It is given the edges of a picture, not
+# its colours, which would tell two views of one picture from all others without a look at any shape.
 
 # %%
 live, live_record = dino.train_images(
