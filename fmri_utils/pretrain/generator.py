@@ -49,7 +49,7 @@ class Stage(NamedTuple):
 STAGES = (
     Stage(16, 48_000, 0.020, 0.010),
     Stage(32, 86_000, 0.012, 0.005),
-    Stage(64, 108_000, 0.010, 0.0006),
+    Stage(64, 228_000, 0.010, 0.0004),
 )
 CONDITION_LAYERS = ("pre_0", "pre_1", "mapping")
 CONDITION_SPEED = 50.0  # their equalised learning rate (x 0.01) is too slow for a short training
