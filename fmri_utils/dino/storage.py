@@ -74,8 +74,9 @@ def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarr
             if not name.startswith(RECORD) and name != "centre"
         }
         with torch.device("meta"):  # sizes are compared before memory is taken for them
-            teacher = settings.learner()
-        teacher.load_state_dict(weights, assign=True)
+            settings.learner().load_state_dict(weights, assign=True)
+        teacher = settings.learner()
+        teacher.load_state_dict(weights)
     except (
         *(KeyError, TypeError, ValueError, AttributeError),
         *(RuntimeError, AssertionError, ArithmeticError),
