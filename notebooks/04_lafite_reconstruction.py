@@ -115,7 +115,10 @@ random = reconstruction.generate(generator, z[0].expand(n, -1), others, **draw)
 m = cfg.reconstruction.n_shown
 _ = plots.fig_reconstructions(seen[:m], ceiling[:m], samples[:m], label=cfg.dataset_label)
 # %% [markdown]
-# How much is z's doing? The rows below the first two differ in z only.
+# How much is z's doing? The rows from the third on differ in z only. The demo's generator is small, and was
+# not trained in a contest but to redraw scenes, each from its embedding and a z that stands for what
+# the embedding leaves open (`data/pretrained/lafite-card.json`). So another z moves and turns things, and
+# changes what is behind them.
 
 # %%
 over_z, over_images = samples.std(1).mean(), samples[:, 0].std(0).mean()
@@ -213,13 +216,14 @@ Markdown(metrics.table_markdown(table))
 # %% [markdown]
 # Read each row from left to right: chance, without the right embedding, from the brain, and at best. In the
 # demo the judge tells two images apart by their reconstructions in more than nine of ten cases, but names the
-# right main thing, of twenty kinds, in one of three. The distance to the ceiling is what the brain reading
+# right main thing, of twenty kinds, in two of five. The distance to the ceiling is what the brain reading
 # loses; the distance from the ceiling to 1 is what this small generator loses.
 #
 # ## What searching gains
 #
 # Each search against the plain random z on the twelve images above, by scores that it did not see. An interval
-# around 0 means: no difference can be seen, and with twelve images it is wide.
+# around 0 means: no difference can be seen, and with twelve images it is wide. The noise images change nothing
+# at all in the demo, whose generator has not learned to use them.
 
 # %%
 searched = comparisons.mean_scores(seen[:m], search.draws, judge=judge)

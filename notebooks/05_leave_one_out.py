@@ -311,10 +311,10 @@ print(f"new noise {np.median(noise_rms):.4f}")
 print(f"images in which the noise changes more: {(noise_rms > voxel_rms).mean():.0%}")
 
 # %% [markdown]
-# Which of the two is larger has to be measured for each generator. One trained for long against a
-# discriminator invents what an embedding leaves open, and its noise outweighs any voxel; the demo's short
-# training leaves it little freedom. The other way round: let the strongest voxel vary as it does from
-# trial to trial, z and the noise buffers too, in all combinations. How much of the pictures' variance is whose?
+# Which of the two is larger has to be measured for each generator. Noise decides what an embedding leaves
+# open: here where things are, which way they turn and what else is there. The other way round: let the
+# strongest voxel vary as it does from trial to trial, z and the noise buffers too, in all combinations. How
+# much of the pictures' variance is whose?
 
 # %% alt="Bars: shares of the pictures' variance that belong to the voxel, to z, to the noise buffers and to their interactions"
 voxel = int(mean_effect.argmax())
@@ -328,6 +328,10 @@ fig, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
 _ = effect_plots.plot_shares(shares, ax=ax)
 # %% [markdown]
 # (The four values are the middles of the quarters of a normal distribution.)
+#
+# In the demo nearly all of it is z's, and nothing the noise buffers': this generator was trained to
+# redraw pictures, without a discriminator, and such a training has no use for random texture. A generator
+# trained as a GAN uses them.
 #
 # ## All voxels and the picture
 #

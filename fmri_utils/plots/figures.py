@@ -255,7 +255,7 @@ def fig_leave_one_out(
     grid = figure.add_gridspec(5, columns, height_ratios=[size] * 3 + [1.9, 2.6])
     axes = np.array([[figure.add_subplot(grid[r, c]) for c in range(columns)] for r in range(3)])
     plot_picture(results["seen"], title="seen", ax=axes[0, 0])
-    plot_picture(baseline, title="generated from all voxels", ax=axes[1, 0])
+    plot_picture(baseline, title="from all voxels", ax=axes[1, 0])
     _plot_changes(axes[:2, 1:], perturbed, baseline, results["names"], rms)
     shown = zip(results["noise"], results["new_noise_rms"], axes[2, 1:], strict=False)
     for picture, value, ax in shown:
