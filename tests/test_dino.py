@@ -208,8 +208,8 @@ def test_both_collapses_happen(rng):
         "no centring": {"centring": False},
         "no sharpening": {"teacher_temperature": 0.1},
     }.items():
-        pair = random_pair(n_steps=40, momentum=0.8, learning_rate=5e-3, **change)
-        for step in range(40):
+        pair = random_pair(n_steps=80, momentum=0.8, learning_rate=5e-3, **change)
+        for step in range(80):
             generator = torch.Generator().manual_seed(step)
             pair.learn(dino.multi_crop(images, generator, n_local=0, global_size=16))
         ends[name] = dino.collapse_measures(pair, images)

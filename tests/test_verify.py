@@ -146,7 +146,7 @@ def test_a_run_whose_notebooks_would_run_again(project):
     written.write_text("result")
     project.runs.mkdir(parents=True)
     for source, key in runner.plan(project, sources):
-        runner._write_stamp(project, source, key, [written])
+        runner.write_stamp(project, source, key, [written])
     assert not found(project)
     sources[1].write_text("x = 2\n")
     assert set(found(project)) == {("stale", "02_x.stamp.json")}
