@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
 from .artifacts import atomic_path
 from .errors import DataError, WeightsError
-from .tensor_files import read_safetensors
+from .tensor_files import read_safetensors, write_safetensors
 
 HEADS = ("kind", "background", "colour")
 
@@ -108,7 +107,7 @@ def save_judge(judge: Judge, path: Path) -> None:
     state = {name: value.half().contiguous() for name, value in judge.state_dict().items()}
     about = {"classes": json.dumps(judge.classes), "width": str(judge.width)}
     with atomic_path(path) as tmp:
-        save_file(state, tmp, metadata=about)
+        write_safetensors(tmp, state, about)
 
 
 def load_judge(path: Path) -> Judge:

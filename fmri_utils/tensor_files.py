@@ -7,12 +7,16 @@ lists and dicts, and refuses everything else without running it.
 
 from __future__ import annotations
 
+import json
 import os
+import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import WeightsError
@@ -73,6 +77,35 @@ def read_safetensors(
             f"The file is damaged, or its training diverged. {remedy}"
         )
     return tensors, metadata
+
+
+def write_safetensors(
+    path: str | os.PathLike,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a safetensors file; what is the same gives the same bytes.
+
+    The library writes metadata in an order that differs from process to process, and files here are
+    compared by their hashes, so it is put in order.
+
+    Parameters
+    ----------
+    path : path-like
+    tensors : mapping of str to Tensor
+    metadata : mapping of str to str, optional
+    """
+    save_file(dict(tensors), path, dict(metadata) if metadata else None)
+    with open(path, "r+b") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(size))
+        texts = header.pop("__metadata__", {})
+        ordered = {"__metadata__": dict(sorted(texts.items()))} if texts else {}
+        text = json.dumps(ordered | header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > size:
+            raise ValueError(f"the header of {path} grew from {size} to {len(text)} bytes")
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def read_saved_state(

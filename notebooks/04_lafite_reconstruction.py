@@ -248,6 +248,10 @@ if study:
     display(Markdown(comparisons.gains_markdown(study["searches"]["rows"], comparisons.PLAIN)))
 
 # %% [markdown]
+# In the demo every search reaches its aim, a cosine with the prediction above that of the seen image, and the
+# judge sees no gain in any. Only the blurred picture adds something, a little PixCorr: it says where things
+# are, which the prediction in CLIP space does not. What limits the pictures is the prediction, not z.
+#
 # ## Teaching the generator how a brain errs
 #
 # The generator has learned from embeddings without error, and takes every error of a predicted one for
@@ -280,7 +284,7 @@ tuning = finetuning.fine_tuning_config(
     clip_size=space.image_size,
 )
 
-# %%
+# %% alt="Losses of the short fine-tuning against the number of images shown"
 run = finetuning.fine_tune(
     generator,
     *shown,
@@ -315,7 +319,9 @@ if study:
     display(Markdown(comparisons.gains_markdown(study["fine_tuning"]["rows"]["brain"], "before")))
 
 # %% [markdown]
-# And what it costs: the same generators, fed with the true embeddings.
+# In the demo the judge sees no gain in any of these either, and Mind Reader's two conditions cost some. A gain in
+# pixels goes to training without a discriminator, and more of it to the control than to the predictions: it is
+# the longer training that helps. What it costs, with the same generators fed with the true embeddings:
 
 # %%
 if study:

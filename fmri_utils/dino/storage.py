@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from ..artifacts import atomic_path
 from ..errors import WeightsError
-from ..tensor_files import read_safetensors
+from ..tensor_files import read_safetensors, write_safetensors
 from .images import ImageSettings
 from .networks import Learner
 from .training import DinoSettings, StudentTeacher
@@ -33,7 +32,7 @@ def save_teacher(
         state[RECORD + name] = torch.from_numpy(np.ascontiguousarray(values))
     about = {"settings": json.dumps(dataclasses.asdict(settings), sort_keys=True)}
     with atomic_path(path) as tmp:
-        save_file(state, tmp, metadata=about)
+        write_safetensors(tmp, state, about)
 
 
 def shown_training(

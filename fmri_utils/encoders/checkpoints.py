@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import save_file
 
 from ..artifacts import atomic_path, check_manifest, manifest_path, write_manifest
 from ..errors import WeightsError
-from ..tensor_files import read_safetensors
+from ..tensor_files import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from .training import Run
@@ -54,7 +53,7 @@ def save_checkpoint(folder: Path, run: Run, identity: dict) -> Path:
     }
     tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
     with atomic_path(path) as tmp:
-        save_file(tensors, tmp, {"record": json.dumps(record)})
+        write_safetensors(tmp, tensors, {"record": json.dumps(record)})
     write_manifest(path, config=identity)
     for old in _finished_pairs(folder):
         if old != path:

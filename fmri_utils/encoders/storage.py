@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from ..artifacts import atomic_path
 from ..errors import WeightsError
-from ..tensor_files import read_safetensors
+from ..tensor_files import read_safetensors, write_safetensors
 from .linear import LinearEncoder
 from .mlp import MLPEncoder, MLPSettings, ResidualMLP
 
@@ -35,7 +34,7 @@ def save_encoder(encoder: LinearEncoder | MLPEncoder, path: Path) -> None:
         tensors = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with atomic_path(path) as tmp:
-        save_file(tensors, tmp, metadata=metadata)
+        write_safetensors(tmp, tensors, metadata)
 
 
 def load_encoder(path: Path, *, remedy: str) -> LinearEncoder | MLPEncoder:

@@ -13,12 +13,11 @@ import re
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..artifacts import atomic_path
 from ..errors import WeightsError
-from ..tensor_files import read_safetensors, read_saved_state
+from ..tensor_files import read_safetensors, read_saved_state, write_safetensors
 from .training_config import RESUMABLE, with_defaults
 
 PATTERN = re.compile(r"checkpoint-(\d{9})\.safetensors")
@@ -60,7 +59,7 @@ def write_checkpoint(
         torch.save(other, tmp)
     contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with atomic_path(path) as tmp:
-        save_file(contiguous, tmp, metadata)
+        write_safetensors(tmp, contiguous, metadata)
     for old in folder.iterdir():
         if re.fullmatch(r"checkpoint-\d{9}\.(safetensors|pt)", old.name) and old.stem != path.stem:
             old.unlink()

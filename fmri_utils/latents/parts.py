@@ -8,13 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
 from ..errors import ArtifactError, WeightsError
-from ..tensor_files import read_safetensors
+from ..tensor_files import read_safetensors, write_safetensors
 
 PROBE = "probe"
 
@@ -78,7 +77,7 @@ def in_parts(
         if path is not None:
             with atomic_path(path) as tmp:
                 text = json.dumps(facts, sort_keys=True)
-                save_file({**part, PROBE: probe.contiguous()}, tmp, {"about": text})
+                write_safetensors(tmp, {**part, PROBE: probe.contiguous()}, {"about": text})
         parts.append(part)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 

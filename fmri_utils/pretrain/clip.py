@@ -10,13 +10,12 @@ import numpy as np
 import open_clip
 import torch
 from open_clip.model import CLIP
-from safetensors.torch import save_file
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as vision
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
-from ..tensor_files import read_saved_state
+from ..tensor_files import read_saved_state, write_safetensors
 
 MODEL = {
     "embed_dim": 128,
@@ -166,6 +165,6 @@ def save_bundle(network: CLIP, folder: Path) -> None:
         for name, value in network.state_dict().items()
     }
     with atomic_path(folder / "open_clip_model.safetensors") as tmp:
-        save_file(state, tmp)
+        write_safetensors(tmp, state)
     with atomic_path(folder / "open_clip_config.json") as tmp:
         tmp.write_text(json.dumps(config, indent=1) + "\n")
