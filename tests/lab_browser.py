@@ -261,11 +261,16 @@ class ExplorerPage:
         """Press "reset" or "save". Not found by their text, to which their icons belong."""
         self.page.locator(f".fmri-utils-{name}_button").click()
 
+    def becomes(self, digest, equal=True):
+        """Wait until the picture has this digest, or another one; a late picture may come first."""
+        same = "===" if equal else "!=="
+        test = f"async ([selector, digest]) => (await ({DIGEST})(selector)) {same} digest"
+        self.page.wait_for_function(test, arg=[PICTURE, digest], polling=100)
+
     def reset(self):
         """Go back to the start, and wait for its picture."""
         self.click_button("reset")
-        same = f"async ([selector, start]) => (await ({DIGEST})(selector)) === start"
-        self.page.wait_for_function(same, arg=[PICTURE, self.start], polling=100)
+        self.becomes(self.start)
 
     def number(self):
         """Number of the chosen voxel."""
