@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -41,6 +42,14 @@ def copy_of_project(folder):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
     return folder
+
+
+@contextlib.contextmanager
+def open_folder():
+    """A folder where everybody may look, as munge wants it for its socket; pytest's are closed."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def start_sweep(project, *settings, env=os.environ):
@@ -103,14 +112,13 @@ class Disturber:
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="starting Slurm takes root")
 @pytest.mark.skipif(bool(missing_programs()), reason="Slurm or munge is not installed")
 def test_a_disturbed_slurm_sweep_ends_with_what_a_local_one_gives(tmp_path):
-    tmp_path.chmod(0o755)
     local, remote = (copy_of_project(tmp_path / name) for name in ("local", "remote"))
     sweep = start_sweep(local, "ENGINE=local")
     said = sweep.communicate()[0]
     print(said)
     assert sweep.returncode == 0, said
     shutil.copytree(local / "data/nsd-simulated", remote / "data/nsd-simulated")
-    with Slurm(tmp_path / "slurm") as slurm:
+    with open_folder() as folder, Slurm(folder / "slurm") as slurm:
         disturber = Disturber(slurm)
         sweep = start_sweep(remote, "ENGINE=slurm", "GPUS=1", "MEMORY=2GB", env=slurm.env)
         said = []
