@@ -263,9 +263,11 @@ class ExplorerPage:
 
     def becomes(self, digest, equal=True):
         """Wait until the picture has this digest, or another one; a late picture may come first."""
-        same = "===" if equal else "!=="
-        test = f"async ([selector, digest]) => (await ({DIGEST})(selector)) {same} digest"
-        self.page.wait_for_function(test, arg=[PICTURE, digest], polling=100)
+        until = time.monotonic() + ACTION_SECONDS
+        while (self.digest() == digest) != equal:
+            if time.monotonic() > until:
+                raise TimeoutError(f"the picture did not {'come' if equal else 'go'}")
+            self.page.wait_for_timeout(50)
 
     def reset(self):
         """Go back to the start, and wait for its picture."""
