@@ -126,8 +126,8 @@ for name, record in collapse.items():
     print(f"  KL {record['kl'][-1]:.3f}")
 
 # %% [markdown]
-# Look for the dashed line near 0, the dash-dotted one near log K, and the complete training between
-# them. `make study` follows them for longer.
+# Look for the dashed line near 0 and the dash-dotted one at log K. The complete training of so small a network
+# stays below log K, but not by much, and its KL above both. `make study` follows them for longer.
 #
 # ## What was learned from pictures
 #
@@ -237,7 +237,9 @@ for row in rows:
 #
 # ## Five seeds
 #
-# `make study` trains for longer and with five seeds; intervals are over test images.
+# `make study` trains for longer and with five seeds; intervals are over test images. In the demo that narrows
+# the distance to raw voxels (two-way identification 0.08 lower with 5 % of the labels, 0.02 with all) and does not
+# close it; the denoising autoencoder is passed from 25 % on, by 0.02.
 
 # %% alt="From make study: two-way identification against the share of known embeddings, and entropy and KL of the three trainings"
 study_file = cfg.figures / "study_selfsupervised.json"
