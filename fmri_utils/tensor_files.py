@@ -86,8 +86,8 @@ def write_safetensors(
 ) -> None:
     """Write a safetensors file; what is the same gives the same bytes.
 
-    The library writes metadata in an order that differs from process to process, and files here are
-    compared by their hashes, so it is put in order.
+    The library writes metadata in a random order, and files here are compared by their hashes, so
+    it is put in order.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndar
     path = SHIPPED / "lafite.safetensors"
     if path.is_file():
         return
-    # Not CLIP's own scenes: it knows those by heart, and embeds new ones less distinctly.
+    # Scenes that CLIP has not learned from, as it has not from those that a subject sees.
     data = drawn_scenes(WORK, stream=PRETRAINING, seed=GENERATOR_SEED, n=N_GENERATOR, size=64)
     images, embeddings = data["images"], space.encode_images(data["images"], progress=True)
     facts = layout.Facts.of(scenes.sample_scenes(PRETRAINING, GENERATOR_SEED, N_GENERATOR))
