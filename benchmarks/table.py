@@ -137,7 +137,12 @@ def growth() -> tuple[str, list[str]]:
         for cost, found in read("growth")["costs"].items()
     ]
     head = ["cost", "grows with", "sizes", "processor seconds", "exponent", "of the last doubling"]
-    return "How costs grow", markdown(head, rows)
+    note = (
+        "A side of twice as many pixels has half as many channels in its new layers, so that one "
+        "picture grows slowly. The effects of all voxels on one picture cost as much as their "
+        "passes through the generator, which do not depend on the number of voxels."
+    )
+    return "How costs grow", [*markdown(head, rows), "", note]
 
 
 SECTIONS = {

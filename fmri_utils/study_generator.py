@@ -30,6 +30,14 @@ from .runner import parse_request
 
 FILES = {"betas.h5": "01", "stimuli.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
 RESULTS = "study_generator.json"
+SECTIONS = (
+    "data",
+    "clip",
+    "simulation",
+    "encoder",
+    "lafite",
+    "reconstruction",
+)  # what the study reads
 
 
 class Material:
@@ -308,7 +316,7 @@ def main(arguments: list[str]) -> int:
             ),
         }
         path = profile.figures / RESULTS
-        artifacts.save_json(path, tables, config=profile.as_dict(), inputs=material.inputs)
+        artifacts.save_json(path, tables, config=profile.as_dict(*SECTIONS), inputs=material.inputs)
     except FmriUtilsError as err:
         sys.stderr.write(f"error: {err}\n")
         return 2

@@ -21,6 +21,7 @@ from .runner import parse_request
 from .simulation.config import SimulationConfig
 
 RESULTS = "study_perturbation.json"
+SECTIONS = ("data", "clip", "simulation", "encoder")  # what the study reads
 FILES = {"betas.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
 REDUNDANCIES = (1, 3, 10, 30, 60)
 
@@ -142,7 +143,10 @@ def run_study(
         "redundancy": study_redundancy(n_subjects=n_subjects, progress=progress),
     }
     artifacts.save_json(
-        profile.figures / RESULTS, results, config=profile.as_dict(), inputs=material.inputs
+        profile.figures / RESULTS,
+        results,
+        config=profile.as_dict(*SECTIONS),
+        inputs=material.inputs,
     )
     return results
 

@@ -21,6 +21,7 @@ from .profiles import Profile
 from .runner import parse_request
 
 RESULTS = "study_selfsupervised.json"
+SECTIONS = ("data", "clip", "simulation", "encoder", "dino")  # what the study reads
 FILES = {"betas.h5": "01", "stimuli.h5": "01", "embeddings.h5": "02"}
 MONITORS = ("step", "entropy", "kl", "spread", "rank")
 
@@ -123,7 +124,7 @@ def run_study(profile: Profile, *, n_seeds: int = 5, progress: bool = True) -> d
         "collapse": study_collapse(material, progress=progress),
     }
     path = profile.figures / RESULTS
-    artifacts.save_json(path, results, config=profile.as_dict(), inputs=material.inputs)
+    artifacts.save_json(path, results, config=profile.as_dict(*SECTIONS), inputs=material.inputs)
     return results
 
 

@@ -126,6 +126,27 @@ def test_other_settings_make_files_stale_and_later_settings_do_not(project):
     assert "no longer valid" in found(project)["stale", "scores.json"]
 
 
+def test_a_study_answers_for_the_settings_it_reads_and_for_the_weights(project):
+    weights = project.path(project.lafite.weights)
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    inputs = {"betas.h5": "of another machine", weights.name: artifacts.sha256_file(weights)}
+    config = project.as_dict("encoder", "lafite")
+    assert set(config) == {
+        "name", "subject", "seed", "device", "overridden", "encoder", "lafite",
+    }  # fmt: skip
+    path = project.figures / "study_encoders.json"
+    artifacts.save_json(path, {"a": 1}, config=config, inputs=inputs)
+    report = verify.verify(project.derived.parents[3])
+    assert not report.findings
+    assert any("study_encoders.json was made from another betas.h5" in n for n in report.notes)
+    weights.write_bytes(b"others")
+    assert "another lafite" in found(project)["stale", "study_encoders.json"]
+    config["encoder"]["n_steps"] = 7
+    artifacts.save_json(path, {"a": 1}, config=config)
+    assert "encoder.n_steps was 7, is" in found(project)["stale", "study_encoders.json"]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"config": 3, "inputs": {}}'])
 def test_manifests_that_cannot_be_read(project, text):
     for name in ("derived/scores.json.json", "figures/provenance.json"):

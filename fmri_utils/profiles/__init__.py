@@ -113,8 +113,15 @@ class Profile:
         """Absolute path of a file named relative to the project's root."""
         return PROJECT_ROOT / relative
 
-    def as_dict(self) -> dict:
-        """JSON-serialisable settings, for manifests."""
+    def as_dict(self, *sections: str) -> dict:
+        """JSON-serialisable settings, for manifests.
+
+        Parameters
+        ----------
+        *sections : str
+            Only these sections ("encoder", "lafite", ...) beside name, subject, seed, device and
+            what was overridden; all if none is named.
+        """
         out = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -122,7 +129,11 @@ class Profile:
                 value = dataclasses.asdict(value)
             elif isinstance(value, Mapping):
                 value = dict(value)
-            out[field.name] = value
+            elif field.name != "simulation":
+                out[field.name] = value
+                continue
+            if not sections or field.name in sections:
+                out[field.name] = value
         return out
 
 

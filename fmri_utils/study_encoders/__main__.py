@@ -26,6 +26,7 @@ from .subjects import load_subject
 from .summary import summarise
 
 RESULTS = "study_encoders.json"
+SECTIONS = ("data", "clip", "simulation", "encoder")  # what the study reads
 NOT_IN_CELLS = ("subjects", "n_seeds", "n_seeds_other", "n_resamples")  # sizes of the whole study
 
 
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
             "settings": dataclasses.asdict(MapperSettings.of(profile.encoder)),
             "seconds": sum(result["seconds"] for result in results.values()),
         }
-        config = {**profile.as_dict(), "study": dataclasses.asdict(study)}
+        config = {**profile.as_dict(*SECTIONS), "study": dataclasses.asdict(study)}
         path = profile.figures / RESULTS
         save_json(path, {"about": about, **summary}, config=config, inputs=inputs)
     except FmriUtilsError as err:
