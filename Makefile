@@ -47,7 +47,7 @@ $(NOTEBOOKS): $(READY)
 	@$(PYTHON) -m fmri_utils.runner $(firstword $(subst _, ,$@)) $(SETTINGS)
 
 test: $(READY) ## unit tests, reference tensors, notebook pairs, all notebooks on tiny data
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-long: $(READY) ## minutes: the real data's path on stand-ins of its formats
 	@$(PYTHON) -m pytest -m slow

@@ -4,8 +4,10 @@ Run with ``make bench``. The straightforward form is the one that the tests hold
 against (``tests/literal_lafite.py``): a weight per sample in a grouped convolution, and resampling
 by a depth-wise 4 x 4 filter. Random weights of the two sizes that LAFITE's released models may
 have. ``layers`` holds the 3 x 3 convolutions of one sample at the sizes that occur, by the library
-and with fewer multiplications (``fmri_utils.lafite.winograd``). Writes ``generator-cpu.json``
-beside this file, or ``-cuda``; only ratios mean anything on other machines.
+and with fewer multiplications (``fmri_utils.lafite.winograd``). The arithmetic limit is the rate of
+multiply-adds of a large matrix product in the same run: fewer multiplications than the grouped form
+counts can take a share beyond 1. On a GPU float32 and, by autocast, bfloat16 and float16 are timed.
+Writes ``generator-cpu.json`` beside this file, or ``-cuda``; only ratios mean anything elsewhere.
 """
 
 from __future__ import annotations
@@ -57,6 +59,15 @@ def multiply_adds(network: Generator) -> float:
 
 
 @torch.inference_mode()
+def matrix_rate(device: str, dtype: torch.dtype) -> float:
+    """Multiply-adds a second of a square matrix product: what the arithmetic units can do."""
+    n = 8192 if device == "cuda" else 2048
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    wall, _ = seconds({"product": lambda: a @ b}, device, repeats=10)["product"]
+    return n**3 / wall
+
+
+@torch.inference_mode()
 def compare(channel_base: int, device: str) -> dict[str, float]:
     """Both forms at one size, in one run."""
     torch.manual_seed(0)
@@ -84,10 +95,19 @@ def compare(channel_base: int, device: str) -> dict[str, float]:
         "times_faster_in_core_seconds": plain_cores / fast_cores,
         "largest_relative_difference": error,
     }
+    precisions = {"float32": torch.float32}
     if device == "cuda":
-        with torch.autocast("cuda", torch.bfloat16):
-            half, _ = seconds({"ours": ours}, device)["ours"]
-        result |= {"images_per_second_bf16": BATCH / half}
+        precisions |= {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    result["by_precision"] = {}
+    for name, dtype in precisions.items():
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            wall, _ = seconds({"ours": ours}, device)["ours"]
+        limit = matrix_rate(device, dtype) / multiply_adds(network)
+        result["by_precision"][name] = {
+            "images_per_second": BATCH / wall,
+            "limit_images_per_second": limit,
+            "share_of_limit": BATCH / wall / limit,
+        }
     return result
 
 

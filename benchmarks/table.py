@@ -76,7 +76,24 @@ def generator(device: str) -> tuple[str, list[str]]:
     ]
     head = ["channel base", "M parameters", "G multiply-adds per image"]
     head += ["times faster than grouped convolutions", "largest relative difference"]
-    return f"LAFITE at 256 px, batch {report['batch']}, {device}", markdown(head, rows)
+    limits = [
+        [
+            base,
+            precision,
+            f"{found['images_per_second']:.3g}",
+            f"{found['limit_images_per_second']:.3g}",
+            f"{found['share_of_limit']:.2f}",
+        ]
+        for base, size in report["channel_base"].items()
+        for precision, found in size["by_precision"].items()
+    ]
+    note = (
+        "Against the arithmetic limit: the multiply-adds a second of a large matrix product in the "
+        "same run."
+    )
+    about = ["channel base", "precision", "images a second", "at the limit", "share"]
+    lines = [*markdown(head, rows), "", note, "", *markdown(about, limits)]
+    return f"LAFITE at 256 px, batch {report['batch']}, {device}", lines
 
 
 def perturbation() -> tuple[str, list[str]]:

@@ -94,6 +94,11 @@ def write_safetensors(
     path : path-like
     tensors : mapping of str to Tensor
     metadata : mapping of str to str, optional
+
+    Raises
+    ------
+    ValueError
+        If the header does not fit where the library wrote it.
     """
     save_file(dict(tensors), path, dict(metadata) if metadata else None)
     with open(path, "r+b") as file:
