@@ -10,7 +10,8 @@ import pytest
 from download_server import Fault, contents
 
 from fmri_utils.download import ranges
-from fmri_utils.download.client import Changed, Client, Remote
+from fmri_utils.download.answers import Changed, Remote
+from fmri_utils.download.client import Client
 from fmri_utils.download.settings import parse_request
 from fmri_utils.errors import DataError
 from fmri_utils.nsd import (

@@ -276,8 +276,8 @@ def test_a_stopped_download_goes_on_to_the_same_end(server, nsd, fetch, betas, h
         process.kill()
     else:
         process.send_signal(signal.SIGINT)
-    server.go.set()
     said = process.communicate(timeout=60)[1].decode()
+    server.go.set()  # only now: the rest must not arrive before the signal
     assert process.returncode == (-signal.SIGKILL if how == "kill" else 130)
     assert how == "kill" or "the same command goes on" in said
     layout = NSDLayout(fetch.root, 1)

@@ -8,12 +8,10 @@ pauses; whatever will not get better by waiting is a clear error at once.
 from __future__ import annotations
 
 import random
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 from urllib.parse import urljoin
 from urllib.request import getproxies, proxy_bypass
@@ -21,85 +19,17 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3.exceptions import (
     HTTPError,
-    InvalidHeader,
     LocationParseError,
     SSLError,
     URLSchemeUnknown,
 )
 
 from ..errors import DataError
+from .answers import Remote, Stopped, Transient, check_part, check_status, remote_of
 
-TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 LONGEST_PAUSE = 60.0  # seconds, also where a server's Retry-After asks for more
 BLOCK = 2**20
 J, T = TypeVar("J"), TypeVar("T")
-
-
-class Missing(DataError):
-    """The server has no such file (404)."""
-
-
-class Denied(DataError):
-    """The server does not give this file away (403)."""
-
-
-class Changed(DataError):
-    """The file on the server is no longer the one that was begun."""
-
-
-class Transient(Exception):
-    """Something that may pass: try again.
-
-    Attributes
-    ----------
-    pause : float
-        Seconds that the server asked to wait.
-    """
-
-    def __init__(self, message: str, pause: float = 0.0):
-        super().__init__(message)
-        self.pause = pause
-
-
-class Stopped(Exception):
-    """The user stopped the download; raised in the threads that still work."""
-
-
-@dataclass(frozen=True)
-class Remote:
-    """One version of a file on a server.
-
-    Attributes
-    ----------
-    url : str
-        Its address.
-    size : int or None
-        Bytes; None if the server does not say.
-    etag : str or None
-        The server's name for this version, with its quotes. Weak ones are not kept.
-    modified : str or None
-        Date of the last change, as sent.
-    encrypted : str or None
-        Server-side encryption. With a key of its own (``aws:kms``) the ETag is no MD5.
-    """
-
-    url: str
-    size: int | None
-    etag: str | None = None
-    modified: str | None = None
-    encrypted: str | None = None
-
-    @property
-    def validator(self) -> str | None:
-        """What tells this version from another one: the ETag, or else the date."""
-        return self.etag or self.modified
-
-    @property
-    def md5(self) -> str | None:
-        """MD5 of the bytes where the ETag is one: S3 makes others for uploads in several parts."""
-        name = (self.etag or "").strip('"')
-        plain = re.fullmatch(r"[0-9a-f]{32}", name) and self.encrypted in (None, "AES256")
-        return name if plain else None
 
 
 class Client:
@@ -134,6 +64,7 @@ class Client:
         self.stopped = threading.Event()
         self.n_requests = self.n_bytes = 0
         self._lock = threading.Lock()
+        self._open: set[urllib3.BaseHTTPResponse] = set()  # their bodies are being read
         self._options = {
             "maxsize": n_connections,
             "block": True,
@@ -149,7 +80,8 @@ class Client:
     ) -> Iterator[T]:
         """Call ``function`` on all jobs in threads; yields results in the order they come.
 
-        At the first error, or when the user stops, the other threads leave at their next step.
+        At the first error, or when the user stops, the other threads leave at their next step, and
+        their connections are shut, so that none waits for bytes that do not come.
         """
         pool = ThreadPoolExecutor(min(n_threads or self.n_connections, max(1, len(jobs))))
         try:
@@ -157,6 +89,9 @@ class Client:
                 yield future.result()
         except BaseException:
             self.stopped.set()
+            for response in self._open.copy():
+                with suppress(ValueError, RuntimeError, OSError):  # it has just ended
+                    response.shutdown()  # a thread that waits for its bytes comes back at once
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -173,7 +108,7 @@ class Client:
 
         def ask() -> Remote:
             with self._answer("HEAD", url, {}) as response:
-                return _remote(url, response, whole=True)
+                return remote_of(url, response, whole=True)
 
         return self.retry(ask, url)
 
@@ -205,7 +140,7 @@ class Client:
                         f"the server ignores ranges: {remote.url} was answered whole. Fetch whole "
                         "files instead: BETAS=hdf5 or BETAS=nifti."
                     )
-                _check_part(remote, response, start, stop)
+                check_part(remote, response, start, stop)
                 data = b"".join(self._blocks(response))
             if len(data) != stop - start:
                 raise Transient(f"{len(data)} bytes came, {stop - start} were asked for")
@@ -234,10 +169,10 @@ class Client:
             headers = {"Range": f"bytes={start}-", "If-Range": begun.validator}
         with self._answer("GET", url, headers) as response:
             if start and response.status == 206:
-                _check_part(begun, response, start, begun.size)
+                check_part(begun, response, start, begun.size)
                 yield begun, start, self._blocks(response)
             else:
-                yield _remote(url, response, whole=True), 0, self._blocks(response)
+                yield remote_of(url, response, whole=True), 0, self._blocks(response)
 
     def retry(self, attempt: Callable[[], T], what: str) -> T:
         """Call ``attempt`` until it raises no :class:`Transient`."""
@@ -270,9 +205,13 @@ class Client:
                 response.release_conn()
                 response = self._request(method, place, headers)
         try:
-            _check_status(url, response)
+            check_status(url, response)
+            self._open.add(response)
+            if self.stopped.is_set():  # asked after it is among those that will be shut
+                raise Stopped
             yield response
         finally:
+            self._open.discard(response)
             if method == "HEAD" or response.status >= 400:
                 response.drain_conn()  # little is left, and the connection can be used again
             response.close()  # closes the connection only if bytes are left in it
@@ -329,70 +268,3 @@ def _as_own_errors(what: str) -> Iterator[None]:
         ) from err
     except HTTPError as err:
         raise Transient(f"{type(err).__name__}: {err}") from err
-
-
-def _remote(url: str, response, *, whole: bool) -> Remote:
-    headers = response.headers
-    size = headers.get("Content-Length") if whole else None
-    etag = headers.get("ETag")
-    return Remote(
-        url,
-        int(size) if size and size.isdigit() else None,
-        etag if etag and etag.startswith('"') else None,
-        headers.get("Last-Modified"),
-        headers.get("x-amz-server-side-encryption"),
-    )
-
-
-def _check_status(url: str, response) -> None:
-    status = response.status
-    if status in (200, 206):
-        return
-    if status == 404:
-        raise Missing(
-            f"{url} does not exist on the server (404). Not every subject has every file and "
-            "session; check SUBJECT, SESSIONS, ROI and the address."
-        )
-    if status == 403:
-        raise Denied(
-            f"the server denies access to {url} (403). NSD and COCO can be read without an "
-            "account, so either this file is withheld (as the last three sessions of every NSD "
-            "subject were until August 2023), or there is none of this name, or a proxy stands "
-            "between. Leave it out, for instance with SESSIONS=1-37, or ask the authors of NSD."
-        )
-    if status in (412, 416):
-        raise Changed(
-            f"{url} has changed on the server while it was being fetched (answer {status}). Run "
-            "the same command again: the file is begun anew."
-        )
-    if status in TRY_AGAIN:
-        raise Transient(f"the server answered {status}", _retry_after(response))
-    target = response.headers.get("Location")
-    raise DataError(
-        f"{url} was answered with status {status}{f' (moved to {target})' if target else ''}; "
-        "expected 200. Check the address and the network."
-    )
-
-
-def _retry_after(response) -> float:
-    value = response.headers.get("Retry-After")
-    try:
-        return urllib3.Retry().parse_retry_after(value) if value else 0.0
-    except InvalidHeader:
-        return 0.0
-
-
-def _check_part(remote: Remote, response, start: int, stop: int | None) -> None:
-    """Check that an answer 206 holds the bytes asked for, of the same version."""
-    now = _remote(remote.url, response, whole=False)
-    same = now.etag == remote.etag if remote.etag else now.modified == remote.modified
-    found = response.headers.get("Content-Range", "")
-    parts = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", found.strip())
-    size = int(parts[3]) if parts else None
-    if not same or (parts and size != remote.size):
-        raise Changed(
-            f"{remote.url} has changed on the server: it was {remote.size} bytes, {remote.etag}; "
-            f"now {size} bytes, {now.etag}. Run the same command again: the file is begun anew."
-        )
-    if not parts or (int(parts[1]), int(parts[2]) + 1) != (start, stop):
-        raise Transient(f"bytes {start}-{stop} were asked for, {found or 'no range'} came")

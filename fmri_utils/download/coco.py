@@ -28,7 +28,8 @@ from ..artifacts import sha256_file
 from ..errors import DataError
 from ..nsd.design import read_stim_info, trial_table
 from ..nsd.layout import NSDLayout
-from .client import BLOCK, Client, Remote, Transient
+from .answers import Remote, Transient
+from .client import BLOCK, Client
 from .plan import check_space
 from .records import Records, finished_file, part_of
 from .settings import Request

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..nsd.layout import NSDLayout
-from .client import Client, Denied, Missing, Remote
+from .answers import Denied, Missing, Remote
+from .client import Client
 from .coco import JPEG_BYTES, SIDE, captions_here, fetch_captions, fetch_pictures
 from .plan import (
     Wanted,

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from ..errors import DataError
 from ..nsd.layout import NSDLayout
-from .client import Client, Denied, Missing, Remote
+from .answers import Denied, Missing, Remote
+from .client import Client
 from .settings import ATLASES, Request, atlases_of
 
 PRF = ("R2", "angle", "eccentricity", "size", "exponent", "gain", "meanvol")

@@ -22,7 +22,8 @@ import numpy as np
 
 from ..errors import DataError
 from ..nsd.layout import TRIALS_PER_SESSION
-from .client import Client, Remote
+from .answers import Remote
+from .client import Client
 
 BLOCK = 512  # bytes; what is known of the file is counted in these
 FIRST_BYTES = 2**15  # superblock, groups and the dataset's header are at the start

@@ -17,7 +17,7 @@ from typing import IO
 
 from ..artifacts import sha256_file
 from ..errors import DataError
-from .client import Remote
+from .answers import Remote
 
 try:
     import fcntl

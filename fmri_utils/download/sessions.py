@@ -14,7 +14,8 @@ from ..errors import DataError
 from ..nsd.layout import NSDLayout
 from ..nsd.roi_betas import RoiBetas, flat_voxels, load_roi_betas, load_voxels, save_roi_betas
 from ..nsd.rois import roi_mask
-from .client import Changed, Client, Remote
+from .answers import Changed, Remote
+from .client import Client
 from .plan import check_space
 from .ranges import Traffic, read_voxels
 from .records import Records, finished_file

@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 from ..artifacts import sha256_file
 from ..errors import DataError
 from ..nsd.volumes import DAMAGED
-from .client import BLOCK, Changed, Client, Remote, Transient
+from .answers import Changed, Remote, Transient
+from .client import BLOCK, Client
 from .records import Records, claim, move_into_place, part_of
 
 N_FILES = 4  # whole files at the same time

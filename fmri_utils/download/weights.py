@@ -23,7 +23,8 @@ from ..metrics.frechet import fid_weights
 from ..metrics.networks import WeightsFile, open_clip_file, required_weights
 from ..profiles import PROJECT_ROOT, Profile
 from ..runner import parse_request
-from .client import Client, Denied, Missing
+from .answers import Denied, Missing
+from .client import Client
 from .command import at_terminal, exit_status, say
 from .consent import ANSWER, agree, is_yes
 from .plan import check_space, gigabytes
