@@ -28,7 +28,7 @@ export PYTHONHASHSEED := 0
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16 | sed 's/^/  make /'
-	@echo "  make 03             notebook 03 and what it needs (one target per notebook: $(NUMBERS))"
+	@echo "  make 03              notebook 03 and what it needs (one target per notebook: $(NUMBERS))"
 	@echo; echo "Settings: PROFILE=smoke|demo|nsd SUBJECT=1..8 SEED=n DEVICE=auto|cpu|cuda, or a profile key such as encoder.n_folds=5"
 
 all: $(READY) ## run every notebook that is not up to date, make every figure
