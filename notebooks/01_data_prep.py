@@ -348,8 +348,9 @@ for name, ax in zip(early, axes[0], strict=True):
     plots.plot_field_coverage(fields["x"], fields["y"], fields["size"], title=title, ax=ax)
 
 # %% [markdown]
-# The square is the picture, 8.4 degrees wide, the cross where the person looks. Part of the picture
-# that no circle covers is not seen by this area's voxels. Fields far outside are extrapolated.
+# The square is the picture, 8.4 degrees wide, the cross where the person looks. A circle
+# is one SD of a field, which does not end there; where none is near, this area's voxels see little. Fields far
+# outside are extrapolated.
 #
 # ## Beside the published numbers
 #
@@ -395,7 +396,7 @@ for n_repeats in (1, 3, 6, 10, 100):
 # <summary>Answer</summary>
 #
 # Of a single trial 0.16 / (0.16 + 1) = 14 %. A mean of n trials has 1/n of the noise *variance*, so one half is
-# reached where 1/n = 0.16, at six or seven trials. NSD stopped at three, to show three times as many images: for
+# reached where 1/n = 0.16, at six or seven trials. NSD stopped at three, to show twice as many images: for
 # training a decoder, new images teach more than cleaner ones.
 #
 # </details>

@@ -217,7 +217,8 @@ Markdown(metrics.table_markdown(table))
 # Read each row from left to right: chance, without the right embedding, from the brain, and at best. In the
 # demo the judge tells two images apart by their reconstructions in more than nine of ten cases, but names the
 # right main thing, of twenty kinds, in two of five. The distance to the ceiling is what the brain reading
-# loses; the distance from the ceiling to 1 is what this small generator loses.
+# loses; the distance from the ceiling to 1 is what the embedding leaves out and what this small generator loses,
+# together.
 #
 # ## What searching gains
 #
@@ -248,8 +249,8 @@ if study:
     display(Markdown(comparisons.gains_markdown(study["searches"]["rows"], comparisons.PLAIN)))
 
 # %% [markdown]
-# In the demo every search reaches its aim, a cosine with the prediction above that of the seen image, and the
-# judge sees no gain in any. Only the blurred picture adds something, a little PixCorr: it says where things
+# In the demo the searches for z raise the cosine with the prediction, which is above that of the seen image from
+# the start, and the judge sees no gain in any. Only the blurred picture adds something, a little PixCorr: it says where things
 # are, which the prediction in CLIP space does not. What limits the pictures is the prediction, not z.
 #
 # ## Teaching the generator how a brain errs
@@ -319,7 +320,8 @@ if study:
     display(Markdown(comparisons.gains_markdown(study["fine_tuning"]["rows"]["brain"], "before")))
 
 # %% [markdown]
-# In the demo the judge sees no gain in any of these either, and Mind Reader's two conditions cost some. A gain in
+# Mind Reader gives the generator *two conditions*, the predicted embeddings of the image and of its caption, and
+# z = 0. In the demo the judge sees no gain in any of these either, and the two conditions cost some. A gain in
 # pixels goes to training without a discriminator, and more of it to the control than to the predictions: it is
 # the longer training that helps. What it costs, with the same generators fed with the true embeddings:
 

@@ -264,7 +264,7 @@ print(f"keeping as many random voxels: {score.random.mean():.3f} [{low:.3f}, {hi
 # %% [markdown]
 # ## One voxel and the picture
 #
-# The strongest voxels for the first test image, each set to 0 alone, with **the same z and the same noise
+# The voxels that move the first test image's embedding most, each set to 0 alone, with **the same z and the same noise
 # buffers**; below, every voxel in place and only the noise drawn anew.
 
 # %%
@@ -299,7 +299,8 @@ _ = plots.fig_leave_one_out(
 )
 # %% [markdown]
 # The differences are enlarged by the factor that each is labelled with. Is it only these voxels? The same
-# comparison for many test images: the strongest voxel of each image against one new draw of the noise.
+# comparison for many test images: the voxel that moves each image's embedding most against one new draw of the
+# noise.
 
 # %%
 some = pattern[: p.n_images]
@@ -311,7 +312,9 @@ print(f"new noise {np.median(noise_rms):.4f}")
 print(f"images in which the noise changes more: {(noise_rms > voxel_rms).mean():.0%}")
 
 # %% [markdown]
-# Which of the two is larger has to be measured for each generator. Noise decides what an embedding leaves
+# Which of the two is larger has to be measured for each generator. The voxel that moves the embedding most need not
+# be the one that changes the picture most: that one may come near to a draw of the noise, as the second voxel of the
+# figure above does in the demo. Noise decides what an embedding leaves
 # open: here where things are, which way they turn and what else is there. The other way round: let the
 # strongest voxel vary as it does from trial to trial, z and the noise buffers too, in all combinations. How
 # much of the pictures' variance is whose?
@@ -393,8 +396,9 @@ print(f"rank correlation of picture effect and size: {spearmanr(sensitivity, siz
 print(f"voxels in the top 5 % of their like: {(label_p <= 0.05).mean():.1%}")
 
 # %% [markdown]
-# The second number is 5 % for any ranking. The first says how little is left for the voxel's label: most
-# of what makes a voxel strong is the length of its row of weights.
+# The second number is near 5 % whenever effects vary freely among voxels of like size: by itself it is no
+# evidence for labels. The square of the first is the share of the ranking that goes with the length of a voxel's
+# row of weights: about half in the demo. The rest is direction, and the error of the projections.
 #
 # ### Where in the picture
 #

@@ -127,7 +127,10 @@ for name, record in collapse.items():
 
 # %% [markdown]
 # Look for the dashed line near 0 and the dash-dotted one at log K. The complete training of so small a network
-# stays below log K, but not by much, and its KL above both. `make study` follows them for longer.
+# stays below log K, but not by much, and its KL above both. `make study` follows them for longer, and there (last
+# figure) the complete one too ends just below log K with a KL near 0: centring and sharpening work against the two
+# collapses, but are no guarantee. The live training above shows the same danger. Its loss, which is entropy plus
+# KL, rises because the teacher's entropy does; so few steps are not enough to come down again.
 #
 # ## What was learned from pictures
 #
@@ -171,7 +174,8 @@ for name in ("random weights", "pixels"):
 # ## Where the class token looks
 #
 # Attention in the last layer, averaged over heads. Bright patches are those that the teacher's class token
-# takes its answer from. Nobody told it where the thing is.
+# looks at most, which is not the same as deciding its answer. In the demo many of them lie beside the main thing, on
+# plain background: this small network does not outline objects as the published DINO does.
 
 # %% alt="Six pictures, and below each the same picture lit where the class token looks"
 maps = teacher.backbone.attention(both[1][:6]).mean(1).numpy()
@@ -315,9 +319,9 @@ for k in (1, 5, len(known)):
 # <details>
 # <summary>Answer</summary>
 #
-# If everybody votes with the same weight, the most frequent label wins whatever is asked: chance. Votes are weighted
-# by closeness in some versions, which softens this. One neighbour is noisy; somewhere between lies the best
-# number, and it must be chosen on other pictures than those of the test.
+# If everybody voted with the same weight, the most frequent label would win whatever is asked: chance. Here votes are
+# weighted by closeness, which keeps all neighbours above it. One neighbour is noisy, many ask strangers; which number
+# is best depends on the features (in the demo it is one), and must be chosen on other pictures than the test's.
 #
 # </details>
 
