@@ -7,15 +7,17 @@ SHELL := bash
 
 # The project's active conda environment is used where there is one, otherwise .venv is made here.
 ifeq ($(CONDA_DEFAULT_ENV),fmri-utils)
-PYTHON := $(CONDA_PREFIX)/bin/python
+PYTHON := "$(CONDA_PREFIX)/bin/python"
 READY := build/conda.ready
 else
 PYTHON := .venv/bin/python
 READY := .venv/ready
 endif
 
-# Every NAME=value given to make goes to the runner, which refuses the names it does not know.
-SETTINGS = $(foreach v,$(sort $(filter-out MAKEFLAGS MAKEOVERRIDES GNUMAKEFLAGS BASE_PYTHON,$(COMMAND_LINE_NAMES))),"$(v)=$($(v))")
+# Every NAME=value given to make goes to the runner, which refuses the names it does not know. It arrives as it was given:
+# $(value) keeps make from expanding it, single quotes keep the shell from it.
+quoted = '$(subst ','\'',$(1))'
+SETTINGS = $(foreach v,$(sort $(filter-out MAKEFLAGS MAKEOVERRIDES GNUMAKEFLAGS BASE_PYTHON,$(COMMAND_LINE_NAMES))),$(call quoted,$(v)=$(value $(v))))
 COMMAND_LINE_NAMES := $(foreach v,$(.VARIABLES),$(if $(filter command% line,$(origin $(v))),$(v)))
 NOTEBOOKS := $(patsubst notebooks/%.py,%,$(wildcard notebooks/[0-9][0-9]_*.py))
 NUMBERS := $(foreach n,$(NOTEBOOKS),$(firstword $(subst _, ,$(n))))
@@ -27,7 +29,7 @@ export PYTHONHASHSEED := 0
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16 | sed 's/^/  make /'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
 	@echo "  make 03              notebook 03 and what it needs (one target per notebook: $(NUMBERS))"
 	@echo; echo "Settings: PROFILE=smoke|demo|nsd SUBJECT=1..8 SEED=n DEVICE=auto|cpu|cuda, or a profile key such as encoder.n_folds=5"
 
@@ -56,7 +58,7 @@ verify: $(READY) ## is any figure or derived file changed by hand, missing or ou
 	@$(PYTHON) -m fmri_utils.verify
 
 compare: $(READY) ## two runs side by side, within tolerance: A=figures B=folder of another run
-	@$(PYTHON) -m fmri_utils.compare "$(A)" "$(B)"
+	@$(PYTHON) -m fmri_utils.compare $(call quoted,$(value A)) $(call quoted,$(value B))
 
 audit: ## are there advisories against the pinned packages? (needs pypi.org; an environment of its own)
 	@$(BASE_PYTHON) -m venv build/audit && build/audit/bin/python -m pip install -q pip-audit
@@ -81,13 +83,13 @@ lafite-import: $(READY) ## convert a released LAFITE checkpoint: FILE=x.pkl
 	@$(PYTHON) -m fmri_utils.lafite.import_official $(SETTINGS)
 
 study: $(READY) ## what takes hours: seeds, subjects, calibration (resumes where it stopped)
-	@for part in encoders generator perturbation selfsupervised; do $(PYTHON) -m fmri_utils.study_$$part $(SETTINGS); done
+	@for part in encoders generator perturbation selfsupervised; do $(PYTHON) -m fmri_utils.study_$$part $(SETTINGS) || exit 1; done
 
 sweep: $(READY) ## SUBJECTS="1 2" AREAS="nsdgeneral V1" SEEDS="0 1" ENGINE=local|slurm: many runs, one table
 	@$(PYTHON) -m fmri_utils.sweep $(SETTINGS)
 
 bench: $(READY) ## time and memory of the costly steps, as ratios, into benchmarks/*.json
-	@for script in $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)); do echo $$script; $(PYTHON) $$script; done
+	@for script in $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)); do echo $$script; $(PYTHON) $$script || exit 1; done
 
 pretrain: $(READY) ## train the demo weights again (hours; resumes where it stopped)
 	@$(PYTHON) -m fmri_utils.pretrain $(SETTINGS)
@@ -100,7 +102,7 @@ env: $(READY) ## make the environment only
 .venv/ready: pyproject.toml constraints.txt
 	@echo "making the environment in .venv (5.5 GB, a few minutes)"
 	@if command -v uv >/dev/null 2>&1; then \
-	  uv venv -q --allow-existing .venv && VIRTUAL_ENV=$(CURDIR)/.venv uv pip install -q -c constraints.txt -e ".[dev]"; \
+	  uv venv -q --allow-existing .venv && VIRTUAL_ENV="$(CURDIR)/.venv" uv pip install -q -c constraints.txt -e ".[dev]"; \
 	else \
 	  $(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is " + sys.version.split()[0])' && \
 	  $(BASE_PYTHON) -m venv .venv && .venv/bin/python -m pip install -q -c constraints.txt -e ".[dev]"; \

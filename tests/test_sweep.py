@@ -1,6 +1,7 @@
 """Many runs at once: settings, states, dead workers, failing runs, the table over subjects."""
 
 import io
+import os
 import shutil
 import sys
 import threading
@@ -12,15 +13,18 @@ import pytest
 
 from fmri_utils import nsd
 from fmri_utils.artifacts import save_arrays, save_json
-from fmri_utils.errors import DataError, ProfileError
+from fmri_utils.devices import choose_device
+from fmri_utils.errors import DataError, FmriUtilsError, ProfileError
 from fmri_utils.metrics import paired_difference
+from fmri_utils.perturbation import Parts
 from fmri_utils.plots.sweep import fig_sweep
 from fmri_utils.profiles import load_profile
 from fmri_utils.sweep import __main__ as command
+from fmri_utils.sweep import atlas
 from fmri_utils.sweep import gather as gathering
 from fmri_utils.sweep.board import CURRENT, DONE, FAILED, RUNNING, Board
-from fmri_utils.sweep.engines import worker_resources
-from fmri_utils.sweep.settings import parse
+from fmri_utils.sweep.engines import check_device, open_client, worker_resources
+from fmri_utils.sweep.settings import Resources, parse
 
 
 def test_names_of_the_field_are_regions():
@@ -49,7 +53,7 @@ def test_every_combination_is_a_run_with_folders_of_its_own():
     assert sweep.runs[2].profile.data.roi == "prf-visualrois:V1v,V1d"
     assert sweep.resources.sbatch == ("--account=x", "--exclusive")
     assert worker_resources(sweep.resources) == {"GPU": 1}
-    assert sweep.resources.workers == 8
+    assert sweep.resources.for_tasks(len(sweep.runs)).workers == 8
     # The profile's own area, seed and subject is the run of `make all`.
     one = parse(["PROFILE=smoke", "AREAS=nsdgeneral"]).runs[0]
     assert one.profile.derived == load_profile("smoke").derived
@@ -72,6 +76,79 @@ def test_every_combination_is_a_run_with_folders_of_its_own():
 def test_settings_that_do_not_fit_are_refused(setting, message):
     with pytest.raises(ProfileError, match=message.replace("(", r"\(")):
         parse(["PROFILE=smoke", setting])
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Resources of every client that was asked for; none is started."""
+    asked = []
+
+    def refuse(resources, logs):
+        asked.append(resources)
+        raise FmriUtilsError("no workers in this test")
+
+    for name in ("engines", "atlas"):
+        monkeypatch.setattr(f"fmri_utils.sweep.{name}.open_client", refuse)
+    return asked
+
+
+def test_workers_are_bounded_by_runs_in_a_sweep_and_by_missing_pictures_in_an_atlas(
+    started, monkeypatch, tmp_path
+):
+    arguments = ["PROFILE=smoke", "SEEDS=978", "TARGET=01", "ENGINE=slurm", "WORKERS=16"]
+    assert command.main(arguments, io.StringIO()) == 2
+    assert started.pop().workers == 1
+
+    def pictures(profile, spread):
+        missing = list(range(9))
+        Parts(tmp_path, {}).run(missing, lambda number: {"a": np.zeros(1)}, spread=spread)
+
+    monkeypatch.setattr(atlas, "voxel_atlas", pictures)
+    assert atlas.main(arguments) == 2
+    assert started.pop().workers == 9
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    for device, gpus in (("auto", 1), ("cuda", 1), ("cpu", 0)):
+        assert atlas.main(["PROFILE=smoke", f"DEVICE={device}"]) == 2
+        assert started.pop().gpus == gpus  # two workers, not one for each core
+    Parts(tmp_path, {}).run(range(9), lambda number: {"a": np.zeros(1)})
+    assert atlas.main(["PROFILE=smoke", "ENGINE=slurm"]) == 0  # nothing is missing
+    assert not started
+
+
+@pytest.mark.parametrize("main", [command.main, atlas.main])
+def test_a_gpu_that_is_not_there_is_refused_before_workers_start(
+    main, started, monkeypatch, capsys
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("sys.stderr", stream := io.StringIO())
+    monkeypatch.setattr(command.main, "__defaults__", (stream,))
+    run = ["PROFILE=smoke", "SEEDS=978", "TARGET=01"]
+    assert main([*run, "DEVICE=cuda"]) == 2
+    assert "torch finds no GPU on this machine" in stream.getvalue()
+    assert main([*run, "DEVICE=gpu", "ENGINE=slurm"]) == 2
+    assert "DEVICE is 'gpu'. Expected: auto, cpu, cuda" in stream.getvalue()
+    assert not started
+    check_device(Resources(engine="slurm"), "cuda")  # a login node needs none
+
+
+def test_each_local_worker_of_an_atlas_has_gpus_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    resources = Resources(gpus=1, workers=2, dashboard=0)
+
+    def mine(number):
+        time.sleep(0.5)
+        return int(os.environ["CUDA_VISIBLE_DEVICES"])
+
+    with open_client(resources, tmp_path) as client:
+        client.wait_for_workers(2, timeout=60)
+        assert {*atlas.spread_over(client, resources)(mine, range(6))} == {3, 5}
+
+
+def test_a_worker_without_the_gpu_asked_for_says_where_and_what_to_set(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ProfileError, match=r"on .+: device 'cuda:99' is not .*GPUS=1 gives"):
+        atlas._block(0, lambda number: choose_device("cuda:99"), 1, None)
 
 
 def test_the_board_knows_attempts_and_ignores_what_comes_late():

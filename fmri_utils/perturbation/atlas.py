@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..devices import choose_device
 from ..encoders import LinearEncoder, unit
 from ..errors import DataError
 from ..lafite import Generator
@@ -72,6 +74,7 @@ def image_effects(
     batch_size: int = 16,
     progress: bool = False,
     spread: Spread | None = None,
+    device: str | None = None,
 ) -> ImageEffects:
     """Sensitivity of the picture to every voxel, for every image, to first order.
 
@@ -103,6 +106,9 @@ def image_effects(
     spread : callable, optional
         As for :meth:`~fmri_utils.perturbation.Parts.run`: images are then done in several
         processes or on several machines, with the same values.
+    device : str, optional
+        As for :func:`~fmri_utils.devices.choose_device`, which is asked where an image is done:
+        "auto" may be the CPU here and a GPU there. The generator's own by default.
 
     Returns
     -------
@@ -117,16 +123,19 @@ def image_effects(
     settings = {"form": form, "n_probes": n_probes, "n_cells": n_cells, "psi": psi, "seed": seed}
     settings |= {"n_images": len(betas), "n_z": len(z)}
     parts = Parts(folder, {**key, **settings})
-    place = next(generator.parameters())
+    sent = _Sent(generator, device or str(next(generator.parameters()).device))
+    z = z.cpu()
     options = {"batch_size": batch_size, "n_probes": n_probes, "n_cells": n_cells}
 
     def compute(image: int) -> dict[str, np.ndarray]:
+        network = sent.arrived()
+        place = next(network.parameters())
         f = encoder.predict(betas[image : image + 1])[0]
         condition = torch.as_tensor(unit(f)).to(place)
         rows = torch.as_tensor(condition_jacobian(encoder, betas[image])).to(place)
         squared, maps = 0.0, 0.0
         for k, one in enumerate(z):
-            draw = picture_function(generator, one[None].to(place), psi=psi)
+            draw = picture_function(network, one[None].to(place), psi=psi)
             rng = torch.Generator().manual_seed(_seed(seed, image, k))
             total, cells = _one_picture(draw, condition, rows, rng, form, **options)
             squared, maps = squared + total / len(z), maps + cells / len(z)
@@ -136,6 +145,31 @@ def image_effects(
     numbers = range(len(betas))
     parts.run(numbers, compute, progress=progress, what="images", spread=spread)
     return _collect(parts, numbers, len(encoder.weights), n_cells)
+
+
+class _Sent:
+    """A generator that travels on the CPU and is copied to the device of whoever works with it.
+
+    A process without a GPU can neither read what lies on one nor pass it on.
+    """
+
+    def __init__(self, generator: Generator, device: str):
+        self._generator, self._device = generator, device
+        self._there: Generator | None = None
+
+    def __getstate__(self) -> dict:
+        generator = self._generator
+        if next(generator.parameters()).device.type != "cpu":
+            generator = copy.deepcopy(generator).cpu()
+        return {"_generator": generator, "_device": self._device, "_there": None}
+
+    def arrived(self) -> Generator:
+        """The generator on the device of this process."""
+        if self._there is None:
+            device, own = choose_device(self._device), next(self._generator.parameters()).device
+            same = device.type == own.type and device.index in (None, own.index)
+            self._there = self._generator if same else copy.deepcopy(self._generator).to(device)
+        return self._there
 
 
 def _seed(*numbers: int) -> int:

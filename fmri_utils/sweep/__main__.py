@@ -26,10 +26,10 @@ def run_sweep(sweep: Sweep, stream: IO[str] = sys.stderr) -> Board:
     Raises
     ------
     FmriUtilsError
-        If Dask is not installed, or workers cannot be started.
+        If Dask is not installed, workers cannot be started, or a GPU asked for is not there.
     """
     try:
-        from .engines import open_client
+        from .engines import check_device, open_client
         from .fanout import fan_out, mark_current, subjects_to_simulate
     except ModuleNotFoundError as err:
         raise FmriUtilsError(MISSING.format(name=err.name, python=sys.executable)) from err
@@ -37,8 +37,9 @@ def run_sweep(sweep: Sweep, stream: IO[str] = sys.stderr) -> Board:
     left = mark_current(board, sweep.runs)
     if left:
         board.rows = {**{name: Row() for name in subjects_to_simulate(left)}, **board.rows}
+        check_device(sweep.resources, left[0].profile.device)
         logs = PROJECT_ROOT / "runs" / left[0].profile.name / "slurm"
-        with open_client(sweep.resources, logs) as client:
+        with open_client(sweep.resources.for_tasks(len(left)), logs) as client:
             stream.write(f"dashboard: {client.dashboard_link}\n")
             fan_out(client, sweep, left, board)
     return board

@@ -2,25 +2,30 @@
 
 ``python -m fmri_utils.sweep.atlas PROFILE=demo SUBJECTS=1 ENGINE=slurm WORKERS=16``. Notebook 05
 does this for a few pictures. A block of the work is one picture with all its voxels: the costly
-pass through the generator is the same for every voxel. A block that is finished is kept.
+pass through the generator is the same for every voxel. A block that is finished is kept. On this
+machine's GPUs there is one worker for each; Slurm's jobs have a GPU with GPUS=1.
 """
 
 from __future__ import annotations
 
+import os
+import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from distributed import Client, as_completed
 
 from .. import artifacts, encoders, perturbation, reconstruction
-from ..devices import choose_device
 from ..errors import FmriUtilsError, ProfileError
 from ..lafite import load_generator
 from ..perturbation.parts import Spread
 from ..profiles import PROJECT_ROOT, Profile
-from .engines import open_client, worker_resources
+from .engines import check_device, local_gpus, open_client, visible_gpus, worker_resources
 from .settings import Resources, parse
+from .tasks import own_gpus
 
 RESULT = "atlas.h5"
 
@@ -39,6 +44,7 @@ def spread_over(client: Client, resources: Resources) -> Spread:
             numbers,
             function=shared,
             threads=resources.threads,
+            gpus=local_gpus(resources),
             retries=resources.retries,
             resources=worker_resources(resources),
             pure=False,
@@ -53,9 +59,42 @@ def _given(function: Callable) -> Callable:
     return function
 
 
-def _block(number: int, function: Callable[[int], int], threads: int) -> int:
+def _block(
+    number: int,
+    function: Callable[[int], int],
+    threads: int,
+    gpus: tuple[int, Sequence[str]] | None,
+) -> int:
     torch.set_num_threads(threads)
-    return function(number)
+    if gpus is not None:  # read when this process first asks for a GPU, and the same in each block
+        os.environ["CUDA_VISIBLE_DEVICES"] = own_gpus(*gpus)
+    try:
+        return function(number)
+    except ProfileError as err:
+        raise ProfileError(
+            f"on {platform.node()}: {err} With ENGINE=slurm, GPUS=1 gives each job a GPU."
+        ) from err
+
+
+def _with_gpus(resources: Resources, device: str) -> Resources:
+    """Where workers on this machine compute on GPUs, one each: all would crowd onto the first."""
+    unsaid = resources.engine == "local" and not resources.gpus and device in ("auto", "cuda")
+    if unsaid and torch.cuda.is_available() and visible_gpus():
+        return replace(resources, gpus=1)
+    return resources
+
+
+def _workers(resources: Resources, logs: Path) -> Spread:
+    """As :func:`spread_over`, with workers that are started for what is missing, if anything."""
+
+    def spread(function: Callable[[int], int], numbers: Sequence[int]) -> Iterator[int]:
+        if not numbers:
+            return
+        with open_client(resources.for_tasks(len(numbers)), logs) as client:
+            sys.stderr.write(f"dashboard: {client.dashboard_link}\n")
+            yield from spread_over(client, resources)(function, numbers)
+
+    return spread
 
 
 def voxel_atlas(profile: Profile, spread: Spread | None = None) -> perturbation.ImageEffects:
@@ -77,7 +116,7 @@ def voxel_atlas(profile: Profile, spread: Spread | None = None) -> perturbation.
     files["generator"] = profile.path(profile.lafite.weights)
     arrays = artifacts.load_arrays(files["predictions.h5"], remedy="Run `make 03`.")
     encoder = encoders.load_encoder(files["matched.safetensors"], remedy="Run `make 03`.")
-    generator = load_generator(files["generator"], device=choose_device(profile.device))
+    generator = load_generator(files["generator"])
     key = {name: artifacts.sha256_file(path) for name, path in files.items()}
     effects = perturbation.image_effects(
         generator,
@@ -91,6 +130,7 @@ def voxel_atlas(profile: Profile, spread: Spread | None = None) -> perturbation.
         seed=profile.seed,
         progress=True,
         spread=spread,
+        device=profile.device,  # of whoever does a picture
     )
     found = {"sensitivity": effects.sensitivity, "test_ids": arrays["test_ids"]}
     artifacts.save_arrays(profile.derived / RESULT, found, config=profile.as_dict(), inputs=key)
@@ -106,10 +146,11 @@ def main(arguments: Sequence[str]) -> int:
                 f"{len(sweep.runs)} runs. Expected: one subject, area and seed, whose pictures are "
                 "spread over the workers."
             )
-        profile, resources = sweep.runs[0].profile, sweep.resources
-        with open_client(resources, PROJECT_ROOT / "runs" / profile.name / "slurm") as client:
-            sys.stderr.write(f"dashboard: {client.dashboard_link}\n")
-            voxel_atlas(profile, spread_over(client, resources))
+        profile = sweep.runs[0].profile
+        check_device(sweep.resources, profile.device)
+        resources = _with_gpus(sweep.resources, profile.device)
+        logs = PROJECT_ROOT / "runs" / profile.name / "slurm"
+        voxel_atlas(profile, _workers(resources, logs))
     except FmriUtilsError as err:
         sys.stderr.write(f"error: {err}\n")
         return 2

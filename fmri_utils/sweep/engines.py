@@ -11,7 +11,7 @@ import dask
 from dask_jobqueue import SLURMCluster
 from distributed import Client, LocalCluster
 
-from ..errors import FmriUtilsError
+from ..errors import FmriUtilsError, ProfileError
 from .settings import Resources
 from .tasks import THREAD_VARIABLES
 
@@ -85,6 +85,37 @@ def _slurm(resources: Resources, logs: Path) -> SLURMCluster:
 def worker_resources(resources: Resources) -> dict[str, int]:
     """What a worker has and a run needs, in Dask's terms."""
     return {"GPU": resources.gpus} if resources.gpus else {}
+
+
+def check_device(resources: Resources, device: str) -> None:
+    """Refuse what no worker would find before anything starts; Slurm's nodes are not known here.
+
+    Raises
+    ------
+    ProfileError
+        If there is no such device, or workers on this machine are to have a GPU that it lacks.
+    """
+    import torch
+
+    try:
+        kind = "auto" if device == "auto" else torch.device(device).type
+    except RuntimeError as err:
+        raise ProfileError(
+            f"DEVICE is {device!r}. Expected: auto, cpu, cuda or another name that torch knows."
+        ) from err
+    # Unlike choose_device, the question takes no memory of a GPU that others are to have.
+    if resources.engine == "local" and kind == "cuda" and not torch.cuda.is_available():
+        raise ProfileError(
+            f"DEVICE={device} with ENGINE=local, but torch finds no GPU on this machine. Expected: "
+            "a GPU here. Use DEVICE=auto, or ENGINE=slurm with GPUS=1."
+        )
+
+
+def local_gpus(resources: Resources) -> tuple[int, Sequence[str]] | None:
+    """GPUs of each worker, and all of this machine; None where there are none to give out."""
+    if resources.gpus and resources.engine == "local":
+        return resources.gpus, visible_gpus()
+    return None  # Slurm gives out its own
 
 
 def visible_gpus() -> Sequence[str]:

@@ -10,7 +10,7 @@ from distributed import Client, Future, KilledWorker, as_completed
 from ..profiles import PROJECT_ROOT
 from ..runner import is_current, plan, wanted_notebooks
 from .board import CURRENT, DONE, FAILED, LOST, Board
-from .engines import visible_gpus, worker_resources
+from .engines import local_gpus, worker_resources
 from .settings import Run, Sweep
 from .tasks import TOPIC, run_in_child
 
@@ -61,14 +61,13 @@ def _own_data(run: Run) -> str:
 
 def _submit(client: Client, sweep: Sweep, name: str, command: list[str], log: Path) -> Future:
     needs = sweep.resources
-    local = needs.gpus and needs.engine == "local"
     return client.submit(
         run_in_child,
         name,
         command,
         log,
         threads=needs.threads,
-        local_gpus=(needs.gpus, visible_gpus()) if local else None,
+        local_gpus=local_gpus(needs),
         key=name,
         retries=needs.retries,
         resources=worker_resources(needs),

@@ -6,7 +6,7 @@ import itertools
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..artifacts import sha256_json
@@ -76,7 +76,7 @@ class Resources:
     engine : str
         One of :data:`ENGINES`.
     workers : int
-        Runs at the same time, at most.
+        Runs, or pictures of an atlas, at the same time, at most.
     threads, gpus : int
         Of each run.
     memory, walltime, partition, interface : str
@@ -100,6 +100,10 @@ class Resources:
     sbatch: tuple[str, ...] = ()
     retries: int = 1
     dashboard: int = 8787
+
+    def for_tasks(self, n_tasks: int) -> Resources:
+        """The same with no more workers than there is to do."""
+        return replace(self, workers=min(self.workers, n_tasks))
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def parse(arguments: Sequence[str]) -> Sweep:
         )
     kind = base.name if not base.overridden else f"{base.name}-{sha256_json(base.overridden)[:8]}"
     folder = PROJECT_ROOT / base.output.figures / f"sweep-{kind}"
-    return Sweep(tuple(runs), _resources(named, len(runs)), folder)
+    return Sweep(tuple(runs), _resources(named), folder)
 
 
 def _unknown(argument: str) -> str:
@@ -169,7 +173,7 @@ def _run(base: Profile, rest: list[str], target: str, subject: int, area: str, s
     return Run(name, area, tuple(arguments), parse_request(arguments))
 
 
-def _resources(named: Mapping[str, str], n_runs: int) -> Resources:
+def _resources(named: Mapping[str, str]) -> Resources:
     engine = named.get("ENGINE", "local")
     if engine not in ENGINES:
         raise ProfileError(f"ENGINE is {engine!r}. Expected: {' or '.join(ENGINES)}.")
@@ -177,7 +181,7 @@ def _resources(named: Mapping[str, str], n_runs: int) -> Resources:
     fit = max(1, (os.cpu_count() or 1) // threads) if engine == "local" else 8
     return Resources(
         engine=engine,
-        workers=min(n_runs, _number(named, "WORKERS", fit, at_least=1)),
+        workers=_number(named, "WORKERS", fit, at_least=1),
         threads=threads,
         gpus=_number(named, "GPUS", 0),
         retries=_number(named, "RETRIES", 1),

@@ -99,7 +99,11 @@ def _environment(threads: int, local_gpus: tuple[int, Sequence[str]] | None) -> 
     """Threads and GPUs of one run."""
     variables = dict.fromkeys(THREAD_VARIABLES, str(threads))
     if local_gpus is not None:
-        each, ids = local_gpus
-        first = int(get_worker().name) * each  # LocalCluster counts its workers from 0
-        variables["CUDA_VISIBLE_DEVICES"] = ",".join(ids[first : first + each])
+        variables["CUDA_VISIBLE_DEVICES"] = own_gpus(*local_gpus)
     return variables
+
+
+def own_gpus(each: int, ids: Sequence[str]) -> str:
+    """A local worker's share of this machine's GPUs, as CUDA_VISIBLE_DEVICES."""
+    first = int(get_worker().name) * each  # LocalCluster counts its workers from 0
+    return ",".join(ids[first : first + each])
