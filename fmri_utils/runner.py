@@ -165,6 +165,16 @@ def is_current(profile: Profile, notebook: Path, key: str) -> bool:
     )
 
 
+def written_by(profile: Profile, notebooks: Sequence[Path]) -> set[Path]:
+    """Files that notebooks wrote in their last successful runs, as their stamps name them."""
+    written = set()
+    for notebook in notebooks:
+        with contextlib.suppress(OSError, ValueError):  # no stamp: it has not run
+            stamp = json.loads(stamp_path(profile, notebook).read_text())
+            written |= {PROJECT_ROOT / name for name in stamp["outputs"]}
+    return written
+
+
 def run(request: Request, *, progress: bool = True) -> list[str]:
     """Execute the notebooks that are not up to date.
 

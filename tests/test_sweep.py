@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from fmri_utils import nsd
+from fmri_utils import nsd, profiles, runner
 from fmri_utils.artifacts import save_arrays, save_json
 from fmri_utils.errors import DataError, ProfileError
 from fmri_utils.metrics import paired_difference
@@ -18,6 +18,7 @@ from fmri_utils.plots.sweep import fig_sweep
 from fmri_utils.profiles import load_profile
 from fmri_utils.sweep import __main__ as command
 from fmri_utils.sweep import gather as gathering
+from fmri_utils.sweep import settings
 from fmri_utils.sweep.board import CURRENT, DONE, FAILED, RUNNING, Board
 from fmri_utils.sweep.engines import worker_resources
 from fmri_utils.sweep.settings import parse
@@ -101,28 +102,32 @@ def test_on_a_terminal_the_table_is_drawn_over_itself():
     assert second.splitlines()[-1] == "1 running, 1 up to date"
 
 
-def scores_file(run, values, derived):
-    """What notebook 03 writes of two mappers: scores of four images."""
+def scores_file(run, values, name="encoder_scores.json", number="03"):
+    """What notebook 03, or 04, writes of two mappers: scores of four images."""
+    derived = run.profile.derived
     cell = {"chance": 0.5, "value": 0.0, "low": 0.0, "high": 1.0}
     row = {"better": "higher", "statistic": "mean", "scores": {"ridge": cell, "MLP": cell}}
     median = {**row, "statistic": "median"}
     content = {"table": {"rows": {"two-way": row, "median rank": median}}}
     content["per_image"] = {"ridge/two-way": values, "MLP/two-way": [0.5] * 4}
     content["per_image"]["ridge/median rank"] = [1.0] * 4
-    save_json(derived / "encoder_scores.json", content, config={})
+    save_json(derived / name, content, config={})
     save_arrays(derived / "predictions.h5", {"test_ids": np.arange(4)}, config={})
+    [notebook] = [path for path in runner.numbered_notebooks() if path.name.startswith(number)]
+    runner.write_stamp(run.profile, notebook, "key", [derived / name])
 
 
 @pytest.fixture
 def scored(tmp_path, monkeypatch):
     """Runs of two subjects, areas and seeds with scores, in a project of their own."""
-    monkeypatch.setattr("fmri_utils.profiles.PROJECT_ROOT", tmp_path)
+    for module in (profiles, runner, settings, command):
+        monkeypatch.setattr(module, "PROJECT_ROOT", tmp_path)
     sweep = parse(["PROFILE=smoke", "SUBJECTS=1 2", "AREAS=nsdgeneral V1", "SEEDS=0 1"])
     rng = np.random.default_rng(0)
     values = {}
     for run in sweep.runs:
         values[run.name] = rng.random(4) + 0.2 * (run.area == "nsdgeneral")
-        scores_file(run, values[run.name].tolist(), run.profile.derived)
+        scores_file(run, values[run.name].tolist())
     return sweep, values
 
 
@@ -154,6 +159,19 @@ def test_one_subject_has_an_interval_over_images(scored):
     table = gathering.gather([run for run in sweep.runs if run.profile.subject == 1])
     assert {row["interval_over"] for row in table["rows"]} == {"images"}
     assert gathering.gather(parse(["PROFILE=smoke", "SUBJECTS=5"]).runs)["rows"] == []
+
+
+def test_scores_of_notebooks_after_the_target_are_not_gathered(scored):
+    """They may be of an encoder of before: nobody has looked whether they are up to date."""
+    sweep, values = scored
+    for run in sweep.runs:
+        scores_file(run, values[run.name].tolist(), "picture_scores.json", "04")
+    kinds = {}
+    for target in ("all", "04", "03", "02"):
+        runs = parse(["PROFILE=smoke", "SUBJECTS=1 2", f"TARGET={target}"]).runs
+        kinds[target] = {row["kind"] for row in gathering.gather(runs, n_resamples=9)["rows"]}
+    both = {"embedding", "picture"}
+    assert kinds == {"all": both, "04": both, "03": {"embedding"}, "02": set()}
 
 
 def test_the_figure_shows_each_subject():
