@@ -344,6 +344,23 @@ def load_json(path: str | os.PathLike, *, remedy: str) -> object:
     return json.loads(Path(path).read_text())
 
 
+def name_in(root: str | os.PathLike, path: str | os.PathLike) -> str:
+    """Name of a file relative to a folder; a link on the way (data on another disk) is kept.
+
+    Raises
+    ------
+    ArtifactError
+        If the file lies outside the folder.
+    """
+    try:
+        return Path(os.path.abspath(path)).relative_to(os.path.abspath(root)).as_posix()
+    except ValueError:
+        raise ArtifactError(
+            f"{path} lies outside {root}. Expected: a file of the project; a folder on another "
+            "disk is linked into it (ln -s)."
+        ) from None
+
+
 class OutputList:
     """What a notebook wrote: shown as text, read by the runner as JSON."""
 
@@ -371,12 +388,12 @@ def list_outputs(paths: list[Path], *, root: Path, next_notebook: str) -> Output
     Raises
     ------
     ArtifactError
-        If one of the files does not exist.
+        If one of the files does not exist, or lies outside ``root``.
     """
     names = []
     for path in map(Path, paths):
         if not path.is_file():
             raise ArtifactError(f"{path} was to be written by this notebook, but does not exist.")
         both = [path, manifest_path(path)]
-        names += [p.resolve().relative_to(root).as_posix() for p in both if p.is_file()]
+        names += [name_in(root, p) for p in both if p.is_file()]
     return OutputList(names, next_notebook)

@@ -3,7 +3,8 @@
 A run is a folder with a ``results.json`` (the figures folder), with ``.h5`` files that notebooks
 hand to each other (the derived folder), or with both; or a ``results.json`` itself. Another machine
 adds up in another order, so its files never have the same bytes: numbers are compared, within a
-tolerance, and hashes never are.
+tolerance, and hashes never are. Arrays of whole numbers and of truth values (ids, indices, masks)
+must be equal; pictures (uint8) are rounded from floats, so they have a tolerance as floats do.
 
 (Ways of using the generator within one run are compared in ``comparisons``.)
 """
@@ -40,7 +41,8 @@ class Tolerance:
         A score that counts images (a share of right answers, a rank) may also differ by this many
         of them: a near tie that falls the other way moves it by one image at once.
     arrays : float
-        The largest difference between two arrays may be this share of their standard deviation.
+        The largest difference between two arrays of floats, or pictures, may be this share of their
+        standard deviation.
     """
 
     relative: float = 1e-3
@@ -193,19 +195,27 @@ def _array_rows(name: str, one: Path, two: Path, tolerance: Tolerance) -> Iterat
             difference = 0.0 if same else float("nan")
             yield dict(where=label, **shapes, difference=difference, allowed=0.0, agrees=same)
             continue
+        exact = _exact(a) and _exact(b)
+        same = np.array_equal(a, b)  # before large ids lose their last digits as floats
         a, b = a.astype(float), b.astype(float)
         both = np.isfinite(a) & np.isfinite(b)
         same_gaps = np.array_equal(np.isfinite(a), np.isfinite(b))
         spread = max(a[both].std(), b[both].std()) if both.any() else 0.0
         difference = float(np.abs(a - b)[both].max()) if both.any() else 0.0
+        allowed = 0.0 if exact else tolerance.arrays * spread
         yield dict(
             where=label,
             a=float(a[both].mean()) if both.any() else float("nan"),
             b=float(b[both].mean()) if both.any() else float("nan"),
             difference=difference,
-            allowed=tolerance.arrays * spread,
-            agrees=same_gaps and difference <= tolerance.arrays * spread,
+            allowed=allowed,
+            agrees=same if exact else same_gaps and difference <= allowed,
         )
+
+
+def _exact(array: np.ndarray) -> bool:
+    """Whether the values are ids, counts or truth values, which no machine rounds otherwise."""
+    return array.dtype.kind in "biu" and array.dtype != np.uint8
 
 
 def _flat(arrays: Mapping, before: str = "") -> Iterator[tuple[str, np.ndarray]]:

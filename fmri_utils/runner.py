@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from .artifacts import OUTPUTS_MIME, atomic_path, explained, sha256_file, sha256_json
+from .artifacts import OUTPUTS_MIME, atomic_path, explained, name_in, sha256_file, sha256_json
 from .errors import FmriUtilsError, ProfileError
 from .profiles import PROFILES, PROJECT_ROOT, Profile, load_profile
 
@@ -98,9 +98,18 @@ def _integer(named: dict[str, str], key: str) -> int | None:
 
 def package_digest() -> str:
     """Hash of the package's sources and of the shipped weights."""
-    files = [*sorted((PROJECT_ROOT / "fmri_utils").rglob("*.py"))]
-    files += sorted(p for p in (PROJECT_ROOT / "data" / "pretrained").rglob("*") if p.is_file())
+    files = _shown_files(PROJECT_ROOT / "fmri_utils", "**/*.py")
+    files += _shown_files(PROJECT_ROOT / "data" / "pretrained", "**/*")
     return sha256_json([[p.relative_to(PROJECT_ROOT).as_posix(), sha256_file(p)] for p in files])
+
+
+def _shown_files(folder: Path, pattern: str) -> list[Path]:
+    """Files below a folder, in order, but none with a name that begins with a dot below it.
+
+    macOS leaves .DS_Store and ._x behind, :func:`atomic_path` .part-x: no results come from them.
+    """
+    found = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
+    return [p for p in found if not any(n.startswith(".") for n in p.relative_to(folder).parts)]
 
 
 def outside_digest(profile: Profile) -> str:
@@ -109,18 +118,18 @@ def outside_digest(profile: Profile) -> str:
     Weights and CLIP bundles count with their bytes. Of real data, which are too large for that, the
     names and sizes of the subject's files count: a session more is another run.
     """
-    named = [profile.lafite.weights, profile.lafite.judge]
+    named = [profile.lafite.weights, profile.lafite.judge, profile.dino.weights]
     if profile.clip.model.startswith(LOCAL):
         bundle = profile.path(profile.clip.model.removeprefix(LOCAL))
-        named += sorted(str(path) for path in bundle.glob("*"))
+        named += sorted(str(path) for path in _shown_files(bundle, "*"))
     files = [path for path in map(profile.path, filter(None, named)) if path.is_file()]
     weights = [[path.name, sha256_file(path)] for path in files]
     sizes = []
     if profile.simulation is None:
         own = f"subj{profile.subject:02d}"
-        for path in sorted(profile.data_root.glob("nsddata*/**/*")):
+        for path in _shown_files(profile.data_root, "nsddata*/**/*"):
             subjects = re.findall(r"subj\d\d", path.relative_to(profile.data_root).as_posix())
-            if path.is_file() and set(subjects) <= {own} and ".part" not in path.name:
+            if set(subjects) <= {own} and ".part" not in path.name:
                 sizes.append([path.relative_to(profile.data_root).as_posix(), path.stat().st_size])
     return sha256_json([weights, sizes])
 
@@ -154,6 +163,16 @@ def is_current(profile: Profile, notebook: Path, key: str) -> bool:
         (PROJECT_ROOT / name).is_file() and sha256_file(PROJECT_ROOT / name) == digest
         for name, digest in stamp["outputs"].items()
     )
+
+
+def written_by(profile: Profile, notebooks: Sequence[Path]) -> set[Path]:
+    """Files that notebooks wrote in their last successful runs, as their stamps name them."""
+    written = set()
+    for notebook in notebooks:
+        with contextlib.suppress(OSError, ValueError):  # no stamp: it has not run
+            stamp = json.loads(stamp_path(profile, notebook).read_text())
+            written |= {PROJECT_ROOT / name for name in stamp["outputs"]}
+    return written
 
 
 def run(request: Request, *, progress: bool = True) -> list[str]:
@@ -200,7 +219,7 @@ def _say(text: str, progress: bool) -> None:
 
 def write_stamp(profile: Profile, path: Path, key: str, outputs: Sequence[Path]) -> None:
     """Record that a notebook has run with this key, and the bytes of what it wrote."""
-    named = {p.resolve().relative_to(PROJECT_ROOT).as_posix(): sha256_file(p) for p in outputs}
+    named = {name_in(PROJECT_ROOT, p): sha256_file(p) for p in outputs}
     with atomic_path(stamp_path(profile, path)) as tmp:
         tmp.write_text(json.dumps({"key": key, "outputs": named}, indent=1) + "\n")
 

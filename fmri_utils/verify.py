@@ -65,8 +65,9 @@ class Report:
         lines.append(f"{len(self.checked)} files compared with what was written: {found}")
         if self.findings:
             lines.append(
-                "`make all` makes what is stale or missing again. Of what was changed by hand keep "
-                "a copy elsewhere, then delete it and run `make all`."
+                "`make all` makes what is stale or missing again, and `make sweep` a table of a "
+                "sweep. Of what was changed by hand keep a copy elsewhere, then delete it and run "
+                "`make all`."
             )
         return "\n".join(lines)
 
@@ -157,9 +158,16 @@ class _Verifier:
 
     def _check_origin(self, file: Path, manifest: Mapping) -> None:
         """Whether inputs and settings are still those that a file was made from."""
-        profile = self._profile(file, manifest["config"])
+        config, profiles = manifest["config"], {}
+        if isinstance(config.get("runs"), Mapping):  # a sweep: inputs are named "run/file"
+            for run, settings in config["runs"].items():
+                profiles[run] = self._profile(file, settings, f"settings of {run}")
+        else:
+            profiles[""] = self._profile(file, config)
         for name, digest in manifest["inputs"].items():
-            source = next((p for p in _places(name, file, profile) if p.is_file()), None)
+            run, _, inner = name.rpartition("/")
+            profile = profiles.get(run)
+            source = next((p for p in _places(inner, file, profile) if p.is_file()), None)
             if source is None:
                 self.absent.add(name)
             elif self.hash_of(source) != digest:
@@ -175,18 +183,19 @@ class _Verifier:
             if name in here and here[name] != version:
                 self._note(f"made with {name} {version}, here is {here[name]}")
 
-    def _profile(self, file: Path, config: Mapping) -> Profile | None:
+    def _profile(self, file: Path, config: Mapping, what: str = "settings") -> Profile | None:
         """Today's profile of the same name; what differs in it is a finding."""
-        if not {"name", "subject", "seed", "device", "overridden"} <= set(config):
+        needed = {"name", "subject", "seed", "device", "overridden"}
+        if not isinstance(config, Mapping) or not needed <= set(config):
             return None
         try:
             profile = profile_of(config)
         except ProfileError as err:
-            self._find(STALE, file, f"its settings are no longer valid ({err})")
+            self._find(STALE, file, f"{what} are no longer valid ({err})")
             return None
         changed = _differences(config, json.loads(json.dumps(profile.as_dict())))
         if changed:
-            self._find(STALE, file, f"settings are others now: {'; '.join(changed)}")
+            self._find(STALE, file, f"{what} are others now: {'; '.join(changed)}")
         return profile
 
     def _check_run(self, stamps: Path) -> None:
@@ -266,7 +275,7 @@ def _differences(then: Mapping, now: Mapping, before: str = "") -> list[str]:
 
 def _places(name: str, file: Path, profile: Profile | None) -> Iterator[Path]:
     """Where an input may lie: beside the file, among the derived files, or among the weights."""
-    yield file.with_name(name)
+    yield file.parent / name
     if profile is not None:
         yield profile.derived / name
         for relative in (profile.lafite.weights, profile.lafite.judge, profile.dino.weights):
@@ -305,6 +314,7 @@ def _contradiction(origin: Mapping[str, str], provenance: Mapping) -> str:
         "notebook": provenance["made_by"],
         "configuration": sha256_json(provenance["config"])[:12],
         "seed": str(provenance["config"]["seed"]),
+        "inputs": sha256_json(provenance["inputs"])[:12],  # of a sweep, which has too many to name
     }
     expected |= {Path(name).stem: digest[:12] for name, digest in provenance["inputs"].items()}
     lacking = sorted({"notebook", "configuration", "seed"} - set(origin))

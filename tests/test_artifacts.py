@@ -101,6 +101,17 @@ def test_outputs_must_exist_and_bring_their_manifests(file, tmp_path):
         list_outputs([tmp_path / "none"], root=tmp_path, next_notebook="")
 
 
+def test_outputs_in_a_linked_folder_have_the_name_that_the_project_gives_them(tmp_path):
+    root, disk = tmp_path / "project", tmp_path / "disk"
+    root.mkdir(), disk.mkdir()
+    (root / "derived").symlink_to(disk)
+    save_arrays(root / "derived" / "a.h5", ARRAYS, config={})
+    outputs = list_outputs([root / "derived" / "a.h5"], root=root, next_notebook="")
+    assert outputs.names == ["derived/a.h5", "derived/a.h5.json"]
+    with pytest.raises(ArtifactError, match=r"lies outside .*project\. Expected: .*linked into it"):
+        list_outputs([disk / "a.h5"], root=root, next_notebook="")
+
+
 def test_hash_ignores_key_order():
     assert sha256_json({"a": 1, "b": 2}) == sha256_json({"b": 2, "a": 1})
 

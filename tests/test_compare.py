@@ -111,6 +111,27 @@ def test_arrays_are_compared_by_their_spread_and_never_by_their_bytes(runs):
     assert len(compare_runs(folder / "a", folder / "b", wide).beyond) == 0
 
 
+def test_ids_and_masks_must_be_equal_and_pictures_need_not(runs):
+    folder, _ = runs
+    ids, mask = np.arange(70_000), np.arange(50) % 2 == 0
+    large = np.array([2**60, 0])
+    pictures = np.array([0, 255] * 50, np.uint8)
+    arrays = {"ids": ids, "large": large, "mask": mask, "pictures": pictures}
+    save_arrays(folder / "a" / "effects.h5", arrays, config={})
+    save_arrays(folder / "b" / "effects.h5", arrays, config={})
+    assert not len(compare_runs(folder / "a", folder / "b").beyond)
+    other = {"ids": np.where(ids == 7, 8, ids), "large": large + [1, 0]}
+    other |= {"mask": mask, "pictures": np.maximum(pictures, np.uint8(1))}
+    save_arrays(folder / "b" / "effects.h5", other, config={})
+    beyond = compare_runs(folder / "a", folder / "b").beyond
+    assert beyond["where"].tolist() == ["effects.h5: ids", "effects.h5: large"]
+    assert (beyond["allowed"] == 0).all()
+    save_arrays(folder / "b" / "effects.h5", arrays | {"mask": ~mask}, config={})
+    wide = Tolerance(arrays=10)
+    beyond = compare_runs(folder / "a", folder / "b", wide).beyond
+    assert beyond["where"].tolist() == ["effects.h5: mask"]
+
+
 def test_the_command(runs, capsys):
     folder, write = runs
     assert compare.main([str(folder / "a"), str(folder / "b")]) == 0

@@ -68,3 +68,9 @@ def test_what_is_unknown_is_refused_and_the_valid_is_named(arguments, message):
 
 def test_whole_numbers_are_taken_for_floats():
     assert load_profile("demo", overrides=["encoder.weight_decay=1"]).encoder.weight_decay == 1.0
+
+
+@pytest.mark.parametrize("folder", ["/elsewhere/figures", "../figures", "figures/../../x"])
+def test_figures_outside_the_project_are_refused_at_once(folder):
+    with pytest.raises(ProfileError, match=r"figures is '.*'; expected a folder in the project"):
+        load_profile("smoke", overrides=[f"output.figures={folder}"])

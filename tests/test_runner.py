@@ -183,6 +183,47 @@ def test_other_weights_or_more_data_are_another_run(project):
     assert key(**{"clip.model": "local-dir:clip"}) != before
 
 
+@pytest.mark.parametrize("folder", ["out", "runs"])
+def test_folders_may_be_links_to_another_disk(project, tmp_path_factory, folder):
+    (project / folder).symlink_to(tmp_path_factory.mktemp("disk"))
+    assert run("01", "PROFILE=smoke") == ["01_a"]
+    assert run("01", "PROFILE=smoke") == []
+
+
+def test_what_a_mac_or_a_killed_writer_leaves_is_no_other_run(project):
+    """Names that begin with a dot, beside weights, sources, a bundle and real data."""
+    (project / "clip").mkdir()
+    overrides = ["clip.model=local-dir:clip"]
+    profile = load_profile("nsd", overrides=overrides)
+    before = runner.plan(profile, runner.numbered_notebooks())
+    pretrained, data = project / "data/pretrained", profile.data_root / "nsddata/ppdata/subj01"
+    for folder in (project / "fmri_utils", pretrained, pretrained / ".cache", project / "clip"):
+        for name in (".DS_Store", "._x.py"):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(b"1")
+    for name in (".DS_Store", "._x.nii.gz", ".part-x.tsv-1/x.tsv", ".cache/x.tsv"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_bytes(b"1")
+    (pretrained / ".cache" / "x.bin").write_bytes(b"1")
+    assert runner.plan(profile, runner.numbered_notebooks()) == before
+    for path in (pretrained / "x.bin", project / "clip" / "x.json", data / "x.tsv"):
+        path.write_bytes(b"1")
+        after = runner.plan(profile, runner.numbered_notebooks())
+        assert after != before
+        before = after
+
+
+def test_other_weights_of_the_teacher_are_another_run(project):
+    profile = load_profile("smoke", overrides=["dino.weights=data/weights/dino.safetensors"])
+    weights = project / "data/weights/dino.safetensors"
+    weights.parent.mkdir(parents=True)
+    digests = set()
+    for content in (b"1", b"2"):
+        weights.write_bytes(content)
+        digests.add(runner.outside_digest(profile))
+    assert len(digests) == 2
+
+
 def test_a_profile_for_real_data_refuses_simulated_ones(tmp_path):
     assert prepare(tmp_path, None, 1) is None
     (tmp_path / "simulation.json").write_text("{}")

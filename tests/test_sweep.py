@@ -1,17 +1,22 @@
 """Many runs at once: settings, states, dead workers, failing runs, the table over subjects."""
 
 import io
+<<<<<<< HEAD
 import os
+=======
+import json
+>>>>>>> wa
 import shutil
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from fmri_utils import nsd
+from fmri_utils import nsd, profiles, runner
 from fmri_utils.artifacts import save_arrays, save_json
 from fmri_utils.devices import choose_device
 from fmri_utils.errors import DataError, FmriUtilsError, ProfileError
@@ -22,9 +27,19 @@ from fmri_utils.profiles import load_profile
 from fmri_utils.sweep import __main__ as command
 from fmri_utils.sweep import atlas
 from fmri_utils.sweep import gather as gathering
+from fmri_utils.sweep import settings
 from fmri_utils.sweep.board import CURRENT, DONE, FAILED, RUNNING, Board
+<<<<<<< HEAD
 from fmri_utils.sweep.engines import check_device, open_client, worker_resources
 from fmri_utils.sweep.settings import Resources, parse
+=======
+from fmri_utils.sweep.engines import worker_resources
+from fmri_utils.sweep.settings import parse
+from fmri_utils.verify import figure_origin, verify
+
+SCORES = "encoder_scores.json"
+MAPPER, TWO_WAY = "contrastive-linear", "two-way identification"  # what the figure shows
+>>>>>>> wa
 
 
 def test_names_of_the_field_are_regions():
@@ -178,35 +193,39 @@ def test_on_a_terminal_the_table_is_drawn_over_itself():
     assert second.splitlines()[-1] == "1 running, 1 up to date"
 
 
-def scores_file(run, values, derived):
-    """What notebook 03 writes of two mappers: scores of four images."""
+def scores_file(run, values, name=SCORES, number="03"):
+    """What notebook 03, or 04, writes of two mappers: scores of four images."""
+    derived = run.profile.derived
     cell = {"chance": 0.5, "value": 0.0, "low": 0.0, "high": 1.0}
-    row = {"better": "higher", "statistic": "mean", "scores": {"ridge": cell, "MLP": cell}}
+    row = {"better": "higher", "statistic": "mean", "scores": {"ridge": cell, MAPPER: cell}}
     median = {**row, "statistic": "median"}
-    content = {"table": {"rows": {"two-way": row, "median rank": median}}}
-    content["per_image"] = {"ridge/two-way": values, "MLP/two-way": [0.5] * 4}
+    content = {"table": {"rows": {TWO_WAY: row, "median rank": median}}}
+    content["per_image"] = {f"ridge/{TWO_WAY}": values, f"{MAPPER}/{TWO_WAY}": [0.5] * 4}
     content["per_image"]["ridge/median rank"] = [1.0] * 4
-    save_json(derived / "encoder_scores.json", content, config={})
+    save_json(derived / name, content, config={})
     save_arrays(derived / "predictions.h5", {"test_ids": np.arange(4)}, config={})
+    [notebook] = [path for path in runner.numbered_notebooks() if path.name.startswith(number)]
+    runner.write_stamp(run.profile, notebook, "key", [derived / name])
 
 
 @pytest.fixture
 def scored(tmp_path, monkeypatch):
     """Runs of two subjects, areas and seeds with scores, in a project of their own."""
-    monkeypatch.setattr("fmri_utils.profiles.PROJECT_ROOT", tmp_path)
+    for module in (profiles, runner, settings, command):
+        monkeypatch.setattr(module, "PROJECT_ROOT", tmp_path)
     sweep = parse(["PROFILE=smoke", "SUBJECTS=1 2", "AREAS=nsdgeneral V1", "SEEDS=0 1"])
     rng = np.random.default_rng(0)
     values = {}
     for run in sweep.runs:
         values[run.name] = rng.random(4) + 0.2 * (run.area == "nsdgeneral")
-        scores_file(run, values[run.name].tolist(), run.profile.derived)
+        scores_file(run, values[run.name].tolist())
     return sweep, values
 
 
 def test_the_table_has_means_and_intervals_over_subjects(scored):
     sweep, values = scored
     table = gathering.gather(sweep.runs, n_resamples=200)
-    assert {row["score"] for row in table["rows"]} == {"two-way"}  # medians have no such mean
+    assert {row["score"] for row in table["rows"]} == {TWO_WAY}  # medians have no such mean
     row = next(r for r in table["rows"] if (r["set"], r["area"]) == ("ridge", "V1"))
     means = [
         np.mean([values[f"subj0{subject} V1 seed {seed}"] for seed in (0, 1)], axis=0)
@@ -223,7 +242,7 @@ def test_the_table_has_means_and_intervals_over_subjects(scored):
     assert len(table["inputs"]) == 8
     text = gathering.page(table, "simulated", {"subj03 V1 seed 0": "no data"})
     assert "1 runs are not in this table" in text
-    assert f"| two-way | ridge | V1 | higher | 0.500 | {wanted} |" in text
+    assert f"| {TWO_WAY} | ridge | V1 | higher | 0.500 | {wanted} |" in text
 
 
 def test_one_subject_has_an_interval_over_images(scored):
@@ -231,6 +250,59 @@ def test_one_subject_has_an_interval_over_images(scored):
     table = gathering.gather([run for run in sweep.runs if run.profile.subject == 1])
     assert {row["interval_over"] for row in table["rows"]} == {"images"}
     assert gathering.gather(parse(["PROFILE=smoke", "SUBJECTS=5"]).runs)["rows"] == []
+
+
+def test_scores_of_notebooks_after_the_target_are_not_gathered(scored):
+    """They may be of an encoder of before: nobody has looked whether they are up to date."""
+    sweep, values = scored
+    for run in sweep.runs:
+        scores_file(run, values[run.name].tolist(), "picture_scores.json", "04")
+    kinds = {}
+    for target in ("all", "04", "03", "02"):
+        runs = parse(["PROFILE=smoke", "SUBJECTS=1 2", f"TARGET={target}"]).runs
+        kinds[target] = {row["kind"] for row in gathering.gather(runs, n_resamples=9)["rows"]}
+    both = {"embedding", "picture"}
+    assert kinds == {"all": both, "04": both, "03": {"embedding"}, "02": set()}
+
+
+def findings(root):
+    return {(kind, Path(name).name): why for (kind, name), why in verify(root).findings.items()}
+
+
+def test_what_a_sweep_writes_verifies_until_a_run_has_other_scores(scored, tmp_path):
+    sweep, _ = scored
+    assert "table and figure of 8 runs" in command.save_results(sweep, sweep.runs, {})
+    report = verify(tmp_path)
+    assert not report.findings, report.text()
+    assert not report.notes  # all inputs were found
+    names = {"results.json", "results.md", "fig_sweep.png", "fig_sweep.pdf"}
+    assert names <= {Path(name).name for name in report.checked}
+    origin = figure_origin(sweep.folder / "fig_sweep.png")
+    assert (origin["notebook"], origin["seed"]) == ("make sweep", "0 1")
+
+    [run] = [run for run in sweep.runs if run.name == "subj02 V1 seed 1"]
+    scores_file(run, [0.5] * 4)
+    found = findings(tmp_path)
+    assert set(found) == {("stale", "results.json"), ("stale", "provenance.json")}
+    assert found["stale", "results.json"] == f"it was made from another {run.name}/{SCORES}"
+    assert figure_origin(sweep.folder / "fig_sweep.pdf") == origin
+    command.save_results(sweep, sweep.runs, {})
+    assert not findings(tmp_path)
+
+
+def test_a_sweep_with_other_settings_is_stale_and_its_figure_answers_for_it(scored, tmp_path):
+    sweep, _ = scored
+    command.save_results(sweep, sweep.runs, {})
+    path = sweep.folder / "provenance.json"
+    provenance = json.loads(path.read_text())
+    provenance["config"]["runs"]["subj01 V1 seed 0"]["encoder"]["n_steps"] = 7
+    path.write_text(json.dumps(provenance))
+    found = findings(tmp_path)
+    assert (
+        "settings of subj01 V1 seed 0 are others now: encoder.n_steps was 7"
+        in (found["stale", "provenance.json"])
+    )
+    assert "provenance.json says otherwise" in found["changed", "fig_sweep.png"]
 
 
 def test_the_figure_shows_each_subject():

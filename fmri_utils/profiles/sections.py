@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 
 def _require(condition: bool, message: str) -> None:
@@ -212,3 +214,9 @@ class OutputConfig:
 
     def __post_init__(self):
         _require(self.figures.strip() != "", "figures is empty; expected a folder")
+        inside = not os.path.isabs(self.figures) and ".." not in Path(self.figures).parts
+        _require(
+            inside,
+            f"figures is {self.figures!r}; expected a folder in the project, named relative to its "
+            "root without '..'; to keep figures elsewhere, link that folder into the project",
+        )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO
 
 from .. import nsd
-from ..artifacts import atomic_path, save_json, sha256_json
+from ..artifacts import atomic_path, save_json, sha256_json, write_provenance
 from ..errors import FmriUtilsError
 from ..plots import save_figure
 from ..plots.sweep import fig_sweep
@@ -46,23 +46,27 @@ def run_sweep(sweep: Sweep, stream: IO[str] = sys.stderr) -> Board:
 
 
 def save_results(sweep: Sweep, finished: Sequence[Run], lacking: Mapping[str, str]) -> str:
-    """Write the gathered table and its figure; returns what to tell the user."""
+    """Write the gathered table, its figure and what made them; returns what to tell the user."""
     profile = finished[0].profile
     table = gather(finished, n_resamples=profile.encoder.n_bootstrap)
     if not table["rows"]:
         return "no scores to gather: they come with notebook 03 (TARGET=03 or further)\n"
     config = {"runs": {run.name: run.profile.as_dict() for run in finished}}
+    config["seed"] = " ".join(map(str, sorted({run.profile.seed for run in finished})))
     json_path, page_path = results_paths(sweep.folder)
     inputs = table.pop("inputs")
     save_json(json_path, {**table, "lacking": dict(lacking)}, config=config, inputs=inputs)
     with atomic_path(page_path) as tmp:
         tmp.write_text(page(table, profile.dataset_name, lacking))
+    written, made_by = [json_path, page_path], "make sweep"
     if panels := figure_rows(table):
         subjects = sorted({run.profile.subject for run in finished})
         label = f"{profile.dataset_name}, subjects {', '.join(map(str, subjects))}"
-        about = {"made by": "make sweep", "configuration": sha256_json(config)[:12]}
-        about["inputs"] = sha256_json(inputs)[:12]
-        save_figure(fig_sweep(panels, label=label), sweep.folder, "fig_sweep", about=about)
+        about = {"notebook": made_by, "configuration": sha256_json(config)[:12]}
+        about |= {"seed": config["seed"], "inputs": sha256_json(inputs)[:12]}
+        figure = fig_sweep(panels, label=label)
+        written += save_figure(figure, sweep.folder, "fig_sweep", about=about)
+    write_provenance(sweep.folder, written, made_by=made_by, config=config, inputs=inputs)
     return f"table and figure of {len(finished)} runs: {sweep.folder.relative_to(PROJECT_ROOT)}\n"
 
 

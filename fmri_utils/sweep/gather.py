@@ -9,6 +9,7 @@ import numpy as np
 
 from ..artifacts import load_arrays, load_json, sha256_file
 from ..metrics import Interval, paired_difference
+from ..runner import wanted_notebooks, written_by
 from .settings import Run
 
 FILES = {"embedding": "encoder_scores.json", "picture": "picture_scores.json"}
@@ -27,7 +28,8 @@ def gather(runs: Sequence[Run], *, seed: int = 0, n_resamples: int = 1000) -> di
     Parameters
     ----------
     runs : sequence of Run
-        Finished ones.
+        Finished ones. Scores count if a notebook up to the target wrote them: what later ones left
+        may be of an earlier encoder.
     seed : int
         Of the bootstrap.
     n_resamples : int
@@ -48,9 +50,10 @@ def gather(runs: Sequence[Run], *, seed: int = 0, n_resamples: int = 1000) -> di
     """
     found, about, inputs = {}, {}, {}
     for run in runs:
+        written = written_by(run.profile, wanted_notebooks(run.request))
         for kind, name in FILES.items():
             path = run.profile.derived / name
-            if not path.is_file():
+            if path not in written or not path.is_file():
                 continue
             content = load_json(path, remedy=REMEDY)
             inputs[f"{run.name}/{name}"] = sha256_file(path)
