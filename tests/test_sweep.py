@@ -1,11 +1,8 @@
 """Many runs at once: settings, states, dead workers, failing runs, the table over subjects."""
 
 import io
-<<<<<<< HEAD
-import os
-=======
 import json
->>>>>>> wa
+import os
 import shutil
 import sys
 import threading
@@ -25,21 +22,15 @@ from fmri_utils.perturbation import Parts
 from fmri_utils.plots.sweep import fig_sweep
 from fmri_utils.profiles import load_profile
 from fmri_utils.sweep import __main__ as command
-from fmri_utils.sweep import atlas
+from fmri_utils.sweep import atlas, settings
 from fmri_utils.sweep import gather as gathering
-from fmri_utils.sweep import settings
 from fmri_utils.sweep.board import CURRENT, DONE, FAILED, RUNNING, Board
-<<<<<<< HEAD
 from fmri_utils.sweep.engines import check_device, open_client, worker_resources
 from fmri_utils.sweep.settings import Resources, parse
-=======
-from fmri_utils.sweep.engines import worker_resources
-from fmri_utils.sweep.settings import parse
 from fmri_utils.verify import figure_origin, verify
 
 SCORES = "encoder_scores.json"
 MAPPER, TWO_WAY = "contrastive-linear", "two-way identification"  # what the figure shows
->>>>>>> wa
 
 
 def test_names_of_the_field_are_regions():
