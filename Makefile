@@ -102,7 +102,7 @@ env: $(READY) ## make the environment only
 .venv/ready: pyproject.toml constraints.txt
 	@echo "making the environment in .venv (5.5 GB, a few minutes)"
 	@if command -v uv >/dev/null 2>&1; then \
-	  uv venv -q --allow-existing .venv && VIRTUAL_ENV="$(CURDIR)/.venv" uv pip install -q -c constraints.txt -e ".[dev]"; \
+	  uv venv -q --allow-existing .venv && VIRTUAL_ENV="$(CURDIR)/.venv" uv pip install -q --compile-bytecode -c constraints.txt -e ".[dev]"; \
 	else \
 	  $(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is " + sys.version.split()[0])' && \
 	  $(BASE_PYTHON) -m venv .venv && .venv/bin/python -m pip install -q -c constraints.txt -e ".[dev]"; \

@@ -261,12 +261,12 @@ class ExplorerPage:
         """Press "reset" or "save". Not found by their text, to which their icons belong."""
         self.page.locator(f".fmri-utils-{name}_button").click()
 
-    def becomes(self, digest, equal=True):
-        """Wait until the picture has this digest, or another one; a late picture may come first."""
+    def becomes(self, digest, equal=True, selector=PICTURE):
+        """Wait until a picture has this digest, or another one; a late picture may come first."""
         until = time.monotonic() + ACTION_SECONDS
-        while (self.digest() == digest) != equal:
+        while (self.digest(selector) == digest) != equal:
             if time.monotonic() > until:
-                raise TimeoutError(f"the picture did not {'come' if equal else 'go'}")
+                raise TimeoutError(f"{selector} did not {'come' if equal else 'go'}")
             self.page.wait_for_timeout(50)
 
     def reset(self):
