@@ -13,6 +13,7 @@ from fmri_utils import runner
 from fmri_utils.profiles import load_profile
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
     """What needs the smoke run first and in one process, so that it runs once; files whole."""
     items.sort(key=lambda item: "smoke" not in item.fixturenames)
