@@ -49,7 +49,7 @@ $(NOTEBOOKS): $(READY)
 	@$(PYTHON) -m fmri_utils.runner $(firstword $(subst _, ,$@)) $(SETTINGS)
 
 test: $(READY) ## unit tests, reference tensors, notebook pairs, all notebooks on tiny data
-	@$(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@$(PYTHON) -m pytest -n 2 --no-loadscope-reorder
 
 test-long: $(READY) ## an hour: the real data's path on stand-ins of its formats, 30 kills, Slurm, an imitated GPU
 	@$(PYTHON) -m pytest -m slow

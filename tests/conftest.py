@@ -1,9 +1,12 @@
 """What several test files share."""
 
 import os
+import re
 import shutil
+from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # Tests run side by side, and threads that wait for a core of another's spin instead of working.
 # Before torch and numpy are imported; kernels and workers inherit it.
@@ -13,13 +16,21 @@ from fmri_utils import runner
 from fmri_utils.profiles import load_profile
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
+class WholeFiles(LoadScopeScheduling):
+    """Every file in one process, and all that share the smoke run in the same one."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.split("::", 1)[0]
+        return "smoke" if re.search(r"def \w+\([^)]*\bsmoke\b", Path(file).read_text()) else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return WholeFiles(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """What needs the smoke run first and in one process, so that it runs once; files whole."""
+    """What needs the smoke run comes first: it takes longest."""
     items.sort(key=lambda item: "smoke" not in item.fixturenames)
-    for item in items:
-        group = "smoke" if "smoke" in item.fixturenames else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
