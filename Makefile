@@ -51,7 +51,7 @@ $(NOTEBOOKS): $(READY)
 test: $(READY) ## unit tests, reference tensors, notebook pairs, all notebooks on tiny data
 	@$(PYTHON) -m pytest -n 2 --no-loadscope-reorder
 
-test-long: $(READY) ## an hour: the real data's path on stand-ins of its formats, 30 kills, Slurm, an imitated GPU
+test-long: $(READY) ## long: the real data's path on stand-ins of its formats, 30 kills, Slurm, an imitated GPU
 	@$(PYTHON) -m pytest -m slow
 
 verify: $(READY) ## is any figure or derived file changed by hand, missing or out of date?

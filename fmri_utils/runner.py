@@ -153,26 +153,25 @@ def stamp_path(profile: Profile, notebook: Path) -> Path:
 
 def is_current(profile: Profile, notebook: Path, key: str) -> bool:
     """Whether the notebook has run with this key and everything it wrote is still there."""
-    try:
-        stamp = json.loads(stamp_path(profile, notebook).read_text())
-    except (OSError, ValueError):
-        return False
-    if stamp.get("key") != key:
-        return False
-    return all(
+    stamped, outputs = _read_stamp(profile, notebook)
+    return stamped == key and all(
         (PROJECT_ROOT / name).is_file() and sha256_file(PROJECT_ROOT / name) == digest
-        for name, digest in stamp["outputs"].items()
+        for name, digest in outputs.items()
     )
 
 
 def written_by(profile: Profile, notebooks: Sequence[Path]) -> set[Path]:
     """Files that notebooks wrote in their last successful runs, as their stamps name them."""
-    written = set()
-    for notebook in notebooks:
-        with contextlib.suppress(OSError, ValueError):  # no stamp: it has not run
-            stamp = json.loads(stamp_path(profile, notebook).read_text())
-            written |= {PROJECT_ROOT / name for name in stamp["outputs"]}
-    return written
+    return {PROJECT_ROOT / name for path in notebooks for name in _read_stamp(profile, path)[1]}
+
+
+def _read_stamp(profile: Profile, notebook: Path) -> tuple[str | None, dict[str, str]]:
+    """Key and outputs of a notebook's last successful run; None and nothing without a record."""
+    try:
+        stamp = json.loads(stamp_path(profile, notebook).read_text())
+        return stamp["key"], dict(stamp["outputs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, {}
 
 
 def run(request: Request, *, progress: bool = True) -> list[str]:

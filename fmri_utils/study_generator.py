@@ -30,14 +30,8 @@ from .runner import parse_request
 
 FILES = {"betas.h5": "01", "stimuli.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
 RESULTS = "study_generator.json"
-SECTIONS = (
-    "data",
-    "clip",
-    "simulation",
-    "encoder",
-    "lafite",
-    "reconstruction",
-)  # what the study reads
+# What the study reads.
+SECTIONS = ("data", "clip", "simulation", "encoder", "lafite", "reconstruction")
 
 
 class Material:

@@ -30,7 +30,7 @@ from PIL import Image
 from . import runner
 from .artifacts import PROVENANCE, package_versions, sha256_file, sha256_json
 from .errors import ProfileError
-from .profiles import PROJECT_ROOT, Profile, load_profile
+from .profiles import PROJECT_ROOT, WHICH_RUN, Profile, load_profile
 
 FOLDERS = ("data/derived", "figures", "runs")
 FIGURES = (".png", ".pdf", ".gif")
@@ -185,8 +185,7 @@ class _Verifier:
 
     def _profile(self, file: Path, config: Mapping, what: str = "settings") -> Profile | None:
         """Today's profile of the same name; what differs in it is a finding."""
-        needed = {"name", "subject", "seed", "device", "overridden"}
-        if not isinstance(config, Mapping) or not needed <= set(config):
+        if not isinstance(config, Mapping) or not set(WHICH_RUN) <= set(config):
             return None
         try:
             profile = profile_of(config)

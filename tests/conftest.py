@@ -1,12 +1,12 @@
 """What several test files share."""
 
+import functools
 import os
 import re
 import shutil
-from pathlib import Path
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadFileScheduling
 
 # Tests run side by side, and threads that wait for a core of another's spin instead of working.
 # Before torch and numpy are imported; kernels and workers inherit it.
@@ -16,14 +16,20 @@ from fmri_utils import runner
 from fmri_utils.profiles import load_profile
 
 
-class WholeFiles(LoadScopeScheduling):
+class WholeFiles(LoadFileScheduling):
     """Every file in one process, and all that share the smoke run in the same one."""
 
     def _split_scope(self, nodeid):
-        file = nodeid.split("::", 1)[0]
-        return "smoke" if re.search(r"def \w+\([^)]*\bsmoke\b", Path(file).read_text()) else file
+        file = super()._split_scope(nodeid)
+        return "smoke" if shares_the_smoke_run(self.config.rootpath / file) else file
 
 
+@functools.cache  # asked again for every test
+def shares_the_smoke_run(file):
+    return re.search(r"def \w+\([^)]*\bsmoke\b", file.read_text()) is not None
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     return WholeFiles(config, log)
 

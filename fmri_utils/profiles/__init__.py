@@ -31,6 +31,8 @@ from .sections import (
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(__file__).parent
 COMPLETE = "Expected: every key, as in the other profiles. Add what is missing."
+WHICH_RUN = ("name", "subject", "seed", "device", "overridden")
+"""What tells one run from another; with it :func:`load_profile` gives the profile again."""
 PROFILES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
@@ -119,21 +121,19 @@ class Profile:
         Parameters
         ----------
         *sections : str
-            Only these sections ("encoder", "lafite", ...) beside name, subject, seed, device and
-            what was overridden; all if none is named.
+            Only these sections ("encoder", "lafite", ...) beside :data:`WHICH_RUN`; all if none is
+            named.
         """
         out = {}
         for field in dataclasses.fields(self):
+            if sections and field.name not in (*WHICH_RUN, *sections):
+                continue
             value = getattr(self, field.name)
             if dataclasses.is_dataclass(value):
                 value = dataclasses.asdict(value)
             elif isinstance(value, Mapping):
                 value = dict(value)
-            elif field.name != "simulation":
-                out[field.name] = value
-                continue
-            if not sections or field.name in sections:
-                out[field.name] = value
+            out[field.name] = value
         return out
 
 
