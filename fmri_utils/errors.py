@@ -23,3 +23,7 @@ class WeightsError(FmriUtilsError, ValueError):
 
 class ArtifactError(FmriUtilsError, ValueError):
     """A file that an earlier notebook should have written is missing, stale or damaged."""
+
+
+class DivergedError(FmriUtilsError, FloatingPointError):
+    """A training or a search came to numbers that are not finite."""
