@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..checks import check_finite
 from ..errors import DataError
 from .arrays import paired
 from .identification import retrieval_scores, two_way_scores
@@ -33,11 +34,11 @@ def effective_rank(embeddings: np.ndarray) -> float:
         On another shape or NaN.
     """
     embeddings = np.asarray(embeddings, float)
-    if embeddings.ndim != 2 or len(embeddings) < 2 or not np.isfinite(embeddings).all():
+    if embeddings.ndim != 2 or len(embeddings) < 2:
         raise DataError(
-            f"embeddings have shape {embeddings.shape}, or hold NaN. Expected: (n, C), finite, "
-            "with n of at least 2."
+            f"embeddings have shape {embeddings.shape}. Expected: (n, C), with n of at least 2."
         )
+    check_finite(embeddings, "embeddings", ("row", "dimension"))
     singular = np.linalg.svd(embeddings - embeddings.mean(0), compute_uv=False)
     scale = np.abs(embeddings).max()
     if singular[0] <= 1e-12 * scale * np.sqrt(embeddings.size):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_finite, check_pictures
 from ..errors import DataError, WeightsError
 from .networks import WeightsFile
 
@@ -58,8 +59,8 @@ def frechet_distance(truth: np.ndarray, reconstruction: np.ndarray) -> float:
             f"truth has shape {sets[0].shape}, reconstruction {sets[1].shape}. Expected: features "
             "(n, D) and (m, D) of one width, at least two rows each."
         )
-    if not all(np.isfinite(x).all() for x in sets):
-        raise DataError("features hold NaN or infinite values. Expected: finite numbers.")
+    for name, features in zip(("truth", "reconstruction"), sets, strict=True):
+        check_finite(features, name, ("picture", "feature"))
     metric = FrechetInceptionDistance(feature=_Given(sets[0].shape[1])).set_dtype(torch.float64)
     centre = sets[0].mean(0)  # the library adds up products, so a common offset only costs digits
     for features, real in zip(sets, (True, False), strict=True):
@@ -86,10 +87,16 @@ def frechet_monitor(
     -------
     callable
         Drawn pictures, (n, 3, R, R) from -1 to 1, to ``{name: distance}``.
+
+    Raises
+    ------
+    DataError
+        If the images have another shape or type; later, if a drawn picture holds NaN.
     """
-    truth = features(images)
+    truth = features(check_pictures(images, "images", at_least=2, only_bytes=True))
 
     def measure(drawn: Tensor) -> dict[str, float]:
+        check_finite(drawn, "drawn pictures")
         pictures = drawn.clamp(-1, 1).add(1).mul(127.5).round().byte()
         pictures = pictures.permute(0, 2, 3, 1).numpy(force=True)
         return {name: frechet_distance(truth, features(pictures))}
@@ -137,9 +144,12 @@ def training_monitor(
 
     Raises
     ------
+    DataError
+        As :func:`frechet_monitor`.
     WeightsError
         If the file is there but damaged, or of another network.
     """
+    images = check_pictures(images, "images", at_least=2, only_bytes=True)
     weights = fid_weights()
     if not weights.path(folder).is_file():
         return frechet_monitor(images, embed, "frechet_clip")
@@ -152,6 +162,7 @@ def training_monitor(
     update(torch.as_tensor(images).permute(0, 3, 1, 2), True)
 
     def measure(drawn: Tensor) -> dict[str, float]:
+        check_finite(drawn, "drawn pictures")
         metric.reset()  # of the drawn ones only
         update(drawn.clamp(-1, 1).add(1).mul(127.5).round().byte(), False)
         return {"fid": float(metric.compute())}
