@@ -294,7 +294,7 @@ def test_uint8_pictures_score_like_floats(pictures):
         (np.ones((3, 2)), np.ones((4, 2)), "same shape"),
         (np.ones((1, 2)), np.ones((1, 2)), "at least two"),
         (np.ones(3), np.ones(3), "same shape"),
-        (np.ones((3, 2)), np.full((3, 2), np.nan), "reconstruction holds NaN"),
+        (np.ones((3, 2)), np.full((3, 2), np.nan), "reconstruction: 6 of 6 values are NaN"),
     ],
 )
 def test_bad_input_is_refused(truth, reconstruction, message):

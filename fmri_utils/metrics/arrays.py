@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..checks import check_finite, check_pictures
 from ..errors import DataError
 
 BASE_SIZE = 256  # published scores bring truth and reconstruction to this size first
@@ -24,55 +25,15 @@ def paired(truth: np.ndarray, reconstruction: np.ndarray) -> tuple[np.ndarray, n
             f"truth has shape {truth.shape}, reconstruction {reconstruction.shape}. Expected: the "
             "same shape (n, ...), with at least two samples along the first axis."
         )
-    for name, array in (("truth", truth), ("reconstruction", reconstruction)):
-        if not np.isfinite(array).all():
-            raise DataError(
-                f"{name} holds NaN or infinite values. Expected: finite numbers; find out where "
-                "they come from before scoring."
-            )
+    check_finite(truth, "truth")
+    check_finite(reconstruction, "reconstruction")
     return truth, reconstruction
-
-
-def check_pictures(images: np.ndarray, name: str) -> np.ndarray:
-    """Pictures as an array (n, H, W, 3), looked through in parts so that memory stays bounded.
-
-    Parameters
-    ----------
-    images : numpy.ndarray, (n, H, W, 3)
-        float RGB in [0, 1] (small overshoots are clamped later), or uint8 RGB in [0, 255].
-    name : str
-        For the message.
-
-    Raises
-    ------
-    DataError
-        On another shape or range, NaN, or fewer than two pictures.
-    """
-    images = np.asarray(images)
-    if images.ndim != 4 or images.shape[3] != 3 or len(images) < 2:
-        raise DataError(
-            f"{name} has shape {images.shape}. Expected: at least two pictures, "
-            "(n, height, width, 3), RGB in [0, 1]."
-        )
-    if images.dtype == np.uint8:
-        return images
-    for start in range(0, len(images), 50):
-        part = images[start : start + 50]
-        low, high = float(part.min()), float(part.max())
-        # Written so that NaN fails as well. A generator's own -1 to 1 would be clamped to half its
-        # contrast without a word, and 0 to 255 to white.
-        if not (low >= -0.5 and high <= 1.5):
-            raise DataError(
-                f"{name} has values from {low:.3g} to {high:.3g}. Expected: RGB in [0, 1], or "
-                "uint8 in [0, 255]; rescale or convert the pictures first."
-            )
-    return images
 
 
 def picture_pairs(truth: np.ndarray, reconstruction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Checked pictures, one reconstruction per truth; the two may differ in size."""
-    truth = check_pictures(truth, "truth")
-    reconstruction = check_pictures(reconstruction, "reconstruction")
+    truth = check_pictures(truth, "truth", at_least=2)
+    reconstruction = check_pictures(reconstruction, "reconstruction", at_least=2)
     if len(truth) != len(reconstruction):
         raise DataError(
             f"truth has shape {truth.shape}, reconstruction {reconstruction.shape}. Expected: one "
@@ -89,7 +50,7 @@ def resized(images: np.ndarray, size: int, *, device: torch.device | str = "cpu"
     Parameters
     ----------
     images : numpy.ndarray, (B, H, W, 3)
-        As for :func:`check_pictures`.
+        As for :func:`fmri_utils.checks.check_pictures`.
 
     Returns
     -------
