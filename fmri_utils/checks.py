@@ -87,7 +87,7 @@ def check_range(images: np.ndarray | Tensor, name: str, *, only_bytes: bool = Fa
         if only_bytes or not (low >= LOW and high <= HIGH):
             floats = "" if only_bytes else "RGB in [0, 1], or "
             raise DataError(
-                f"{name} has values of type {images.dtype} from {low:.3g} to {high:.3g}. "
+                f"{name} has {images.dtype} values from {low:.3g} to {high:.3g}. "
                 f"Expected: {floats}uint8 in [0, 255]; rescale or convert the pictures first."
             )
 
