@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from .encoders import info_nce
 from .errors import DataError
-from .metrics import retrieval_ranks
+from .metrics import retrieval_scores
 
 OBJECTIVES = ("infonce", "positive_only", "variance", "stop_gradient")
 
@@ -181,7 +181,7 @@ def _check(
     n = len(own)
     record["step"].append(step)
     record["spread"].append((spread(b) + spread(i)) / 2)
-    record["top1"].append((retrieval_ranks(i, b)["brain_to_image"] < 0.5).mean())
+    record["top1"].append(retrieval_scores(i, b)["brain_to_image"]["top1"].mean())
     record["matching"].append(own.mean())
     record["non_matching"].append((similarity.sum() - own.sum()) / (n * (n - 1)))
     return similarity

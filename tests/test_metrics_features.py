@@ -196,6 +196,16 @@ def test_fixture_equal_pictures_have_distance_zero_and_two_way_one(trial, pictur
         np.testing.assert_allclose(values, 1.0 if kind == "two-way" else 0.0, atol=1e-7)
 
 
+@pytest.mark.parametrize("trial", ["CLIP"], indirect=True)
+def test_identical_pictures_tie_though_their_features_differ_by_rounding(trial, picture_pairs):
+    scorer, _ = trial
+    truth = picture_pairs[0][[0, 1, 2, 3, 0]]
+    prepared = scorer.prepared(truth)
+    prepared["CLIP"][4] *= 1 - np.float32(1e-6)  # as in another batch, or on another machine
+    found = scorer.scores(truth, truth, prepared=prepared)["CLIP"]
+    np.testing.assert_allclose(found, [3.5 / 4, 1, 1, 1, 3.5 / 4])
+
+
 def test_rows_directions_and_inputs_are_the_published_ones():
     rows = {row: (n.kind, n.size) for n in NETWORKS.values() for row in n.rows}
     assert rows == {

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ..encoders import fit_ridge
 from ..errors import DataError
-from ..metrics import retrieval_ranks
+from ..metrics import retrieval_scores
 
 
 def knn_hits(
@@ -104,8 +104,9 @@ def probe(
 
 def probe_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
     """``two-way`` and ``MRR`` of predicted embeddings, a value for each test image."""
-    ranks = retrieval_ranks(truth, predicted)["brain_to_image"]
-    return {"two-way": 1 - ranks / (len(truth) - 1), "MRR": 1 / (1 + ranks)}
+    scores = retrieval_scores(truth, predicted)["brain_to_image"]
+    two_way = 1 - (scores["rank"] - 1) / (len(truth) - 1)
+    return {"two-way": two_way, "MRR": scores["reciprocal_rank"]}
 
 
 def chance(n_test: int) -> dict[str, float]:

@@ -11,7 +11,14 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..devices import choose_device
-from .arrays import centred_unit, check_pictures, picture_pairs, resized, unit_product
+from .arrays import (
+    centred_unit,
+    check_pictures,
+    first_of_equals,
+    picture_pairs,
+    resized,
+    unit_product,
+)
 from .identification import two_way_from_correlations
 from .networks import NETWORKS, FeatureNetwork, load_network
 
@@ -139,7 +146,8 @@ class FeatureScorer:
                     out[row][:, done : done + held] = unit_product(prepared[row], block)
                     parts.clear()
                 done, held = done + held, 0
-        return out
+        same = first_of_equals(truth)
+        return {row: r[same] for row, r in out.items()}
 
     def scores(
         self,
@@ -163,8 +171,8 @@ def scores_from_correlations(correlations: np.ndarray, kind: str) -> np.ndarray:
     correlations : numpy.ndarray, (n, n)
         Entry [i, j] is r(truth i, reconstruction j).
     kind : str
-        "two-way": share of other truths that correlate strictly less with the reconstruction than
-        its own; chance 0.5, higher is better. "distance": 1 - r of each pair; lower is better.
+        "two-way": share of other truths that correlate less with the reconstruction than its own,
+        ties half; chance 0.5, higher is better. "distance": 1 - r of each pair; lower is better.
 
     Returns
     -------

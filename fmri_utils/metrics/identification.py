@@ -6,6 +6,8 @@ among hundreds of candidates still tells good mappings apart.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..errors import DataError
@@ -15,6 +17,78 @@ DIRECTIONS = ("brain_to_image", "image_to_brain")
 # A matrix product gives identical rows results that differ in the last bit, by position. Without a
 # margin a mapping that predicts one vector for everything would not score at chance.
 ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where right answers come among their candidates; those that tie share the places they cover.
+
+    Every score is its expectation over random orders of the candidates that tie. A prediction that
+    says nothing, a constant or an all-zero one, scores exactly at chance, and two identical test
+    images share a place.
+
+    Attributes
+    ----------
+    above, equal : numpy.ndarray of int, (..., n)
+        Rivals before the right answer, and rivals that tie with it.
+    rivals : numpy.ndarray of int, (..., n)
+        All rivals: the candidates without the right answer.
+    """
+
+    above: np.ndarray
+    equal: np.ndarray
+    rivals: np.ndarray
+
+    @property
+    def rank(self) -> np.ndarray:
+        """Expected place, 1 is best; a median rank is the median of these."""
+        return 1 + self.above + self.equal / 2
+
+    @property
+    def reciprocal_rank(self) -> np.ndarray:
+        """Mean of 1 / place over the places covered; its mean over all answers is the MRR."""
+        harmonic = np.append(0, np.cumsum(1 / np.arange(1, self.rivals.max(initial=0) + 2)))
+        covered = harmonic[self.above + self.equal + 1] - harmonic[self.above]
+        return covered / (self.equal + 1)
+
+    @property
+    def two_way(self) -> np.ndarray:
+        """Share of rivals that come after the right answer, ties half; NaN without a rival."""
+        after = self.rivals - self.above - self.equal / 2
+        alone = np.full(after.shape, np.nan)
+        return np.divide(after, self.rivals, out=alone, where=self.rivals > 0)
+
+    def top(self, k: int) -> np.ndarray:
+        """Share of the covered places that are among the first k."""
+        return np.clip((k - self.above) / (self.equal + 1), 0, 1)
+
+
+def find_places(table: np.ndarray, among: np.ndarray | None = None) -> Places:
+    """Where the diagonal of a table of similarities comes in its rows.
+
+    Similarities tie if they differ by no more than :data:`ROUNDING`, 1e-12: what is left when equal
+    numbers of the size of a correlation are computed in float64, and far less than what tells
+    different ones apart. All that lies outside this margin is above or below.
+
+    Parameters
+    ----------
+    table : numpy.ndarray, float64 (..., n, n)
+        Entry [i, j] is the similarity of question i with candidate j; its right answer is i.
+    among : numpy.ndarray of bool, (n, n), optional
+        Which candidates are rivals; all others by default.
+
+    Returns
+    -------
+    Places
+        Of the right answers, (..., n).
+    """
+    more = table - np.diagonal(table, axis1=-2, axis2=-1)[..., None]
+    rivals = ~np.eye(table.shape[-1], dtype=bool)
+    if among is not None:
+        rivals &= among
+    above = ((more > ROUNDING) & rivals).sum(-1)
+    equal = ((np.abs(more) <= ROUNDING) & rivals).sum(-1)
+    return Places(above, equal, np.broadcast_to(rivals.sum(-1), above.shape))
 
 
 def two_way_from_correlations(correlations: np.ndarray) -> np.ndarray:
@@ -28,11 +102,10 @@ def two_way_from_correlations(correlations: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray, (n,)
-        Share of the other truths i that correlate strictly less with reconstruction j than its
-        own truth does.
+        Share of the other truths i that correlate less with reconstruction j than its own truth
+        does; those that correlate equally count half.
     """
-    own = np.diag(correlations)
-    return (correlations < own[None, :] - ROUNDING).sum(0) / (len(own) - 1)
+    return find_places(correlations.T).two_way
 
 
 def two_way_scores(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
@@ -46,8 +119,8 @@ def two_way_scores(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray, (n,)
-        Score of reconstruction j: the share of other truths i that correlate strictly less with
-        it than its own truth does. Chance is 0.5.
+        Score of reconstruction j: the share of other truths i that correlate less with it than its
+        own truth does; those that correlate equally count half. Chance is 0.5.
     """
     return two_way_from_correlations(correlation_matrix(*paired(truth, reconstruction)))
 
@@ -82,14 +155,9 @@ def clustered_two_way_scores(
         raise DataError(
             f"clusters have shape {clusters.shape}. Expected: ({len(r)},), one for each image."
         )
-    below = r < np.diag(r)[None, :] - ROUNDING
     same = clusters[:, None] == clusters[None, :]
-    scores = {}
-    for name, rivals in (("within", same & ~np.eye(len(r), dtype=bool)), ("across", ~same)):
-        count = rivals.sum(0)
-        hits = (below & rivals).sum(0).astype(float)
-        scores[name] = np.divide(hits, count, out=np.full(len(r), np.nan), where=count > 0)
-    return scores
+    kinds = {"within": same, "across": ~same}
+    return {name: find_places(r.T, among).two_way for name, among in kinds.items()}
 
 
 def similarity_matrix(
@@ -131,21 +199,15 @@ def similarity_matrix(
     return 2 * cosine - brain[:, None] - image[None, :]
 
 
-def ranks_from_similarity(similarity: np.ndarray) -> dict[str, np.ndarray]:
-    """Ranks in both directions from a matrix (n brain patterns, n images)."""
-    ranks = {}
-    for name, table in zip(DIRECTIONS, (similarity, similarity.T), strict=True):
-        own = np.diag(table)[:, None]
-        above = (table > own + ROUNDING).sum(1)
-        equal = (np.abs(table - own) <= ROUNDING).sum(1) - 1  # the right answer is not its rival
-        ranks[name] = above + equal / 2
-    return ranks
+def places_in(similarity: np.ndarray) -> dict[str, Places]:
+    """Places in both directions from a matrix (n brain patterns, n images)."""
+    return dict(zip(DIRECTIONS, map(find_places, (similarity, similarity.T)), strict=True))
 
 
 def retrieval_ranks(
     truth: np.ndarray, reconstruction: np.ndarray, *, csls_neighbours: int = 0
 ) -> dict[str, np.ndarray]:
-    """Rank of the right answer among all candidates, 0 for the best, in both directions.
+    """Expected rank of the right answer among all candidates, 0 for the best, in both directions.
 
     Parameters
     ----------
@@ -156,11 +218,11 @@ def retrieval_ranks(
     -------
     dict of numpy.ndarray, (n,)
         ``brain_to_image`` ranks all images for a brain pattern, ``image_to_brain`` all brain
-        patterns for an image. Ties count half.
+        patterns for an image. Take top-k and reciprocal ranks from :func:`retrieval_scores`: in a
+        tie they are not those of the expected rank.
     """
-    return ranks_from_similarity(
-        similarity_matrix(truth, reconstruction, csls_neighbours=csls_neighbours)
-    )
+    similarity = similarity_matrix(truth, reconstruction, csls_neighbours=csls_neighbours)
+    return {name: places.rank - 1 for name, places in places_in(similarity).items()}
 
 
 def retrieval_scores(
@@ -171,18 +233,19 @@ def retrieval_scores(
     Returns
     -------
     dict
-        For each direction ``top1`` and ``top5`` (0 or 1), ``reciprocal_rank`` and ``rank`` (1 is
-        best), (n,) each. The mean of ``reciprocal_rank`` is the MRR.
+        For each direction ``top1`` and ``top5`` (0 or 1, or between them in a tie),
+        ``reciprocal_rank`` and ``rank`` (1 is best), (n,) each, as :class:`Places` defines them.
+        The mean of ``reciprocal_rank`` is the MRR.
     """
-    ranks = retrieval_ranks(truth, reconstruction, csls_neighbours=csls_neighbours)
+    similarity = similarity_matrix(truth, reconstruction, csls_neighbours=csls_neighbours)
     return {
         name: {
-            "top1": (rank < 0.5).astype(float),
-            "top5": (rank < 4.5).astype(float),
-            "reciprocal_rank": 1 / (rank + 1),
-            "rank": rank + 1,
+            "top1": places.top(1),
+            "top5": places.top(5),
+            "reciprocal_rank": places.reciprocal_rank,
+            "rank": places.rank,
         }
-        for name, rank in ranks.items()
+        for name, places in places_in(similarity).items()
     }
 
 
@@ -216,16 +279,16 @@ def retrieval(
     similarity = similarity_matrix(truth, reconstruction, csls_neighbours=csls_neighbours)
     n, size = len(similarity), min(n_candidates, len(similarity))
     draws = [rng.choice(n, size, replace=False) for _ in range(n_draws)]
-    drawn = [ranks_from_similarity(similarity[np.ix_(rows, rows)]) for rows in draws]
+    drawn = [places_in(similarity[np.ix_(rows, rows)]) for rows in draws]
     out = {}
-    for name, ranks in ranks_from_similarity(similarity).items():
-        top1 = np.array([(d[name] < 0.5).mean() for d in drawn])
+    for name, places in places_in(similarity).items():
+        top1 = np.array([d[name].top(1).mean() for d in drawn])
         low, high = np.percentile(top1, [2.5, 97.5])
         out[name] = {
-            "top1": float((ranks < 0.5).mean()),
-            "top5": float((ranks < 4.5).mean()),
-            "median_rank": float(np.median(ranks) + 1),
-            "mrr": float((1 / (ranks + 1)).mean()),
+            "top1": float(places.top(1).mean()),
+            "top5": float(places.top(5).mean()),
+            "median_rank": float(np.median(places.rank)),
+            "mrr": float(places.reciprocal_rank.mean()),
             "top1_drawn": float(top1.mean()),
             "top1_drawn_low": float(low),
             "top1_drawn_high": float(high),

@@ -11,12 +11,10 @@ import torch
 
 from ..errors import DataError, WeightsError
 from ..judge import HEADS, Judge
-from .arrays import picture_pairs
+from .arrays import first_of_equals, picture_pairs
 from .features import FeatureScorer, chance_from_correlations, scores_from_correlations
 from .identification import (
-    DIRECTIONS,
     retrieval,
-    retrieval_ranks,
     retrieval_scores,
     two_way_scores,
 )
@@ -158,10 +156,11 @@ def _judge_scores(
         rows = {row: Score("higher", reason=reason) for row in JUDGE_ROWS}
         return {name: dict(rows) for name in pictures}
     saw = judge.look(_for_judge(truth))
+    features = saw["features"][first_of_equals(truth)]
     out: Scores = {}
     for name, images in pictures.items():
         sees = judge.look(_for_judge(images))
-        two_way = two_way_scores(saw["features"], sees["features"])
+        two_way = two_way_scores(features, sees["features"])
         out[name] = {JUDGE_ROWS[0]: Score("higher", two_way, 0.5)}
         for head in HEADS:
             same = (saw[head][:, None] == sees[head][None, :]).astype(float)  # (truth, picture)
@@ -223,11 +222,10 @@ def embedding_scores(
         for direction, values in retrieval_scores(truth, prediction).items():
             rows |= _direction_rows(direction, values, drawn[direction])
         if csls_neighbours:
-            ranks = retrieval_ranks(truth, prediction, csls_neighbours=csls_neighbours)
+            csls = retrieval_scores(truth, prediction, csls_neighbours=csls_neighbours)
             n = len(truth)
-            for direction in DIRECTIONS:
-                top1 = (ranks[direction] < 0.5).astype(float)
-                rows[f"{direction} top-1 of {n}, CSLS"] = Score("higher", top1, 1 / n)
+            for direction, values in csls.items():
+                rows[f"{direction} top-1 of {n}, CSLS"] = Score("higher", values["top1"], 1 / n)
         out[name] = rows
     return out
 

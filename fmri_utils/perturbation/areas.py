@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from ..encoders import LinearEncoder, unit
 from ..errors import DataError
 from ..metrics import Interval, bootstrap, similarity_matrix
-from ..metrics.identification import ROUNDING
+from ..metrics.identification import find_places
 from ..nsd.rois import PUBLISHED_LABELS
 from .change import check_betas
 from .groups import group_embedding
@@ -128,13 +128,11 @@ def embedding_scores_of(embeddings: np.ndarray, truth: np.ndarray) -> dict[str, 
         images, as :func:`fmri_utils.metrics.retrieval_scores` defines them.
     """
     table = np.stack([similarity_matrix(truth, e) for e in embeddings])  # (k, brain, image)
-    own = np.diagonal(table, axis1=1, axis2=2)[..., None]
-    above = (table > own + ROUNDING).sum(2)
-    rank = above + ((np.abs(table - own) <= ROUNDING).sum(2) - 1) / 2
+    places = find_places(table)
     return {
-        "cosine": own[..., 0],
-        "top1": (rank < 0.5).astype(float),
-        "reciprocal_rank": 1 / (rank + 1),
+        "cosine": np.diagonal(table, axis1=1, axis2=2),
+        "top1": places.top(1),
+        "reciprocal_rank": places.reciprocal_rank,
     }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..clip_space import ClipSpace
 from ..judge import HEADS, Judge
-from ..metrics import frechet_distance, two_way_identification
+from ..metrics import frechet_distance, retrieval_scores, two_way_identification
 from ..simulation.scenes import COLOURS
 from ..simulation.scenes.words import NOUNS, PEOPLE, TRAIT_NOUNS
 
@@ -73,8 +73,8 @@ def caption_retrieval(
             if len(drawn) == 100:
                 break
         texts = space.encode_texts(list(drawn))
-        found = np.argmax(embeddings[list(drawn.values())] @ texts.T, axis=1)
-        scores.append((found == np.arange(len(drawn))).mean())
+        found = retrieval_scores(texts, embeddings[list(drawn.values())])["brain_to_image"]
+        scores.append(found["top1"].mean())
     return float(np.mean(scores))
 
 

@@ -67,7 +67,7 @@ def fit_prototypes(
     Returns
     -------
     encoder : PrototypeEncoder
-        Two images that are read as one class get the same vector; in retrieval, ties count half.
+        Two images that are read as one class get the same vector; in retrieval they tie.
     report : dict
         ``n_images`` (n_classes,) of training images in each class.
     """
