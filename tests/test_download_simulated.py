@@ -26,11 +26,11 @@ def simulated(tmp_path_factory):
 
 
 def captions_zip(layout):
-    """COCO's archive; the simulation has captions of one split only."""
+    """COCO's archive, of the simulation's captions."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
-        file.write(layout.captions("train2017"), "annotations/captions_train2017.json")
-        file.writestr("annotations/captions_val2017.json", '{"annotations": []}')
+        for split in nsd.layout.COCO_SPLITS:
+            file.write(layout.captions(split), f"annotations/captions_{split}.json")
     return buffer.getvalue()
 
 
@@ -51,5 +51,10 @@ def test_what_was_downloaded_is_the_subject(simulated, server, fetch):
     np.testing.assert_array_equal(
         nsd.read_images(ours, ids, progress=False), nsd.read_images(truth, ids, progress=False)
     )
+    ids = nsd.trial_table(ours)["nsd_id"].unique()
+    assert set(nsd.read_stim_info(truth)["cocoSplit"].iloc[ids]) == {"train2017", "val2017"}
     assert nsd.read_captions(ours, ids) == nsd.read_captions(truth, ids)
+    for atlas in ("prf-visualrois", "streams", "floc-faces"):
+        for brain in ("subj01", "fsaverage"):
+            assert ours.ctab(atlas, brain).read_bytes() == truth.ctab(atlas).read_bytes()
     np.testing.assert_array_equal(nsd.read_ncsnr(ours, mask), nsd.read_ncsnr(truth, mask))

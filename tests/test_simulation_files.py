@@ -167,10 +167,12 @@ def test_rois_and_their_names(layout):
         left, right = (nib.load(layout.roi(atlas, h)).get_fdata() for h in ("lh", "rh"))
         np.testing.assert_array_equal(np.maximum(left, right), both)
         assert not ((left >= 0) & (right >= 0)).any()
-        text = layout.ctab(atlas).read_text().splitlines()
-        assert text[0].split() == ["0", "Unknown"]
-        assert text[0].endswith("\t  ")
-        assert [line.split()[1] for line in text[1:]] == list(names)
+        # NSD's own table of Kastner2015 has a tab and blanks behind the names, the others nothing.
+        tail = "\t  " if atlas == "Kastner2015" else ""
+        lines = [f"{label} {name}{tail}\n" for label, name in enumerate(["Unknown", *names])]
+        assert layout.ctab(atlas).read_bytes().decode() == "".join(lines)
+        label = layout.root / "nsddata" / "freesurfer" / "fsaverage" / "label"
+        assert (label / f"{atlas}.mgz.ctab").read_bytes() == layout.ctab(atlas).read_bytes()
     areas = nsd.visual_areas(layout, mask_of(layout))
     assert all(areas[name].sum() > 0 for name in ("V1", "V2", "V3", "hV4", "faces", "places"))
 
@@ -194,9 +196,38 @@ def test_captions_are_in_coco_format(layout, root):
     captions = nsd.read_captions(layout, ids)
     assert [len(c) for c in captions] == [5, 5, 5]
     assert captions == stimuli.caption_block((0, tuple(ids.tolist())))
-    with open(layout.captions("train2017")) as file:
-        content = json.load(file)
-    assert len(content["annotations"]) == 5 * TINY.n_ids
+    # Programs by others open the file of the split that the table names and look for the COCO id.
+    info = pd.read_csv(layout.stim_info, index_col=0)
+    folder, found = layout.root / "nsddata_stimuli/stimuli/nsd/annotations", []
+    for split, rows in info.groupby("cocoSplit"):
+        content = json.loads((folder / f"captions_{split}.json").read_text())
+        assert [image["id"] for image in content["images"]] == rows["cocoId"].tolist()
+        named = [annotation["image_id"] for annotation in content["annotations"]]
+        assert named == np.repeat(rows["cocoId"], 5).tolist()
+        found += [annotation["id"] for annotation in content["annotations"]]
+    assert sorted(found) == list(range(1, 5 * TINY.n_ids + 1))
+
+
+def test_every_subject_sees_pictures_of_both_coco_splits(layout, root):
+    info = nsd.read_stim_info(layout)
+    val = info["cocoSplit"] == "val2017"
+    assert set(info["cocoSplit"]) == {"train2017", "val2017"}
+    assert not (val & (info["shared1000"] == 1)).any()
+    seen = [(val & (info[f"subject{s}"] == 1)).sum() for s in range(1, 9)]
+    assert seen == [TINY.n_own // 25] * 8  # COCO: 5,000 of 123,287
+    ids = np.flatnonzero(val & (info["subject2"] == 1))[:2].tolist()
+    ids.insert(1, int(load_ground_truth(root, 2).nsd_id[0]))  # a shared one between the two
+    assert nsd.read_captions(layout, ids) == stimuli.caption_block((0, tuple(ids)))
+    content = json.loads(layout.captions("val2017").read_text())
+    content["annotations"] = [a | {"caption": "of val"} for a in content["annotations"]]
+    whole = layout.captions("val2017").read_bytes()
+    layout.captions("val2017").write_text(json.dumps(content))
+    try:
+        read = nsd.read_captions(layout, ids)
+    finally:
+        layout.captions("val2017").write_bytes(whole)
+    assert read[0] == read[2] == ["of val"] * 5
+    assert read[1] == stimuli.caption_block((0, (ids[1],)))[0]
 
 
 def test_maps_have_their_borders_and_levels(layout):

@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from ..artifacts import sha256_file
 from ..errors import DataError
 from ..nsd.design import read_stim_info, trial_table
-from ..nsd.layout import NSDLayout
+from ..nsd.layout import COCO_SPLITS, NSDLayout
 from .answers import Remote, Transient
 from .client import BLOCK, Client
 from .plan import check_space
@@ -36,7 +36,6 @@ from .settings import Request
 from .transfer import fetch_all
 
 SIDE = 425  # pixels of NSD's stimuli
-SPLITS = ("train2017", "val2017")
 JPEG_BYTES = 170_000  # of one of COCO's photographs, about
 NO_PICTURE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's errors
 MOST_CAPTION_BYTES = 2**30  # the real files have 92 and 4 MB
@@ -271,10 +270,10 @@ def fetch_captions(
     DataError
         If the archive is damaged or lacks them.
     """
-    archive = layout.captions(SPLITS[0]).with_name("annotations_trainval2017.zip")
+    archive = layout.captions(COCO_SPLITS[0]).with_name("annotations_trainval2017.zip")
     fetch_all(client, [(remote, archive)], records, progress=progress)
     try:
-        for split in SPLITS:
+        for split in COCO_SPLITS:
             path = layout.captions(split)
             with finished_file(path) as part:
                 extract(archive, f"annotations/captions_{split}.json", part)
@@ -286,7 +285,7 @@ def fetch_captions(
 
 def captions_here(layout: NSDLayout, records: Records) -> bool:
     """Whether the captions of both splits are here."""
-    return all(records.is_whole(layout.captions(split)) for split in SPLITS)
+    return all(records.is_whole(layout.captions(split)) for split in COCO_SPLITS)
 
 
 def extract(archive: Path, member: str, path: Path) -> None:

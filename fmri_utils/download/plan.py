@@ -71,7 +71,8 @@ def whole_files(request: Request) -> list[Wanted]:
         optional = atlas not in needed
         add("ROIs", bucket.roi(atlas), optional=optional)
         add("ROIs", bucket.roi(atlas, "lh"), bucket.roi(atlas, "rh"), optional=True)
-    add("label names", *map(bucket.ctab, ATLASES), optional=True)
+    for brain in (bucket.subject_name, "fsaverage"):  # programs by others read the latter
+        add("label names", *(bucket.ctab(atlas, brain) for atlas in ATLASES), optional=True)
     if request.betas == "hdf5":
         add("betas", *map(bucket.betas_hdf5, request.sessions))
     if request.betas == "nifti":

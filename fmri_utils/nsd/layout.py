@@ -29,6 +29,9 @@ SPACES = {
 }
 """Volume spaces that this reader knows, and the beta versions that exist in each."""
 
+COCO_SPLITS = ("train2017", "val2017")
+"""The parts of COCO that NSD's images come from; each has a file of captions."""
+
 REMEDY = (
     "Fetch it with `make nsd-download SUBJECT=...` (after submitting the NSD data access "
     "agreement), or write the simulated folder again."
@@ -158,9 +161,13 @@ class NSDLayout:
         prefix = f"{hemisphere}." if hemisphere else ""
         return self.ppdata / self.space / "roi" / f"{prefix}{name}.nii.gz"
 
-    def ctab(self, name: str) -> Path:
-        """Table of the label names of an atlas."""
-        labels = self.root / "nsddata" / "freesurfer" / self.subject_name / "label"
+    def ctab(self, name: str, brain: str | None = None) -> Path:
+        """Table of the label names of an atlas: the subject's, or another ``brain``'s.
+
+        NSD keeps equal tables for ``"fsaverage"``, the average brain. Programs by others look
+        there.
+        """
+        labels = self.root / "nsddata" / "freesurfer" / (brain or self.subject_name) / "label"
         return labels / f"{name}.mgz.ctab"
 
     @property

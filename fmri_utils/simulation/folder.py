@@ -27,7 +27,7 @@ try:
 except ImportError:  # Windows: one simulation at a time in a folder
     fcntl = None
 
-FORMAT = 3  # raise it when the same settings give other data
+FORMAT = 4  # raise it when the same settings give other data
 
 Runner = Callable[[Callable, list, str], Iterator]
 
@@ -79,7 +79,8 @@ def finished(root: Path, subject: int, nsd_ids: Iterable[int]) -> dict | None:
 def finish(root: Path, subject: int, summary: dict) -> None:
     """Write the manifest: the subject is complete."""
     name = f"subj{subject:02d}"
-    parts = [p / name for p in root.glob("nsddata*/ppdata")] + [root / "nsddata/freesurfer" / name]
+    parts = [p / name for p in root.glob("nsddata*/ppdata")]
+    parts += [root / "nsddata" / "freesurfer" / brain for brain in (name, "fsaverage")]
     files = sorted(p for part in parts for p in part.rglob("*") if p.is_file())
     files.append(ground_truth_path(root, subject))
     files += sorted((root / "nsddata" / "experiments").rglob("nsd_*"))

@@ -17,7 +17,7 @@ import scipy.io
 from PIL import Image
 
 from ..artifacts import atomic_path
-from ..nsd.layout import NSDLayout
+from ..nsd.layout import COCO_SPLITS, NSDLayout
 from .areas import ATLASES, Areas
 from .config import N_REPEATS, N_SUBJECTS, TRIALS_PER_SESSION
 from .design import Design, design_tables
@@ -25,10 +25,12 @@ from .volumes import save_volume
 
 MAT_HEADER = b"MATLAB 5.0 MAT-file, simulated Natural Scenes Dataset".ljust(116)
 FIRST_COCO_ID = 700_001  # beyond every id of the real COCO images
+VAL_EVERY = 25  # COCO's val2017 holds 5,000 of 123,287 images
+TAILS = {"Kastner2015": "\t  "}  # what stands behind the names in NSD's own table
 
 
 def save_rois(layout: NSDLayout, areas: Areas, side: np.ndarray) -> None:
-    """Write every atlas for both hemispheres and for each, and its table of names.
+    """Write every atlas for both hemispheres and for each, and its tables of names.
 
     Parameters
     ----------
@@ -45,8 +47,10 @@ def save_rois(layout: NSDLayout, areas: Areas, side: np.ndarray) -> None:
         for hemisphere, sign in (("lh", -1), ("rh", 1)):
             half = np.where(side == sign, volume, -1.0)
             save_volume(layout.roi(atlas, hemisphere), half, tr=False)
-        lines = [f"{label} {name}\t  " for label, name in enumerate(("Unknown", *names))]
-        _save_text(layout.ctab(atlas), "\n".join(lines) + "\n")
+        tail = TAILS.get(atlas, "")
+        lines = [f"{label} {name}{tail}\n" for label, name in enumerate(("Unknown", *names))]
+        for brain in (layout.subject_name, "fsaverage"):
+            _save_text(layout.ctab(atlas, brain), "".join(lines))
 
 
 def save_design(layout: NSDLayout, design: Design) -> None:
@@ -61,8 +65,9 @@ def save_stim_info(layout: NSDLayout, design: Design, n_ids: int) -> None:
     """Write ``nsd_stim_info_merged.csv``: one row per stimulus id, which is 0-based here."""
     table = pd.DataFrame(
         {
-            "cocoId": coco_ids(n_ids), "cocoSplit": "train2017", "cropBox": "(0, 0, 0, 0)",
-            "loss": 0.0, "nsdId": np.arange(n_ids), "flagged": False, "BOLD5000": False,
+            "cocoId": coco_ids(n_ids), "cocoSplit": coco_splits(design, n_ids),
+            "cropBox": "(0, 0, 0, 0)", "loss": 0.0, "nsdId": np.arange(n_ids), "flagged": False,
+            "BOLD5000": False,
             "shared1000": np.isin(np.arange(n_ids) + 1, design.sharedix),
         }
     )  # fmt: skip
@@ -89,8 +94,20 @@ def coco_ids(n_ids: int) -> np.ndarray:
     return FIRST_COCO_ID + np.arange(n_ids)
 
 
-def save_captions(layout: NSDLayout, captions: Sequence[Sequence[str]], width: int) -> None:
-    """Write captions in COCO's JSON format.
+def coco_splits(design: Design, n_ids: int) -> np.ndarray:
+    """COCO split of all stimuli, (n_ids,) of str.
+
+    Of each subject's own pictures one in :data:`VAL_EVERY` is of val2017. The shared ones are of
+    train2017, as is reported of NSD's.
+    """
+    val = np.isin(np.arange(n_ids) + 1, design.subjectim[:, design.sharedix.size :: VAL_EVERY])
+    return np.where(val, *reversed(COCO_SPLITS))
+
+
+def save_captions(
+    layout: NSDLayout, captions: Sequence[Sequence[str]], splits: Sequence[str], width: int
+) -> None:
+    """Write captions in COCO's JSON format, a file for each split.
 
     Parameters
     ----------
@@ -98,6 +115,8 @@ def save_captions(layout: NSDLayout, captions: Sequence[Sequence[str]], width: i
         Any subject.
     captions : sequence of sequences of str
         Captions of every stimulus id.
+    splits : sequence of str
+        COCO split of every stimulus id.
     width : int
         Width and height of the pictures.
     """
@@ -109,8 +128,15 @@ def save_captions(layout: NSDLayout, captions: Sequence[Sequence[str]], width: i
         for number, (i, text) in enumerate(pairs, start=1)
     ]
     info = {"description": "Captions of simulated scenes; no photograph of COCO is involved"}
-    content = {"info": info, "licenses": [], "images": images, "annotations": annotations}
-    _save_text(layout.captions("train2017"), json.dumps(content))
+    split_of = dict(zip(ids, splits, strict=True))
+    for split in COCO_SPLITS:
+        content = {
+            "info": info,
+            "licenses": [],
+            "images": [one for one in images if split_of[one["id"]] == split],
+            "annotations": [one for one in annotations if split_of[one["image_id"]] == split],
+        }
+        _save_text(layout.captions(split), json.dumps(content))
 
 
 def save_responses(layout: NSDLayout, table: pd.DataFrame) -> None:

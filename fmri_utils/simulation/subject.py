@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from ..nsd.layout import NSDLayout
+from ..nsd.layout import COCO_SPLITS, NSDLayout
 from .anatomy import mean_volumes
 from .beta_maps import fill, write_beta_maps
 from .brain import STAGES, Brain, make_brain, prf_maps, subject_rng
@@ -25,6 +25,7 @@ from .ground_truth import ground_truth_path, load_signal, save_ground_truth
 from .localizer import floc_maps
 from .measurement import Measurement, beyond_view, make_measurement
 from .nsd_writer import (
+    coco_splits,
     save_captions,
     save_design,
     save_design_tables,
@@ -113,11 +114,12 @@ def _write_common(layout, config: SimulationConfig, design: Design, run: Runner)
             save_design(layout, design)
         if not layout.stim_info.is_file():
             save_stim_info(layout, design, config.n_ids)
-        if not layout.captions("train2017").is_file():
+        if not all(layout.captions(split).is_file() for split in COCO_SPLITS):
             jobs = [(config.seed, ids) for ids in blocks(range(config.n_ids), CAPTION_BLOCK)]
             parts = run(caption_block, jobs, "writing captions")
             captions = [captions for part in parts for captions in part]
-            save_captions(layout, captions, config.stimulus_px)
+            splits = coco_splits(design, config.n_ids)
+            save_captions(layout, captions, splits, config.stimulus_px)
 
 
 def _plant(layout, config, design: Design, brain: Brain, run: Runner) -> Measurement:
