@@ -164,8 +164,7 @@ class NSDLayout:
     def ctab(self, name: str, brain: str | None = None) -> Path:
         """Table of the label names of an atlas: the subject's, or another ``brain``'s.
 
-        NSD keeps equal tables for ``"fsaverage"``, the average brain. Programs by others look
-        there.
+        NSD also has tables of ``"fsaverage"``, the average brain. Programs by others read those.
         """
         labels = self.root / "nsddata" / "freesurfer" / (brain or self.subject_name) / "label"
         return labels / f"{name}.mgz.ctab"
