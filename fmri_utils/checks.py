@@ -87,7 +87,7 @@ def check_range(images: np.ndarray | Tensor, name: str, *, only_bytes: bool = Fa
         if only_bytes or not (low >= LOW and high <= HIGH):
             floats = "" if only_bytes else "RGB in [0, 1], or "
             raise DataError(
-                f"{name} has {images.dtype} values from {low:.3g} to {high:.3g}. "
+                f"{name}: {images.dtype} values from {low:.3g} to {high:.3g}. "
                 f"Expected: {floats}uint8 in [0, 255]; rescale or convert the pictures first."
             )
 
@@ -114,7 +114,7 @@ def check_pictures(
     if images.ndim != 4 or images.shape[3] != 3 or not images.size or len(images) < at_least:
         few = {1: "one picture", 2: "two pictures"}.get(at_least, f"{at_least} pictures")
         raise DataError(
-            f"{name} has shape {images.shape}. Expected: at least {few}, (n, height, width, 3), "
+            f"{name}: shape {images.shape}. Expected: at least {few}, (n, height, width, 3), "
             "RGB in [0, 1]."
         )
     check_range(images, name, only_bytes=only_bytes)

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from .checks import check_pictures
 from .errors import DataError, WeightsError
 
 LOCAL = "local-dir:"
@@ -79,7 +80,7 @@ class ClipSpace:
         Parameters
         ----------
         images : numpy.ndarray, (n_images, H, W, 3)
-            uint8 RGB in [0, 255], or float RGB in [0, 1]; square.
+            uint8 RGB in [0, 255], or float RGB in [0, 1] (small overshoots are clamped); square.
 
         Returns
         -------
@@ -89,19 +90,20 @@ class ClipSpace:
         Raises
         ------
         DataError
-            If the array has another shape.
+            If the array has another shape or range, or holds NaN.
         """
-        images = np.asarray(images)
-        if images.ndim != 4 or images.shape[3] != 3 or images.shape[1] != images.shape[2]:
+        images = check_pictures(images, "images")
+        if images.shape[1] != images.shape[2]:
             raise DataError(
-                f"images have shape {images.shape}. Expected: (n_images, size, size, 3), RGB."
+                f"images have shape {images.shape}. Expected: (n_images, size, size, 3), square."
             )
         scale = 255.0 if images.dtype == np.uint8 else 1.0
         out = []
         starts = range(0, len(images), batch_size)
         for start in tqdm(starts, desc="CLIP images", disable=not progress, leave=False):
             batch = torch.from_numpy(images[start : start + batch_size]).to(self.device)
-            out.append(self.embed(batch.permute(0, 3, 1, 2).float() / scale).cpu().numpy())
+            batch = (batch.permute(0, 3, 1, 2).float() / scale).clamp(0, 1)
+            out.append(self.embed(batch).cpu().numpy())
         return np.concatenate(out).astype(np.float32)
 
     @torch.inference_mode()

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from .artifacts import atomic_path
+from .checks import check_pictures
 from .errors import DataError, WeightsError
 from .tensor_files import read_safetensors, write_safetensors
 
@@ -82,9 +83,9 @@ class Judge(nn.Module):
         Raises
         ------
         DataError
-            If the pictures have another shape.
+            If the pictures have another shape or range, or hold NaN.
         """
-        images = np.asarray(images)
+        images = check_pictures(images, "pictures")
         if images.shape[1:] != (64, 64, 3):
             raise DataError(
                 f"pictures have shape {images.shape}. Expected: (n_images, 64, 64, 3); the judge "
@@ -94,7 +95,7 @@ class Judge(nn.Module):
         out: dict[str, list] = {name: [] for name in ("features", *HEADS)}
         for start in range(0, len(images), batch_size):
             batch = torch.from_numpy(images[start : start + batch_size]).permute(0, 3, 1, 2)
-            features = self.features(batch.float() / scale)
+            features = self.features((batch.float() / scale).clamp(0, 1))
             out["features"].append(features.numpy())
             for head, layer in self.heads.items():
                 best = layer(features).argmax(1).numpy()

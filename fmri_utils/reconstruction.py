@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from .checks import check_finite, check_pictures
 from .encoders import unit
 from .errors import DataError
 from .lafite import Generator
@@ -30,8 +31,14 @@ def at_resolution(images: np.ndarray, size: int, *, batch_size: int = 100) -> np
     Returns
     -------
     numpy.ndarray, uint8 (N, size, size, 3)
+
+    Raises
+    ------
+    DataError
+        If the images have another shape or type.
     """
-    if images.ndim != 4 or images.shape[1:] == (size, size, 3):
+    images = check_pictures(images, "images", only_bytes=True)
+    if images.shape[1:] == (size, size, 3):
         return images
     from torchvision.transforms.v2 import functional as vision  # takes seconds
 
@@ -74,13 +81,21 @@ def generate(
     -------
     numpy.ndarray, float32 (N, H, W, 3)
         RGB in [0, 1].
+
+    Raises
+    ------
+    DataError
+        If shapes do not fit, or a number is NaN or infinite.
     """
-    condition = unit(np.asarray(condition, np.float32))
-    if len(z) != len(condition) or condition.shape[1] != generator.config.condition_dim:
+    condition = np.asarray(condition, np.float32)
+    if len(z) != len(condition) or condition.shape[1:] != (generator.config.condition_dim,):
         raise DataError(
             f"z has shape {tuple(z.shape)}, condition {condition.shape}. Expected: one z per "
             f"condition of {generator.config.condition_dim} dimensions (another CLIP model?)."
         )
+    check_finite(z, "z", ("picture", "dimension"), remedy="Draw z anew.")
+    check_finite(condition, "condition", ("picture", "dimension"), remedy="Predict it again.")
+    condition = unit(condition)
     device = next(generator.parameters()).device
     mode = "const" if noise_rng is None else "random"
     pictures = []

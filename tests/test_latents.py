@@ -176,11 +176,14 @@ def test_clip_encoder_takes_pictures_from_minus_one_to_one():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([[1.0, np.nan]],), "not finite"),
+        (([[1.0, np.nan]],), "1 of 2 values is NaN, first at image 0, dimension 1"),
         (([[0.0, 0.0]],), "all zeros"),
         (([[1.0, 0.0]], np.zeros((2, 4, 4, 3)), np.ones((4, 4, 3))), "pictures of shape"),
         (([[1.0, 0.0]], np.zeros((1, 4, 4, 3))), "both"),
         (([[1.0, 0.0]], np.zeros((1, 4, 4, 3)), np.zeros((4, 4, 3))), "positive"),
+        (([[1.0, 0.0]], np.full((1, 4, 4, 3), 90.0), np.ones((4, 4, 3))), "float64 values from 90"),
+        (([[1.0, 0.0]], np.full((1, 4, 4, 3), np.nan), np.ones((4, 4, 3))), "values from nan"),
+        (([[1.0, 0.0]], np.zeros((1, 4, 4, 3)), np.full((4, 4, 3), np.inf)), "variances: 48 of 48"),
     ],
 )
 def test_bad_targets_are_refused(arguments, message):
@@ -444,7 +447,7 @@ def test_low_level_reads_a_blurred_picture_and_knows_its_error():
     # In error: held out, so not smaller than for the images it was fitted to, repeats averaged.
     fitted = low_level.predict(betas.reshape(60, 3, 12).mean(1))
     assert (low_level.error_variance > ((fitted - truth) ** 2).mean(0)).all()
-    with pytest.raises(DataError, match="n_trials, s, s, 3"):
+    with pytest.raises(DataError, match="n, height, width, 3"):
         fit_low_level(betas, truth[groups][..., 0], groups, alphas=np.ones(1), n_folds=2)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..checks import check_pictures, check_range
 from ..errors import DataError
 from . import probes
 from .networks import Learner, TinyViT
@@ -110,12 +111,7 @@ def as_tensor(images: np.ndarray, size: int) -> torch.Tensor:
     DataError
         On another shape or dtype.
     """
-    images = np.asarray(images)
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-        raise DataError(
-            f"pictures have shape {images.shape} and type {images.dtype}. Expected: (n, height, "
-            "width, 3) of uint8, as `stimuli.h5` holds them."
-        )
+    images = check_pictures(images, "pictures", only_bytes=True)
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     if tensor.shape[2:] != (size, size):
         tensor = torch.nn.functional.interpolate(
@@ -129,8 +125,10 @@ def fixed_views(
 ) -> tuple[Views, np.ndarray]:
     """Views that stay the same through a training, and their boxes (n_views, B, 4).
 
-    Their crops are as in :func:`multi_crop`, without jitter, so that they are recognised.
+    Their crops are as in :func:`multi_crop`, without jitter, so that they are recognised. Pictures
+    (B, 3, H, W) of another range than [0, 1] are a DataError.
     """
+    check_range(pictures, "pictures")
     generator = torch.Generator().manual_seed(seed)
     kinds = [(settings.global_size, settings.global_scale)] * 2
     kinds += [(settings.local_size, settings.local_scale)] * settings.n_local
@@ -216,7 +214,8 @@ def train_images(
     """
     torch.manual_seed(seed)
     pair = StudentTeacher(settings.learner(), settings.n_outputs, settings.dino)
-    stock = torch.from_numpy(np.asarray(images)).permute(0, 3, 1, 2)  # uint8: a quarter of the room
+    images = check_pictures(images, "images", only_bytes=True)
+    stock = torch.from_numpy(images).permute(0, 3, 1, 2)  # uint8: a quarter of the room
     pictures = as_tensor(shown, settings.size)
     views, boxes = fixed_views(pictures, settings)
     watched = as_tensor(images[: min(200, len(images))], settings.size)

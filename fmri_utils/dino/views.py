@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ..checks import check_finite, check_range
 from ..errors import DataError
 
 
@@ -131,7 +132,7 @@ def multi_crop(
     Parameters
     ----------
     images : torch.Tensor, (B, 3, H, W)
-        RGB in [0, 1].
+        RGB in [0, 1]; anything else is a DataError.
     n_local : int
         Small crops for each picture.
     global_size, local_size : int
@@ -141,6 +142,7 @@ def multi_crop(
     mirrored : float
         Share of the crops that are mirrored.
     """
+    check_range(images, "images")
     kinds = [(global_size, global_scale)] * 2 + [(local_size, local_scale)] * n_local
     crops = [
         jitter_colours(
@@ -174,7 +176,8 @@ class RepeatSampler:
     Raises
     ------
     DataError
-        If a trial of a test image is among ``betas``, or an image has one trial only.
+        If a trial of a test image is among ``betas``, an image has one trial only, or a beta is NaN
+        or infinite.
     """
 
     betas: np.ndarray
@@ -193,6 +196,7 @@ class RepeatSampler:
                 f"{leaked[0]}). Expected: training images only. Leave out every trial of a test "
                 "image, not only some of its repeats."
             )
+        check_finite(self.betas, "betas", ("trial", "voxel"))
         ids, counts = np.unique(self.nsd_id, return_counts=True)
         ids = ids[counts >= 2]
         if not len(ids):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..checks import check_pictures
 from ..encoders import LinearEncoder, fit_ridge, out_of_fold, ridge_basis
 from ..errors import DataError
 from ..nsd.preprocessing import average_repeats
@@ -34,10 +35,10 @@ def shrink(images: np.ndarray, size: int, *, batch_size: int = 500) -> np.ndarra
     Raises
     ------
     DataError
-        If the shape is another, or the pictures are smaller than ``size``.
+        If the shape or range is another, or the pictures are smaller than ``size``.
     """
-    images = np.asarray(images)
-    if images.ndim != 4 or images.shape[3] != 3 or not 1 <= size <= min(images.shape[1:3]):
+    images = check_pictures(images, "pictures")
+    if not 1 <= size <= min(images.shape[1:3]):
         raise DataError(
             f"pictures have shape {images.shape}, to be shrunk to {size} pixels. Expected: "
             "(n, height, width, 3), not smaller than that."
@@ -46,13 +47,15 @@ def shrink(images: np.ndarray, size: int, *, batch_size: int = 500) -> np.ndarra
     parts = []
     for start in range(0, len(images), batch_size):
         part = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
-        part = F.adaptive_avg_pool2d(part.permute(0, 3, 1, 2).float() / scale, size)
+        part = (part.permute(0, 3, 1, 2).float() / scale).clamp(0, 1)
+        part = F.adaptive_avg_pool2d(part, size)
         parts.append(part.permute(0, 2, 3, 1).numpy())
     return np.concatenate(parts)
 
 
 def enlarge(pictures: np.ndarray, size: int) -> np.ndarray:
     """Blurred pictures (n, s, s, 3) at ``size`` pixels, bilinear, as they look by themselves."""
+    pictures = check_pictures(pictures, "blurred pictures")
     tensor = torch.from_numpy(np.ascontiguousarray(pictures, np.float32)).permute(0, 3, 1, 2)
     return F.interpolate(tensor, size, mode="bilinear").permute(0, 2, 3, 1).numpy()
 
@@ -109,10 +112,10 @@ def fit_low_level(
     Raises
     ------
     DataError
-        If the pictures have another shape, or as ``fit_ridge``.
+        If the pictures have another shape or range, or as ``fit_ridge``.
     """
-    pictures = np.asarray(pictures, np.float32)
-    if pictures.ndim != 4 or pictures.shape[1] != pictures.shape[2] or pictures.shape[3] != 3:
+    pictures = check_pictures(np.asarray(pictures, np.float32), "pictures")
+    if pictures.shape[1] != pictures.shape[2]:
         raise DataError(f"pictures have shape {pictures.shape}. Expected: (n_trials, s, s, 3).")
     size = pictures.shape[1]
     pixels = pictures.reshape(len(pictures), -1)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checks import check_finite, check_pictures
 from ..clip_space import ClipSpace
 from ..errors import DataError
 from ..lafite.losses import random_square_crops
@@ -81,14 +82,15 @@ def make_target(
     Raises
     ------
     DataError
-        If shapes do not fit, or a value is not finite or an error not positive.
+        If shapes do not fit, pictures have another range, a value is not finite or an error not
+        positive.
     """
     embedding = as_rows(embedding)
-    if embedding.ndim != 2 or not torch.isfinite(embedding).all():
+    if embedding.ndim != 2:
         raise DataError(
-            f"embeddings have shape {tuple(embedding.shape)}, {int((~embedding.isfinite()).sum())} "
-            "values not finite. Expected: (n_images, n_dimensions), finite."
+            f"embeddings have shape {tuple(embedding.shape)}. Expected: (n_images, n_dimensions)."
         )
+    check_finite(embedding, "embeddings", ("image", "dimension"))
     if (embedding.norm(dim=1) == 0).any():
         raise DataError("an embedding is all zeros. Expected: a direction; predict it again.")
     embedding = F.normalize(embedding, dim=1)
@@ -100,10 +102,11 @@ def make_target(
             f"{len(embedding)} embeddings, pictures of shape {shapes[0]}, errors of shape "
             f"{shapes[1]}. Expected: pictures (n_images, s, s, 3) and errors (s, s, 3), both."
         )
-    picture = as_rows(picture).permute(0, 3, 1, 2)
+    picture = as_rows(check_pictures(picture, "blurred pictures")).permute(0, 3, 1, 2)
     error = as_rows(error_variance).permute(2, 0, 1)
-    if not (torch.isfinite(picture).all() and (error > 0).all()):
-        raise DataError("pictures must be finite and error variances positive; fit them again.")
+    check_finite(error, "error variances")
+    if not (error > 0).all():
+        raise DataError("error variances must be positive; fit them again.")
     return Target(embedding, picture.contiguous(), (1 / error).contiguous())
 
 
