@@ -6,6 +6,8 @@ so that the test images leave no trace in what is done to them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import scipy.sparse
@@ -15,6 +17,9 @@ from .layout import PSC_SCALE
 
 MAX_PSC = 2**15 / PSC_SCALE
 """Percent signal change that int16 can hold, 109.2. No voxel's standard deviation is beyond it."""
+
+MIN_ZEROS, MIN_ZERO_SHARE = 10, 0.01  # more exact zeros than these are trials without data
+TRIALS_AT_ONCE = 512
 
 
 def check_betas(betas: np.ndarray, **labels: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -133,6 +138,68 @@ def _standardise(block: np.ndarray, training: np.ndarray, session: int) -> np.nd
     return block
 
 
+def lacking_data(
+    betas: np.ndarray, session: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels without data in some trials, as those outside a session's field of view are.
+
+    Parameters
+    ----------
+    betas : ndarray of float, shape (n_trials, n_voxels)
+        Looked at in blocks of trials.
+    session : ndarray of int, shape (n_trials,), optional
+        With it a voxel lacks the sessions in which it is constant. Without it the betas must be
+        standardised, and a voxel lacks the trials in which it is NaN or exactly 0, as
+        :func:`zscore_sessions` leaves them. Zeros in less than one trial of a hundred, or in less
+        than ten, are responses that happen to be the mean of their session.
+
+    Returns
+    -------
+    voxels : ndarray of int, shape (n_found,)
+    lacking : ndarray of bool, shape (n_trials, n_found)
+        Their trials without data.
+    """
+    if session is not None:
+        numbers, place = np.unique(session, return_inverse=True)
+        constant = np.stack([np.ptp(betas[session == n], axis=0) == 0 for n in numbers])
+        voxels = np.flatnonzero(constant.any(axis=0))
+        return voxels, constant[:, voxels][place]
+    zeros, unknown = np.zeros((2, betas.shape[1]), int)
+    for start in range(0, len(betas), TRIALS_AT_ONCE):
+        block = betas[start : start + TRIALS_AT_ONCE]
+        zeros += np.count_nonzero(block == 0, axis=0)
+        unknown += np.count_nonzero(np.isnan(block), axis=0)
+    left_out = zeros >= max(MIN_ZEROS, MIN_ZERO_SHARE * len(betas))
+    voxels = np.flatnonzero(left_out | (unknown > 0))
+    found = betas[:, voxels]
+    return voxels, np.isnan(found) | ((found == 0) & left_out[voxels])
+
+
+def groups_with_data(
+    betas: np.ndarray, session: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Groups of voxels that lack data in the same trials, for statistics without these trials.
+
+    A statistic is computed for all voxels first, and then anew for each of these groups.
+
+    Parameters
+    ----------
+    betas, session
+        As for :func:`lacking_data`.
+
+    Yields
+    ------
+    trials : ndarray of int, shape (n_kept,)
+        Trials in which the group has data, increasing; perhaps none.
+    voxels : ndarray of int, shape (n_group,)
+        Voxels of the group, increasing. Voxels with data in all trials are in no group.
+    """
+    voxels, lacking = lacking_data(betas, session)
+    patterns, group = np.unique(lacking, axis=1, return_inverse=True)
+    for number, pattern in enumerate(patterns.T):
+        yield np.flatnonzero(~pattern), voxels[group.ravel() == number]
+
+
 def voxel_report(betas: np.ndarray, session: np.ndarray) -> pd.DataFrame:
     """Count the voxels without usable data in every session.
 
@@ -177,7 +244,9 @@ def average_repeats(
     Parameters
     ----------
     betas : ndarray of float, shape (n_trials, n_voxels)
-        Usually standardised by session first.
+        Usually standardised by session first. A trial without data counts as what it holds, 0,
+        which is the mean of a session: a decoder that was trained on such trials gets such means.
+        Statistics of repeats leave these trials out (:func:`lacking_data`).
     nsd_id : array_like of int, shape (n_trials,)
         Image of each trial.
 
@@ -194,5 +263,6 @@ def average_repeats(
     ids, image, counts = np.unique(nsd_id, return_inverse=True, return_counts=True)
     weights = (1 / counts[image]).astype(np.float32)
     # A sparse product needs no second copy of the betas.
-    average = scipy.sparse.csr_matrix((weights, (image, np.arange(image.size))))
+    shape = ids.size, image.size
+    average = scipy.sparse.csr_matrix((weights, (image, np.arange(image.size))), shape)
     return np.asarray(average @ betas, dtype=np.float32), ids, counts

@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 
 from ..errors import DataError
 from .layout import PSC_SCALE
-from .preprocessing import average_repeats
+from .preprocessing import average_repeats, groups_with_data
 
 INT16_MAX = 32767
 DISTANCE_EDGES_MM = (0.0, 2.2, 3.3, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 70.0)
@@ -57,7 +57,8 @@ def noise_residuals(betas: np.ndarray, nsd_id: np.ndarray) -> tuple[np.ndarray, 
     -------
     residuals : ndarray of float32, shape (n_used, n_voxels)
         Enlarged by sqrt(n / (n - 1)) for n trials of an image, so that their variance is that of
-        the noise.
+        the noise. NaN where a voxel has no data, or none in a second trial of the image
+        (:func:`~fmri_utils.nsd.preprocessing.lacking_data`).
     rows : ndarray of int, shape (n_used,)
         The trials, increasing.
 
@@ -67,14 +68,24 @@ def noise_residuals(betas: np.ndarray, nsd_id: np.ndarray) -> tuple[np.ndarray, 
         If no image has two trials.
     """
     nsd_id = np.asarray(nsd_id)
+    residuals, rows = _residuals_of(betas, nsd_id)
+    if rows.size == 0:
+        raise DataError(
+            f"none of the {np.unique(nsd_id).size} images has two trials; noise is what differs "
+            "between them. Read more sessions."
+        )
+    for trials, voxels in groups_with_data(betas):
+        found, kept = _residuals_of(betas[np.ix_(trials, voxels)], nsd_id[trials])
+        residuals[:, voxels] = np.nan
+        residuals[np.ix_(np.searchsorted(rows, trials[kept]), voxels)] = found
+    return residuals, rows
+
+
+def _residuals_of(betas: np.ndarray, nsd_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals and their rows, of voxels with data in all trials; perhaps none."""
     means, ids, counts = average_repeats(betas, nsd_id)
     image = np.searchsorted(ids, nsd_id)
     rows = np.flatnonzero(counts[image] >= 2)
-    if rows.size == 0:
-        raise DataError(
-            f"none of the {ids.size} images has two trials; noise is what differs between them. "
-            "Read more sessions."
-        )
     n = counts[image[rows]]
     residuals = betas[rows] - means[image[rows]]
     residuals *= np.sqrt(n / (n - 1)).astype(np.float32)[:, None]
@@ -82,9 +93,12 @@ def noise_residuals(betas: np.ndarray, nsd_id: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _unit_columns(values: np.ndarray) -> np.ndarray:
-    """Scale every column to a mean square of 1; NaN where it is all zero."""
-    scale = np.sqrt(np.einsum("tv,tv->v", values, values) / len(values))
-    return values / np.where(scale > 0, scale, np.nan).astype(np.float32)
+    """Scale every column to a mean square of 1, NaN left out; all NaN where it is all zero."""
+    square = np.einsum("tv,tv->v", values, values) / len(values)
+    gaps = np.isnan(square)
+    known = np.isfinite(values[:, gaps])
+    square[gaps] = np.nansum(values[:, gaps] ** 2, axis=0) / known.sum(axis=0).clip(1)
+    return values / np.sqrt(np.where(square > 0, square, np.nan)).astype(np.float32)
 
 
 def noise_correlation(
@@ -97,6 +111,9 @@ def noise_correlation(
     n_pairs: int = 2000,
 ) -> pd.DataFrame:
     """Correlation over trials of the noise of two voxels, by their distance.
+
+    Two voxels that lack the data of different trials are not compared: their residuals are from
+    means of different trials, which hides some of what they share.
 
     Parameters
     ----------
@@ -130,12 +147,15 @@ def noise_correlation(
             "Take both with the same mask."
         )
     unit = _unit_columns(residuals)
+    group = np.zeros(len(coordinates), int)
+    for number, (_, voxels) in enumerate(groups_with_data(unit), start=1):
+        group[voxels] = number
     everywhere = np.ones(len(coordinates), bool)
     rows = []
     for name, area in {"all": everywhere, **(areas or {})}.items():
         members = np.flatnonzero(area)
         first, second, distance = _pairs(coordinates, members, rng)
-        bins = np.digitize(distance, edges) - 1
+        bins = np.where(group[first] == group[second], np.digitize(distance, edges) - 1, -1)
         for number in range(len(edges) - 1):
             found = np.flatnonzero(bins == number)
             if found.size < 10:
@@ -161,13 +181,15 @@ def _pairs(coordinates: np.ndarray, members: np.ndarray, rng: np.random.Generato
 
 
 def _mean_correlation(unit: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Mean correlation of pairs of columns, those without data left out."""
+    """Mean correlation of pairs of columns that have data in the same trials."""
     values = []
     for start in range(0, first.size, PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
-        values.append(np.einsum("tp,tp->p", unit[:, first[part]], unit[:, second[part]]))
-    values = np.concatenate(values) / len(unit)
-    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+        product = unit[:, first[part]] * unit[:, second[part]]
+        shared = np.isfinite(product).sum(axis=0)
+        values.append((np.nansum(product, axis=0) / shared.clip(1))[shared > 0])
+    values = np.concatenate(values)
+    return float(values.mean()) if values.size else np.nan
 
 
 def noise_autocorrelation(
@@ -196,28 +218,42 @@ def noise_autocorrelation(
     Returns
     -------
     ndarray of float64, shape (max_lag,)
-        Mean over voxels at lags 1 to ``max_lag``; NaN at a lag without a pair.
+        Mean over voxels, and pairs of trials with data, at lags 1 to ``max_lag``; NaN at a lag
+        without a pair.
     """
-    unit = np.nan_to_num(_unit_columns(residuals))
-    n_voxels = np.count_nonzero(unit.any(axis=0))
+    unit = _unit_columns(residuals)
+    labels = np.stack([trial, session, nsd_id])
+    total, pairs = np.zeros((2, max_lag))
+    whole = np.ones(unit.shape[1], bool)
+    for rows, voxels in groups_with_data(unit):
+        found, n = _lagged_products(unit[np.ix_(rows, voxels)], *labels[:, rows], max_lag)
+        total, pairs = total + found, pairs + n * voxels.size
+        unit[:, voxels], whole[voxels] = 0, False
+    found, n = _lagged_products(unit, *labels, max_lag)
+    total, pairs = total + found, pairs + n * np.count_nonzero(whole)
+    return np.divide(total, pairs, out=np.full(max_lag, np.nan), where=pairs > 0)
+
+
+def _lagged_products(unit, trial, session, nsd_id, max_lag: int) -> tuple[np.ndarray, np.ndarray]:
+    """Products of trials that follow each other, summed over voxels, and how many pairs there are.
+
+    ``unit`` is changed.
+    """
     _, image, counts = np.unique(nsd_id, return_inverse=True, return_counts=True)
     n = counts[image]
     unit *= np.sqrt(n / (n - 1)).astype(np.float32)[:, None]
-    place = np.full(trial.max() + max_lag + 1, -1)
+    place = np.full(trial.max(initial=0) + max_lag + 1, -1)
     place[trial] = np.arange(trial.size)
-    out = np.full(max_lag, np.nan)
+    total, pairs = np.zeros((2, max_lag))
     for lag in range(1, max_lag + 1):
         later = place[trial + lag]
         pair = (later >= 0) & (session == session[later]) & (nsd_id != nsd_id[later])
         first, second = np.flatnonzero(pair), later[pair]
-        if first.size == 0 or n_voxels == 0:
-            continue
-        total = 0.0
+        pairs[lag - 1] = first.size
         for start in range(0, first.size, PAIRS_AT_ONCE):
             part = slice(start, start + PAIRS_AT_ONCE)
-            total += float(np.vdot(unit[first[part]], unit[second[part]]))
-        out[lag - 1] = total / (first.size * n_voxels)
-    return out
+            total[lag - 1] += np.vdot(unit[first[part]], unit[second[part]])
+    return total, pairs
 
 
 def session_drift(betas: np.ndarray, session: np.ndarray) -> np.ndarray:
@@ -232,20 +268,29 @@ def session_drift(betas: np.ndarray, session: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of float64, shape (n_voxels,)
-        0 to 1; NaN for constant voxels, and everywhere if there is one session only. Without any
-        drift it is :func:`drift_by_chance` on average.
+        0 to 1; NaN for voxels with data in fewer than two sessions. Sessions in which a voxel is
+        constant are left out. Without any drift it is :func:`drift_by_chance` on average.
     """
     session = np.asarray(session)
+    share = _drift_of(betas, session)
+    for trials, voxels in groups_with_data(betas, session):
+        share[voxels] = _drift_of(betas[np.ix_(trials, voxels)], session[trials])
+    return share
+
+
+def _drift_of(betas: np.ndarray, session: np.ndarray) -> np.ndarray:
+    """Share of variance between sessions, of voxels with data in all of them."""
+    share = np.full(betas.shape[1], np.nan)
     numbers = np.unique(session)
+    if numbers.size < 2:
+        return share
     mean = betas.mean(axis=0, dtype=np.float64)
     total = betas.var(axis=0, dtype=np.float64)
     between = np.zeros(betas.shape[1])
     for number in numbers:
         rows = session == number
         between += rows.mean() * (betas[rows].mean(axis=0, dtype=np.float64) - mean) ** 2
-    share = np.full(betas.shape[1], np.nan)
-    usable = (total > 0) & (numbers.size > 1)
-    return np.divide(between, total, out=share, where=usable)
+    return np.divide(between, total, out=share, where=total > 0)
 
 
 def drift_by_chance(session: np.ndarray) -> float:
@@ -311,7 +356,8 @@ def rank_images(
     Parameters
     ----------
     responses : ndarray of float, shape (n_trials,)
-        One voxel, standardised within sessions.
+        One voxel, standardised within sessions. Trials without data are left out
+        (:func:`~fmri_utils.nsd.preprocessing.lacking_data`).
     nsd_id : array_like of int, shape (n_trials,)
         Image of each trial. Images with one trial are left out.
     rng : numpy.random.Generator
@@ -329,6 +375,8 @@ def rank_images(
         If no image has two trials.
     """
     responses, nsd_id = np.asarray(responses), np.asarray(nsd_id)
+    for trials, _ in groups_with_data(responses[:, None]):
+        responses, nsd_id = responses[trials], nsd_id[trials]
     order = rng.permutation(nsd_id.size)
     table = pd.DataFrame({"nsd_id": nsd_id[order], "response": responses[order]})
     groups = table.groupby("nsd_id")["response"]

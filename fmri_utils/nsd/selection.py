@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .preprocessing import average_repeats, check_betas, zscore_sessions
+from .preprocessing import average_repeats, check_betas, groups_with_data, zscore_sessions
 from .splits import Split
 
 
@@ -66,7 +66,8 @@ def estimate_ncsnr(
     NSD's own map uses all trials. Given training trials only, this is a measure by which voxels
     may be chosen. Each voxel is standardised within each session; the variance (n - 1) over the
     repeats of an image, averaged over images, is the noise variance v^2, the rest up to 1 is
-    signal: ncsnr = sqrt(max(0, 1 - v^2)) / v (Allen et al., 2022).
+    signal: ncsnr = sqrt(max(0, 1 - v^2)) / v (Allen et al., 2022). Sessions in which a voxel is
+    constant are left out for this voxel.
 
     Parameters
     ----------
@@ -80,7 +81,8 @@ def estimate_ncsnr(
     Returns
     -------
     ndarray of float32, shape (n_voxels,)
-        sd(signal) / sd(noise); NaN for voxels that are constant.
+        sd(signal) / sd(noise); NaN for voxels that are constant, or have no image with that many
+        trials.
 
     Raises
     ------
@@ -89,19 +91,30 @@ def estimate_ncsnr(
     """
     betas, session, nsd_id = check_betas(betas, session=session, nsd_id=nsd_id)
     scaled = zscore_sessions(betas, session, np.ones(len(betas), dtype=bool))
-    ids, counts = np.unique(nsd_id, return_counts=True)
+    counts = np.unique(nsd_id, return_counts=True)[1]
     if n_repeats < 2 or not np.any(counts == n_repeats):
         raise DataError(
             f"no image has {n_repeats} trials (found {np.unique(counts).tolist()}); noise is "
             "measured between repeats. Read more sessions, or choose another n_repeats from 2."
         )
+    ncsnr = _ncsnr_of(scaled, nsd_id, n_repeats)
+    for trials, voxels in groups_with_data(betas, session):
+        ncsnr[voxels] = _ncsnr_of(scaled[np.ix_(trials, voxels)], nsd_id[trials], n_repeats)
+    return ncsnr
+
+
+def _ncsnr_of(scaled: np.ndarray, nsd_id: np.ndarray, n_repeats: int) -> np.ndarray:
+    """The noise-ceiling SNR of z-scored betas; NaN without an image with that many trials."""
+    ids, counts = np.unique(nsd_id, return_counts=True)
     rows = np.isin(nsd_id, ids[counts == n_repeats])
+    ncsnr = np.full(scaled.shape[1], np.nan, dtype=np.float32)
+    if not rows.any():
+        return ncsnr
     means, ids, _ = average_repeats(scaled[rows], nsd_id[rows])
     squares = np.einsum("tv,tv->v", scaled[rows], scaled[rows], dtype=np.float64)
     between = np.einsum("iv,iv->v", means, means, dtype=np.float64) * n_repeats
     noise = np.maximum(0, squares - between) / (len(ids) * (n_repeats - 1))
     usable = squares > 0
-    ncsnr = np.full(noise.shape, np.nan, dtype=np.float32)
     ncsnr[usable] = np.sqrt(np.maximum(0, 1 - noise[usable]) / noise[usable])
     return ncsnr
 
@@ -116,7 +129,8 @@ def split_half_reliability(
     Parameters
     ----------
     betas : ndarray of float, shape (n_trials, n_voxels)
-        Standardised betas of training trials.
+        Standardised betas of training trials. Those without data (:func:`lacking_data`) are left
+        out for the voxels that lack them.
     nsd_id : array_like of int, shape (n_trials,)
         Image of each trial. Images with one trial are left out.
     rng : numpy.random.Generator
@@ -128,7 +142,7 @@ def split_half_reliability(
     -------
     ndarray of float32, shape (n_voxels,)
         Pearson correlation over images, of single trials (without Spearman-Brown correction);
-        NaN for voxels that are constant.
+        NaN for voxels that are constant, or have data in two trials of fewer than three images.
 
     Raises
     ------
@@ -136,6 +150,23 @@ def split_half_reliability(
         If fewer than three images have two trials.
     """
     betas, nsd_id = check_betas(betas, nsd_id=nsd_id)
+    n_images = np.count_nonzero(np.unique(nsd_id, return_counts=True)[1] >= 2)
+    if n_images < 3:
+        raise DataError(
+            f"{n_images} images have at least two trials; a reliability needs more. Read more "
+            "sessions."
+        )
+    found = _reliability_of(betas, nsd_id, rng, n_splits)
+    for trials, voxels in groups_with_data(betas):
+        with_data = betas[np.ix_(trials, voxels)]
+        found[voxels] = _reliability_of(with_data, nsd_id[trials], rng, n_splits)
+    return found
+
+
+def _reliability_of(
+    betas: np.ndarray, nsd_id: np.ndarray, rng: np.random.Generator, n_splits: int
+) -> np.ndarray:
+    """Correlation of single trials; NaN if fewer than three images have two."""
     total = np.zeros(betas.shape[1])
     for _ in range(n_splits):
         order = rng.permutation(nsd_id.size)
@@ -143,10 +174,7 @@ def split_half_reliability(
         _, starts, counts = np.unique(nsd_id[order], return_index=True, return_counts=True)
         starts = starts[counts >= 2]
         if starts.size < 3:
-            raise DataError(
-                f"{starts.size} images have at least two trials; a reliability needs more. Read "
-                "more sessions."
-            )
+            return np.full(betas.shape[1], np.nan, np.float32)
         first, second = (_unit(betas[order[starts + i]]) for i in (0, 1))
         total += np.einsum("iv,iv->v", first, second)
     return (total / n_splits).astype(np.float32)
