@@ -259,7 +259,7 @@ def test_bad_data_and_absent_gpus_are_clear_errors(name):
     betas, embeddings, image = planted(n_images=10)
     holed, constant = betas.copy(), embeddings.copy()
     holed[3, 1], constant[:, 2] = np.nan, 1
-    with pytest.raises(DataError, match="betas hold NaN"):
+    with pytest.raises(DataError, match="betas: 1 of .* NaN, first at trial 3, voxel 1"):
         FITS[name](holed, embeddings, image)
     with pytest.raises(DataError, match=r"dimensions \[2\] are constant"):
         FITS[name](betas, constant, image)

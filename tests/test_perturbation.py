@@ -169,7 +169,7 @@ def test_the_rounding_floor_is_that_of_float32(encoder, betas):
 
 
 def test_wrong_shapes_are_refused(encoder, betas):
-    with pytest.raises(DataError, match=r"Expected: \(n_trials, 40\)"):
+    with pytest.raises(DataError, match=r"Expected: \(n, 40\)"):
         perturbation.embedding_effect(encoder, betas[:, :-1])
     with pytest.raises(DataError, match="replacement has shape"):
         perturbation.embedding_effect(encoder, betas, replacement=np.zeros(3))

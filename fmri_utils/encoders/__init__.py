@@ -11,7 +11,7 @@ returns ``(encoder, report)``; every encoder has ``predict(betas) -> (n, C)``.
 * :func:`fit_mapper`: any of them by name, with all settings in one place.
 """
 
-from .common import Mapper, check_training, split_targets, stack_targets, unit
+from .common import Mapper, check_patterns, check_training, split_targets, stack_targets, unit
 from .contrastive import fit_contrastive, fit_mind_reader
 from .linear import LinearEncoder, fit_mean, restandardise
 from .losses import (
@@ -41,6 +41,7 @@ __all__ = [
     "RidgeBasis",
     "Training",
     "bimixco",
+    "check_patterns",
     "check_training",
     "cosine_loss",
     "fit_contrastive",

@@ -8,8 +8,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from ..checks import check_finite
 from ..devices import choose_device
 from ..errors import DataError, ProfileError
+
+REMEDY = "Z-score the betas with fmri_utils.nsd.zscore_sessions, which names such voxels."
 
 
 @runtime_checkable
@@ -56,17 +59,38 @@ def check_training(betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray
     for name, array in (("betas", betas), ("embeddings", embeddings)):
         if np.ndim(array) != 2 or not len(array):
             raise DataError(f"{name} have shape {np.shape(array)}. Expected: (n_trials, n).")
-        if not np.isfinite(array).all():
-            raise DataError(
-                f"{name} hold NaN or infinite values. Expected: finite numbers; z-score the betas "
-                "with fmri_utils.nsd.zscore_sessions, which names such voxels."
-            )
+    check_finite(betas, "betas", ("trial", "voxel"), remedy=REMEDY)
+    check_finite(embeddings, "embeddings", ("trial", "dimension"))
     constant = np.ptp(embeddings, axis=0) == 0
     if constant.any():
         raise DataError(
             f"embedding dimensions {np.flatnonzero(constant)[:5].tolist()} are constant. Expected: "
             "values that differ between images; leave such dimensions out."
         )
+
+
+def check_patterns(betas: np.ndarray, n_voxels: int) -> np.ndarray:
+    """Patterns to predict from, as an array.
+
+    Parameters
+    ----------
+    betas : numpy.ndarray, (n, n_voxels)
+    n_voxels : int
+        Voxels that the encoder was trained on.
+
+    Raises
+    ------
+    DataError
+        On another shape, NaN or infinite values.
+    """
+    betas = np.asarray(betas)
+    if betas.ndim != 2 or betas.shape[1] != n_voxels:
+        raise DataError(
+            f"betas have shape {betas.shape}. Expected: (n, {n_voxels}), the voxels this encoder "
+            "was trained on."
+        )
+    check_finite(betas, "betas", ("trial", "voxel"), remedy=REMEDY)
+    return betas
 
 
 def check_folds(groups: np.ndarray, n_folds: int) -> int:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..checks import check_finite
 from ..errors import DataError
-from .common import check_training
+from .common import check_patterns, check_training
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,7 @@ class LinearEncoder:
 
     def predict(self, betas: np.ndarray) -> np.ndarray:
         """Embeddings (n, C), not normalised, of z-scored betas (n, n_voxels)."""
-        betas = np.asarray(betas)
-        if betas.ndim != 2 or betas.shape[1] != len(self.weights):
-            raise DataError(
-                f"betas have shape {betas.shape}. Expected: (n, {len(self.weights)}), the voxels "
-                "this encoder was trained on."
-            )
-        return betas @ self.weights + self.intercept
+        return check_patterns(betas, len(self.weights)) @ self.weights + self.intercept
 
 
 def fit_mean(
@@ -80,7 +75,15 @@ def restandardise(
     Returns
     -------
     numpy.ndarray, (n, C)
+
+    Raises
+    ------
+    DataError
+        If a value is not finite, or a dimension of the training predictions does not vary.
     """
+    check_finite(prediction, "predictions", ("image", "dimension"))
+    check_finite(train_prediction, "training predictions", ("image", "dimension"))
+    check_finite(train_embeddings, "training embeddings", ("image", "dimension"))
     sd = train_prediction.std(0)
     if (sd == 0).any():
         raise DataError(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import DataError
+from .common import check_patterns
 from .contrastive import contrast_check
 from .losses import bimixco, cosine_loss, mix_betas, per_target, soft_clip
 from .training import Training, seeded, train
@@ -119,12 +119,7 @@ class MLPEncoder:
 
     @torch.no_grad()
     def _run(self, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        betas = np.asarray(betas)
-        if betas.ndim != 2 or betas.shape[1] != self.n_voxels:
-            raise DataError(
-                f"betas have shape {betas.shape}. Expected: (n, {self.n_voxels}), the voxels this "
-                "encoder was trained on."
-            )
+        betas = check_patterns(betas, self.n_voxels)
         device = next(self.network.parameters()).device
         rows = torch.from_numpy(betas.astype(np.float32)).split(1000)
         parts = [self.network.eval()(part.to(device)) for part in rows]

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from sklearn.model_selection import GroupKFold
 
+from ..checks import check_finite
 from ..errors import DataError
 from ..nsd.preprocessing import average_repeats
-from .common import check_folds, check_training, compute_device
+from .common import REMEDY, check_folds, check_training, compute_device
 from .himalaya_ridge import solve_himalaya
 from .linear import LinearEncoder
 
@@ -63,7 +64,13 @@ def ridge_basis(betas: np.ndarray, *, device: str | torch.device = "cpu") -> Rid
         With fewer trials than voxels the kernel form is used: (n, n) instead of (V, V).
     device : str or torch.device
         "cpu" or "cuda".
+
+    Raises
+    ------
+    DataError
+        On NaN or infinite betas.
     """
+    check_finite(betas, "betas", ("trial", "voxel"), remedy=REMEDY)
     x = torch.tensor(betas, dtype=torch.float32, device=compute_device(device))
     mean = x.mean(0)
     x -= mean
@@ -199,6 +206,7 @@ def fit_ridge(
     folds = make_folds(groups, n_folds, seed)
     if solver not in SOLVERS:
         raise DataError(f"no ridge solver {solver!r}. Valid solvers: {', '.join(SOLVERS)}.")
+    check_finite(alphas, "alphas")
     alphas = np.sort(np.asarray(alphas, np.float32))
     if solver == "himalaya":
         encoder, best, loss = solve_himalaya(betas, embeddings, alphas, folds, device)
@@ -239,6 +247,7 @@ def refit_ridge(
         Such as the ``best_alphas`` of :func:`fit_ridge`.
     """
     check_training(betas, embeddings, np.arange(len(betas)))
+    check_finite(alphas, "alphas", ("dimension",))
     place = compute_device(device) if basis is None else basis.mean.device
     y = torch.tensor(embeddings, dtype=torch.float32, device=place)
     alpha = torch.tensor(alphas, dtype=torch.float32, device=place)
@@ -288,6 +297,7 @@ def out_of_fold(
     numpy.ndarray, (n_trials, C)
     """
     check_training(betas, embeddings, groups)
+    check_finite(alphas, "alphas", ("dimension",))
     basis = _own_basis(betas, basis, device)
     folds = make_folds(groups, n_folds)
     y = torch.tensor(embeddings, dtype=torch.float32, device=basis.mean.device)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from ..checks import check_finite
 from ..errors import DataError
 
 
@@ -45,6 +46,7 @@ def split_half(values: np.ndarray, *, rng: np.random.Generator, n_splits: int = 
     n = len(values)
     if n < 2:
         raise DataError(f"{n} image. Expected: two or more to split.")
+    check_finite(values, "values", ("image", "voxel"))
     found = []
     for _ in range(n_splits):
         order = rng.permutation(n)
@@ -58,6 +60,7 @@ def between_maps(maps: np.ndarray) -> Agreement:
     """Rank correlations over voxels between all pairs of maps (n_maps, n_voxels)."""
     if len(maps) < 2:
         raise DataError(f"{len(maps)} map. Expected: two or more, one per training seed.")
+    check_finite(maps, "maps", ("map", "voxel"))
     ranks = stats.rankdata(maps, axis=1)
     found = np.corrcoef(ranks)[np.triu_indices(len(maps), 1)]
     mean = float(found.mean())

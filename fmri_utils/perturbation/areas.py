@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from ..checks import check_finite
 from ..encoders import LinearEncoder, unit
 from ..errors import DataError
 from ..metrics import Interval, bootstrap, similarity_matrix
 from ..metrics.identification import find_places
 from ..nsd.rois import PUBLISHED_LABELS
 from .change import check_betas
-from .groups import group_embedding
+from .groups import changed_embedding, group_embedding
 
 FAMILIES = {
     "visual": ("V1", "V2", "V3", "hV4"),
@@ -250,15 +251,16 @@ def score_areas(
         If a group is empty.
     """
     betas = check_betas(encoder, betas)
+    whole = encoder.predict(betas)
     per_image = {
         kind: embedding_scores_of(
-            np.stack([group_embedding(encoder, betas, g, kind) for g in groups.values()]), truth
+            np.stack([changed_embedding(encoder, betas, whole, g, kind) for g in groups.values()]),
+            truth,
         )
         for kind in ABLATIONS
     }
     sizes = np.array([np.count_nonzero(group) for group in groups.values()])
     different, which = np.unique(sizes, return_inverse=True)
-    whole = encoder.predict(betas)
     drawn = {kind: {score: [] for score in SCORES} for kind in ABLATIONS}
     for _ in tqdm(range(n_random), desc="random groups", disable=not progress, leave=False):
         kept = _random_parts(encoder, betas, different, rng) + encoder.intercept
@@ -308,7 +310,8 @@ def random_shift(
     numpy.ndarray, (n_random, n_sizes, n_directions)
         Mean over images of cos(after, direction) - cos(before, direction).
     """
-    before = encoder.predict(check_betas(encoder, betas))
+    check_finite(directions, "directions", ("direction", "dimension"))
+    before = encoder.predict(betas)
     start = (unit(before) @ directions.T).mean(0)
     different, which = np.unique(np.asarray(sizes), return_inverse=True)
     found = np.empty((n_random, len(different), len(directions)))
@@ -354,7 +357,7 @@ def area_pictures(
     changed : dict of str to numpy.ndarray, (n_images, n_groups, H, W, 3)
         By kind.
     """
-    rows = [encoder.predict(check_betas(encoder, betas))]
+    rows = [encoder.predict(betas)]
     rows += [group_embedding(encoder, betas, g, kind, k) for kind in kinds for g in groups.values()]
     condition = torch.from_numpy(unit(np.stack(rows, axis=1)).astype(np.float32))  # (n, 1 + .., C)
     bar = tqdm(condition, desc="pictures", disable=not progress, leave=False)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_finite
 from ..devices import choose_device
 from ..encoders import LinearEncoder, unit
 from ..errors import DataError
@@ -115,6 +116,7 @@ def image_effects(
     ImageEffects
     """
     betas = check_betas(encoder, betas)
+    check_finite(z, "z", ("draw", "dimension"), remedy="Draw z anew.")
     if form not in FORMS or (n_cells and form != "gram"):
         raise DataError(
             f"form {form!r} with {n_cells} cells. Expected: one of {FORMS}; maps (n_cells > 0) "

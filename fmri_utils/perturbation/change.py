@@ -11,24 +11,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..encoders import LinearEncoder
+from ..checks import check_finite
+from ..encoders import LinearEncoder, check_patterns
 from ..errors import DataError
 
 
 def check_betas(encoder: LinearEncoder, betas: np.ndarray) -> np.ndarray:
-    """Betas as an array (n_trials, n_voxels) that fits the encoder.
+    """Betas as an array (n_trials, n_voxels) that fits the encoder, finite.
 
     Raises
     ------
     DataError
-        If it does not fit.
+        If it does not fit, or a value is NaN or infinite.
     """
-    betas = np.asarray(betas)
-    if betas.ndim != 2 or betas.shape[1] != len(encoder.weights):
-        raise DataError(
-            f"betas have shape {betas.shape}. Expected: (n_trials, {len(encoder.weights)})."
-        )
-    return betas
+    return check_patterns(betas, len(encoder.weights))
 
 
 def check_replacement(betas: np.ndarray, replacement: np.ndarray | float) -> np.ndarray:
@@ -37,10 +33,12 @@ def check_replacement(betas: np.ndarray, replacement: np.ndarray | float) -> np.
     Raises
     ------
     DataError
-        If they cannot be.
+        If they cannot be, or a value is NaN or infinite.
     """
+    replacement = np.asarray(replacement, betas.dtype)
+    check_finite(replacement, "replacement")
     try:
-        return np.broadcast_to(np.asarray(replacement, betas.dtype), betas.shape)
+        return np.broadcast_to(replacement, betas.shape)
     except ValueError:
         raise DataError(
             f"replacement has shape {np.shape(replacement)}. Expected: a number, one value per "
@@ -77,7 +75,7 @@ class EmbeddingChange:
         betas: np.ndarray,
         steps: Sequence[tuple[np.ndarray | slice, np.ndarray]],
     ):
-        self.before = encoder.predict(check_betas(encoder, betas))
+        self.before = encoder.predict(betas)
         self.own = (self.before**2).sum(1)[:, None]
         # Squares of single-precision weights would cost double-precision betas their digits.
         weights = encoder.weights.astype(self.before.dtype, copy=False)

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 from tqdm.auto import tqdm
 
+from ..checks import check_finite
 from ..encoders import LinearEncoder, unit
 from ..errors import DataError
 from .change import EmbeddingChange, check_betas
@@ -123,6 +124,7 @@ def _check_captions(captions: Sequence[str], embeddings: np.ndarray) -> None:
             f"{len(captions)} captions and {len(embeddings)} embeddings. Expected: as many, and "
             "at least one."
         )
+    check_finite(embeddings, "embeddings", ("caption", "dimension"))
 
 
 def concept_shift(
@@ -153,6 +155,7 @@ def concept_shift(
         cos(after, direction) - cos(before, direction).
     """
     betas = check_betas(encoder, betas)
+    check_finite(directions, "directions", ("direction", "dimension"))
     values = np.broadcast_to(replacement, betas.shape)
     total = np.zeros((betas.shape[1], len(directions)))
     starts = range(0, len(betas), batch_size)
@@ -189,7 +192,8 @@ def area_shifts(
     numpy.ndarray, (n_areas, n_trials, n_directions)
         cos(after, direction) - cos(before, direction).
     """
-    before = encoder.predict(check_betas(encoder, betas))
+    check_finite(directions, "directions", ("direction", "dimension"))
+    before = encoder.predict(betas)
     start = unit(before) @ directions.T
     moved = [before + k * encoder.weights[where].sum(0) for where in areas.values()]
     return np.stack([unit(after) @ directions.T - start for after in moved])

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_finite
 from ..encoders import LinearEncoder, unit
+from ..encoders.common import REMEDY
 from ..errors import DataError
-from .change import EmbeddingChange, check_betas, check_replacement
+from .change import EmbeddingChange, check_replacement
 
 
 def embedding_effect(
@@ -66,6 +68,7 @@ def signed_shift(
         cos(after, direction) - cos(before, direction). For a whole vocabulary take
         :func:`fmri_utils.perturbation.concept_shift`, which keeps the mean over trials only.
     """
+    check_finite(directions, "directions", ("direction", "dimension"))
     change = EmbeddingChange.by_value(encoder, betas, replacement)
     return np.stack([change.shift(direction) for direction in directions], axis=-1)
 
@@ -89,6 +92,7 @@ def contribution(
     numpy.ndarray, (n_trials, n_voxels)
         Positive where the voxel helps.
     """
+    check_finite(truth, "truth", ("trial", "dimension"))
     return -EmbeddingChange.by_value(encoder, betas, replacement).shift(truth)
 
 
@@ -124,6 +128,7 @@ def network_effect(
     beta = np.asarray(beta)
     if beta.shape != (first.in_features,):
         raise DataError(f"beta has shape {beta.shape}. Expected: ({first.in_features},).")
+    check_finite(beta, "beta", ("voxel",), remedy=REMEDY)
     like = first.weight
     x = torch.as_tensor(beta).to(like)
     step = torch.as_tensor(np.ascontiguousarray(check_replacement(beta, replacement))).to(like) - x
@@ -158,6 +163,8 @@ def encoding_pattern(betas: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
     numpy.ndarray, (n_voxels,)
         Norm of the covariance with the whitened embedding dimensions; a multivariate correlation.
     """
+    check_finite(betas, "betas", ("trial", "voxel"), remedy=REMEDY)
+    check_finite(embeddings, "embeddings", ("trial", "dimension"))
     x = betas - betas.mean(0)
     y = embeddings - embeddings.mean(0)
     left, singular, _ = np.linalg.svd(y, full_matrices=False)
@@ -184,7 +191,7 @@ def condition_jacobian(encoder: LinearEncoder, beta: np.ndarray) -> np.ndarray:
     -------
     numpy.ndarray, (n_voxels, C)
     """
-    f = encoder.predict(check_betas(encoder, np.asarray(beta)[None]))[0]
+    f = encoder.predict(np.asarray(beta)[None])[0]
     e = unit(f)
     return (encoder.weights - np.outer(encoder.weights @ e, e)) / np.linalg.norm(f)
 
@@ -211,5 +218,6 @@ def network_condition_jacobian(
     def condition(x: Tensor) -> Tensor:
         return nn.functional.normalize(network(x[None])[0], dim=0)
 
+    check_finite(beta, "beta", ("voxel",), remedy=REMEDY)
     x = torch.as_tensor(np.asarray(beta)).to(like)
     return torch.func.jacrev(condition)(x).detach().T.cpu().numpy()  # one backward pass per row

@@ -14,6 +14,7 @@ from math import factorial
 import numpy as np
 from tqdm.auto import tqdm
 
+from ..checks import check_finite
 from ..encoders import LinearEncoder, unit
 from ..errors import DataError
 from .change import check_betas
@@ -52,14 +53,25 @@ def group_embedding(
     numpy.ndarray, (n_trials, C)
         Not normalised.
     """
+    return changed_embedding(encoder, betas, encoder.predict(betas), group, kind, k)
+
+
+def changed_embedding(
+    encoder: LinearEncoder,
+    betas: np.ndarray,
+    whole: np.ndarray,
+    group: np.ndarray,
+    kind: str,
+    k: float = 1.0,
+) -> np.ndarray:
+    """:func:`group_embedding` of checked betas, whose prediction ``whole`` is known."""
     if kind not in KINDS:
         raise DataError(f"kind is {kind!r}. Expected: one of {KINDS}.")
-    betas = check_betas(encoder, betas)
     weights = encoder.weights[group]
     if kind == "stimulate":
-        return encoder.predict(betas) + k * weights.sum(0)
-    part = betas[:, group] @ weights
-    return encoder.intercept + part if kind == "keep_only" else encoder.predict(betas) - part
+        return whole + k * weights.sum(0)
+    part = np.asarray(betas)[:, group] @ weights
+    return encoder.intercept + part if kind == "keep_only" else whole - part
 
 
 @dataclass(frozen=True)
@@ -101,10 +113,12 @@ def against_random(
     kind : {"leave_out", "keep_only"}
     n_groups : int
     """
+    check_finite(truth, "truth", ("trial", "dimension"))
     n_voxels, size = len(encoder.weights), int(np.count_nonzero(group))
+    whole = encoder.predict(betas)
 
     def score(which: np.ndarray) -> float:
-        return float((unit(group_embedding(encoder, betas, which, kind)) * truth).sum(1).mean())
+        return _accuracy(changed_embedding(encoder, betas, whole, which, kind), truth)
 
     drawn = random_groups(size, n_voxels, n_groups, rng)
     bar = tqdm(drawn, desc="random groups", total=n_groups, disable=not progress, leave=False)
@@ -170,6 +184,7 @@ def shapley(
         Value and its standard error.
     """
     _check_disjoint(groups)
+    check_finite(truth, "truth", ("trial", "dimension"))
     parts = group_parts(encoder, betas, list(groups.values()))
     gains = []
     for _ in tqdm(range(max(1, n_permutations // 2)), desc="orders", disable=not progress):
@@ -207,6 +222,7 @@ def shapley_by_trial(
     n = len(groups)
     if n > MAX_EXACT:
         raise DataError(f"{n} groups. Expected: at most {MAX_EXACT}; sample with shapley().")
+    check_finite(truth, "truth", ("trial", "dimension"))
     parts = group_parts(encoder, betas, list(groups.values()))
     subsets = [s for size in range(n + 1) for s in combinations(range(n), size)]
     value = {s: _cosines(encoder.intercept + parts[list(s)].sum(0), truth) for s in subsets}

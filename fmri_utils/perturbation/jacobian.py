@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..checks import check_finite
 from ..errors import DataError
 from ..lafite import Generator
 
@@ -55,6 +56,9 @@ def picture_function(
     """
     if z.ndim != 2 or len(z) != 1:
         raise DataError(f"z has shape {tuple(z.shape)}. Expected: (1, z_dim), one draw for all.")
+    check_finite(z, "z", ("picture", "dimension"), remedy="Draw z anew.")
+    for image in noise or ():
+        check_finite(image, "noise images")
     constants = {name: value.detach() for name, value in generator.named_parameters()}
     options = {"truncation_psi": psi, "noise": noise}
 
@@ -91,6 +95,9 @@ def picture_derivative(
     torch.Tensor, (n, 3, H, W)
         Change of the picture per unit of each direction.
     """
+
+    check_finite(condition, "condition", ("dimension",))
+    check_finite(directions, "directions", ("direction", "dimension"))
 
     def along(direction: Tensor) -> Tensor:
         return torch.func.jvp(lambda c: draw(c[None])[0], (condition,), (direction,))[1]
@@ -151,6 +158,7 @@ def picture_sketch(
     """
     if n_probes < 1:
         raise DataError(f"n_probes is {n_probes}. Expected: 1 or more.")
+    check_finite(condition, "condition", ("dimension",))
     picture, pull = torch.func.vjp(lambda c: draw(c[None])[0], condition)
     rows = []
     starts = range(0, n_probes, batch_size)

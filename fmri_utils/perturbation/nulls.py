@@ -14,9 +14,9 @@ import numpy as np
 from scipy import sparse, stats
 from tqdm.auto import tqdm
 
+from ..checks import check_finite
 from ..encoders import LinearEncoder
 from ..errors import DataError
-from .change import check_betas
 
 # Numbers in one block of images x images x voxels; small enough for a processor's cache.
 MAX_ELEMENTS = 400_000
@@ -120,7 +120,7 @@ def reliability(
         )
     _, n_images, n_voxels = repeats.shape
     picks = _pick_matrices(pairings)
-    f = np.stack([encoder.predict(check_betas(encoder, trials)) for trials in repeats])
+    f = np.stack([encoder.predict(trials) for trials in repeats])
     statistic = np.zeros(n_voxels)
     null = np.zeros((len(pairings), n_voxels))
     size = max(1, MAX_ELEMENTS // n_images**2)
@@ -226,6 +226,7 @@ def max_t(null: np.ndarray) -> Significance:
     Significance
         Voxels that never vary get z = 0 and p = 1.
     """
+    check_finite(null, "null", ("pairing", "voxel"))
     sd = null.std(0)
     z = np.divide(null - null.mean(0), sd, out=np.zeros(null.shape), where=sd > 0)
     z = z.astype(np.float32)  # ties are ties
@@ -255,6 +256,8 @@ def matched_rank(effect: np.ndarray, size: np.ndarray, *, n_matched: int = 100) 
     n = len(effect)
     if not 2 <= n_matched <= n:
         raise DataError(f"n_matched is {n_matched} of {n} voxels. Expected: 2 to all.")
+    check_finite(effect, "effects", ("voxel",))
+    check_finite(size, "sizes", ("voxel",))
     order = np.argsort(size, kind="stable")
     ranked = np.asarray(effect)[order]
     first = np.clip(np.arange(n) - n_matched // 2, 0, n - n_matched)

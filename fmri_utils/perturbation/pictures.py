@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from ..checks import check_finite
 from ..encoders import LinearEncoder, unit
 from ..errors import DataError
 from ..lafite import Generator
@@ -262,6 +263,7 @@ def variance_shares(
             f"pictures have shape {pictures.shape}. Expected: three factors with at least two "
             "levels each, then the picture."
         )
+    check_finite(pictures, "pictures")
     flat = np.asarray(pictures, np.float64).reshape(*levels, -1)
     subsets = [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
     squares = {s: _mean_square(flat, s) for s in subsets}

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_finite
 from ..errors import DataError
 
 
@@ -81,6 +82,7 @@ def centroid_and_spread(maps: np.ndarray, width_deg: float) -> tuple[np.ndarray,
         Root of the mean squared distance from the centroid, degrees.
     """
     maps = np.asarray(maps, float)
+    check_finite(maps, "maps", ("voxel", "cell"))
     n_cells = round(maps.shape[1] ** 0.5)
     if n_cells**2 != maps.shape[1] or (maps < 0).any():
         raise DataError(
@@ -110,5 +112,6 @@ def relative_maps(maps: np.ndarray) -> np.ndarray:
         1 where the voxel acts like the average one.
     """
     maps = np.asarray(maps, float)
+    check_finite(maps, "maps", ("voxel", "cell"))
     share = maps / np.maximum(maps.sum(1, keepdims=True), np.finfo(float).tiny)
     return share / np.maximum(share.mean(0), np.finfo(float).tiny)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, lapack
 
+from ..checks import check_finite
+from ..encoders.common import REMEDY
 from ..errors import DataError
 
 
@@ -64,11 +66,11 @@ def fit_precision(betas: np.ndarray, *, dtype: type = np.float64) -> Precision:
         If they are not finite, or hold fewer than two trials.
     """
     x = np.array(betas, dtype)
-    if x.ndim != 2 or len(x) < 2 or not np.isfinite(x).all():
+    if x.ndim != 2 or len(x) < 2:
         raise DataError(
-            f"betas have shape {x.shape}. Expected: (n_trials, n_voxels) with two trials or more, "
-            "all finite."
+            f"betas have shape {x.shape}. Expected: (n_trials, n_voxels) with two trials or more."
         )
+    check_finite(x, "betas", ("trial", "voxel"), remedy=REMEDY)
     mean = x.mean(0)
     x -= mean
     return Precision(mean, x.T @ x)

@@ -18,7 +18,8 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.model_selection import GroupKFold
 
-from ..encoders import LinearEncoder
+from ..checks import check_finite
+from ..encoders import LinearEncoder, check_training
 from ..errors import DataError
 from .change import EmbeddingChange, check_betas
 from .precision import Precision
@@ -50,6 +51,7 @@ def ridge_penalties(
         If the encoder is not the ridge solution of these data.
     """
     x = np.asarray(check_betas(encoder, betas), np.float64)
+    check_finite(embeddings, "embeddings", ("trial", "dimension"))
     weights = encoder.weights.astype(np.float64)
     x = x - x.mean(0)
     gradient = x.T @ ((embeddings - embeddings.mean(0)) - x @ weights)  # (V, C)
@@ -92,6 +94,7 @@ def refit_change(
     EmbeddingChange
         With ``effect()``, ``shift(direction)`` and ``towards(direction)``.
     """
+    betas = check_betas(encoder, betas)
     parts = group_penalties(np.asarray(alphas, float))
     steps = [(columns, precision.step(betas, alpha)) for alpha, columns in parts]
     return EmbeddingChange(encoder, betas, steps)
@@ -149,6 +152,7 @@ def cross_fit(
     rows : numpy.ndarray of int
         The trials left out.
     """
+    check_training(betas, embeddings, groups)
     x, y = np.asarray(betas), np.asarray(embeddings)
     parts = group_penalties(np.asarray(alphas, float))
     gram, cross = x.T @ x, x.T @ y

@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.covariance import ledoit_wolf_shrinkage
 
+from ..checks import check_finite
+from ..encoders.common import REMEDY
 from ..errors import DataError
 from .precision import Precision
 
@@ -71,6 +73,7 @@ def shrinkage_penalty(betas: np.ndarray) -> float:
     float
         alpha, for :meth:`fmri_utils.perturbation.Precision.step`.
     """
+    check_finite(betas, "betas", ("trial", "voxel"), remedy=REMEDY)
     s = float(ledoit_wolf_shrinkage(betas))
     if not 0 < s < 1:
         raise DataError(
@@ -97,4 +100,5 @@ def conditional_mean(precision: Precision, betas: np.ndarray, alpha: float) -> n
     -------
     numpy.ndarray, (n_trials, n_voxels)
     """
+    check_finite(betas, "betas", ("trial", "voxel"), remedy=REMEDY)
     return betas + precision.step(betas, alpha)

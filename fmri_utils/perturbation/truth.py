@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from ..checks import check_finite
 from ..errors import DataError
 from ..metrics import Interval
 from ..simulation.ground_truth import GroundTruth, load_ground_truth
@@ -58,6 +59,7 @@ def auroc(
         raise DataError(f"{null.sum()} of {null.size} voxels carry nothing. Expected: some do.")
     out = {}
     for name, score in scores.items():
+        check_finite(score, name, ("voxel",))
         tuned, empty = np.asarray(score)[~null], np.asarray(score)[null]
         drawn = []
         for _ in range(n_resamples):
