@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from .pictures import plot_picture
-from .style import COLOURS, label_dataset, styled
+from .style import COLOURS, label_dataset, say_nothing, styled
 
 KINDS = {"keep_only": "only\nthis", "leave_out": "all but\nthis", "stimulate": "stimulated"}
 BAND = "#d4d4d4"
@@ -85,7 +85,7 @@ def plot_area_changes(
     """
     ax = ax or plt.subplots()[1]
     looks = [("o", COLOURS["brain"], COLOURS["brain"]), ("D", COLOURS["image"], "white")]
-    step = 0.8 / len(series)
+    step = 0.8 / max(1, len(series))
     for k, ((_, (values, random)), (marker, colour, face)) in enumerate(
         zip(series.items(), looks, strict=False)
     ):
@@ -121,7 +121,9 @@ def plot_area_shift(
         An area's own concept has its name and is framed.
     """
     ax = ax or plt.subplots()[1]
-    limit = float(np.abs(shift).max()) or 1.0
+    if not shift.size:
+        return say_nothing(ax)
+    limit = float(np.nanmax(np.abs(shift), initial=0)) or 1.0
     ax.imshow(shift, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), value in np.ndenumerate(shift):
         outside = not low[i, j] <= value <= high[i, j]

@@ -37,36 +37,33 @@ def plot_volume(
     Parameters
     ----------
     image : nibabel.Nifti1Image, (X, Y, Z)
-        Zero or NaN where there is nothing to show.
+        Zero, NaN or infinite where there is nothing to show; if that is everywhere, the background
+        is drawn alone.
     background : nibabel.Nifti1Image, (X, Y, Z)
     vmin, vmax : float, optional
-        Ends of the colours; by default 0 (the smallest value if negative) and the largest value.
+        Ends of the colours; by default, or if NaN, 0 (the smallest value if negative) and the
+        largest value.
     """
     ax = ax or plt.subplots(figsize=(9, 2.2))[1]
-    data = np.nan_to_num(image.get_fdata())
+    data = image.get_fdata()
+    data = np.where(np.isfinite(data), data, 0)
     shown = nib.Nifti1Image(data, image.affine)
-    low = min(0.0, float(data.min())) if vmin is None else vmin
-    high = float(data.max()) if vmax is None else vmax
-    cuts = _informative_cuts(data, image.affine, "xyz".index(display_mode), n_cuts)
-    plotting.plot_stat_map(
-        shown,
-        bg_img=background,
-        display_mode=display_mode,
-        cut_coords=cuts,
-        axes=ax,
-        cmap=cmap,
-        vmin=low,
-        vmax=high,
-        threshold=1e-9,
-        colorbar=False,  # nilearn writes its numbers over the last slice
-        annotate=False,
-        black_bg=False,
-        title=None,
-        resampling_interpolation="nearest",
-    )
+    low = min(0.0, float(data.min())) if vmin is None or np.isnan(vmin) else vmin
+    high = float(data.max()) if vmax is None or np.isnan(vmax) else vmax
+    held = data if data.any() else np.nan_to_num(background.get_fdata())
+    cuts = _informative_cuts(held, image.affine, "xyz".index(display_mode), n_cuts)
+    slices = {"display_mode": display_mode, "cut_coords": cuts, "axes": ax, "title": None}
+    # nilearn would write the numbers of its colour bar over the last slice.
+    slices |= {"annotate": False, "black_bg": False, "colorbar": False}
+    if data.any():
+        colours = {"cmap": cmap, "vmin": low, "vmax": high, "threshold": 1e-9}
+        interpolation = {"resampling_interpolation": "nearest"}
+        plotting.plot_stat_map(shown, bg_img=background, **slices, **colours, **interpolation)
+    else:
+        plotting.plot_anat(background, **slices)
     if title:
         ax.set_title(title)
-    if colorbar:
+    if colorbar and data.any():
         colours = ScalarMappable(Normalize(low, high), cmap)
         bar = ax.inset_axes((1.01, 0.05, 0.012, 0.9))
         ax.figure.colorbar(colours, cax=bar, ticks=np.linspace(low, high, 3), format="%.3g")
@@ -102,9 +99,10 @@ def plot_areas(
 def _informative_cuts(data: np.ndarray, affine: np.ndarray, axis: int, n_cuts: int) -> list[float]:
     """World coordinates of slices spread over the share of the axis that holds most values."""
     mass = (data != 0).sum(tuple(a for a in range(3) if a != axis)).astype(float)
+    mass = mass if mass.any() else np.ones_like(mass)
     if n_cuts == 1:
         return [float(affine[axis, axis] * mass.argmax() + affine[axis, 3])]
-    cumulative = np.cumsum(mass) / max(mass.sum(), 1)
+    cumulative = np.cumsum(mass) / mass.sum()
     levels = np.linspace(0.06, 0.94, n_cuts)
     index = np.unique(np.searchsorted(cumulative, levels))
     return [float(affine[axis, axis] * i + affine[axis, 3]) for i in index]
@@ -129,6 +127,7 @@ def plot_area_effects(
         Drawn as a horizontal line, such as the median of voxels known to carry nothing.
     """
     ax = ax or plt.subplots()[1]
+    ax.set_yscale("log")  # first: limits of nothing are not for a logarithm
     rng = np.random.default_rng(0)  # where the dots lie, nothing else
     for column, mask in enumerate(areas.values()):
         values = effect[mask]
@@ -139,6 +138,5 @@ def plot_area_effects(
     if reference is not None:
         ax.axhline(reference, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5)
     ax.set_xticks(range(len(areas)), list(areas), rotation=45, ha="right")
-    ax.set_yscale("log")
     ax.set_ylabel(ylabel)
     return ax

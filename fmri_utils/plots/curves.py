@@ -112,6 +112,7 @@ def plot_temperatures(
         Chance of retrieval.
     """
     ax = ax or plt.subplots()[1]
+    ax.set_xscale("log")  # first: limits of nothing are not for a logarithm
     lines = {
         "spread": ("spread", COLOURS["ceiling"], "--"),
         "matching": ("cosine, matching pairs", COLOURS["brain"], "-"),
@@ -122,7 +123,7 @@ def plot_temperatures(
         values = [record[quantity][-1] for record in records.values()]
         ax.plot(list(records), values, line, marker="o", color=colour, label=label)
     ax.axhline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label="chance")
-    ax.set(xscale="log", xlabel="temperature", ylabel="held-out images", ylim=(-0.05, 1.05))
+    ax.set(xlabel="temperature", ylabel="held-out images", ylim=(-0.05, 1.05))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..metrics import Interval
 from .brain import plot_volume
 from .curves import plot_scores
-from .style import COLOURS, SMALL, label_dataset, styled
+from .style import COLOURS, SMALL, label_dataset, say_nothing, styled
 
 LINES = ("brain", "image", "ceiling", "noise", "text", "sky")
 
@@ -32,6 +32,9 @@ def plot_step_sizes(
         Precision ("float64") to relative differences, from ``perturbation.eps_curve``.
     """
     ax = ax or plt.subplots()[1]
+    errors = {name: values for name, values in errors.items() if values.size}
+    if not errors:
+        return say_nothing(ax)
     for colour, (name, values) in zip(LINES, errors.items(), strict=False):
         ax.loglog(steps, np.median(values, axis=1), "o-", ms=4, color=COLOURS[colour], label=name)
         span = values.min(1), values.max(1)
@@ -54,10 +57,12 @@ def plot_places(
     titles : sequence of str
     """
     if axes is None:
-        size = (1.6 * len(maps), 1.9)
-        axes = plt.subplots(1, len(maps), figsize=size, squeeze=False, layout="constrained")[1][0]
+        n = max(1, len(maps))
+        axes = plt.subplots(1, n, figsize=(1.6 * n, 1.9), squeeze=False, layout="constrained")[1][0]
+    for ax in axes[len(maps) :]:
+        say_nothing(ax)
     side = round(maps.shape[1] ** 0.5)
-    for one, title, ax in zip(maps, titles, axes, strict=True):
+    for one, title, ax in zip(maps, titles, axes[: len(maps)], strict=True):
         ax.imshow(one.reshape(side, side), cmap="inferno", vmin=0)
         ax.set(xticks=[], yticks=[])
         ax.set_title(title, loc="center", fontsize=SMALL, fontweight="normal")
@@ -76,7 +81,9 @@ def plot_matrix(
 ) -> Axes:
     """A small signed matrix with its numbers."""
     ax = ax or plt.subplots()[1]
-    limit = float(np.abs(matrix).max()) or 1.0
+    if not matrix.size:
+        return say_nothing(ax)
+    limit = float(np.nanmax(np.abs(matrix), initial=0)) or 1.0
     ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), value in np.ndenumerate(matrix):
         colour = "white" if abs(value) > 0.6 * limit else COLOURS["ink"]
@@ -140,7 +147,9 @@ def plot_reliability(
         Voxels known to carry nothing, drawn apart.
     """
     ax = ax or plt.subplots()[1]
-    bins = np.linspace(z.min(), z.max(), 50)
+    if not np.isfinite(z).any():
+        return say_nothing(ax, "no voxel with a value")
+    bins = np.linspace(np.nanmin(z), np.nanmax(z), 50)
     if null is None:
         ax.hist(z, bins, color=COLOURS["brain"], alpha=0.7, label="all voxels")
     else:
@@ -183,7 +192,8 @@ def fig_voxel_atlas(
     scaled = nib.Nifti1Image(1e3 * data, sensitivity_map.affine)
     titles = ("Image effect, $10^3$ pixel RMS per SD", "Reliability, SDs of its null")
     for row, (image, title) in enumerate(zip((scaled, reliability_map), titles, strict=True)):
-        top = float(np.nanpercentile(image.get_fdata(), 99))
+        values = image.get_fdata()
+        top = np.nanpercentile(values, 99) if np.isfinite(values).any() else None
         ax = figure.add_subplot(grid[row, :])
         plot_volume(image, background, title=title, ax=ax, n_cuts=8, vmin=0, vmax=top)
     names = list(results["auroc_names"])
@@ -194,8 +204,7 @@ def fig_voxel_atlas(
         xlabel = "AUROC, tuned against empty voxels"
         plot_scores(dict(zip(names, rows, strict=True)), chance=0.5, xlabel=xlabel, ax=ax)
     else:
-        ax.text(0.5, 0.5, "no planted truth: real data", ha="center", va="center")
-        ax.set_axis_off()
+        say_nothing(ax, "no planted truth: real data")
     plot_matrix(
         results["area_shift"],
         results["area_shift_names"],

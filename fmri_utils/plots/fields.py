@@ -39,9 +39,10 @@ def plot_prf_angle(
     background : nibabel.Nifti1Image, (X, Y, Z)
     """
     ax = ax or plt.subplots(figsize=(9, 2.4))[1]
-    degrees = np.asarray(angle.get_fdata()) % 360
+    degrees = angle.get_fdata()
+    degrees = np.where(np.isfinite(degrees), degrees, np.nan) % 360
     # An angle of exactly 0 would be taken for "nothing here".
-    shown = np.where(np.isfinite(degrees), np.where(degrees == 0, 360.0, degrees), np.nan)
+    shown = np.where(degrees == 0, 360.0, degrees)
     image = nib.Nifti1Image(shown, angle.affine)
     limits = {"vmin": 0.0, "vmax": 360.0, "cmap": ANGLE_MAP, "colorbar": False}
     plot_volume(

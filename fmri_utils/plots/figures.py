@@ -82,7 +82,7 @@ def fig_model(
         for name, (x, w) in boxes.items()
     }
     plot_picture(stimulus, ax=ax["seen"])
-    peak = float(np.percentile(np.abs(pattern.get_fdata()), 99.8))
+    peak = float(np.percentile(np.abs(np.nan_to_num(pattern.get_fdata())), 99.8))
     plot_volume(
         pattern,
         background,
@@ -266,7 +266,7 @@ def fig_leave_one_out(
     axes[2, 0].axis("off")
     ax = figure.add_subplot(grid[3, :])
     title = "Embedding effect of every voxel, $10^5$ (1 - cosine)"
-    top = 1e5 * float(np.percentile(effect, 98))
+    top = 1e5 * float(np.nanpercentile(effect, 98)) if np.isfinite(effect).any() else None
     scaled = nib.Nifti1Image(1e5 * effect_map.get_fdata(), effect_map.affine)
     plot_volume(scaled, background, title=title, ax=ax, n_cuts=8, vmin=0, vmax=top)
     ax = figure.add_subplot(grid[4, :])

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from .pictures import plot_picture
-from .style import COLOURS, SMALL, styled
+from .style import COLOURS, SMALL, say_nothing, styled
 
 LINES = (
     (COLOURS["ink"], "o", "-"), (COLOURS["brain"], "s", "--"), (COLOURS["image"], "^", "-."),
@@ -39,6 +39,8 @@ def plot_ncsnr_histogram(
     """
     ax = ax or plt.subplots(figsize=(7, 3), layout="constrained")[1]
     values = ncsnr[np.isfinite(ncsnr)]
+    if not values.size:
+        return say_nothing(ax, "no voxel with a value")
     ax.hist(values, bins=60, color=COLOURS["brain"], alpha=0.6)
     top = ax.get_ylim()[1]
     median = float(np.median(values))
@@ -83,6 +85,8 @@ def plot_noise_correlation(noise: pd.DataFrame, *, ax: Axes | None = None) -> Ax
         From ``nsd.quality.noise_correlation``: ``area``, ``distance_mm``, ``correlation``.
     """
     ax = ax or plt.subplots(figsize=(6, 3.2), layout="constrained")[1]
+    if noise.empty:
+        return say_nothing(ax, "too few pairs of voxels")
     for (colour, marker, line), (name, rows) in zip(
         LINES, noise.groupby("area", sort=False), strict=False
     ):
@@ -117,9 +121,7 @@ def plot_drift_share(
     shown = [100 * v[np.isfinite(v) & (v > 0)] for v in (before, after)]
     filled = [v for v in shown if v.size]
     if not filled:
-        ax.text(0.5, 0.5, "one session: no drift to see", ha="center", transform=ax.transAxes)
-        ax.axis("off")
-        return ax
+        return say_nothing(ax, "one session: no drift to see")
     low = max(1e-4, min(v.min() for v in filled))
     bins = np.geomspace(low, max(v.max() for v in filled) * 1.01, 60)
     labels = ("as read", "z-scored within sessions")
@@ -151,6 +153,8 @@ def plot_reliability(ncsnr: np.ndarray, reliability: np.ndarray, *, ax: Axes | N
     ax = ax or plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1]
     valid = np.isfinite(ncsnr) & np.isfinite(reliability)
     x, y = ncsnr[valid], reliability[valid]
+    if not valid.any():
+        return say_nothing(ax, "no voxel with both values")
     ax.plot(x, y, ".", ms=2.5, alpha=0.4, color=COLOURS["brain"], rasterized=True, label="voxels")
     line = np.linspace(0, max(float(x.max()), 0.1), 100)
     ax.plot(line, line**2 / (1 + line**2), color=COLOURS["image"], label="ncsnr² / (1 + ncsnr²)")
@@ -188,7 +192,7 @@ def plot_ranked_images(
     -------
     numpy.ndarray of Axes, (2, n)
     """
-    n = len(best)
+    n = max(1, len(best))
     if axes is None:
         size = (1.15 * n + 1.2, 2.9)
         axes = plt.subplots(2, n, figsize=size, squeeze=False, layout="constrained")[1]
@@ -197,7 +201,9 @@ def plot_ranked_images(
         (worst, worst_responses, COLOURS["brain"], "weakest\nresponses"),
     )
     for line, (pictures, responses, colour, label) in zip(axes, rows, strict=True):
-        for ax, picture, response in zip(line, pictures, responses, strict=True):
+        for ax in line[len(pictures) :]:
+            say_nothing(ax)
+        for ax, picture, response in zip(line[: len(pictures)], pictures, responses, strict=True):
             title = f"{unit} = {response:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
             plot_picture(picture, title=title, colour=colour, ax=ax)
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")

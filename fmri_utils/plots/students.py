@@ -47,7 +47,7 @@ def plot_attention(images: np.ndarray, maps: np.ndarray, *, axes: Sequence[Axes]
 
 def _lit(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The picture, dark where no attention goes."""
-    weights = np.asarray(weights, float)
+    weights = np.nan_to_num(np.asarray(weights, float))
     light = weights / max(weights.max(), 1e-12)
     size = image.shape[:2]
     smooth = np.asarray(

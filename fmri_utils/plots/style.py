@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..artifacts import atomic_path
@@ -71,6 +72,13 @@ def styled(function: Callable) -> Callable:
         return result
 
     return wrapper
+
+
+def say_nothing(ax: Axes, text: str = "nothing to show") -> Axes:
+    """Write into axes without data that there are none, instead of an empty frame."""
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
+    ax.set_axis_off()
+    return ax
 
 
 def label_dataset(figure: Figure, label: str) -> None:

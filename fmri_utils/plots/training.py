@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .pictures import plot_picture_grid
-from .style import label_dataset, save_figure, styled
+from .style import label_dataset, save_figure, say_nothing, styled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,9 +51,11 @@ def plot_losses(
         if (shown := [name for name in names if name in found])
     }
     if axes is None:
-        size = (3.1 * len(panels), 2.6)
-        axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained")[1][0]
-    for ax, (title, names) in zip(axes, panels.items(), strict=True):
+        n = max(1, len(panels))
+        axes = plt.subplots(1, n, figsize=(3.1 * n, 2.6), squeeze=False, layout="constrained")[1][0]
+    for ax in axes[len(panels) :]:
+        say_nothing(ax, "nothing was trained yet")
+    for ax, (title, names) in zip(axes[: len(panels)], panels.items(), strict=True):
         for name in names:
             rows = [row for row in history if name in row]
             ax.plot([r["images"] for r in rows], [r[name] for r in rows], ".-", label=name, lw=1)
