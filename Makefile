@@ -19,7 +19,9 @@ endif
 quoted = '$(subst ','\'',$(1))'
 SETTINGS = $(foreach v,$(sort $(filter-out MAKEFLAGS MAKEOVERRIDES GNUMAKEFLAGS BASE_PYTHON,$(COMMAND_LINE_NAMES))),$(call quoted,$(v)=$(value $(v))))
 COMMAND_LINE_NAMES := $(foreach v,$(.VARIABLES),$(if $(filter command% line,$(origin $(v))),$(v)))
-NOTEBOOKS := $(patsubst notebooks/%.py,%,$(wildcard notebooks/[0-9][0-9]_*.py))
+# A folder, or a copy that JupyterLab named 01_x-Copy1.py, is no notebook of the collection.
+SOURCES := $(filter notebooks/%.py,$(wildcard notebooks/[0-9][0-9]_*.py))
+NOTEBOOKS := $(patsubst notebooks/%.py,%,$(foreach p,$(SOURCES),$(if $(findstring -,$p)$(wildcard $p/.),,$p)))
 NUMBERS := $(foreach n,$(NOTEBOOKS),$(firstword $(subst _, ,$(n))))
 BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1

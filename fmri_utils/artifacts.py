@@ -16,7 +16,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -30,7 +30,6 @@ except ImportError:  # Windows: what a killed process left is not removed
     fcntl = None
 
 LOCK = ".lock"
-PROVENANCE = "provenance.json"  # what made the figures of a folder, beside them
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 FULL_BYTES = 2**20  # libraries that do not say "no space left": less than this is left then
 OUTPUTS_MIME = "application/vnd.fmri-utils.outputs+json"
@@ -144,6 +143,17 @@ def _remove_abandoned(path: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def own_files(folder: str | os.PathLike, pattern: str) -> list[Path]:
+    """Files below a folder that match a pattern, in order of their names; no folders.
+
+    Names that begin with a dot are left out, of files and of folders on the way to them:
+    JupyterLab leaves ``.ipynb_checkpoints`` behind, macOS ``.DS_Store`` and ``._x``, and
+    :func:`atomic_path` ``.part-x`` where it was killed. None of them belongs to the project.
+    """
+    found = [path for path in sorted(Path(folder).glob(pattern)) if path.is_file()]
+    return [p for p in found if not any(n.startswith(".") for n in p.relative_to(folder).parts)]
+
+
 def sha256_file(path: str | os.PathLike) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as handle:
@@ -204,45 +214,6 @@ def write_manifest(
     with atomic_path(manifest_path(path)) as tmp:
         tmp.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest
-
-
-def write_provenance(
-    folder: Path,
-    files: Iterable[Path],
-    *,
-    made_by: str,
-    config: Mapping,
-    inputs: Mapping[str, str],
-) -> Path:
-    """Describe all files of a folder that one notebook made, in one file beside them.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The files' folder.
-    files : iterable of path-like
-        The finished files.
-    made_by : str
-        Name of the notebook.
-    config, inputs
-        As for :func:`write_manifest`.
-
-    Returns
-    -------
-    pathlib.Path
-        The file: ``made_by``, ``files`` (name to SHA-256), ``config``, ``inputs``, ``versions``.
-    """
-    provenance = {
-        "made_by": made_by,
-        "files": {Path(file).name: sha256_file(file) for file in files},
-        "config": dict(config),
-        "inputs": dict(inputs),
-        "versions": package_versions(),
-    }
-    path = folder / PROVENANCE
-    with atomic_path(path) as tmp:
-        tmp.write_text(json.dumps(provenance, indent=1, sort_keys=True) + "\n")
-    return path
 
 
 def check_manifest(path: str | os.PathLike, *, remedy: str) -> dict:

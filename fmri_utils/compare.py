@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .artifacts import load_arrays
+from .artifacts import load_arrays, own_files
 from .errors import ArtifactError
 from .results import NUMBERS, read_results
 
@@ -112,7 +112,7 @@ def _run_files(run: Path) -> dict[str, Path]:
     """Comparable files of a run by name."""
     if run.is_file():
         return {"results.json": run}
-    found = {p.name: p for p in (run / "results.json", *sorted(run.glob("*.h5"))) if p.is_file()}
+    found = {path.name: path for path in own_files(run, "results.json") + own_files(run, "*.h5")}
     if not found:
         raise ArtifactError(
             f"{run} holds no results.json and no .h5 file. Expected: the figures folder or the "

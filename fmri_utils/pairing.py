@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import sys
 from pathlib import Path
 
-import jupytext
-import nbformat
+from .artifacts import atomic_path, own_files
 
-from .artifacts import atomic_path
-
+NAME = re.compile(r"(\d\d_[a-z0-9_]+|explore)\.py")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def notebook_sources(folder: Path) -> list[Path]:
+    """The collection's notebooks in a folder, in order: numbered ones and ``explore.py``.
+
+    Whatever else lies there (``untitled.py``, a copy that JupyterLab named ``01_x-Copy1.py``) is
+    the user's.
+    """
+    return [path for path in own_files(folder, "*.py") if NAME.fullmatch(path.name)]
 
 
 def notebook_from_source(source: Path) -> str:
@@ -21,6 +29,9 @@ def notebook_from_source(source: Path) -> str:
     Cell ids are hashes of position and content (jupytext draws them at random), so the same source
     gives the same bytes.
     """
+    import jupytext  # takes seconds; who only lists notebooks does not need it
+    import nbformat
+
     notebook = jupytext.read(source, fmt="py:percent")
     for index, cell in enumerate(notebook.cells):
         digest = hashlib.sha256(f"{index}\n{cell.source}".encode()).hexdigest()
@@ -36,12 +47,12 @@ def sync(folder: Path, *, check: bool) -> list[Path]:
     Parameters
     ----------
     folder : pathlib.Path
-        Holds the ``.py`` sources.
+        Holds the ``.py`` sources, see :func:`notebook_sources`.
     check : bool
         Only compare; write nothing.
     """
     stale = []
-    for source in sorted(folder.glob("*.py")):
+    for source in notebook_sources(folder):
         twin, text = source.with_suffix(".ipynb"), notebook_from_source(source)
         if twin.is_file() and twin.read_text() == text:
             continue

@@ -21,8 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from .artifacts import OUTPUTS_MIME, atomic_path, explained, name_in, sha256_file, sha256_json
+from .artifacts import (
+    OUTPUTS_MIME,
+    atomic_path,
+    explained,
+    name_in,
+    own_files,
+    sha256_file,
+    sha256_json,
+)
 from .errors import FmriUtilsError, ProfileError
+from .pairing import notebook_from_source, notebook_sources
 from .profiles import PROFILES, PROJECT_ROOT, Profile, load_profile
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
@@ -44,7 +53,7 @@ class Request:
 
 def numbered_notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
     """Sources of the numbered notebooks, in order of execution."""
-    return sorted(folder.glob("[0-9][0-9]_*.py"))
+    return [path for path in notebook_sources(folder) if path.name[0].isdigit()]
 
 
 def parse_request(arguments: Sequence[str]) -> Request:
@@ -98,18 +107,9 @@ def _integer(named: dict[str, str], key: str) -> int | None:
 
 def package_digest() -> str:
     """Hash of the package's sources and of the shipped weights."""
-    files = _shown_files(PROJECT_ROOT / "fmri_utils", "**/*.py")
-    files += _shown_files(PROJECT_ROOT / "data" / "pretrained", "**/*")
+    files = own_files(PROJECT_ROOT / "fmri_utils", "**/*.py")
+    files += own_files(PROJECT_ROOT / "data" / "pretrained", "**/*")
     return sha256_json([[p.relative_to(PROJECT_ROOT).as_posix(), sha256_file(p)] for p in files])
-
-
-def _shown_files(folder: Path, pattern: str) -> list[Path]:
-    """Files below a folder, in order, but none with a name that begins with a dot below it.
-
-    macOS leaves .DS_Store and ._x behind, :func:`atomic_path` .part-x: no results come from them.
-    """
-    found = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
-    return [p for p in found if not any(n.startswith(".") for n in p.relative_to(folder).parts)]
 
 
 def outside_digest(profile: Profile) -> str:
@@ -121,13 +121,13 @@ def outside_digest(profile: Profile) -> str:
     named = [profile.lafite.weights, profile.lafite.judge, profile.dino.weights]
     if profile.clip.model.startswith(LOCAL):
         bundle = profile.path(profile.clip.model.removeprefix(LOCAL))
-        named += sorted(str(path) for path in _shown_files(bundle, "*"))
+        named += sorted(str(path) for path in own_files(bundle, "*"))
     files = [path for path in map(profile.path, filter(None, named)) if path.is_file()]
     weights = [[path.name, sha256_file(path)] for path in files]
     sizes = []
     if profile.simulation is None:
         own = f"subj{profile.subject:02d}"
-        for path in _shown_files(profile.data_root, "nsddata*/**/*"):
+        for path in own_files(profile.data_root, "nsddata*/**/*"):
             subjects = re.findall(r"subj\d\d", path.relative_to(profile.data_root).as_posix())
             if set(subjects) <= {own} and ".part" not in path.name:
                 sizes.append([path.relative_to(profile.data_root).as_posix(), path.stat().st_size])
@@ -137,7 +137,7 @@ def outside_digest(profile: Profile) -> str:
 def plan(profile: Profile, notebooks: Sequence[Path]) -> list[tuple[Path, str]]:
     """Each notebook with its key; a key depends on every notebook before it."""
     previous = sha256_json([package_digest(), profile.as_dict(), outside_digest(profile)])
-    studies = sorted(profile.figures.glob("study_*.json"))  # shown where `make study` has made them
+    studies = own_files(profile.figures, "study_*.json")  # shown where `make study` has made them
     steps = []
     for path in notebooks:
         shown = [sha256_file(study) for study in studies if f'"{study.name}"' in path.read_text()]
@@ -297,7 +297,6 @@ def execute(source: Path, executed: Path, parameters: dict[str, object]) -> list
     from papermill.exceptions import PapermillExecutionError
 
     from .kernels import IpcKernelManager
-    from .pairing import notebook_from_source
 
     failed = executed.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)

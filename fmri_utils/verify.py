@@ -28,9 +28,10 @@ from pathlib import Path
 from PIL import Image
 
 from . import runner
-from .artifacts import PROVENANCE, package_versions, sha256_file, sha256_json
+from .artifacts import own_files, package_versions, sha256_file, sha256_json
 from .errors import ProfileError
 from .profiles import PROJECT_ROOT, WHICH_RUN, Profile, load_profile
+from .provenance import PROVENANCE
 
 FOLDERS = ("data/derived", "figures", "runs")
 FIGURES = (".png", ".pdf", ".gif")
@@ -86,17 +87,17 @@ class _Verifier:
     def run(self) -> Report:
         folders = [self.root / name for name in FOLDERS]
         for folder in folders:
-            for path in sorted(folder.rglob("*.json")):
+            for path in own_files(folder, "**/*.json"):
                 if path.name == PROVENANCE:
                     self._check_figures(path)
                 elif path.with_suffix("").suffix and not path.name.endswith(".stamp.json"):
                     self._check_manifest(path)
-        for folder in sorted({*self.root.glob("figures"), *self.root.glob("runs/*/figures")}):
-            inner = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
-            for path in inner:
-                if _figure_names(path) and not (path / PROVENANCE).is_file():
-                    self._find(MISSING, path / PROVENANCE, "nothing says what made the figures")
-        for stamps in sorted({p.parent for p in (self.root / "runs").rglob("*.stamp.json")}):
+        for folder in ("figures", "runs/*/figures"):
+            figures = {f for kind in FIGURES for f in own_files(self.root, f"{folder}/**/*{kind}")}
+            for inner in sorted({path.parent for path in figures}):
+                if not (inner / PROVENANCE).is_file():
+                    self._find(MISSING, inner / PROVENANCE, "nothing says what made the figures")
+        for stamps in sorted({p.parent for p in own_files(self.root, "runs/**/*.stamp.json")}):
             self._check_run(stamps)
         if self.absent:
             self._note(f"inputs that are not here, not compared: {', '.join(sorted(self.absent))}")
@@ -152,7 +153,8 @@ class _Verifier:
                 why = _contradiction(figure_origin(file), provenance)
                 if why:
                     self._find(CHANGED, file, why)
-        unnamed = sorted(_figure_names(path.parent) - set(named))
+        there = {f.name for kind in FIGURES for f in own_files(path.parent, f"*{kind}")}
+        unnamed = sorted(there - set(named))
         if unnamed:
             self._note(f"{self._name(path)} does not name {', '.join(unnamed)}")
 
@@ -200,12 +202,12 @@ class _Verifier:
     def _check_run(self, stamps: Path) -> None:
         """What notebooks wrote in their last run, and whether they would run again."""
         derived = self.root / "data" / "derived" / stamps.relative_to(self.root / "runs")
-        configs = (self._config(path) for path in sorted(derived.glob("*.*.json")))
+        configs = (self._config(path) for path in own_files(derived, "*.*.json"))
         config = next(filter(None, configs), None)
         steps = [] if config is None else runner.plan(profile_of(config), _notebooks(self.root))
         keys = {path.stem: key for path, key in steps}
         would_run = []
-        for path in sorted(stamps.glob("*.stamp.json")):
+        for path in own_files(stamps, "*.stamp.json"):
             stem = path.name.removesuffix(".stamp.json")
             try:
                 stamp = json.loads(path.read_text())
@@ -233,10 +235,6 @@ class _Verifier:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return config
-
-
-def _figure_names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if path.suffix in FIGURES}
 
 
 def _notebooks(root: Path) -> list[Path]:

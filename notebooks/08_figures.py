@@ -25,7 +25,7 @@ import numpy as np
 from IPython.display import Markdown
 from sklearn.decomposition import PCA
 
-from fmri_utils import artifacts, encoders, nsd, plots, reconstruction
+from fmri_utils import artifacts, encoders, nsd, plots, provenance, reconstruction
 from fmri_utils.lafite import load_generator
 from fmri_utils.profiles import PROJECT_ROOT, load_profile
 from fmri_utils.results import results_page, results_record, results_text
@@ -209,7 +209,7 @@ print("rows of results.json:", len(record["rows"]))
 inputs = {f"{name}.h5": artifacts.sha256_file(cfg.derived / f"{name}.h5") for name in steps}
 scores = [cfg.derived / f"{name}_scores.json" for name in ("encoder", "picture")]
 inputs |= {p.name: artifacts.sha256_file(p) for p in (*scores, cfg.path(cfg.lafite.weights))}
-provenance = artifacts.write_provenance(
+described = provenance.write_provenance(
     cfg.figures, written, made_by=about["notebook"], config=cfg.as_dict(), inputs=inputs
 )
 
@@ -263,6 +263,4 @@ print(f"about {n_test * (width / 0.04) ** 2:.0f} images for an interval of +- 0.
 # </details>
 
 # %%
-artifacts.list_outputs(
-    [*written, provenance], root=PROJECT_ROOT, next_notebook="the figures folder"
-)
+artifacts.list_outputs([*written, described], root=PROJECT_ROOT, next_notebook="the figures folder")

@@ -32,8 +32,11 @@ ENDING_SECONDS = 30  # a generous bound for what is to end by itself, on a busy 
 
 
 def copy_project(folder, source=PROJECT):
-    """A project of its own: its sources, and the shipped weights by a link."""
-    ignored = shutil.ignore_patterns("__pycache__")
+    """A project of its own: its sources, and the shipped weights by a link.
+
+    What JupyterLab or macOS left among them is not copied: its name begins with a dot.
+    """
+    ignored = shutil.ignore_patterns("__pycache__", ".*")
     for name in ("fmri_utils", "notebooks"):
         shutil.copytree(source / name, folder / name, ignore=ignored)
     (folder / "data").mkdir()

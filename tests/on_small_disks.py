@@ -17,6 +17,7 @@ from test_runner import NOTEBOOK
 
 from fmri_utils.artifacts import ArtifactError, atomic_path, load_arrays, save_arrays, sha256_file
 from fmri_utils.nsd import betas
+from fmri_utils.pairing import notebook_sources
 from fmri_utils.plots import save_figure
 
 MIB = 2**20
@@ -121,7 +122,7 @@ def project(disk):
     """A project of three tiny notebooks on the disk; they write 1, 4 and 1 MiB."""
     disk.resize("16m")
     root = kill_runs.copy_project(disk.path)
-    for path in (root / "notebooks").iterdir():
+    for path in notebook_sources(root / "notebooks"):
         path.unlink()
     for title, mib in (("01_a", 1), ("02_b", 4), ("03_c", 1)):
         text = NOTEBOOK.format(title=title, extra=WRITES.format(title=title, mib=mib))

@@ -66,6 +66,14 @@ def test_a_run_agrees_with_itself(runs):
     assert "15 of 15 numbers agree, 0 do not" in report(comparison)
 
 
+def test_what_macos_leaves_is_not_compared(runs):
+    folder, write = runs
+    for name in ("._effects.h5", "._results.json", ".DS_Store"):
+        (folder / "a" / name).write_bytes(b"\0")
+    (folder / "a" / "x.h5").mkdir()
+    assert len(write().beyond) == 0
+
+
 @pytest.mark.parametrize(
     ("row", "value", "agrees"),
     [

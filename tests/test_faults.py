@@ -16,6 +16,7 @@ from test_runner import NOTEBOOK
 
 from fmri_utils import runner
 from fmri_utils.errors import FmriUtilsError
+from fmri_utils.pairing import notebook_sources
 from fmri_utils.profiles import PROJECT_ROOT
 
 N_KILLS = 3
@@ -76,7 +77,7 @@ def test_kernel_and_workers_end_with_their_runner_and_the_lock_is_free(tmp_path)
 def tiny_project(folder, extra):
     """A copy of the project with one tiny notebook."""
     root = kill_runs.copy_project(folder)
-    for path in (root / "notebooks").iterdir():
+    for path in notebook_sources(root / "notebooks"):
         path.unlink()
     (root / "notebooks" / "01_a.py").write_text(NOTEBOOK.format(title="01_a", extra=extra))
     return root

@@ -10,12 +10,13 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from fmri_utils.pairing import sync
+from fmri_utils.artifacts import own_files
+from fmri_utils.pairing import notebook_sources, sync
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+NOTEBOOKS = notebook_sources(ROOT / "notebooks")
 NUMBERED = [p for p in NOTEBOOKS if p.name[0].isdigit()]
-PACKAGE = sorted((ROOT / "fmri_utils").rglob("*.py"))
+PACKAGE = own_files(ROOT / "fmri_utils", "**/*.py")
 
 OPENING = ("you learn", "you need", "reads", "writes", "minutes")
 FIRST = {
@@ -44,7 +45,7 @@ GLOSSARY = (
 # A module may import modules of its own layer or of layers above it in this list.
 LAYERS = [
     {"errors"},
-    {"artifacts", "checks", "devices", "tensor_files"},
+    {"artifacts", "provenance", "checks", "devices", "tensor_files"},
     {"nsd", "simulation", "lafite", "clip_space", "judge", "pairing", "kernels"},
     {"profiles", "encoders", "metrics", "results"},
     {"joint_embedding", "reconstruction", "validity", "mapping_limits", "latents", "finetuning"}

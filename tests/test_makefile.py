@@ -78,6 +78,17 @@ def test_settings_arrive_as_they_were_given(folder, setting):
     assert not (folder / "executed").exists()
 
 
+def test_what_jupyterlab_leaves_is_no_target(folder):
+    said = make(folder, "help")
+    for name in ("04_x.py", ".ipynb_checkpoints"):
+        (folder / "notebooks" / name).mkdir()
+    for name in ("03_encoder_training-Copy1.py", "03_x (copy).py", "Untitled.ipynb", ".DS_Store"):
+        (folder / "notebooks" / name).touch()
+    assert make(folder, "help") == said
+    assert make(folder, "03_encoder_training") == "<-m><fmri_utils.runner><03>\n"
+    make(folder, "04", code=2)
+
+
 def test_two_folders_are_compared_whatever_their_names(folder):
     said = make(folder, "compare", "A=my figures", "B=it's $(x)")
     assert said == "<-m><fmri_utils.compare><my figures><it's $(x)>\n"

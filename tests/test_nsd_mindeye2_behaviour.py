@@ -64,6 +64,14 @@ def test_wrong_indices_are_found_by_the_behaviour(me2, change, message):
         mindeye2.check(me2.layout, progress=False)
 
 
+def test_what_macos_leaves_is_no_archive(me2):
+    before = {kind: me2.layout.shards(kind) for kind in ("train", "new_test")}
+    for shards in before.values():
+        shards[0].with_name(f"._{shards[0].name}").write_bytes(b"0")
+        shards[0].with_name("a-folder.tar").mkdir()
+    assert {kind: me2.layout.shards(kind) for kind in before} == before
+
+
 def test_wrong_indices_are_found_by_nsds_design(me2):
     for path in me2.wds.rglob("*.tar"):
         path.unlink()

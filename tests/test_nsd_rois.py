@@ -156,6 +156,9 @@ def test_atlases_of_two_subjects_are_refused(nsd, nsd_copy):
 def test_an_absent_roi_names_its_file_and_those_that_are_there(nsd_copy):
     layout = NSDLayout(nsd_copy.root, 1)
     there = ["floc-faces", "nsdgeneral", "prf-visualrois", "streams"]
+    folder = layout.roi("any").parent
+    (folder / "._streams.nii.gz").write_bytes(b"macOS leaves this on a disk of another system")
+    (folder / "a-folder.nii.gz").mkdir()
     assert available_rois(layout) == there
     with pytest.raises(DataError) as caught:
         roi_mask(layout, "nsdgeneral+floc-words")

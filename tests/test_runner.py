@@ -155,6 +155,22 @@ def test_a_twin_is_determined_by_its_source(project):
     assert [p.name for p in sync(folder, check=True)] == ["01_a.ipynb"]
 
 
+def test_what_jupyterlab_leaves_is_no_notebook(project):
+    """Only the collection's own notebooks run and have twins."""
+    notebooks = project / "notebooks"
+    before = runner.numbered_notebooks()
+    assert [path.stem for path in before] == ["01_a", "02_b"]
+    sync(notebooks, check=False)
+    for folder in (".ipynb_checkpoints", "03_x.py", "explore.py"):
+        (notebooks / folder).mkdir()
+    names = ("Untitled.ipynb", "untitled.py", "01_a-Copy1.py", "01_a (copy).py", ".DS_Store")
+    for name in (*names, "._01_a.py", ".ipynb_checkpoints/01_a-checkpoint.py"):
+        (notebooks / name).write_bytes(b"\xff not a notebook")
+    assert runner.numbered_notebooks() == before
+    assert sync(notebooks, check=True) == []
+    assert run("all", "PROFILE=smoke") == ["01_a", "02_b"]
+
+
 def test_other_weights_or_more_data_are_another_run(project):
     """What lies outside the repository is part of the key: bytes of weights, sizes of data."""
 

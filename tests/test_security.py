@@ -15,11 +15,14 @@ from pathlib import Path
 import jupytext
 import pytest
 
+from fmri_utils.artifacts import own_files
+from fmri_utils.pairing import notebook_sources
+
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
-PACKAGE = sorted((ROOT / "fmri_utils").rglob("*.py"))
-BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
+NOTEBOOKS = notebook_sources(ROOT / "notebooks")
+PACKAGE, BENCHMARKS, TESTS = (
+    own_files(ROOT / name, "**/*.py") for name in ("fmri_utils", "benchmarks", "tests")
+)
 
 ALLOWED_IN_TESTS = {
     # make pickles, hostile ones among them

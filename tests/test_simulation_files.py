@@ -312,7 +312,12 @@ def test_a_complete_subject_is_left_alone_and_a_lost_file_comes_back(two_session
     assert summary["n_voxels"] == ONE.n_nsdgeneral
     monkeypatch.undo()
     nsd.NSDLayout(whole, 1).roi("streams").unlink()
+    left = whole / "nsddata" / "ppdata" / ".DS_Store", whole / "nsddata/ppdata/subj01/.DS_Store"
+    for path in left:
+        path.touch()
     assert simulate_subject(whole, ONE, 1, workers=1, progress=False) == summary
+    for path in left:  # a file of macOS is no part of the subject
+        path.unlink()
     assert files_of(whole) == before
 
 

@@ -6,7 +6,7 @@ import shutil
 import matplotlib.pyplot as plt
 import pytest
 
-from fmri_utils import artifacts, plots, runner, verify
+from fmri_utils import artifacts, plots, provenance, runner, verify
 from fmri_utils.profiles import load_profile
 
 REMEDY = "Run `make all`."
@@ -29,7 +29,7 @@ def figure(profile, name="fig1", **about):
 def describe(profile, files):
     inputs = {"betas.h5": artifacts.sha256_file(profile.derived / "betas.h5")}
     config = profile.as_dict()
-    artifacts.write_provenance(
+    provenance.write_provenance(
         profile.figures, files, made_by="08_figures", config=config, inputs=inputs
     )
 
@@ -110,6 +110,20 @@ def test_a_figure_says_what_made_it(project):
 def test_figures_that_nothing_speaks_of(project):
     (project.figures / "provenance.json").unlink()
     assert ("missing", "provenance.json") in found(project)
+
+
+def test_what_jupyterlab_and_macos_leave_is_not_compared(project):
+    """Copies in dot folders, dot files, and a folder with the name of a figure."""
+    root = project.derived.parents[3]
+    before = verify.verify(root).text()
+    for folder in (project.figures, project.derived, project.runs):
+        (folder / ".ipynb_checkpoints").mkdir(parents=True)
+        for name in ("provenance.json", "scores.json.json", "fig1.png", "01_a.stamp.json"):
+            (folder / ".ipynb_checkpoints" / name).write_text("{")
+            (folder / f"._{name}").write_bytes(b"\0")
+        (folder / "fig9.png").mkdir()
+        (folder / "x.y.json").mkdir()
+    assert verify.verify(root).text() == before
 
 
 def test_other_settings_make_files_stale_and_later_settings_do_not(project):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..artifacts import own_files
 from ..errors import DataError
 
 TRIALS_PER_SESSION = 750
@@ -215,9 +216,7 @@ class NSDLayout:
     def design_tables(self, session: int) -> list[Path]:
         """Design matrices (``.tsv``) of a session's runs, if the time series were fetched."""
         ppdata = self.root / "nsddata_timeseries" / "ppdata" / self.subject_name
-        return sorted(
-            (ppdata / self.space / "design").glob(f"design_session{session:02d}_run*.tsv")
-        )
+        return own_files(ppdata / self.space / "design", f"design_session{session:02d}_run*.tsv")
 
 
 def available_sessions(layout: NSDLayout, *, allow_gaps: bool = False) -> list[int]:

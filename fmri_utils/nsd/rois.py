@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ..artifacts import own_files
 from ..errors import DataError
 from .layout import REMEDY, NSDLayout
 from .maps import read_brainmask
@@ -72,7 +73,7 @@ class LabelTable(dict):
 
 def available_rois(layout: NSDLayout) -> list[str]:
     """Names of the atlases whose volumes are in the folder, in alphabetical order."""
-    files = layout.roi("any").parent.glob("*.nii.gz")
+    files = own_files(layout.roi("any").parent, "*.nii.gz")
     names = [path.name.removesuffix(".nii.gz") for path in files]
     return sorted(name for name in names if not name.startswith(("lh.", "rh.")))
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from ..artifacts import own_files
 from ..errors import DataError
 from .layout import NSDLayout, require
 from .volumes import DAMAGED
@@ -200,7 +201,7 @@ def check_shared_pictures(layout: NSDLayout, shared_ids: np.ndarray, *, n_pictur
     DataError
         At the first file that differs.
     """
-    paths = sorted(layout.shared_pictures.glob("shared*_nsd*.png"))
+    paths = own_files(layout.shared_pictures, "shared*_nsd*.png")
     for path in paths:
         number, nsd_id = (int(text) for text in re.findall(r"\d+", path.stem)[:2])
         if not 1 <= number <= len(shared_ids) or shared_ids[number - 1] != nsd_id - 1:

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ..artifacts import sha256_json
+from ..artifacts import own_files, sha256_json
 from ..errors import ProfileError
 from .sections import (
     ClipConfig,
@@ -33,7 +33,7 @@ FOLDER = Path(__file__).parent
 COMPLETE = "Expected: every key, as in the other profiles. Add what is missing."
 WHICH_RUN = ("name", "subject", "seed", "device", "overridden")
 """What tells one run from another; with it :func:`load_profile` gives the profile again."""
-PROFILES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+PROFILES = tuple(path.stem for path in own_files(FOLDER, "*.toml"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from threading import Thread
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from ..artifacts import atomic_path
+from ..artifacts import atomic_path, own_files
 from ..errors import DataError
 from ..nsd.layout import NSDLayout
 from .config import SimulationConfig
@@ -81,10 +81,10 @@ def finish(root: Path, subject: int, summary: dict) -> None:
     name = f"subj{subject:02d}"
     parts = [p / name for p in root.glob("nsddata*/ppdata")]
     parts += [root / "nsddata" / "freesurfer" / brain for brain in (name, "fsaverage")]
-    files = sorted(p for part in parts for p in part.rglob("*") if p.is_file())
+    files = sorted(path for part in parts for path in own_files(part, "**/*"))
     files.append(ground_truth_path(root, subject))
-    files += sorted((root / "nsddata" / "experiments").rglob("nsd_*"))
-    files += sorted((root / "nsddata_stimuli").rglob("captions_*.json"))
+    files += own_files(root / "nsddata" / "experiments", "**/nsd_*")
+    files += own_files(root / "nsddata_stimuli", "**/captions_*.json")
     sizes = {p.relative_to(root).as_posix(): p.stat().st_size for p in files}
     manifest = {"subject": subject, "summary": summary, "files": sizes}
     with atomic_path(manifest_path(root, subject)) as tmp:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 
-from ..artifacts import OUTPUTS_MIME
+from ..artifacts import OUTPUTS_MIME, own_files
 from ..errors import ArtifactError, FmriUtilsError
 from ..profiles import PROJECT_ROOT, Profile
 from ..runner import NOTEBOOKS, Request, execute, is_current, numbered_notebooks, plan, write_stamp
@@ -103,7 +103,7 @@ def write_sources(profile: Profile, folder: Path) -> None:
         index.write(CONTENTS.format(notebooks="\n".join(names)))
     shutil.copy(profile.figures / "results.md", folder)
     (folder / "figures").mkdir()
-    for path in (*profile.figures.glob("*.png"), *profile.figures.glob("*.gif")):
+    for path in own_files(profile.figures, "*.png") + own_files(profile.figures, "*.gif"):
         shutil.copy(path, folder / "figures")
 
 

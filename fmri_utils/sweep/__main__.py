@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import IO
 
 from .. import nsd
-from ..artifacts import atomic_path, save_json, sha256_json, write_provenance
+from ..artifacts import atomic_path, save_json, sha256_json
 from ..errors import FmriUtilsError
 from ..plots import save_figure
 from ..plots.sweep import fig_sweep
 from ..profiles import PROJECT_ROOT
+from ..provenance import write_provenance
 from .board import CURRENT, DONE, Board, Row
 from .gather import figure_rows, gather, page, results_paths
 from .settings import HELP, Run, Sweep, parse

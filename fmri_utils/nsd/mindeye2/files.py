@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from ...artifacts import own_files
 from ...errors import DataError
 from ..betas import BLOCK_BYTES
 from ..design import tabulate_trials
@@ -81,7 +82,7 @@ class MindEye2Layout:
     def shards(self, kind: str) -> list[Path]:
         """Archives of behaviour of ``"train"``, ``"new_test"`` or ``"test"``, in their order."""
         folder = self.root / "wds" / self.subject_name / kind
-        return sorted(folder.glob("*.tar"), key=lambda p: (len(p.stem), p.stem))
+        return sorted(own_files(folder, "*.tar"), key=lambda p: (len(p.stem), p.stem))
 
 
 def trial_table(layout: MindEye2Layout, sessions: Iterable[int] | None = None) -> pd.DataFrame:
