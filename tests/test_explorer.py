@@ -2,6 +2,7 @@
 
 import io
 
+import ipywidgets as widgets
 import numpy as np
 import pytest
 import torch
@@ -413,3 +414,82 @@ def test_an_error_is_said_and_the_picture_stays(app, monkeypatch):
     monkeypatch.setattr(app.explorer, "view", refuse)
     app.update()
     assert "k is &lt;odd&gt;" in app.message.value and bytes(app.picture.value) == before
+
+
+class Odd(RuntimeError):
+    """An error that nobody thought of."""
+
+
+def fail(*_args, **_how):
+    raise Odd("<no> idea")
+
+
+CALLBACKS = {
+    "image": ("explorer.view", lambda app: setattr(app.image, "value", 2)),
+    "image, its list": ("explorer.ranking", lambda app: setattr(app.image, "value", 2)),
+    "kind": ("explorer.view", lambda app: setattr(app.kind, "value", "area")),
+    "within": ("explorer.ranking", lambda app: setattr(app.within, "value", "V1")),
+    "listed": ("explorer.view", lambda app: setattr(app.voxels, "value", app.voxels.options[1][1])),
+    "number": ("slices.draw", lambda app: setattr(app.number, "value", app.number.value ^ 1)),
+    "slider": ("explorer.view", lambda app: setattr(app.k, "value", -3.0)),
+    "area": ("explorer.view", lambda app: setattr(app.area, "value", "faces")),
+    "concept": ("explorer.view", lambda app: setattr(app.concept, "value", "words")),
+    "noise": ("explorer.view", lambda app: setattr(app.noise, "value", "fresh")),
+    "click": ("slices.voxel_at", lambda app: setattr(app.brain, "clicked", [3.0, 40.0, 1.0])),
+    "reset": ("explorer.default_state", lambda app: app.reset_button.click()),
+    "save": ("", lambda app: app.save_button.click()),
+}
+
+
+@pytest.mark.parametrize("control", CALLBACKS)
+def test_an_error_in_any_callback_is_said_and_the_next_event_works(control, app, monkeypatch):
+    part, act = CALLBACKS[control]
+    before = bytes(app.brain.value)
+    with monkeypatch.context() as patch:
+        patch.setattr("fmri_utils.explorer.app.stack", fail)  # what a view is saved by
+        if part:
+            owner, name = part.split(".")
+            patch.setattr(getattr(app, owner), name, fail)
+        act(app)
+    said = "Odd: &lt;no&gt; idea"
+    assert said in app.message.value and bytes(app.brain.value) == before
+    app.reset_button.click()
+    assert said not in app.message.value and bytes(app.brain.value) == before
+    app.k.value = 1.25
+    assert app.state == app._drawn and said not in app.message.value
+
+
+def test_no_callback_is_without_its_message(app):
+    """Each control that can be changed calls nothing of ours but what says its errors."""
+    controls = {name: w for name, w in vars(app).items() if isinstance(w, widgets.DOMWidget)}
+    called = {
+        name: [
+            handler
+            for trait in ("value", "clicked")
+            for handler in widget._trait_notifiers.get(trait, {}).get("change", [])
+            if "explorer.app" in getattr(handler, "__module__", "")
+        ]
+        + list(getattr(getattr(widget, "_click_handlers", None), "callbacks", []))
+        for name, widget in controls.items()
+    }
+    called = {name: handlers for name, handlers in called.items() if handlers}
+    assert len(called) == 12
+    for handlers in called.values():
+        assert all("_callback" in handler.__qualname__ for handler in handlers)
+
+
+def test_a_folder_that_cannot_be_written_is_named(explorer, tmp_path):
+    (tmp_path / "taken").write_text("a file in the place of the folder")
+    app = ExplorerApp(explorer, folder=tmp_path / "taken" / "views")
+    app.save_button.click()
+    assert "taken/views/image000" in app.message.value
+    assert "could not be written: Not a directory" in app.message.value
+    assert [*tmp_path.iterdir()] == [tmp_path / "taken"]
+
+
+def test_what_is_saved_after_an_error_has_the_name_of_what_is_shown(app, monkeypatch):
+    shown = app.state
+    with monkeypatch.context() as patch:
+        patch.setattr(app.explorer, "view", fail)
+        app.k.value = -4.0
+    assert app.state.k == -4 and f"_{shown.k:+g}SD_" in app.save().name

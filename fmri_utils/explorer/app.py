@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import html
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -21,6 +22,7 @@ from .view import K_MAX, KINDS, Explorer, State
 N_LISTED = 40
 """Voxels in the list; any other can be chosen by its number or on the brain."""
 EVERYWHERE = "all areas"
+LOG = logging.getLogger(__name__)
 HINT = "Click on a slice to choose a voxel."
 ABOUT_KIND = {
     "voxel": "z-scored activity of one voxel",
@@ -68,16 +70,14 @@ class ExplorerApp:
         return State(self.image.value, kind, which, self.k.value, fresh, self._seed)
 
     def update(self) -> None:
-        """Draw what the controls say."""
+        """Draw what the controls say. If that fails the picture stays and the message says why."""
         state, m = self.state, self.explorer.material
-        try:
+        with self._errors_said():
             view = self.explorer.view(state)
-        except FmriUtilsError as err:
-            self._say(f"{err}")
-            return
-        self._main = compose(view, label=m.label, new_noise_rms=m.new_noise_rms)
-        self.picture.value = png(self._main)
-        self._draw_brain(state)
+            self._main = compose(view, label=m.label, new_noise_rms=m.new_noise_rms)
+            self.picture.value = png(self._main)
+            self._draw_brain(state)
+            self._drawn = state
 
     def _draw_brain(self, state: State) -> None:
         """Slices through the voxel, or through the area; a concept has no place."""
@@ -87,8 +87,8 @@ class ExplorerApp:
         shown = voxel, area, state.kind == "voxel"
         if shown == self._brain_shown:
             return
-        self._brain_shown = shown
         self._slices = self.slices.draw(voxel, area=area, crosshair=shown[2])
+        self._brain_shown = shown
         what = f"area {area}" if area else nsd.voxel_names(m.areas, [voxel])[0]
         self.brain.alt = f"Three slices of the brain through {what}; areas in colours."
         self.brain.value = png(self._slices)
@@ -122,7 +122,7 @@ class ExplorerApp:
 
     def save(self) -> Path:
         """Write the view and the brain as one PNG; the name says what is shown."""
-        state = self.state
+        state = self._drawn  # after an error not what the controls say
         which = re.sub(r"[^A-Za-z0-9]+", "-", str(state.which))
         noise = f"noise{state.seed}" if state.fresh else "same-noise"
         name = f"image{state.image:03d}_{state.kind}-{which}_{state.k:+g}SD_{noise}.png"
@@ -196,16 +196,39 @@ class ExplorerApp:
         return widgets.VBox([upper, self.picture])
 
     def _observe(self) -> None:
-        self.image.observe(self._on_image, "value")
-        self.kind.observe(self._on_kind, "value")
-        self.within.observe(self._on_within, "value")
-        self.voxels.observe(self._on_listed, "value")
-        self.number.observe(self._on_number, "value")
+        self.image.observe(self._callback(self._on_image), "value")
+        self.kind.observe(self._callback(self._on_kind), "value")
+        self.within.observe(self._callback(self._on_within), "value")
+        self.voxels.observe(self._callback(self._on_listed), "value")
+        self.number.observe(self._callback(self._on_number), "value")
         for control in (self.k, self.area, self.concept, self.noise):
-            control.observe(self._on_value, "value")
-        self.brain.observe(self._on_click, "clicked")
-        self.reset_button.on_click(lambda _: self.reset())
-        self.save_button.on_click(lambda _: self.save())
+            control.observe(self._callback(self._on_value), "value")
+        self.brain.observe(self._callback(self._on_click), "clicked")
+        self.reset_button.on_click(self._callback(lambda _: self.reset()))
+        self.save_button.on_click(self._callback(lambda _: self.save()))
+
+    def _callback(self, function: Callable) -> Callable:
+        """What a control calls: the function, with its errors in the message line."""
+
+        def callback(change) -> None:
+            with self._errors_said():
+                function(change)
+
+        return callback
+
+    @contextlib.contextmanager
+    def _errors_said(self) -> Iterator[None]:
+        """Say an error in the message line. Jupyter shows nobody what a control's callback raises.
+
+        An error that is not the user's is also logged, with its place in the code.
+        """
+        try:
+            yield
+        except FmriUtilsError as err:
+            self._say(f"{err}")
+        except Exception as err:
+            LOG.exception("a callback of the explorer failed")
+            self._say(f"This failed: {type(err).__name__}: {err}. Reset, or run the cell again.")
 
     @contextlib.contextmanager
     def _hushed(self) -> Iterator[None]:
