@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from . import finetuning, metrics
+from .checks import check_finite
 from .errors import DataError
 from .judge import Judge
 from .lafite import Generator
@@ -59,6 +60,7 @@ def draw(
     batch_size: int = 25,
 ) -> np.ndarray:
     """Pictures float32 (N, H, W, 3) in [0, 1], of one or two conditions (N, condition_width)."""
+    check_finite(z, "z", ("picture", "dimension"), remedy="Draw z anew.")
     condition = unit_conditions(generator, condition, len(z))
     device = next(generator.parameters()).device
     out = []

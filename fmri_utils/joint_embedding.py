@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from .checks import check_finite
 from .encoders import info_nce
 from .errors import DataError
 from .metrics import retrieval_scores
@@ -141,7 +142,14 @@ def train_joint(
         ``step``, ``spread``, ``top1`` (brain_to_image), ``matching`` and ``non_matching`` (mean
         cosines), one value each per check; ``similarity`` (n_held, n_held), the final cosines of
         brain patterns (rows) and images (columns).
+    Raises
+    ------
+    DataError
+        If a number is NaN or infinite, or the objective is unknown.
     """
+    given = {"brain": brain, "image": image, "held_brain": held_brain, "held_image": held_image}
+    for what, values in given.items():
+        check_finite(values, what, ("image", "voxel" if "brain" in what else "dimension"))
     torch.manual_seed(seed)
     heads = Heads(brain.shape[1], image.shape[1], dim)
     loss_of = objective(name, heads, temperature)

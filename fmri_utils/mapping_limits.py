@@ -13,6 +13,7 @@ from itertools import combinations, islice
 import numpy as np
 from tqdm.auto import tqdm
 
+from .checks import check_finite
 from .errors import DataError
 from .metrics import repeat_ceiling, retrieval_scores
 from .validity import Fit, scores_per_image
@@ -81,6 +82,8 @@ def explained_variance(truth: np.ndarray, r: np.ndarray, *, n_images: int | None
         The mean of r squared over dimensions, weighted by variance; with a scale and an offset
         for each dimension fitted to the truth, which is what a ceiling asks for.
     """
+    check_finite(truth, "truth", ("image", "dimension"))
+    check_finite(r, "r", ("dimension",))
     squared = np.minimum(np.square(r), 1)
     if n_images is not None:
         squared = 1 - (1 - squared) * (n_images - 1) / (n_images - 2)

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from ..checks import check_finite
 from ..encoders import fit_ridge
 from ..errors import DataError
 from ..metrics import retrieval_scores
@@ -46,6 +47,8 @@ def knn_hits(
             f"{n_neighbours} neighbours among {len(known)} pictures. Expected: at most as many as "
             "there are. Lower n_neighbours."
         )
+    check_finite(known, "known features", ("picture", "feature"))
+    check_finite(asked, "asked features", ("picture", "feature"))
     found = KNeighborsClassifier(n_neighbours, metric="cosine", weights="distance")
     guess = found.fit(known, known_labels).predict(asked)
     return (guess == asked_labels).astype(float)
@@ -53,6 +56,7 @@ def knn_hits(
 
 def cluster_labels(embeddings: np.ndarray, n_clusters: int, *, seed: int) -> np.ndarray:
     """Labels for pictures without any: clusters of their captions' embeddings, (n,) of str."""
+    check_finite(embeddings, "embeddings", ("picture", "dimension"))
     found = KMeans(n_clusters, n_init=4, random_state=seed).fit_predict(embeddings)
     return np.array([f"cluster {i}" for i in found])
 
@@ -96,6 +100,8 @@ def probe(
     dict
         ``two-way`` and ``MRR`` of each test image, (n_test,).
     """
+    check_finite(train, "training features", ("trial", "feature"))
+    check_finite(test, "test features", ("image", "feature"))
     folds = min(n_folds, len(np.unique(nsd_id)))
     scale = np.sqrt(train.var(0).mean()) + 1e-12  # one number: directions keep their weight
     mapper, _ = fit_ridge(train / scale, targets, nsd_id, alphas=alphas, n_folds=folds)
@@ -165,11 +171,13 @@ def train_denoiser(
 
 def fit_pca(averages: np.ndarray, n_components: int) -> PCA:
     """Principal components of repeat averages (n_images, n_voxels) of training images."""
+    check_finite(averages, "averages", ("image", "voxel"))
     return PCA(min(n_components, *averages.shape), random_state=0).fit(averages)
 
 
 def features_of(backbone: nn.Module, patterns: np.ndarray) -> np.ndarray:
     """Features (n, width) of patterns (n, V), without gradients."""
+    check_finite(patterns, "patterns", ("trial", "voxel"))
     with torch.no_grad():
         return backbone(torch.from_numpy(np.asarray(patterns, np.float32))).numpy()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..checks import check_finite
 from ..nsd import average_repeats
 from . import probes
 from .networks import Learner, VoxelMLP
@@ -38,7 +39,7 @@ class VoxelSettings:
 
 @dataclass(frozen=True, eq=False)
 class VoxelData:
-    """Single trials with what they are compared with.
+    """Single trials with what they are compared with; all numbers finite.
 
     Attributes
     ----------
@@ -60,6 +61,12 @@ class VoxelData:
     test_nsd_id: np.ndarray
     test_targets: np.ndarray
     regions: np.ndarray
+
+    def __post_init__(self):
+        for name in ("betas", "test_betas"):
+            check_finite(getattr(self, name), name, ("trial", "voxel"))
+        for name in ("targets", "test_targets"):
+            check_finite(getattr(self, name), name, ("trial", "dimension"))
 
     @classmethod
     def of(cls, brain: Mapping[str, np.ndarray], clip: Mapping[str, np.ndarray]) -> VoxelData:

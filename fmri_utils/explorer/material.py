@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .. import artifacts, nsd
+from ..checks import check_finite, check_pictures
 from ..encoders import LinearEncoder, load_encoder, unit
 from ..errors import DataError
 from ..lafite import Generator, load_generator
@@ -122,6 +123,17 @@ class Material:
                 f"mask of {found[3]}. Expected: {n_images} images and {n_voxels} voxels. The files "
                 "are of different runs: `make 05`."
             )
+        check_pictures(self.seen, "seen", only_bytes=True)
+        for name, values in (
+            ("pattern", self.pattern),
+            ("weights", self.encoder.weights),
+            ("intercept", self.encoder.intercept),
+            ("captions' embeddings", self.library.embeddings),
+            ("mean image embedding", self.library.image_mean),
+            ("concepts' directions", self.concepts.directions),
+            ("concepts' SD", self.concepts.sd),
+        ):
+            check_finite(values, name, remedy="Run `make 05`.")
 
 
 def load_material(cfg: Profile, *, device: torch.device | str) -> Material:

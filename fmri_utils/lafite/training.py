@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..checks import check_finite
 from ..errors import DataError, WeightsError
 from ..tensor_files import read_safetensors
 from .checkpoints import checkpoint_files, read_checkpoint, write_checkpoint
@@ -215,6 +216,7 @@ def train(
     _check_agreement(state, saved_config["data"])
     log = _Log(config.log_images, history)
     conditions = torch.as_tensor(data.first(16) if grid_conditions is None else grid_conditions)
+    check_finite(conditions, "grid_conditions", ("picture", "dimension"))
     finished = state.images >= config.n_images
     shown = progress and first
     bar = tqdm(total=config.n_images, initial=state.images, unit="img", disable=not shown)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_finite
 from ..errors import DataError
 from .training_config import TrainingConfig
 
@@ -115,6 +116,7 @@ class TrainingData:
                 f"{name} have shape {tuple(value.shape)}; expected ({len(self.images)}, {middle}"
                 f"{width}): one row per image, as wide as the generator's condition."
             )
+        check_finite(value, name)
         norms = value.unflatten(-1, (n_parts, -1)).norm(dim=-1)
         if not torch.allclose(norms, torch.ones_like(norms), atol=1e-3):
             raise DataError(
@@ -129,11 +131,12 @@ class TrainingData:
             return None
         value = torch.as_tensor(value).float()
         expected = (len(self.images), self.config.generator.z_dim)
-        if tuple(value.shape) != expected or not torch.isfinite(value).all():
+        if tuple(value.shape) != expected:
             raise DataError(
-                f"noise has shape {tuple(value.shape)}; expected finite numbers {expected}: one "
-                "vector per image, as long as the generator's z."
+                f"noise has shape {tuple(value.shape)}; expected {expected}: one vector per image, "
+                "as long as the generator's z."
             )
+        check_finite(value, "noise", ("image", "dimension"))
         if self.config.mirror:
             raise DataError(
                 "noise was given and mirror is on: a mirrored image has another noise vector. Turn "

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..checks import check_finite
 from ..errors import DataError
 from ..lafite import Generator
 from ..reconstruction import as_pictures
@@ -110,7 +111,7 @@ def unit_conditions(generator: Generator, condition: np.ndarray | Tensor, n: int
     Raises
     ------
     DataError
-        If the shape is another.
+        If the shape is another, or a number is NaN or infinite.
     """
     config = generator.config
     condition = as_rows(condition)
@@ -120,6 +121,7 @@ def unit_conditions(generator: Generator, condition: np.ndarray | Tensor, n: int
             f"{config.condition_width}), one row per picture, as wide as the generator's condition "
             "(another CLIP model?)."
         )
+    check_finite(condition, "condition", ("picture", "dimension"), remedy="Predict it again.")
     parts = condition.unflatten(1, (config.n_conditions, config.condition_dim))
     return F.normalize(parts, dim=2).flatten(1)
 
@@ -181,10 +183,13 @@ class Problem:
         return torch.Generator(self.device).manual_seed((seed + rows.start) % 2**63)
 
     def check_z(self, z: Tensor | None) -> None:
-        """Refuse latent vectors of another shape."""
+        """Refuse latent vectors of another shape, or with numbers that are not finite."""
+        if z is None:
+            return
         expected = (len(self.target), self.generator.config.z_dim)
-        if z is not None and tuple(z.shape) != expected:
+        if tuple(z.shape) != expected:
             raise DataError(f"z has shape {tuple(z.shape)}. Expected: {expected}, one per target.")
+        check_finite(z, "z", ("picture", "dimension"), remedy="Draw z anew.")
 
     def best_start(self, starts: Sequence[Tensor], goal: Target, rows: slice) -> Tensor:
         """For each row the start whose picture fits best, (B, z_dim)."""

@@ -124,7 +124,7 @@ def picture_effect(
     replacement : float or numpy.ndarray
         As for :func:`fmri_utils.perturbation.embedding_effect`.
     """
-    changed = np.repeat(np.asarray(beta)[None], len(voxels) + 2, axis=0)
+    changed = np.repeat(check_betas(encoder, np.asarray(beta)[None]), len(voxels) + 2, axis=0)
     value = check_replacement(changed[:1], replacement)[0]
     changed[np.arange(len(voxels)), voxels] = value[voxels]
     condition = _condition(encoder, changed)  # the last two rows are the baseline, twice,
@@ -219,7 +219,7 @@ def crossed_pictures(
     numpy.ndarray, float32 (n_values, n_z, n_noise, 3, H, W)
         For :func:`variance_shares`.
     """
-    changed = np.repeat(np.asarray(check_betas(encoder, np.asarray(beta)[None])), len(values), 0)
+    changed = np.repeat(check_betas(encoder, np.asarray(beta)[None]), len(values), axis=0)
     changed[:, voxel] = values
     device = next(generator.parameters()).device
     condition = _condition(encoder, changed).to(device)

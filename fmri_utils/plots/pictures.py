@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..checks import check_range
 from .style import COLOURS, SMALL, styled
 
 
@@ -16,7 +17,11 @@ from .style import COLOURS, SMALL, styled
 def plot_picture(
     picture: np.ndarray, *, title: str = "", ax: Axes | None = None, colour: str | None = None
 ) -> Axes:
-    """Show one RGB picture, uint8 or float in [0, 1], without ticks; optionally framed."""
+    """Show one RGB picture, uint8 or float in [0, 1], without ticks; optionally framed.
+
+    Another range, or NaN, is a DataError: matplotlib would clip it.
+    """
+    check_range(np.asarray(picture)[None], "picture")
     ax = ax or plt.subplots()[1]
     ax.imshow(picture, interpolation="bilinear", vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])

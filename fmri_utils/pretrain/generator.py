@@ -13,6 +13,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
+from ..checks import check_finite, check_pictures
 from ..clip_space import ClipSpace
 from ..lafite import Generator, GeneratorConfig
 from ..tensor_files import read_saved_state
@@ -215,7 +216,15 @@ def train(
     -------
     dict
         State of the averaged (EMA) generator.
+
+    Raises
+    ------
+    DataError
+        If the images are no bytes, or a number is NaN or infinite.
     """
+    images = check_pictures(images, "images", only_bytes=True)
+    check_finite(embeddings, "embeddings", ("image", "dimension"))
+    check_finite(noise, "noise", ("image", "dimension"))
     torch.manual_seed(seed)
     early_maps = EarlyMaps(space)
     data = tuple(torch.from_numpy(array) for array in (images, embeddings, noise))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans
 
+from ..checks import check_finite
 from ..encoders import LinearEncoder, RidgeBasis, check_training, fit_ridge, unit
 from ..errors import DataError
 
@@ -109,6 +110,8 @@ def bottleneck(
     """
     if min(n_dims, default=0) < 1:
         raise DataError(f"n_dims is {list(n_dims)}. Expected: numbers of 1 or more.")
+    check_finite(prediction, "predictions", ("image", "dimension"))
+    check_finite(train_prediction, "training predictions", ("image", "dimension"))
     mean = train_prediction.mean(0)
     _, _, axes = np.linalg.svd(train_prediction - mean, full_matrices=False)  # (r, C)
     sizes = sorted({min(k, len(axes)) for k in n_dims})

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..encoders import Mapper, check_training, refit_ridge
+from ..checks import check_finite
+from ..encoders import Mapper, check_patterns, check_training, refit_ridge
 from ..errors import DataError
 from ..nsd.splits import leave_cluster_out
 
@@ -155,9 +156,11 @@ def leave_clusters_out(
     Raises
     ------
     DataError
-        If test images were trained on.
+        If test images were trained on, or a value is NaN or infinite.
     """
     check_training(betas, embeddings, groups)
+    check_patterns(pattern, betas.shape[1])
+    check_finite(truth, "truth", ("image", "dimension"))
     ids, first = np.unique(groups, return_index=True)
     if np.isin(test_ids, ids).any():
         raise DataError("test images are among the training images. Expected: none of them.")
