@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 
 from .errors import ArtifactError, FmriUtilsError
+from .reading import reading
 
 try:
     import fcntl
@@ -123,7 +124,7 @@ def _not_written(path: Path, err: Exception) -> ArtifactError:
 
 def _free(path: Path) -> int:
     """Bytes that are left where a file is to be written."""
-    return shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free
+    return shutil.disk_usage(next(p for p in path.absolute().parents if os.path.exists(p))).free
 
 
 def _prefix(path: Path) -> str:
@@ -224,16 +225,18 @@ def check_manifest(path: str | os.PathLike, *, remedy: str) -> dict:
     ArtifactError
         If the file or its manifest is missing, or the bytes differ from the manifest.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing. Expected: written by an earlier step. {remedy}")
-    try:
-        manifest = json.loads(manifest_path(path).read_text())
+    path, beside = Path(path), manifest_path(path)
+    with reading(path, "a derived file", damaged=remedy, error=ArtifactError):
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing. An earlier step writes it. {remedy}")
+        if not beside.is_file():
+            raise ArtifactError(f"{path} has no manifest, {beside.name}, beside it. {remedy}")
+        found = sha256_file(path)
+    with reading(beside, "a manifest", damaged=remedy, error=ArtifactError):
+        manifest = json.loads(beside.read_text())
         if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
             raise ValueError("it names no configuration")
-    except (OSError, ValueError, RecursionError) as err:
-        raise ArtifactError(f"{path} has no readable manifest ({err}). {remedy}") from err
-    if manifest.get("sha256") != sha256_file(path):
+    if manifest.get("sha256") != found:
         raise ArtifactError(
             f"{path} differs from its manifest: damaged, or changed by hand. Delete it. {remedy}"
         )
@@ -287,7 +290,11 @@ def load_arrays(
         If the file is missing, damaged, or lacks one of ``names``.
     """
     check_manifest(path, remedy=remedy)
-    with h5py.File(path, "r") as file:
+    damaged = f"delete it. {remedy}"
+    with (
+        reading(path, "a derived file", damaged=damaged, error=ArtifactError),
+        h5py.File(path, "r") as file,
+    ):
         missing = [name for name in names if name not in file]
         if missing:
             raise ArtifactError(f"{path} lacks {missing}; it holds {sorted(file)}. {remedy}")
@@ -312,7 +319,8 @@ def save_json(
 def load_json(path: str | os.PathLike, *, remedy: str) -> object:
     """Read what :func:`save_json` wrote, after checking file and manifest."""
     check_manifest(path, remedy=remedy)
-    return json.loads(Path(path).read_text())
+    with reading(path, "a derived file", damaged=f"delete it. {remedy}", error=ArtifactError):
+        return json.loads(Path(path).read_text())
 
 
 def name_in(root: str | os.PathLike, path: str | os.PathLike) -> str:

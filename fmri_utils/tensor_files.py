@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import WeightsError
+from .reading import reading
 
 
 def read_safetensors(
@@ -53,25 +54,13 @@ def read_safetensors(
     WeightsError
         If the file is missing, damaged or of another kind, or holds a number that is not finite.
     """
-    if not Path(path).is_file():
-        raise WeightsError(f"{path} is missing. Expected: {what}. {remedy}")
-    try:
+    with reading(path, what, damaged=remedy, error=WeightsError):
+        if not Path(path).is_file():
+            raise WeightsError(f"{path} is missing. Expected: {what}. {remedy}")
         with safe_open(path, "pt", device=str(device)) as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except Exception as err:  # safetensors raises many types on damaged files
-        raise WeightsError(
-            f"{path} cannot be read: it is damaged, or no safetensors file ({err}). Expected: "
-            f"{what}. {remedy}"
-        ) from err
-    bad = [
-        name
-        for name, value in tensors.items()
-        if value.is_floating_point()
-        and not value.isfinite().all()
-        and not (with_gaps and name.startswith(with_gaps) and not value.isinf().any())
-    ]
-    if bad:
+    if bad := _not_finite(tensors, with_gaps):
         raise WeightsError(
             f"{path} holds numbers that are not finite, in {', '.join(bad[:3])}. Expected: {what}. "
             f"The file is damaged, or its training diverged. {remedy}"
@@ -79,10 +68,23 @@ def read_safetensors(
     return tensors, metadata
 
 
+def _not_finite(tensors: Mapping[str, Tensor], with_gaps: str | None) -> list[str]:
+    """Names of the tensors that hold a number that is not finite, and may not."""
+    return [
+        name
+        for name, value in tensors.items()
+        if value.is_floating_point()
+        and not value.isfinite().all()
+        and not (with_gaps and name.startswith(with_gaps) and not value.isinf().any())
+    ]
+
+
 def write_safetensors(
     path: str | os.PathLike,
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, str] | None = None,
+    *,
+    with_gaps: str | None = None,
 ) -> None:
     """Write a safetensors file; what is the same gives the same bytes.
 
@@ -94,12 +96,22 @@ def write_safetensors(
     path : path-like
     tensors : mapping of str to Tensor
     metadata : mapping of str to str, optional
+    with_gaps : str, optional
+        As for :func:`read_safetensors`, which would refuse what is refused here.
 
     Raises
     ------
+    WeightsError
+        If a number is not finite. Nothing is written.
     ValueError
         If the header does not fit where the library wrote it.
     """
+    if bad := _not_finite(tensors, with_gaps):
+        raise WeightsError(
+            f"{', '.join(bad[:3])} would be written with numbers that are not finite, or too large "
+            f"for {tensors[bad[0]].dtype}. The training diverged: lower its learning rate. What "
+            "was saved before stays as it is."
+        )
     save_file(dict(tensors), path, dict(metadata) if metadata else None)
     with open(path, "r+b") as file:
         (size,) = struct.unpack("<Q", file.read(8))
@@ -130,15 +142,12 @@ def read_saved_state(
     WeightsError
         If the file is missing, damaged, or holds anything else.
     """
-    try:
+    with reading(path, "a saved state", damaged=remedy, error=WeightsError):
         with zipfile.ZipFile(path) as parts:
             damaged = parts.testzip()  # PyTorch does not compare its checksums
         if damaged:
             raise ValueError(f"the checksum of its part {damaged} is wrong")
         state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as err:  # torch, zipfile and pickle raise many types on damaged files
-        said = str(err).splitlines()[0] if str(err) else type(err).__name__
-        raise WeightsError(f"{path} cannot be read ({said}). {remedy}") from err
     if not isinstance(state, dict):
         raise WeightsError(f"{path} holds a {type(state).__name__}; expected a dict. {remedy}")
     return state

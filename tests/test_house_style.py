@@ -45,7 +45,7 @@ GLOSSARY = (
 # A module may import modules of its own layer or of layers above it in this list.
 LAYERS = [
     {"errors"},
-    {"artifacts", "provenance", "checks", "devices", "tensor_files"},
+    {"artifacts", "provenance", "checks", "devices", "reading", "tensor_files"},
     {"nsd", "simulation", "lafite", "clip_space", "judge", "pairing", "kernels"},
     {"profiles", "encoders", "metrics", "results"},
     {"joint_embedding", "reconstruction", "validity", "mapping_limits", "latents", "finetuning"}

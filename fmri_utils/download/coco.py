@@ -28,6 +28,7 @@ from ..artifacts import sha256_file
 from ..errors import DataError
 from ..nsd.design import read_stim_info, trial_table
 from ..nsd.layout import COCO_SPLITS, NSDLayout
+from ..reading import reading
 from .answers import Remote, Transient
 from .client import BLOCK, Client
 from .plan import check_space
@@ -37,6 +38,7 @@ from .transfer import fetch_all
 
 SIDE = 425  # pixels of NSD's stimuli
 JPEG_BYTES = 170_000  # of one of COCO's photographs, about
+AGAIN = "delete it and run the same command again."
 NO_PICTURE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's errors
 MOST_CAPTION_BYTES = 2**30  # the real files have 92 and 4 MB
 NOTE = (
@@ -111,7 +113,7 @@ def fetch_pictures(
 
 def stored_ids(path: Path) -> np.ndarray:
     """NSD ids (from 0) of the pictures in a file, increasing."""
-    with h5py.File(path) as file:
+    with reading(path, "the pictures cropped before", damaged=AGAIN), h5py.File(path) as file:
         return file["nsd_ids"][()]
 
 
@@ -229,8 +231,9 @@ def _write(
         for nsd_id in tqdm(new, desc="crop", unit="image", disable=not progress):
             entry = info.iloc[nsd_id]
             jpeg = jpegs / entry["cocoSplit"] / f"{int(entry['cocoId']):012d}.jpg"
+            data = jpeg.read_bytes()  # apart: what cannot be read now may be whole
             try:
-                picture = open_picture(jpeg.read_bytes())
+                picture = open_picture(data)
             except NO_PICTURE as err:
                 jpeg.unlink()
                 raise DataError(
@@ -244,7 +247,7 @@ def _write(
 def _copy(path: Path, images: h5py.Dataset, rows: np.ndarray) -> None:
     """Copy the pictures of the earlier file, in their order, to these rows."""
     if rows.size:
-        with h5py.File(path) as file:
+        with reading(path, "the pictures cropped before", damaged=AGAIN), h5py.File(path) as file:
             for i, row in enumerate(rows):
                 images[row] = file["images"][i]
 
@@ -278,9 +281,12 @@ def fetch_captions(
             with finished_file(path) as part:
                 extract(archive, f"annotations/captions_{split}.json", part)
             records.add(path, remote, sha256_file(path))
-    finally:  # a damaged archive is of no use either
+    except DataError:  # damaged: of no use; on a full disk it is whole, and stays
         archive.unlink()
         records.forget(archive)
+        raise
+    archive.unlink()
+    records.forget(archive)
 
 
 def captions_here(layout: NSDLayout, records: Records) -> bool:

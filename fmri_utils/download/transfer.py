@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from ..artifacts import sha256_file
 from ..errors import DataError
-from ..nsd.volumes import DAMAGED
+from ..reading import outer_cause
 from .answers import Changed, Remote, Transient
 from .client import BLOCK, Client
 from .records import Records, claim, move_into_place, part_of
@@ -164,7 +164,7 @@ class _Part:
             return False
         try:
             return json.loads(_notes(self.path).read_text()) == vars(self.remote)
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):  # another error of the system is no new version
             return False
 
     def _new_hashes(self) -> None:
@@ -281,6 +281,8 @@ def check_content(path: Path, name: str) -> None:
     ------
     _Damaged
         If a ``.gz`` fails its checksum, or an HDF5 file is cut off.
+    DataError
+        If the file may be whole, but the system does not let it be read.
     """
     try:
         if name.endswith(".gz"):
@@ -290,5 +292,8 @@ def check_content(path: Path, name: str) -> None:
         elif name.endswith(".hdf5"):
             # Compares the file's length with its own record of it. The lock on it is our own.
             h5py.File(path, "r", locking=False).close()
-    except DAMAGED as err:
-        raise _Damaged(f"{name} cannot be read ({type(err).__name__}: {err})") from err
+    except Exception as err:  # libraries raise many types on damaged files
+        said = f"{name} cannot be read ({type(err).__name__}: {err})"
+        if cause := outer_cause(path, err):
+            raise DataError(f"{said}. {cause}") from err
+        raise _Damaged(said) from err

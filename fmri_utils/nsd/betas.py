@@ -24,9 +24,10 @@ from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path, check_manifest, explained, sha256_json, write_manifest
 from ..errors import ArtifactError, DataError
+from ..reading import reading
 from .layout import PSC_SCALE, REMEDY, TRIALS_PER_SESSION, NSDLayout, check_sessions
 from .roi_betas import check_roi_files, is_roi_file, roi_blocks
-from .volumes import DAMAGED, check_axes, check_mask
+from .volumes import check_axes, check_mask
 
 BLOCK_BYTES = 32 * 2**20
 """Memory for one block of volumes while a NIfTI file is streamed."""
@@ -138,18 +139,11 @@ def read_session(path: Path, mask: np.ndarray, out: np.ndarray | None = None) ->
     blocks = _nifti_blocks if nifti else roi_blocks if is_roi_file(path) else _hdf5_blocks
     if out is None:
         out = np.empty((TRIALS_PER_SESSION, np.count_nonzero(mask)), dtype=np.float32)
-    try:
+    with reading(path, "the betas", damaged="delete it and fetch it again."):
         if nifti:  # HDF5 files say nothing of their axes
             check_axes(nib.load(path).affine, path)
         for where, stored in blocks(path, mask):
             out[where] = stored / np.float32(PSC_SCALE)
-    except DataError:
-        raise
-    except DAMAGED as err:
-        raise DataError(
-            f"the betas in {path} cannot be read ({type(err).__name__}: {err}). The file is cut "
-            "off or damaged: delete it and fetch it again."
-        ) from err
     return out
 
 
@@ -317,6 +311,8 @@ def _is_current(path: Path, config: dict) -> bool:
     except ArtifactError as err:
         if _notes(_part(path)).exists():  # killed between the file and its manifest: write again
             return False
+        if isinstance(err.__cause__, OSError):  # it may be the matrix, but cannot be read now
+            raise
         raise DataError(
             f"{path} exists, but is no matrix of betas that was written here ({err}). Delete it or "
             "choose another name."

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ..errors import DataError
+from ..reading import reading
 from .design import read_stim_info
 from .layout import NSDLayout, require
 from .stimuli import check_nsd_ids
@@ -70,7 +71,7 @@ def _captions_by_image(
     path = require(layout.captions(split), f"the file of COCO captions of {split}", REMEDY)
     wanted = set(coco_ids.tolist())
     captions: defaultdict[int, list[str]] = defaultdict(list)
-    try:
+    with reading(path, "COCO captions", damaged=REMEDY):
         with open(path, encoding="utf-8") as file:
             annotations = json.load(file)["annotations"]
         for annotation in annotations:
@@ -80,8 +81,4 @@ def _captions_by_image(
                 if not text:
                     raise ValueError(f"image {annotation['image_id']} has an empty caption")
                 captions[annotation["image_id"]].append(text)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
-        raise DataError(
-            f"{path} is not a file of COCO captions ({type(err).__name__}: {err}). {REMEDY}"
-        ) from err
     return captions

@@ -15,6 +15,7 @@ import pandas as pd
 import scipy.io
 
 from ..errors import DataError
+from ..reading import reading
 from .layout import TRIALS_PER_SESSION, NSDLayout, check_sessions, require
 
 
@@ -62,14 +63,14 @@ def _whole(mat: dict, name: str, path) -> np.ndarray:
 
 
 def _load_mat(path) -> dict:
-    try:
-        return scipy.io.loadmat(path)
-    except NotImplementedError as err:
-        raise DataError(
-            f"{path} is a MATLAB 7.3 (HDF5) file; NSD's is an older MAT file. Fetch the original."
-        ) from err
-    except Exception as err:  # scipy raises many types on damaged files
-        raise DataError(f"{path} cannot be read ({err}). It is damaged: fetch it again.") from err
+    with reading(path, "the experimental design", damaged="fetch it again."):
+        try:
+            return scipy.io.loadmat(path)
+        except NotImplementedError as err:
+            raise DataError(
+                f"{path} is a MATLAB 7.3 (HDF5) file; NSD's is an older MAT file. Fetch the "
+                "original."
+            ) from err
 
 
 def read_design(layout: NSDLayout) -> Design:
@@ -226,11 +227,8 @@ def read_responses(layout: NSDLayout) -> pd.DataFrame:
 
 def _read_table(path, what: str, columns: list[str], **how) -> pd.DataFrame:
     require(path, what)
-    try:
+    with reading(path, what, damaged="fetch it again."):
         table = pd.read_csv(path, **how)
-    except (ValueError, TypeError, LookupError, OverflowError, OSError) as err:
-        # ValueError: also pandas' own errors, and text that is not UTF-8
-        raise DataError(f"{what}: {path} cannot be read ({err}). Fetch it again.") from err
     need_columns(table, columns, path)
     return table
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..artifacts import own_files
 from ..errors import DataError
+from ..reading import reading
 
 TRIALS_PER_SESSION = 750
 """Stimulus trials in every NSD session: 12 runs of alternately 63 and 62 trials."""
@@ -54,10 +55,11 @@ def require(path: Path, what: str, remedy: str = REMEDY) -> Path:
     Raises
     ------
     DataError
-        If ``path`` is not a file.
+        If ``path`` is not a file, or its folder cannot be looked into.
     """
-    if not path.is_file():
-        raise DataError(f"{what} is missing: {path} does not exist. {remedy}")
+    with reading(path, what, damaged=remedy):
+        if not path.is_file():
+            raise DataError(f"{what} is missing: {path} does not exist. {remedy}")
     return path
 
 

@@ -8,6 +8,7 @@ which is not in it is an error, which says what to fetch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,10 @@ import h5py
 import numpy as np
 
 from ..errors import DataError
+from ..reading import reading
 from .layout import TRIALS_PER_SESSION, NSDLayout
 from .rois import available_rois, roi_mask
-from .volumes import DAMAGED, check_mask
+from .volumes import check_mask
 
 SUFFIX = ".roi.hdf5"
 CONTENT = "NSD betas of some voxels, int16 of 300 times percent signal change"
@@ -197,42 +199,15 @@ def _command(layout: NSDLayout, sessions: list[int], roi: str) -> str:
     )
 
 
-class _opened:
-    """Open a file and check it; what h5py raises on damaged files becomes a DataError."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> tuple[h5py.File, np.ndarray, tuple[int, int, int]]:
-        try:
-            self.file = h5py.File(self.path)
-        except DAMAGED as err:
-            raise self._damaged(err) from err
-        try:
-            return self.file, *self._checked()
-        except BaseException:
-            self.file.close()
-            raise
-
-    def _checked(self) -> tuple[np.ndarray, tuple[int, int, int]]:
-        try:
-            grid = tuple(int(n) for n in self.file.attrs["grid"])
-            voxels, betas = self.file["voxels"][()], self.file["roi_betas"]
-            whole = betas.shape == (TRIALS_PER_SESSION, voxels.size) and betas.dtype == np.int16
-            sound = voxels.size > 0 and voxels[0] >= 0 and voxels[-1] < np.prod(grid)
-            if not (whole and sound and np.all(np.diff(voxels) > 0) and len(grid) == 3):
-                raise ValueError(f"{betas.dtype} of {betas.shape} for {voxels.size} voxels")
-        except DAMAGED as err:
-            raise self._damaged(err) from err
-        return voxels, grid
-
-    def __exit__(self, _, err: BaseException | None, __) -> None:
-        self.file.close()
-        if isinstance(err, DAMAGED) and not isinstance(err, DataError):
-            raise self._damaged(err) from err
-
-    def _damaged(self, err: BaseException) -> DataError:
-        return DataError(
-            f"the betas in {self.path} cannot be read ({type(err).__name__}: {err}). The file is "
-            "cut off, damaged or of another kind: delete it and run `make nsd-download` again."
-        )
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[h5py.File, np.ndarray, tuple[int, int, int]]]:
+    """A file, its voxels and its grid, checked."""
+    damaged = "delete it and run `make nsd-download` again."
+    with reading(path, "the betas", damaged=damaged), h5py.File(path) as file:
+        grid = tuple(int(n) for n in file.attrs["grid"])
+        voxels, betas = file["voxels"][()], file["roi_betas"]
+        whole = betas.shape == (TRIALS_PER_SESSION, voxels.size) and betas.dtype == np.int16
+        sound = voxels.size > 0 and voxels[0] >= 0 and voxels[-1] < np.prod(grid)
+        if not (whole and sound and np.all(np.diff(voxels) > 0) and len(grid) == 3):
+            raise ValueError(f"{betas.dtype} of {betas.shape} for {voxels.size} voxels")
+        yield file, voxels, grid

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..artifacts import own_files
 from ..errors import DataError
+from ..reading import reading
 from .layout import REMEDY, NSDLayout
 from .maps import read_brainmask
 from .volumes import read_volume
@@ -103,7 +104,9 @@ def read_labels(layout: NSDLayout, name: str) -> LabelTable:
             )
         return LabelTable(dict(enumerate(PUBLISHED_LABELS[name], start=1)), "published")
     names = {}
-    for line in path.read_text(errors="replace").splitlines():
+    with reading(path, f"the label names of {name}", damaged=REMEDY):
+        text = path.read_text(errors="replace")
+    for line in text.splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         match = CTAB_LINE.fullmatch(line)

@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 
 from ..artifacts import own_files
 from ..errors import DataError
+from ..reading import reading
 from .layout import NSDLayout, require
-from .volumes import DAMAGED
 
 AGAIN = "It is another file, or was changed: fetch it again."
 
@@ -82,18 +82,11 @@ def read_images(
     require(path, "the file of stimuli")
     if size is not None and size < 1:
         raise DataError(f"size is {size}; expected at least one pixel.")
-    try:
-        with h5py.File(path) as file:
-            if path == layout.stimuli_coco:
-                return _read_cropped(file, layout, nsd_ids, size, progress)
-            return _read(_brick(file, path), nsd_ids, size, progress)
-    except DataError:
-        raise
-    except DAMAGED as err:
-        raise DataError(
-            f"the images in {path} cannot be read ({type(err).__name__}: {err}). The file is cut "
-            "off or damaged: delete it and fetch it again."
-        ) from err
+    damaged = "delete it and fetch it again."
+    with reading(path, "the images", damaged=damaged), h5py.File(path) as file:
+        if path == layout.stimuli_coco:
+            return _read_cropped(file, layout, nsd_ids, size, progress)
+        return _read(_brick(file, path), nsd_ids, size, progress)
 
 
 def _brick(file: h5py.File, path) -> h5py.Dataset:
@@ -212,7 +205,8 @@ def check_shared_pictures(layout: NSDLayout, shared_ids: np.ndarray, *, n_pictur
     for path in paths[:n_pictures] if layout.stimuli.is_file() else []:
         nsd_id = int(path.stem.split("_nsd")[1]) - 1
         stored = read_images(layout, [nsd_id], progress=False)[0]
-        with Image.open(path) as picture:
+        damaged = "delete it and fetch it again."
+        with reading(path, "a shared image", damaged=damaged), Image.open(path) as picture:
             shown = np.asarray(picture.convert("RGB"))
         if not np.array_equal(shown, stored):
             raise DataError(

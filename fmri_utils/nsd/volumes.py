@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from isal import igzip, isal_zlib
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
+from isal import igzip
 
 from ..errors import DataError
+from ..reading import reading
 from .layout import REMEDY, require
-
-DAMAGED = (
-    OSError,
-    EOFError,
-    zlib.error,
-    isal_zlib.error,
-    ValueError,
-    TypeError,
-    LookupError,
-    RuntimeError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-    ImageFileError,
-    HeaderDataError,
-    WrapStructError,
-)
-"""What gzip, isal, nibabel and h5py raise on files that are cut off or damaged."""
 
 
 def check_mask(
@@ -89,15 +67,10 @@ def read_volume(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
         If the file is missing, damaged, not three-dimensional, or has other axes than NSD's.
     """
     require(path, what)
-    try:
+    with reading(path, what, damaged=f"delete it. {REMEDY}"):
         with igzip.open(path) as stream:  # read to its end, where the checksum is
             image = nib.Nifti1Image.from_bytes(stream.read())
         volume = image.get_fdata(dtype=np.float32)
-    except DAMAGED as err:
-        raise DataError(
-            f"{what}: {path} cannot be read ({type(err).__name__}: {err}). It is cut off or "
-            f"damaged: delete it. {REMEDY}"
-        ) from err
     if volume.ndim != 3 or not volume.size:
         raise DataError(f"{what}: {path} has the shape {volume.shape}; expected (X, Y, Z).")
     check_axes(image.affine, path)

@@ -15,11 +15,11 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ...errors import DataError
+from ...reading import reading
 from ..agreement import compare_trials
 from ..design import read_design
 from ..layout import NSDLayout
 from ..rois import roi_mask
-from ..volumes import DAMAGED
 from .files import REMEDY, MindEye2Layout, count_voxels, load_array, trial_table
 
 COLUMNS = (
@@ -82,8 +82,8 @@ def read_behaviour(layout: MindEye2Layout, kind: str, *, progress: bool = True) 
 
 def _stream_rows(path: Path) -> Iterator[np.ndarray]:
     """Yield each sample's row, shape (17,), reading the archive once and in memory."""
-    _check_end(path)
-    try:
+    with reading(path, path.name, damaged=f"delete it. {REMEDY}"):
+        _check_end(path)
         with tarfile.open(path, "r|") as archive:
             for member in archive:
                 # "sample000000001.behav.npy" is the row; past_, future_ and olds_behav.npy are of
@@ -91,13 +91,6 @@ def _stream_rows(path: Path) -> Iterator[np.ndarray]:
                 name = member.name.rsplit("/", 1)[-1]
                 if member.isfile() and name.partition(".")[2] == "behav.npy":
                     yield _read_member(archive, member, path)
-    except DataError:
-        raise
-    except (tarfile.TarError, *DAMAGED) as err:
-        raise DataError(
-            f"{path} cannot be read ({type(err).__name__}: {err}). It is cut off or damaged: "
-            f"delete it. {REMEDY}"
-        ) from err
 
 
 def _check_end(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from tqdm.auto import tqdm
 
 from ...artifacts import own_files
 from ...errors import DataError
+from ...reading import reading
 from ..betas import BLOCK_BYTES
 from ..design import tabulate_trials
 from ..layout import TRIALS_PER_SESSION, check_session_numbers, require
 from ..stimuli import check_nsd_ids, load_pictures
-from ..volumes import DAMAGED
 
 REMEDY = "Check the folder and the subject, or copy the file from where you have the others."
 
@@ -134,7 +135,9 @@ def trial_table(layout: MindEye2Layout, sessions: Iterable[int] | None = None) -
 
 def _read_shared(layout: MindEye2Layout) -> np.ndarray:
     path = require(layout.shared, "the list of shared images", REMEDY)
-    shared = load_array(path, path.read_bytes())
+    with reading(path, "the list of shared images", damaged=REMEDY):
+        data = path.read_bytes()
+    shared = load_array(path, data)
     if shared.dtype != bool or shared.ndim != 1 or not shared.any():
         raise DataError(
             f"{path} is {shared.dtype} of shape {shared.shape}; expected one boolean for each of "
@@ -159,20 +162,17 @@ def load_array(name, data: bytes) -> np.ndarray:
     """Read the bytes of a ``.npy`` file. Python objects in it are refused, never built."""
     try:
         array = np.load(io.BytesIO(data))
-    except (*DAMAGED, MemoryError) as err:
+    except Exception as err:  # NumPy raises many types on damaged bytes
         raise DataError(f"{name} is no plain .npy array ({err}). {REMEDY}") from err
     if not isinstance(array, np.ndarray):
         raise DataError(f"{name} is an archive of arrays; expected one array. {REMEDY}")
     return array
 
 
-def _open(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path)
-    except DAMAGED as err:
-        raise DataError(
-            f"{path} cannot be read ({err}). It is cut off or damaged: delete it. {REMEDY}"
-        ) from err
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    with reading(path, path.stem, damaged=f"delete it. {REMEDY}"), h5py.File(path) as file:
+        yield file
 
 
 def _dataset(file: h5py.File, layout: MindEye2Layout) -> tuple[h5py.Dataset, int]:
@@ -233,18 +233,10 @@ def read_betas(
         hint = f" older={other.older} reads {other.betas.name}, which is there."
         hint *= other.betas.is_file()
         raise DataError(f"the betas are missing: {path} does not exist.{hint} {REMEDY}")
-    try:
-        with _open(path) as file:
-            stored, per_block = _dataset(file, layout)
-            columns = _check_voxels(voxels, stored.shape[1])
-            return _read_rows(stored, per_block, trials, columns, progress)
-    except DataError:
-        raise
-    except DAMAGED as err:
-        raise DataError(
-            f"the betas in {path} cannot be read ({type(err).__name__}: {err}). The file is cut "
-            f"off or damaged: delete it. {REMEDY}"
-        ) from err
+    with _open(path) as file:
+        stored, per_block = _dataset(file, layout)
+        columns = _check_voxels(voxels, stored.shape[1])
+        return _read_rows(stored, per_block, trials, columns, progress)
 
 
 def _check_voxels(voxels, n_voxels: int) -> np.ndarray | slice:
@@ -311,27 +303,19 @@ def read_images(
     Parameters, results and errors are those of :func:`fmri_utils.nsd.read_images`; the side is 224.
     """
     path = require(layout.images, "the file of images", REMEDY)
-    try:
-        with _open(path) as file:
-            if "images" not in file:
-                raise DataError(f"{path} has no dataset 'images'; it holds {sorted(file)}.")
-            stored = file["images"]
-            if stored.ndim != 4 or stored.shape[1] != 3 or stored.dtype != np.float16:
-                raise DataError(
-                    f"images in {path} are {stored.dtype} of shape {stored.shape}; expected "
-                    f"float16 of (image, RGB, row, column). {REMEDY}"
-                )
-            ids = check_nsd_ids(nsd_ids, len(stored))
-            return load_pictures(
-                lambda i: _to_uint8(stored[i], path), ids, stored.shape[2], size, progress
+    with _open(path) as file:
+        if "images" not in file:
+            raise DataError(f"{path} has no dataset 'images'; it holds {sorted(file)}.")
+        stored = file["images"]
+        if stored.ndim != 4 or stored.shape[1] != 3 or stored.dtype != np.float16:
+            raise DataError(
+                f"images in {path} are {stored.dtype} of shape {stored.shape}; expected float16 of "
+                f"(image, RGB, row, column). {REMEDY}"
             )
-    except DataError:
-        raise
-    except DAMAGED as err:
-        raise DataError(
-            f"the images in {path} cannot be read ({type(err).__name__}: {err}). The file is cut "
-            f"off or damaged: delete it. {REMEDY}"
-        ) from err
+        ids = check_nsd_ids(nsd_ids, len(stored))
+        return load_pictures(
+            lambda i: _to_uint8(stored[i], path), ids, stored.shape[2], size, progress
+        )
 
 
 def _to_uint8(image: np.ndarray, path: Path) -> np.ndarray:
