@@ -1,4 +1,5 @@
-# Two commands are enough: `make all` runs every notebook and makes every figure, `make lab` opens them.
+# Two commands are enough: `make all` runs every notebook and makes every figure, `make test` proves that all is
+# right. Then `make lab` opens the notebooks.
 # Settings: make all PROFILE=demo SUBJECT=1 SEED=0 encoder.n_folds=5
 
 .DEFAULT_GOAL := help
