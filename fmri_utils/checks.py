@@ -150,6 +150,7 @@ def check_learning(
         inside = "" if name == what else f" ({name})"
         raise DivergedError(
             f"{found}{inside} at step {step}: this run diverged. Expected: finite numbers. "
-            "Lower the learning rate. If it is so at the first step, look for the cause in data "
-            "and weights. What was saved before stays as it is."
+            "Lower the learning rate, or raise the temperature of a contrastive loss. If it is so "
+            "at the first step, look for the cause in data and weights. What was saved before "
+            "stays as it is."
         )

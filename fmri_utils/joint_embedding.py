@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from .checks import check_finite
+from .checks import check_finite, check_learning
 from .encoders import info_nce
 from .errors import DataError
 from .metrics import retrieval_scores
@@ -146,6 +146,8 @@ def train_joint(
     ------
     DataError
         If a number is NaN or infinite, or the objective is unknown.
+    DivergedError
+        If the loss is not finite.
     """
     given = {"brain": brain, "image": image, "held_brain": held_brain, "held_image": held_image}
     for what, values in given.items():
@@ -166,6 +168,7 @@ def train_joint(
             similarity = _check(heads, held, record, step, name)
         rows = torch.randperm(len(x), generator=generator)[:batch_size]
         loss = loss_of(heads.brain(x[rows]), heads.image(y[rows]))
+        check_learning(loss.detach(), "the loss", step)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -185,6 +188,7 @@ def _check(
     i = functional.normalize(heads.image(held[1]), dim=1).numpy()
     heads.train()
     similarity = b @ i.T
+    check_learning(similarity, "the similarity", step)
     own = np.diag(similarity)
     n = len(own)
     record["step"].append(step)

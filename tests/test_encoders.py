@@ -186,7 +186,7 @@ def test_bad_training_data_are_refused():
         fit(betas, embeddings, image, n_folds=11)
     holed = betas.copy()
     holed[0, 0] = np.nan
-    with pytest.raises(DataError, match="betas: 1 of .* NaN, first at trial 0, voxel 0"):
+    with pytest.raises(DataError, match=r"betas: 1 of .* NaN, first at trial 0, voxel 0"):
         fit(holed, embeddings, image)
     constant = embeddings.copy()
     constant[:, 2] = 1

@@ -12,7 +12,13 @@ from fmri_utils import encoders
 from fmri_utils.artifacts import manifest_path
 from fmri_utils.encoders import training as loop
 from fmri_utils.encoders.mlp import mlp_loss, soft_temperature
-from fmri_utils.errors import ArtifactError, DataError, ProfileError, WeightsError
+from fmri_utils.errors import (
+    ArtifactError,
+    DataError,
+    DivergedError,
+    ProfileError,
+    WeightsError,
+)
 from fmri_utils.metrics import retrieval_ranks
 
 QUICK = encoders.Training(
@@ -259,7 +265,7 @@ def test_bad_data_and_absent_gpus_are_clear_errors(name):
     betas, embeddings, image = planted(n_images=10)
     holed, constant = betas.copy(), embeddings.copy()
     holed[3, 1], constant[:, 2] = np.nan, 1
-    with pytest.raises(DataError, match="betas: 1 of .* NaN, first at trial 3, voxel 1"):
+    with pytest.raises(DataError, match=r"betas: 1 of .* NaN, first at trial 3, voxel 1"):
         FITS[name](holed, embeddings, image)
     with pytest.raises(DataError, match=r"dimensions \[2\] are constant"):
         FITS[name](betas, constant, image)
@@ -271,5 +277,5 @@ def test_bad_data_and_absent_gpus_are_clear_errors(name):
 
 def test_a_loss_that_explodes_is_named():
     data = planted()
-    with pytest.raises(DataError, match="lower the learning rate"):
+    with pytest.raises(DivergedError, match=r"the loss is nan at step 1: .* Lower the learning"):
         fit_mlp(data, training=dataclasses.replace(QUICK, learning_rate=1e30, one_cycle=False))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from fmri_utils import plots
-from fmri_utils.errors import DataError, WeightsError
+from fmri_utils.errors import DataError, DivergedError, WeightsError
 from fmri_utils.lafite import (
     DiscriminatorConfig,
     Generator,
@@ -474,7 +474,7 @@ def test_divergence_is_reported(data, encoder):
     state = TrainingState(config, encoder, None, torch.device("cpu"))
     with torch.no_grad():
         state.generator.synthesis.b16.torgb.bias.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="diverged"):
+    with pytest.raises(DivergedError, match="the generator's loss is nan at step 0"):
         state.train_step(TrainingData(config, *data).batch(0, state.rng))
 
 

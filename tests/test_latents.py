@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from scipy import stats
 
 from fmri_utils.clip_space import ClipSpace
-from fmri_utils.errors import ArtifactError, DataError
+from fmri_utils.errors import ArtifactError, DataError, DivergedError
 from fmri_utils.lafite import Generator, GeneratorConfig
 from fmri_utils.latents import (
     Objective,
@@ -344,7 +344,7 @@ def test_a_search_that_diverges_says_so(generator, condition, target):
     def broken(images):
         return images.flatten(1)[:, :8] * float("nan")
 
-    with pytest.raises(FloatingPointError, match="learning rate"):
+    with pytest.raises(DivergedError, match=r"the objective is nan at step 0: .*learning rate"):
         optimise_z(
             generator,
             condition,

@@ -181,7 +181,8 @@ BETAS = {
         k.precision, bad(k.betas), 1.0
     ),
     "retrain_on": lambda k, bad: perturbation.retrain_on(
-        bad(k.betas), k.truth, k.groups, np.ones(V, bool), settings=encoders.MapperSettings(n_folds=2)
+        bad(k.betas), k.truth, k.groups, np.ones(V, bool),
+        settings=encoders.MapperSettings(n_folds=2),
     ),
     "fit_prototypes": lambda k, bad: validity.fit_prototypes(
         bad(k.betas), k.truth, k.groups, n_classes=2, seed=0, **k.fit

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from ..checks import check_finite
+from ..checks import check_finite, check_learning
 from ..encoders import fit_ridge
 from ..errors import DataError
 from ..metrics import retrieval_scores
@@ -153,6 +153,11 @@ def train_denoiser(
     sampler : RepeatSampler
     encoder : torch.nn.Module
         Trained in place.
+
+    Raises
+    ------
+    DivergedError
+        If loss or weights are not finite.
     """
     torch.manual_seed(seed)
     network = Denoiser(encoder, sampler.betas.shape[1])
@@ -163,9 +168,11 @@ def train_denoiser(
         )
         target = sampler.tensor[torch.from_numpy(rows[1])]  # the other repeat, whole
         loss = functional.mse_loss(network(views.shared[0]), target)
+        check_learning(loss.detach(), "the loss", step)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+    check_learning(network.state_dict(), "the weights", n_steps)
     return network.eval()
 
 

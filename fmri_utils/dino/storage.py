@@ -32,7 +32,7 @@ def save_teacher(
         state[RECORD + name] = torch.from_numpy(np.ascontiguousarray(values))
     about = {"settings": json.dumps(dataclasses.asdict(settings), sort_keys=True)}
     with atomic_path(path) as tmp:
-        write_safetensors(tmp, state, about)
+        write_safetensors(tmp, state, about, with_gaps=RECORD)
 
 
 def shown_training(

@@ -13,6 +13,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path, sha256_json
+from ..checks import check_finite, check_learning
 from ..errors import ArtifactError, DataError, WeightsError
 from ..metrics import effective_rank
 from ..tensor_files import read_saved_state
@@ -105,7 +106,10 @@ class StudentTeacher:
         return student, teacher
 
     def learn(self, views: Views) -> float:
-        """One step on a batch of views: the student by gradient, then centre and teacher."""
+        """One step on a batch of views: the student by gradient, then centre and teacher.
+
+        A loss that is not finite is a DivergedError, and changes nothing.
+        """
         s = self.settings
         rate = objective.learning_rate(
             s.learning_rate, self.step, s.n_steps, n_warmup=max(1, s.n_steps // 10)
@@ -120,6 +124,7 @@ class StudentTeacher:
             student_temperature=s.student_temperature,
             teacher_temperature=s.teacher_temperature,
         )
+        check_learning(loss.detach(), "the loss", self.step)
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 3.0)
@@ -141,6 +146,7 @@ class StudentTeacher:
     @torch.no_grad()
     def probabilities(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """What student and teacher answer to the same inputs, two arrays (n, K)."""
+        check_finite(inputs, "inputs")
         s = self.settings
         student = torch.softmax(self.student(inputs) / s.student_temperature, 1)
         teacher = objective.teacher_probabilities(
@@ -151,6 +157,7 @@ class StudentTeacher:
     @torch.no_grad()
     def features(self, inputs: torch.Tensor, *, batch_size: int = 250) -> np.ndarray:
         """Features of the teacher's backbone, (n, width)."""
+        check_finite(inputs, "inputs")
         return np.concatenate(
             [self.teacher.backbone(part).numpy() for part in inputs.split(batch_size)]
         )
@@ -172,6 +179,12 @@ class StudentTeacher:
         self.optimiser.load_state_dict(state["optimiser"])
         self.centre, self.step = state["centre"], state["step"]
 
+    def check(self) -> None:
+        """Refuse to go on, or to be saved, with weights that are not finite (DivergedError)."""
+        for network in (self.student, self.teacher):
+            check_learning(network.state_dict(), "the weights", self.step)
+        check_learning(self.centre, "the centre", self.step)
+
 
 def collapse_measures(pair: StudentTeacher, inputs: torch.Tensor) -> dict[str, float]:
     """Entropy of the teacher, KL of teacher and student, spread and rank of the features.
@@ -181,6 +194,8 @@ def collapse_measures(pair: StudentTeacher, inputs: torch.Tensor) -> dict[str, f
     """
     student, teacher = pair.probabilities(inputs)
     features = pair.features(inputs)
+    seen = {"student": student, "teacher": teacher, "features": features}
+    check_learning(seen, "the outputs", pair.step)
     return {
         "entropy": objective.entropy(teacher),
         "kl": objective.kl_divergence(teacher, student),
@@ -221,6 +236,11 @@ def train(
     dict
         ``step``, ``loss`` (of the step before the check) and what ``watch`` returned, one entry
         for each check.
+
+    Raises
+    ------
+    DivergedError
+        If loss or weights are not finite. The checkpoint stays what it was.
     """
     key = sha256_json([asdict(pair.settings), seed, n_checks])
     record: dict[str, list] = {"step": [], "loss": []}
@@ -231,6 +251,7 @@ def train(
     bar = tqdm(total=pair.n_steps, initial=pair.step, disable=not progress, leave=False)
     while True:
         if pair.step in checks and pair.step not in record["step"]:
+            pair.check()
             seen = {"step": pair.step, "loss": loss, **(watch(pair) if watch else {})}
             for name, value in seen.items():
                 record.setdefault(name, []).append(value)
@@ -239,6 +260,7 @@ def train(
         loss = pair.learn(draw(torch.Generator().manual_seed(1_000_003 * seed + pair.step)))
         bar.update()
         if checkpoint is not None and pair.step % SAVE_EVERY == 0:
+            pair.check()
             _save(pair, checkpoint, key, record, loss)
     bar.close()
     return {name: np.array(values) for name, values in record.items()}

@@ -53,7 +53,7 @@ def save_checkpoint(folder: Path, run: Run, identity: dict) -> Path:
     }
     tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
     with atomic_path(path) as tmp:
-        write_safetensors(tmp, tensors, {"record": json.dumps(record)})
+        write_safetensors(tmp, tensors, {"record": json.dumps(record)}, with_gaps="history")
     write_manifest(path, config=identity)
     for old in _finished_pairs(folder):
         if old != path:

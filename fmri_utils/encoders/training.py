@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from ..checks import check_learning
 from ..errors import DataError
 from ..nsd.preprocessing import average_repeats
 from .checkpoints import load_latest, save_checkpoint
@@ -210,7 +211,9 @@ def train(
     Raises
     ------
     DataError
-        On unfit data, or when the loss is no longer finite.
+        On unfit data.
+    DivergedError
+        When a loss, or a weight to be saved, is no longer finite. The checkpoint stays what it was.
     WeightsError, ArtifactError
         If the folder's checkpoint belongs to other data or settings, or is damaged.
     """
@@ -238,6 +241,7 @@ def train(
         done = run.finished or step == training.n_steps
         if folder is not None and step > 0 and (done or step % training.save_every == 0):
             run.finished = done
+            check_learning(network.state_dict(), "the weights", step)
             save_checkpoint(folder, run, identity)
         if done:
             break
@@ -264,11 +268,7 @@ class Run:
 
     def check(self, step: int, value: float, patience: int) -> None:
         """Record a check; keep the weights if it is the best, stop if the best is long ago."""
-        if not math.isfinite(value):
-            raise DataError(
-                f"the validation loss is {value} at step {step}. Expected: a finite number; lower "
-                "the learning rate, or raise the temperature."
-            )
+        check_learning(value, "the validation loss", step)
         if self.history and self.history[-1][0] == step:
             return  # recorded before the checkpoint that this run goes on from
         self.history.append([step, self.last_loss, value])
@@ -281,17 +281,13 @@ class Run:
 
     def take(self, step: int, loss: torch.Tensor, rate: float) -> None:
         """One optimiser step."""
+        self.last_loss = loss.item()
+        check_learning(self.last_loss, "the loss", step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
-        self.last_loss = loss.item()
-        if not math.isfinite(self.last_loss):
-            raise DataError(
-                f"the loss is {self.last_loss} at step {step}. Expected: a finite number; lower "
-                "the learning rate, or raise the temperature."
-            )
 
     def report(self) -> dict[str, np.ndarray]:
         """History as arrays; the training loss is that of the step before each check."""

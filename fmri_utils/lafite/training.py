@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..checks import check_finite
+from ..checks import check_finite, check_learning
 from ..errors import DataError, WeightsError
 from ..tensor_files import read_safetensors
 from .checkpoints import checkpoint_files, read_checkpoint, write_checkpoint
@@ -184,8 +184,8 @@ def train(
         If the data do not fit the settings.
     WeightsError
         If a checkpoint is damaged or belongs to other settings or data.
-    FloatingPointError
-        If a loss is not finite.
+    DivergedError
+        If a loss, a weight or a sample is not finite. The last checkpoint stays.
     """
     started = time.perf_counter()
     data = TrainingData(
@@ -235,13 +235,16 @@ def train(
                 bar.set_postfix(values, refresh=False)
             if on_step is not None and first:
                 on_step(state.images, terms)
-            if first and (last or _due(state.images, config, "grid_images")):
+            due = last or _due(state.images, config, "checkpoint_images")
+            drawn = last or _due(state.images, config, "grid_images")
+            if due or drawn:
+                check_learning(state.tensors(), "the weights", state.step)
+            if first and drawn:
                 grid = _grid(state, conditions) if on_grid or monitor else None
                 if monitor is not None:
                     history.append({"images": state.images, **monitor(grid)})
                 if on_grid is not None:
                     on_grid(state.images, grid, history)
-            due = last or _due(state.images, config, "checkpoint_images")
             if folder is not None and first and due:
                 other = state.other() | {"history": history}
                 write_checkpoint(folder, state.images, state.tensors(), other, saved_config)
@@ -285,4 +288,6 @@ def _grid(state: TrainingState, conditions: Tensor) -> Tensor:
     device = state.device
     pairs = zip(z.split(config.batch_size), conditions.split(config.batch_size), strict=True)
     parts = [state.average(a.to(device), b.float().to(device)) for a, b in pairs]
-    return torch.cat(parts).clamp(-1, 1).cpu()
+    images = torch.cat(parts)
+    check_learning(images, "the sample", state.step)
+    return images.clamp(-1, 1).cpu()

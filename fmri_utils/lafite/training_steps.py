@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_learning
 from . import losses
 from .discriminator import Discriminator
 from .generator import Generator
@@ -22,15 +23,6 @@ ImageEncoder = Callable[[Tensor], Tensor]
 def _strip(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """The tensors of one network, under bare names."""
     return {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
-
-
-def _check_finite(loss: Tensor, name: str) -> None:
-    """Stop as soon as a loss is not a number: nothing after it would be usable."""
-    if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"{name} is {loss.item()}: the training diverged. Lower the learning rate or the "
-            "weights and continue from the last checkpoint."
-        )
 
 
 class TrainingState:
@@ -292,7 +284,7 @@ class TrainingState:
         return self.config.r1_gamma / 2 * losses.r1_penalty(logits, images).mean()
 
     def _update(self, optimizer: LazyAdam, loss: Tensor, name: str) -> None:
-        _check_finite(self.processes.mean(loss), name)
+        check_learning(self.processes.mean(loss), name, self.step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..checks import check_finite
+from ..checks import check_finite, check_learning
 from ..errors import DataError
 from ..lafite import Generator
 from ..reconstruction import as_pictures
@@ -219,11 +219,15 @@ class Best:
         prior: Tensor | None = None,
         prior_weight: float = 0.0,
     ) -> None:
-        """Record one picture per row, and keep those that are better than the ones before."""
+        """Record one picture per row, and keep those that are better than the ones before.
+
+        A loss that is not finite is a DivergedError: no other would ever be better or worse.
+        """
         record = {name: value for name, value in terms.items() if name != "views_loss"}
         if prior is not None:
             record["prior"] = prior
             record["loss"] = record["loss"] + prior_weight * prior
+        check_learning(record["loss"], "the objective", len(self.records.get("loss", ())))
         for name, value in record.items():
             self.records.setdefault(name, []).append(value.detach())
         offered, loss = [images, *variables], record["loss"].detach()
@@ -279,11 +283,7 @@ def descend(
         images, penalty = render(variables), prior(variables)
         terms = problem.objective.terms(images, goal, rng)
         total = (terms["views_loss"] + weight * penalty).sum()  # rows do not touch each other
-        if not torch.isfinite(total):
-            raise FloatingPointError(
-                f"the objective is {total.item()} after {step} steps. Lower the learning rate; if "
-                "it is so at step 0, check the target and the generator's weights."
-            )
+        check_learning(total.detach(), "the objective", step)
         best.offer(terms, images, variables, penalty, weight)
         for value, gradient in zip(variables, torch.autograd.grad(total, variables), strict=True):
             value.grad = gradient

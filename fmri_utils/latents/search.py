@@ -63,6 +63,8 @@ def best_of_n(
         If condition and target do not fit the generator or each other.
     ArtifactError
         If ``folder`` holds batches of another search, or damaged ones.
+    DivergedError
+        If the objective is not finite.
     """
     if n < 1:
         raise ValueError(f"n is {n}; expected 1 or more draws.")
@@ -117,7 +119,7 @@ def optimise_z(
     ------
     DataError, ArtifactError
         As :func:`best_of_n`.
-    FloatingPointError
+    DivergedError
         If the objective is not finite.
     """
     problem = Problem.make(generator, condition, target, objective, truncation_psi)
@@ -184,7 +186,7 @@ progress
     ------
     DataError
         As :func:`best_of_n`, or if the generator ignores its noise images.
-    ArtifactError, FloatingPointError
+    ArtifactError, DivergedError
         As :func:`optimise_z`.
     """
     problem = Problem.make(generator, condition, target, objective, truncation_psi)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..artifacts import atomic_path, package_versions
 from ..clip_space import ClipSpace, open_clip_space
+from ..errors import FmriUtilsError
 from ..judge import Judge, load_judge, save_judge
 from ..lafite import Generator, save_generator
 from ..profiles import PROJECT_ROOT
@@ -121,16 +122,19 @@ def ship_generator(
 
 
 def main() -> int:
-    """Run all stages."""
+    """Run all stages; 0 on success, 2 on a clear error."""
     if len(sys.argv) > 1:
         sys.stderr.write(f"error: `make pretrain` takes no settings; got {sys.argv[1:]}.\n")
         return 2
-    held_out = drawn_scenes(WORK, stream=HELD_OUT, seed=0, n=N_HELD_OUT, size=64)
-    space = train_clip(held_out)
-    judged = train_judge(held_out)
-    train_generator(space, judged, held_out)
-    dino.main()
-    return 0
+    try:
+        held_out = drawn_scenes(WORK, stream=HELD_OUT, seed=0, n=N_HELD_OUT, size=64)
+        space = train_clip(held_out)
+        judged = train_judge(held_out)
+        train_generator(space, judged, held_out)
+    except FmriUtilsError as err:
+        sys.stderr.write(f"error: {err}\n")
+        return 2
+    return dino.main()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional as vision
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
+from ..checks import check_learning
 from ..tensor_files import read_saved_state, write_safetensors
 
 MODEL = {
@@ -96,6 +97,11 @@ def train(
     ----------
     data : dict
         ``images`` (n, 64, 64, 3) uint8 and ``captions`` (n, 5) str.
+
+    Raises
+    ------
+    DivergedError
+        If loss or weights are not finite. The checkpoint stays what it was.
     """
     torch.manual_seed(seed)
     network = build()
@@ -125,6 +131,7 @@ def train(
             which = torch.randint(0, tokens.shape[1], (batch_size,), generator=generator)
             picture = normalise(augment(picture, generator)).to(memory_format=torch.channels_last)
             loss = _loss(network, picture, tokens[rows, which])
+            check_learning(loss.detach(), "the loss", schedule.last_epoch)
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -133,6 +140,7 @@ def train(
             with torch.no_grad():  # as in CLIP: the scale never exceeds 100
                 network.logit_scale.clamp_(0, math.log(100))
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+        check_learning(network.state_dict(), "the weights", schedule.last_epoch)
         state = {
             "network": network.state_dict(),
             "optimiser": optimiser.state_dict(),

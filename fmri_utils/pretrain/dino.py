@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..dino import (
     train_images,
 )
 from ..dino.images import as_tensor
+from ..errors import FmriUtilsError
 from ..metrics import bootstrap, paired_difference
 from ..profiles import PROJECT_ROOT
 from .data import HELD_OUT, PRETRAINING, drawn_scenes
@@ -101,12 +103,12 @@ def report(path: Path, labelled: LabelledPictures) -> dict:
     return found
 
 
-def main() -> int:
+def run() -> None:
     """Train if the weights are not there; write weights and card."""
     shipped, work = (PROJECT_ROOT / "data" / name for name in ("pretrained", "pretraining"))
     path = shipped / "dino.safetensors"
     if path.is_file():
-        return 0
+        return
     held_out = drawn_scenes(work, stream=HELD_OUT, seed=0, n=1_000, size=64)
     data = drawn_scenes(work, stream=PRETRAINING, seed=SCENES_SEED, n=N_SCENES, size=64)
     facts = train_dino(data, held_out, path, work / "dino.pt")
@@ -114,6 +116,15 @@ def main() -> int:
     with atomic_path(path.with_name("dino-card.json")) as tmp:
         text = json.dumps({**card, "versions": package_versions()}, indent=1, sort_keys=True)
         tmp.write_text(text + "\n")
+
+
+def main() -> int:
+    """Command line; 0 on success, 2 on a clear error."""
+    try:
+        run()
+    except FmriUtilsError as err:
+        sys.stderr.write(f"error: {err}\n")
+        return 2
     return 0
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
-from ..checks import check_finite, check_pictures
+from ..checks import check_finite, check_learning, check_pictures
 from ..clip_space import ClipSpace
 from ..lafite import Generator, GeneratorConfig
 from ..tensor_files import read_saved_state
@@ -162,7 +162,9 @@ class Progress:
         return cls(generator, average, optimiser_for(generator), stage)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, of finite weights only (otherwise DivergedError)."""
+        for weights in (self.generator.state_dict(), self.average):
+            check_learning(weights, "the weights", self.step)
         state = {
             "generator": self.generator.state_dict(),
             "average": self.average,
@@ -221,6 +223,8 @@ def train(
     ------
     DataError
         If the images are no bytes, or a number is NaN or infinite.
+    DivergedError
+        If loss or weights are not finite. The checkpoint stays what it was.
     """
     images = check_pictures(images, "images", only_bytes=True)
     check_finite(embeddings, "embeddings", ("image", "dimension"))
@@ -270,6 +274,7 @@ def _step(
     mode = "random" if now.stage == len(STAGES) - 1 else "none"
     fake = now.generator(noise[rows], embeddings[rows], noise_mode=mode, rng=rng)
     loss = redrawing_loss(fake, real, early_maps)
+    check_learning(loss.detach(), "the loss", now.step)
     for group in now.optimiser.param_groups:
         group["lr"] = rate * group["speed"]
     now.optimiser.zero_grad()

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from ..checks import check_learning
 from ..judge import HEADS, Judge
 from .clip import augment
 
@@ -35,8 +36,11 @@ def train(data: dict[str, np.ndarray], *, n_epochs: int, batch_size: int = 200, 
             picture = augment(images[rows].permute(0, 3, 1, 2).float() / 255, generator)
             logits = judge(picture.to(memory_format=torch.channels_last))
             losses = [functional.cross_entropy(logits[h], targets[h][rows]) for h in HEADS]
+            loss = torch.stack(losses).sum()
+            check_learning(loss.detach(), "the loss", schedule.last_epoch)
             optimiser.zero_grad()
-            torch.stack(losses).sum().backward()
+            loss.backward()
             optimiser.step()
             schedule.step()
+    check_learning(judge.state_dict(), "the weights", schedule.last_epoch)
     return judge.eval()

@@ -19,6 +19,7 @@ from scipy.special import ndtri
 from torch import nn
 from torch.nn import functional
 
+from ..checks import check_learning
 from ..errors import DataError
 from ..simulation.scenes import KINDS, Scene
 from ..simulation.scenes.catalogue import DECOR, SPECS
@@ -154,10 +155,12 @@ def fit_expectation(
                     loss = loss + 0.1 * functional.cross_entropy(
                         odds[known], choices[rows[known], k]
                     )
+            check_learning(loss.detach(), "the loss", schedule.last_epoch)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
+    check_learning(model.state_dict(), "the weights", schedule.last_epoch)
     return model.eval()
 
 
