@@ -15,6 +15,11 @@ from torch import Tensor
 from .errors import DataError, DivergedError
 
 LOW, HIGH = -0.5, 1.5  # resizing overshoots [0, 1] a little; other ranges go beyond these
+ADVICE = (
+    "Expected: finite numbers. Lower the learning rate, or raise the temperature of a contrastive "
+    "loss. If it is so at the first step, look for the cause in data and weights. What was saved "
+    "before stays as it is."
+)
 AT_ONCE = 50  # pictures looked through together, so that memory stays bounded
 
 
@@ -121,20 +126,17 @@ def check_pictures(
     return images
 
 
-def check_learning(
-    values: float | Tensor | np.ndarray | Mapping[str, Tensor], what: str, step: int
-) -> None:
+def check_learning(value: float | Tensor | np.ndarray, what: str, step: int) -> None:
     """Stop a training or a search whose numbers are not finite: nothing after it would be usable.
 
-    Ask with the loss before the optimiser's step, and with the weights before they replace those
-    that were saved.
+    Ask with the loss before the optimiser's step, so that the weights stay sound.
 
     Parameters
     ----------
-    values : float, Tensor or array, or mapping of str to Tensor
-        A loss, pictures or features; or weights by name.
+    value : float, Tensor or array
+        A loss; pictures or features that were made on the way.
     what : str
-        For the message: "the loss", "the weights".
+        For the message: "the loss".
     step : int
         For the message.
 
@@ -142,15 +144,30 @@ def check_learning(
     ------
     DivergedError
     """
-    named = values if isinstance(values, Mapping) else {what: values}
-    for name, value in named.items():
-        if (torch if torch.is_tensor(value) else np).isfinite(value).all():
-            continue
-        found = f"{what} is {float(value)}" if np.ndim(value) == 0 else f"{what} are not finite"
-        inside = "" if name == what else f" ({name})"
-        raise DivergedError(
-            f"{found}{inside} at step {step}: this run diverged. Expected: finite numbers. "
-            "Lower the learning rate, or raise the temperature of a contrastive loss. If it is so "
-            "at the first step, look for the cause in data and weights. What was saved before "
-            "stays as it is."
-        )
+    if not (torch if torch.is_tensor(value) else np).isfinite(value).all():
+        one = f" is {float(value)}" if np.ndim(value) == 0 else ": numbers that are not finite"
+        raise DivergedError(f"{what}{one} at step {step}: this run diverged. {ADVICE}")
+
+
+def check_weights(weights: Mapping[str, Tensor], step: int) -> None:
+    """Stop a training whose weights are beyond use; ask before they replace those that were saved.
+
+    Parameters
+    ----------
+    weights : mapping of str to Tensor
+        Of a network's ``state_dict()``.
+    step : int
+        For the message.
+
+    Raises
+    ------
+    DivergedError
+        If a number is NaN or infinite, or so large (above 1e19) that its square is. What is
+        scaled to unit length is then 0, and the loss at chance, without any NaN.
+    """
+    for name, value in weights.items():
+        if not value.detach().float().square().sum().isfinite():
+            raise DivergedError(
+                f"the weights {name} are NaN, infinite or above 1e19 at step {step}: this run "
+                f"diverged. {ADVICE}"
+            )

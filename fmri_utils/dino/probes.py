@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from ..checks import check_finite, check_learning
+from ..checks import check_finite, check_learning, check_weights
 from ..encoders import fit_ridge
 from ..errors import DataError
 from ..metrics import retrieval_scores
@@ -172,7 +172,7 @@ def train_denoiser(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    check_learning(network.state_dict(), "the weights", n_steps)
+    check_weights(network.state_dict(), n_steps)
     return network.eval()
 
 

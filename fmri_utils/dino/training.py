@@ -13,7 +13,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path, sha256_json
-from ..checks import check_finite, check_learning
+from ..checks import check_finite, check_learning, check_weights
 from ..errors import ArtifactError, DataError, WeightsError
 from ..metrics import effective_rank
 from ..tensor_files import read_saved_state
@@ -182,7 +182,7 @@ class StudentTeacher:
     def check(self) -> None:
         """Refuse to go on, or to be saved, with weights that are not finite (DivergedError)."""
         for network in (self.student, self.teacher):
-            check_learning(network.state_dict(), "the weights", self.step)
+            check_weights(network.state_dict(), self.step)
         check_learning(self.centre, "the centre", self.step)
 
 
@@ -194,8 +194,8 @@ def collapse_measures(pair: StudentTeacher, inputs: torch.Tensor) -> dict[str, f
     """
     student, teacher = pair.probabilities(inputs)
     features = pair.features(inputs)
-    seen = {"student": student, "teacher": teacher, "features": features}
-    check_learning(seen, "the outputs", pair.step)
+    for what, values in (("student", student), ("teacher", teacher), ("features", features)):
+        check_learning(values, f"output of the {what}", pair.step)
     return {
         "entropy": objective.entropy(teacher),
         "kl": objective.kl_divergence(teacher, student),

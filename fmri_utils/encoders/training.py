@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..checks import check_learning
+from ..checks import check_learning, check_weights
 from ..errors import DataError
 from ..nsd.preprocessing import average_repeats
 from .checkpoints import load_latest, save_checkpoint
@@ -241,7 +241,7 @@ def train(
         done = run.finished or step == training.n_steps
         if folder is not None and step > 0 and (done or step % training.save_every == 0):
             run.finished = done
-            check_learning(network.state_dict(), "the weights", step)
+            check_weights(network.state_dict(), step)
             save_checkpoint(folder, run, identity)
         if done:
             break
@@ -269,6 +269,7 @@ class Run:
     def check(self, step: int, value: float, patience: int) -> None:
         """Record a check; keep the weights if it is the best, stop if the best is long ago."""
         check_learning(value, "the validation loss", step)
+        check_weights(self.network.state_dict(), step)
         if self.history and self.history[-1][0] == step:
             return  # recorded before the checkpoint that this run goes on from
         self.history.append([step, self.last_loss, value])

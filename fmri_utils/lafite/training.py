@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..checks import check_finite, check_learning
+from ..checks import check_finite, check_learning, check_weights
 from ..errors import DataError, WeightsError
 from ..tensor_files import read_safetensors
 from .checkpoints import checkpoint_files, read_checkpoint, write_checkpoint
@@ -238,7 +238,7 @@ def train(
             due = last or _due(state.images, config, "checkpoint_images")
             drawn = last or _due(state.images, config, "grid_images")
             if due or drawn:
-                check_learning(state.tensors(), "the weights", state.step)
+                check_weights(state.tensors(), state.step)
             if first and drawn:
                 grid = _grid(state, conditions) if on_grid or monitor else None
                 if monitor is not None:

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as vision
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
-from ..checks import check_learning
+from ..checks import check_learning, check_weights
 from ..tensor_files import read_saved_state, write_safetensors
 
 MODEL = {
@@ -140,7 +140,7 @@ def train(
             with torch.no_grad():  # as in CLIP: the scale never exceeds 100
                 network.logit_scale.clamp_(0, math.log(100))
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-        check_learning(network.state_dict(), "the weights", schedule.last_epoch)
+        check_weights(network.state_dict(), schedule.last_epoch)
         state = {
             "network": network.state_dict(),
             "optimiser": optimiser.state_dict(),

@@ -13,7 +13,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
-from ..checks import check_finite, check_learning, check_pictures
+from ..checks import check_finite, check_learning, check_pictures, check_weights
 from ..clip_space import ClipSpace
 from ..lafite import Generator, GeneratorConfig
 from ..tensor_files import read_saved_state
@@ -164,7 +164,7 @@ class Progress:
     def save(self, path: Path) -> None:
         """Write a checkpoint, of finite weights only (otherwise DivergedError)."""
         for weights in (self.generator.state_dict(), self.average):
-            check_learning(weights, "the weights", self.step)
+            check_weights(weights, self.step)
         state = {
             "generator": self.generator.state_dict(),
             "average": self.average,

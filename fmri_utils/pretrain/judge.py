@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from ..checks import check_learning
+from ..checks import check_learning, check_weights
 from ..judge import HEADS, Judge
 from .clip import augment
 
@@ -42,5 +42,5 @@ def train(data: dict[str, np.ndarray], *, n_epochs: int, batch_size: int = 200, 
             loss.backward()
             optimiser.step()
             schedule.step()
-    check_learning(judge.state_dict(), "the weights", schedule.last_epoch)
+    check_weights(judge.state_dict(), schedule.last_epoch)
     return judge.eval()

@@ -19,7 +19,7 @@ from scipy.special import ndtri
 from torch import nn
 from torch.nn import functional
 
-from ..checks import check_learning
+from ..checks import check_learning, check_weights
 from ..errors import DataError
 from ..simulation.scenes import KINDS, Scene
 from ..simulation.scenes.catalogue import DECOR, SPECS
@@ -160,7 +160,7 @@ def fit_expectation(
             loss.backward()
             optimiser.step()
             schedule.step()
-    check_learning(model.state_dict(), "the weights", schedule.last_epoch)
+    check_weights(model.state_dict(), schedule.last_epoch)
     return model.eval()
 
 

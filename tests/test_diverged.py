@@ -1,0 +1,449 @@
+"""A training or a search that leaves the finite numbers stops at its step, and spoils no file."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from test_encoders import planted
+from test_encoders_training import FITS, QUICK, SMALL
+from test_encoders_training import fit_mlp as short_mlp
+from test_lafite_processes import CLIP
+from test_lafite_processes import SMALL as SIZES
+from test_lafite_training import CONFIG, GENERATOR
+
+from fmri_utils import dino, encoders, finetuning, joint_embedding, latents, train_lafite
+from fmri_utils.artifacts import atomic_path
+from fmri_utils.checks import check_learning, check_weights
+from fmri_utils.clip_space import open_clip_space
+from fmri_utils.dino import probes
+from fmri_utils.encoders import training as loop
+from fmri_utils.errors import DivergedError, FmriUtilsError, WeightsError
+from fmri_utils.judge import HEADS, Judge, save_judge
+from fmri_utils.lafite import Generator, losses, train
+from fmri_utils.lafite.checkpoints import checkpoint_files
+from fmri_utils.lafite.training_steps import TrainingState
+from fmri_utils.pretrain import __main__ as pretrain_command
+from fmri_utils.pretrain import clip, generator, judge, layout
+from fmri_utils.pretrain import dino as pretrain_dino
+from fmri_utils.profiles import PROJECT_ROOT
+from fmri_utils.simulation import scenes
+from fmri_utils.tensor_files import read_safetensors, read_saved_state, write_safetensors
+
+MESSAGE = r"step {}: this run diverged. Expected: finite numbers. Lower the learning rate"
+
+
+def all_finite(tensors):
+    tensors = list(tensors.values())
+    assert tensors
+    return all(value.isfinite().all() for value in tensors)
+
+
+def nan_from(calls, function):
+    """The function, whose result is multiplied by NaN from this call on."""
+    made = iter(range(10**6))
+    return lambda *a, **k: function(*a, **k) * (np.nan if next(made) >= calls else 1)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+# -- the check, and the writer -------------------------------------------------------------------
+
+
+def test_the_check_names_what_and_when():
+    for fine in (0.5, torch.tensor(2.0), np.ones(3), torch.tensor([1e30])):
+        check_learning(fine, "the loss", 3)
+    with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(3)) as caught:
+        check_learning(torch.tensor(np.nan), "the loss", 3)
+    assert isinstance(caught.value, FmriUtilsError) and isinstance(caught.value, ArithmeticError)
+    with pytest.raises(DivergedError, match=r"^the loss is -inf at step 0"):
+        check_learning(-np.inf, "the loss", 0)
+    with pytest.raises(DivergedError, match=r"^the sample: numbers that are not finite at step 0"):
+        check_learning(torch.tensor([0, np.nan]), "the sample", 0)
+    check_weights({"a": torch.full((9,), -1e18), "seen": torch.tensor(3)}, 7)
+    for value in (np.nan, np.inf, -1e20):
+        with pytest.raises(DivergedError, match=r"^the weights b are .* at " + MESSAGE.format(7)):
+            check_weights({"a": torch.ones(2), "b": torch.tensor([1, value])}, 7)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_no_file_is_written_with_numbers_that_are_not_finite(tmp_path, value):
+    path = tmp_path / "weights.safetensors"
+    write_safetensors(path, {"a": torch.ones(2)})
+    before = contents(tmp_path)
+    with pytest.raises(WeightsError, match="a would be written"), atomic_path(path) as tmp:
+        write_safetensors(tmp, {"a": torch.tensor([1, value])})
+    assert contents(tmp_path) == before
+
+
+def test_gaps_of_a_record_are_written_and_read(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    write_safetensors(path, {"record/loss": torch.tensor([np.nan, 1])}, with_gaps="record/")
+    tensors, _ = read_safetensors(path, what="a record", remedy="", with_gaps="record/")
+    assert tensors["record/loss"].isnan().tolist() == [True, False]
+    with pytest.raises(WeightsError, match="record/loss would be written"):
+        write_safetensors(path, {"record/loss": torch.tensor([np.inf])}, with_gaps="record/")
+
+
+def test_weights_too_large_for_half_precision_are_not_shipped(tmp_path):
+    network = Judge(dict.fromkeys(HEADS, ("a", "b")), width=4)
+    with torch.no_grad():
+        network.embed.bias.fill_(1e6)  # finite, but beyond 65504
+    with pytest.raises(WeightsError, match=r"embed\.bias .* too large for torch\.float16"):
+        save_judge(network, tmp_path / "judge.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+# -- student and teacher -------------------------------------------------------------------------
+
+STUDENT = dino.DinoSettings(8, 6, momentum=0.9)
+
+
+def student(**changes):
+    torch.manual_seed(3)
+    learner = dino.Learner(dino.VoxelMLP(8, 6, 8), 5)
+    return dino.StudentTeacher(learner, 5, dataclasses.replace(STUDENT, **changes))
+
+
+def patterns(at=None, value=np.nan):
+    """A function that draws views, one value of which is not finite from a call on."""
+    betas = np.repeat(np.random.default_rng(0).normal(size=(10, 8)), 3, 0)
+    sampler = dino.RepeatSampler(betas, np.repeat(np.arange(10), 3), np.arange(8) // 2, [90])
+    made = iter(range(10**6))
+
+    def draw(rng):
+        views = sampler.draw(6, rng)[0]
+        if at is not None and next(made) >= at:
+            views.shared[0][2, 3] = value
+        return views
+
+    return draw
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_student_stops_at_the_step_that_sees_nan(tmp_path, monkeypatch, value):
+    monkeypatch.setattr(dino.training, "SAVE_EVERY", 2)
+    path, pair = tmp_path / "state.pt", student()
+    with pytest.raises(DivergedError, match="the loss is .* at " + MESSAGE.format(5)):
+        dino.train(pair, patterns(5, value), seed=0, checkpoint=path)
+    assert pair.step == 5
+    assert all_finite(pair.student.state_dict()) and all_finite(pair.teacher.state_dict())
+    state = read_saved_state(path, remedy="")
+    assert state["step"] == 4 and all_finite(state["student"]) and all_finite(state["teacher"])
+    whole, again = student(), student()  # what is kept can be gone on from
+    dino.train(whole, patterns(), seed=0)
+    dino.train(again, patterns(), seed=0, checkpoint=path)
+    for name, expected in whole.student.state_dict().items():
+        torch.testing.assert_close(again.student.state_dict()[name], expected, rtol=0, atol=0)
+
+
+def test_a_student_with_an_absurd_learning_rate_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr(dino.training, "SAVE_EVERY", 1)
+    inputs = torch.ones(4, 8)
+    for watch in (None, lambda pair: dino.collapse_measures(pair, inputs)):
+        with pytest.raises(DivergedError, match="this run diverged"):
+            dino.train(student(learning_rate=1e30), patterns(), seed=0, watch=watch)
+
+
+def test_nan_weights_replace_no_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(dino.training, "SAVE_EVERY", 2)
+    path, pair = tmp_path / "state.pt", student()
+    follow = pair.follow
+
+    def poisoned(momentum):
+        follow(momentum)
+        if pair.step == 3:  # the fourth step, after which the state is saved
+            pair.teacher.backbone.state_dict()[first].fill_(np.nan)
+
+    first = next(iter(pair.teacher.backbone.state_dict()))
+    monkeypatch.setattr(pair, "follow", poisoned)
+    with pytest.raises(DivergedError, match=rf"the weights backbone\.{first} are"):
+        dino.train(pair, patterns(), seed=0, checkpoint=path, n_checks=1)
+    assert read_saved_state(path, remedy="")["step"] == 2
+
+
+def test_the_denoiser_stops():
+    ids = np.repeat(np.arange(10), 3)
+    betas = np.random.default_rng(0).normal(size=(30, 8))
+    sampler = dino.RepeatSampler(betas, ids, np.arange(8) // 2, [90])
+    settings = {"n_steps": 5, "batch_size": 6, "seed": 0}
+    network = probes.train_denoiser(sampler, dino.VoxelMLP(8, 6, 8), **settings)
+    assert all_finite(network.state_dict())
+    with pytest.raises(DivergedError, match=r"the loss is (nan|inf) at step 1"):
+        probes.train_denoiser(sampler, dino.VoxelMLP(8, 6, 8), learning_rate=1e30, **settings)
+    settings |= {"n_steps": 1, "learning_rate": 1e30, "weight_decay": 1e30}
+    with pytest.raises(DivergedError, match=r"^the weights .* at step 1"):
+        probes.train_denoiser(sampler, dino.VoxelMLP(8, 6, 8), **settings)
+
+
+# -- encoders ------------------------------------------------------------------------------------
+
+
+def test_an_encoder_that_diverges_keeps_its_last_checkpoint(tmp_path, monkeypatch):
+    data = planted()
+    whole, _ = short_mlp(data)
+    take = loop.Run.take
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            loop.Run, "take", lambda run, step, loss, rate: take(
+                run, step, loss, 1e30 if step >= 45 else rate
+            )
+        )  # fmt: skip
+        with pytest.raises(DivergedError, match=MESSAGE.format(46)):
+            short_mlp(data, folder=tmp_path)
+    assert [p.name for p in sorted(tmp_path.glob("*.safetensors"))] == ["step-000040.safetensors"]
+    resumed, _ = short_mlp(data, folder=tmp_path)
+    for name, expected in whole.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[name], expected)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_no_fit_by_steps_ends_with_nan(name, monkeypatch):
+    """Their losses, made NaN at the third step, or the learning rate absurd."""
+    data, take = planted(n_images=30), loop.Run.take
+    monkeypatch.setattr(
+        loop.Run,
+        "take",
+        lambda run, step, loss, rate: take(run, step, loss * (np.nan if step == 2 else 1), rate),
+    )
+    with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(2)):
+        FITS[name](*data)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_weights_that_only_say_chance_are_no_result(weight_decay):
+    """Predictions of 1e30 have a norm that is infinite: unit length makes them 0, without a NaN."""
+    settings = {"n_steps": 60, "batch_size": 20, "temperature": 0.1, "seed": 0}
+    with pytest.raises(DivergedError, match="this run diverged"):
+        encoders.fit_contrastive(
+            *planted(n_images=30), learning_rate=1e30, weight_decay=weight_decay, **settings
+        )
+
+
+def test_weights_of_an_encoder_are_looked_at_before_they_are_saved(tmp_path, monkeypatch):
+    take = loop.Run.take
+
+    def poisoned(run, step, loss, rate):
+        take(run, step, loss, rate)
+        if step == 23:
+            run.network.direct.weight.data[0, 0] = np.nan
+
+    monkeypatch.setattr(loop.Run, "take", poisoned)
+    settings = dataclasses.replace(QUICK, save_every=8)  # at 24 there is no check
+    with pytest.raises(DivergedError, match=r"the weights direct\.weight are .* at step 24"):
+        short_mlp(planted(), training=settings, settings=SMALL, folder=tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    assert path.name == "step-000016.safetensors" and all_finite(
+        {k: v for k, v in load_file(path).items() if k != "history"}
+    )
+
+
+@pytest.mark.parametrize("name", joint_embedding.OBJECTIVES)
+def test_a_joint_space_stops(name, monkeypatch):
+    betas, embeddings, _ = planted(n_images=10)
+    arguments = (betas, embeddings, betas, embeddings)
+    settings = dict(name=name, batch_size=8, dim=4, temperature=0.1, seed=0)
+    found = joint_embedding.train_joint(*arguments, n_steps=3, **settings)
+    assert np.isfinite(found["similarity"]).all()
+    objective = joint_embedding.objective
+    monkeypatch.setattr(joint_embedding, "objective", lambda *a: nan_from(2, objective(*a)))
+    with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(2)):
+        joint_embedding.train_joint(*arguments, n_steps=3, **settings)
+
+
+# -- LAFITE --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lafite_data():
+    rng = np.random.default_rng(0)
+    embeddings = encoders.unit(rng.standard_normal((10, 8))).astype(np.float32)
+    return rng.integers(0, 256, (10, 16, 16, 3), dtype=np.uint8), embeddings
+
+
+def eye(images):
+    weight = torch.randn(8, 3 * 12 * 12, generator=torch.Generator().manual_seed(1))
+    return F.normalize(images.flatten(1) @ weight.T, dim=1)
+
+
+def test_the_command_says_in_one_line_that_it_diverged(tmp_path, capsys):
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(
+        0, 256, (9, 16, 16, 3), dtype=np.uint8
+    ))  # fmt: skip
+    out = tmp_path / "run"
+    arguments = [f"IMAGES={tmp_path / 'images.npy'}", f"OUT={out}", CLIP, "DEVICE=cpu", *SIZES]
+    arguments += ["batch_size=8", "n_images=32", "checkpoint_images=16", "learning_rate_g=1e30"]
+    assert train_lafite.main(arguments) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and "this run diverged" in said[0] and "Traceback" not in said[0]
+    assert not (out / "lafite.safetensors").exists() and not checkpoint_files(out)
+
+
+def test_the_command_keeps_the_checkpoint_from_before(tmp_path, capsys, monkeypatch):
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(
+        0, 256, (9, 16, 16, 3), dtype=np.uint8
+    ))  # fmt: skip
+    out = tmp_path / "run"
+    arguments = [f"IMAGES={tmp_path / 'images.npy'}", f"OUT={out}", CLIP, "DEVICE=cpu", *SIZES]
+    arguments += ["batch_size=8", "checkpoint_images=8", "grid_images=800"]
+    assert train_lafite.main([*arguments, "n_images=8"]) == 0
+    kept = contents(out)
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        loss = losses.discriminator_adversarial_loss
+        patch.setattr(losses, "discriminator_adversarial_loss", nan_from(0, loss))
+        assert train_lafite.main([*arguments, "n_images=24"]) == 2
+    assert "the discriminator's loss is nan at step 1:" in capsys.readouterr().err
+    assert contents(out) == kept and "checkpoint-000000008.safetensors" in kept
+    assert train_lafite.main([*arguments, "n_images=16"]) == 0
+    assert [path.stem for path in checkpoint_files(out)] == ["checkpoint-000000016"]
+
+
+def test_nan_weights_of_lafite_replace_no_checkpoint(lafite_data, tmp_path, monkeypatch):
+    """The averaged generator takes part in no loss, so only a look at it can tell."""
+    update = TrainingState._update_average
+
+    def poisoned(state, n):
+        update(state, n)
+        if state.images == 24:
+            state.average.mapping.fc0.bias[0] = np.nan
+
+    monkeypatch.setattr(TrainingState, "_update_average", poisoned)
+    config = dataclasses.replace(CONFIG, grid_images=400)  # checkpoints at 12 and 24 images
+    with pytest.raises(DivergedError, match=r"weights G_ema\.mapping\.fc0\.bias are .* step 6"):
+        train(config, *lafite_data, eye, out_dir=tmp_path, progress=False)
+    assert [path.stem for path in checkpoint_files(tmp_path)] == ["checkpoint-000000012"]
+    assert all_finite(load_file(checkpoint_files(tmp_path)[0]))
+
+
+def test_a_fine_tuning_that_diverges_stops(lafite_data, tmp_path):
+    images, embeddings = lafite_data
+    config = finetuning.fine_tuning_config(
+        GENERATOR, n_images=32, clip_size=12, batch_size=4, rest_images=0, learning_rate=1e30
+    )
+    option = finetuning.FineTuning(reconstruction_only=True)
+    with pytest.raises(DivergedError, match=r"the generator's loss is .* at step 1"):
+        finetuning.fine_tune(
+            Generator(GENERATOR), images, embeddings, embeddings[:, None], look, config=config,
+            option=option, out_dir=tmp_path,
+        )  # fmt: skip
+    assert not checkpoint_files(tmp_path)
+
+
+# -- searches ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawing():
+    torch.manual_seed(0)
+    network = Generator(GENERATOR).eval()
+    with torch.no_grad():
+        for layer in network.synthesis.convolutions():
+            layer.noise_strength.fill_(0.3)
+    condition = np.random.default_rng(3).standard_normal((3, 8)).astype(np.float32)
+    return network, condition, latents.make_target(condition)
+
+
+def look(images):
+    return eye(images[..., :12, :12])
+
+
+def test_searches_that_diverge_stop(drawing, tmp_path):
+    for n_steps in (1, 3):
+        settings = latents.SearchSettings(n_steps, learning_rate=1e30)
+        with pytest.raises(DivergedError, match=r"the objective"):
+            latents.optimise_z(
+                *drawing, latents.Objective(look), settings=settings, folder=tmp_path,
+                rng=torch.Generator().manual_seed(0),
+            )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", ["best of n", "z", "noise"])
+def test_an_objective_that_turns_nan_ends_every_search(drawing, tmp_path, method):
+    search, own = {
+        "best of n": (latents.best_of_n, {"n": 4}),
+        "z": (latents.optimise_z, {"settings": latents.SearchSettings(4)}),
+        "noise": (
+            latents.optimise_noise,
+            {"settings": latents.SearchSettings(4), "z": torch.zeros(3, GENERATOR.z_dim)},
+        ),
+    }[method]
+    objective = latents.Objective(nan_from(3, look), n_crops=0)  # the first call is the folder's
+    own |= {"rng": torch.Generator().manual_seed(0), "folder": tmp_path}
+    with pytest.raises(DivergedError, match="the objective.* at " + MESSAGE.format(2)):
+        search(*drawing, objective, **own)
+    assert not list(tmp_path.iterdir())
+
+
+# -- the demo's networks -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    some = scenes.sample_scenes(1, 5, 8)
+    rng = np.random.default_rng(0)
+    labels = [[s.main.kind for s in some], [s.main.colour for s in some]]
+    return {
+        "images": np.stack([scenes.draw_scene(s, 64) for s in some]),
+        "captions": np.array([scenes.caption_scene(s, rng) for s in some]),
+        **dict(zip(("kind", "colour"), map(np.array, labels), strict=True)),
+        "background": np.array([s.background for s in some]),
+    }
+
+
+def test_clip_stops_and_keeps_the_epoch_before(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(clip, "_loss", nan_from(2, clip._loss))
+    path = tmp_path / "clip.pt"
+    with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(2)):
+        clip.train(drawn, path, n_epochs=2, batch_size=4, seed=0)
+    state = read_saved_state(path, remedy="")
+    assert state["epoch"] == 1 and all_finite(state["network"])
+
+
+def test_the_judge_and_the_layouts_stop(drawn, monkeypatch):
+    monkeypatch.setattr(judge.functional, "cross_entropy", nan_from(0, F.cross_entropy))
+    with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(0)):
+        judge.train(drawn, n_epochs=1, batch_size=4, seed=0)
+    facts = layout.Facts.of(scenes.sample_scenes(1, 5, 40))
+    with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(0)):
+        layout.fit_expectation(np.zeros((40, 8), np.float32), facts, n_epochs=1)
+
+
+def test_the_demo_generator_stops_and_keeps_its_checkpoint(drawn, tmp_path, monkeypatch):
+    space = open_clip_space("local-dir:data/pretrained/clip", root=PROJECT_ROOT)
+    monkeypatch.setattr(generator, "STAGES", [generator.Stage(16, 8, 0.005, 0.001)])
+    monkeypatch.setattr(generator, "redrawing_loss", nan_from(3, generator.redrawing_loss))
+    rng = np.random.default_rng(0)
+    embeddings, noise = (rng.standard_normal((8, n)).astype(np.float32) for n in (128, 64))
+    path = tmp_path / "generator.pt"
+    with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(3)):
+        generator.train(drawn["images"], embeddings, noise, space, path, batch_size=2, every=1)
+    state = read_saved_state(path, remedy="")
+    assert state["step"] == 3
+    assert all_finite(state["generator"]) and all_finite(state["average"])
+    bad = generator.Progress.load(path)
+    bad.average[next(iter(bad.average))].fill_(np.nan)
+    before = path.read_bytes()
+    with pytest.raises(DivergedError, match=r"^the weights .* at step 3"):
+        bad.save(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("stage", ["CLIP", "student"])
+def test_make_pretrain_ends_with_one_message(monkeypatch, capsys, stage):
+    def diverge(*_):
+        check_learning(float("nan"), "the loss", 4)
+
+    monkeypatch.setattr(pretrain_command.sys, "argv", ["pretrain"])
+    monkeypatch.setattr(pretrain_command, "drawn_scenes", lambda *a, **k: {})
+    for name in ("train_clip", "train_judge", "train_generator"):
+        monkeypatch.setattr(pretrain_command, name, diverge if stage == "CLIP" else print)
+    monkeypatch.setattr(pretrain_dino, "run", diverge)
+    assert pretrain_command.main() == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and said[0].startswith("error: the loss is nan at step 4")
