@@ -61,6 +61,7 @@ def draw(
 ) -> np.ndarray:
     """Pictures float32 (N, H, W, 3) in [0, 1], of one or two conditions (N, condition_width)."""
     check_finite(z, "z", ("picture", "dimension"), remedy="Draw z anew.")
+    check_finite(truncation_psi, "truncation_psi")
     condition = unit_conditions(generator, condition, len(z))
     device = next(generator.parameters()).device
     out = []

@@ -95,6 +95,7 @@ def generate(
         )
     check_finite(z, "z", ("picture", "dimension"), remedy="Draw z anew.")
     check_finite(condition, "condition", ("picture", "dimension"), remedy="Predict it again.")
+    check_finite(truncation_psi, "truncation_psi")
     condition = unit(condition)
     device = next(generator.parameters()).device
     mode = "const" if noise_rng is None else "random"

@@ -30,7 +30,7 @@ from fmri_utils.lafite.training_data import TrainingData
 from fmri_utils.pretrain import generator as pretraining
 
 N, V, C, Z = 12, 6, 4, 8
-ALPHAS = np.ones(C)
+ALPHAS, ONE = np.ones(C), np.ones(())
 SMALL = GeneratorConfig(
     z_dim=Z, w_dim=Z, condition_dim=C, hidden_dim=C, resolution=16, channel_base=64, channel_max=8,
     mapping_layers=1,
@@ -207,10 +207,6 @@ OTHERS = {
         "condition: ", lambda k, bad: reconstruction.generate(k.generator, k.z, bad(k.truth))
     ),
     "generate, z": ("z: ", lambda k, bad: reconstruction.generate(k.generator, bad(k.z), k.truth)),
-    "growing_pictures": (
-        "condition: ",
-        lambda k, bad: reconstruction.growing_pictures(k.generator, k.z[:1], bad(k.truth[:1])),
-    ),
     "comparisons.draw, condition": (
         "condition: ", lambda k, bad: comparisons.draw(k.generator, bad(k.truth), k.z)
     ),
@@ -236,6 +232,41 @@ OTHERS = {
             k.generator, k.truth, k.target, k.objective, z=bad(k.z), **k.search
         ),
     ),
+    "generate, psi": (
+        "truncation_psi: ",
+        lambda k, bad: reconstruction.generate(k.generator, k.z, k.truth, truncation_psi=bad(ONE)),
+    ),
+    "comparisons.draw, psi": (
+        "truncation_psi: ",
+        lambda k, bad: comparisons.draw(k.generator, k.truth, k.z, truncation_psi=bad(ONE)),
+    ),
+    "best_of_n, psi": (
+        "truncation_psi: ",
+        lambda k, bad: latents.best_of_n(
+            k.generator, k.truth, k.target, k.objective, n=1, rng=torch.Generator(),
+            truncation_psi=bad(ONE),
+        ),
+    ),
+    "picture_function, psi": (
+        "psi: ", lambda k, bad: perturbation.picture_function(k.generator, k.z[:1], psi=bad(ONE))
+    ),
+    "group_embedding, k": (
+        "k: ",
+        lambda k, bad: perturbation.group_embedding(
+            k.encoder, k.betas, k.group, "stimulate", bad(ONE)
+        ),
+    ),
+    "area_shifts, k": (
+        "k: ",
+        lambda k, bad: perturbation.area_shifts(k.encoder, k.betas, area(k), k.truth, k=bad(ONE)),
+    ),
+    "random_shift, k": (
+        "k: ",
+        lambda k, bad: perturbation.random_shift(
+            k.encoder, k.betas, [2], k.truth, n_random=1, rng=k.rng, k=bad(ONE)
+        ),
+    ),
+    "bootstrap": ("scores: ", lambda k, bad: metrics.bootstrap(bad(k.betas[0]), rng=k.rng)),
     "picture_function, z": (
         "z: ", lambda k, bad: perturbation.picture_function(k.generator, bad(k.z[:1]))
     ),
@@ -423,7 +454,7 @@ def test_one_value_that_is_not_finite_is_refused(k, name, value):
     if name == "plot_picture":
         assert re.match(r"picture: float64 values from .*(nan|inf)", said)
     else:
-        assert re.match(rf"{start}{n} of \d+ values (is|are) {kind}, first at ", said)
+        assert re.match(rf"{start}{n} of \d+ values (is|are) {kind}[,.]", said)
         assert "Expected: finite numbers." in said
 
 

@@ -139,6 +139,7 @@ class Problem:
     @classmethod
     def make(cls, generator, condition, target, objective, truncation_psi) -> Problem:
         condition = unit_conditions(generator, condition, len(target))
+        check_finite(truncation_psi, "truncation_psi")
         return cls(generator, condition, target, objective, truncation_psi)
 
     @property

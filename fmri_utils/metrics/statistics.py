@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from ..checks import check_finite
 from ..errors import DataError
 
 
@@ -30,12 +31,10 @@ class Interval:
 def _finite(scores: np.ndarray, name: str = "scores") -> np.ndarray:
     """Scores (n_images,) as float64, at least one and all finite."""
     scores = np.asarray(scores, float)
-    if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
-        raise DataError(
-            f"{name} have shape {scores.shape} with {int((~np.isfinite(scores)).sum())} values "
-            "that are NaN or infinite. Expected: (n_images,), finite; leave out images without a "
-            "score first, the same ones for all methods."
-        )
+    if scores.ndim != 1 or not len(scores):
+        raise DataError(f"{name} have shape {scores.shape}. Expected: (n_images,), one or more.")
+    remedy = "Leave out images without a score first, the same ones for all methods."
+    check_finite(scores, name, ("image",), remedy=remedy)
     return scores
 
 

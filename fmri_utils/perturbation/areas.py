@@ -311,6 +311,7 @@ def random_shift(
         Mean over images of cos(after, direction) - cos(before, direction).
     """
     check_finite(directions, "directions", ("direction", "dimension"))
+    check_finite(k, "k")
     before = encoder.predict(betas)
     start = (unit(before) @ directions.T).mean(0)
     different, which = np.unique(np.asarray(sizes), return_inverse=True)

@@ -67,6 +67,7 @@ def changed_embedding(
     """:func:`group_embedding` of checked betas, whose prediction ``whole`` is known."""
     if kind not in KINDS:
         raise DataError(f"kind is {kind!r}. Expected: one of {KINDS}.")
+    check_finite(k, "k")
     weights = encoder.weights[group]
     if kind == "stimulate":
         return whole + k * weights.sum(0)

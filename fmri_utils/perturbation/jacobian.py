@@ -57,6 +57,7 @@ def picture_function(
     if z.ndim != 2 or len(z) != 1:
         raise DataError(f"z has shape {tuple(z.shape)}. Expected: (1, z_dim), one draw for all.")
     check_finite(z, "z", ("picture", "dimension"), remedy="Draw z anew.")
+    check_finite(psi, "psi")
     for image in noise or ():
         check_finite(image, "noise images")
     constants = {name: value.detach() for name, value in generator.named_parameters()}
