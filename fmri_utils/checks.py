@@ -52,7 +52,7 @@ def check_finite(
     if finite.all():
         return
     if tools is torch:
-        finite = finite.numpy(force=True)
+        finite = finite.cpu().numpy()
     n, n_nan = int((~finite).sum()), int(tools.isnan(values).sum())
     kind = "NaN" if n_nan == n else "NaN or infinite" if n_nan else "infinite"
     first = [int(i) for i in np.unravel_index(finite.argmin(), finite.shape)]
