@@ -75,6 +75,16 @@ def test_a_picture_far_back_is_looked_at_too():
 
 # -- pictures of another range -------------------------------------------------------------------
 
+
+def as_floats(pictures):
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+
+
+def students():
+    settings = dino.ImageSettings(dino.DinoSettings(1), size=64, width=12, depth=1)
+    return dino.StudentTeacher(settings.learner(), settings.n_outputs, settings.dino)
+
+
 WRONG = {
     "0 to 255 as floats": lambda p: p.astype(np.float32),
     "0 to 255 as int64": lambda p: p.astype(np.int64),
@@ -98,6 +108,13 @@ FLOATS_TOO = {
     "fixed_views": lambda p, space, judge: dino.fixed_views(
         torch.from_numpy(p).permute(0, 3, 1, 2), dino.ImageSettings(dino.DinoSettings(1))
     ),
+    "features": lambda p, space, judge: students().features(as_floats(p)),
+    "probabilities": lambda p, space, judge: students().probabilities(as_floats(p)),
+    "collapse_measures": lambda p, space, judge: dino.collapse_measures(students(), as_floats(p)),
+    "features_of": lambda p, space, judge: dino.features_of(
+        students().teacher.backbone, p.transpose(0, 3, 1, 2)
+    ),
+    "snapshot": lambda p, space, judge: dino.snapshot(students(), as_floats(p), None),
     "ssim": lambda p, space, judge: metrics.ssim_scores(p, p),
 }
 SETTINGS = dino.ImageSettings(dino.DinoSettings(1, 4), size=16, width=12, depth=1)

@@ -13,7 +13,7 @@ from ..errors import DataError
 from . import probes
 from .networks import Learner, TinyViT
 from .training import DinoSettings, StudentTeacher, collapse_measures, train
-from .views import Views, multi_crop, random_crops
+from .views import Views, check_inputs, multi_crop, random_crops
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,7 @@ def snapshot(pair: StudentTeacher, pictures: torch.Tensor, views: Views) -> dict
         heads, h, w) of the teacher; ``momentum``; ``distance``, the length of the teacher's
         weights minus the student's, relative to the student's.
     """
+    check_inputs(pictures)
     s = pair.settings
     student, teacher = pair.look(views)
     p_student = torch.stack([torch.softmax(o / s.student_temperature, 1) for o in student], 1)

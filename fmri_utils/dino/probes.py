@@ -17,6 +17,7 @@ from ..checks import check_finite, check_learning, check_weights
 from ..encoders import fit_ridge
 from ..errors import DataError
 from ..metrics import retrieval_scores
+from .views import check_inputs
 
 
 def knn_hits(
@@ -184,9 +185,10 @@ def fit_pca(averages: np.ndarray, n_components: int) -> PCA:
 
 def features_of(backbone: nn.Module, patterns: np.ndarray) -> np.ndarray:
     """Features (n, width) of patterns (n, V), without gradients."""
-    check_finite(patterns, "patterns", ("trial", "voxel"))
+    inputs = torch.from_numpy(np.asarray(patterns, np.float32))
+    check_inputs(inputs)
     with torch.no_grad():
-        return backbone(torch.from_numpy(np.asarray(patterns, np.float32))).numpy()
+        return backbone(inputs).numpy()
 
 
 def average_scores(runs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

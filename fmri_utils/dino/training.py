@@ -13,12 +13,12 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path, sha256_json
-from ..checks import check_finite, check_learning, check_weights
+from ..checks import check_learning, check_weights
 from ..errors import ArtifactError, DataError, WeightsError
 from ..metrics import effective_rank
 from ..tensor_files import read_saved_state
 from . import objective
-from .views import Views
+from .views import Views, check_inputs
 
 SAVE_EVERY = 50  # steps between two checkpoints
 
@@ -146,7 +146,7 @@ class StudentTeacher:
     @torch.no_grad()
     def probabilities(self, inputs: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """What student and teacher answer to the same inputs, two arrays (n, K)."""
-        check_finite(inputs, "inputs")
+        check_inputs(inputs)
         s = self.settings
         student = torch.softmax(self.student(inputs) / s.student_temperature, 1)
         teacher = objective.teacher_probabilities(
@@ -157,7 +157,7 @@ class StudentTeacher:
     @torch.no_grad()
     def features(self, inputs: torch.Tensor, *, batch_size: int = 250) -> np.ndarray:
         """Features of the teacher's backbone, (n, width)."""
-        check_finite(inputs, "inputs")
+        check_inputs(inputs)
         return np.concatenate(
             [self.teacher.backbone(part).numpy() for part in inputs.split(batch_size)]
         )

@@ -30,6 +30,19 @@ class Views:
     own: tuple[torch.Tensor, ...] = ()
 
 
+def check_inputs(inputs: torch.Tensor) -> None:
+    """Refuse pictures (n, 3, H, W) of another range than [0, 1], and patterns (n, V) with NaN.
+
+    Raises
+    ------
+    DataError
+    """
+    if inputs.ndim == 4:
+        check_range(inputs, "pictures")
+    else:
+        check_finite(inputs, "patterns", ("trial", "voxel"))
+
+
 def uniform(n: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
     """Uniform random numbers, (n,)."""
     return low + (high - low) * torch.rand(n, generator=generator)
