@@ -20,7 +20,7 @@ from fmri_utils.checks import check_learning, check_weights
 from fmri_utils.clip_space import open_clip_space
 from fmri_utils.dino import probes
 from fmri_utils.encoders import training as loop
-from fmri_utils.errors import DivergedError, FmriUtilsError, WeightsError
+from fmri_utils.errors import DataError, DivergedError, FmriUtilsError, WeightsError
 from fmri_utils.judge import HEADS, Judge, save_judge
 from fmri_utils.lafite import Generator, losses, train
 from fmri_utils.lafite.checkpoints import checkpoint_files
@@ -164,6 +164,13 @@ def test_nan_weights_replace_no_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(DivergedError, match=rf"the weights backbone\.{first} are"):
         dino.train(pair, patterns(), seed=0, checkpoint=path, n_checks=1)
     assert read_saved_state(path, remedy="")["step"] == 2
+
+
+@pytest.mark.parametrize("rate", [np.nan, np.inf, 1e38, 0.0, -1e-3])
+def test_rates_that_no_step_can_be_made_with_are_refused(rate):
+    for settings in (QUICK, STUDENT):
+        with pytest.raises(DataError, match=r"learning_rate is .*Expected: above 0"):
+            dataclasses.replace(settings, learning_rate=rate)
 
 
 def test_the_denoiser_stops():

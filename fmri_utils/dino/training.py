@@ -56,6 +56,10 @@ class DinoSettings:
                 f"temperatures are {self.student_temperature} (student) and "
                 f"{self.teacher_temperature} (teacher). Expected: above 0. Set both."
             )
+        if not 0 < self.learning_rate < 1e37:  # Adam's first step is ten times that, in float32
+            raise DataError(
+                f"learning_rate is {self.learning_rate}. Expected: above 0, such as 0.001."
+            )
         if not 0 <= self.momentum <= 1:
             raise DataError(f"momentum is {self.momentum}. Expected: 0 to 1. The paper has 0.996.")
 

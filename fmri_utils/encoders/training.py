@@ -71,6 +71,10 @@ class Training:
                 f"n_steps is {self.n_steps}, batch_size {self.batch_size}, check_every "
                 f"{self.check_every}. Expected: at least 1, 2 and 1."
             )
+        if not 0 < self.learning_rate < 1e37:  # Adam's first step is ten times that, in float32
+            raise DataError(
+                f"learning_rate is {self.learning_rate}. Expected: above 0, such as 0.001."
+            )
         if not (0 < self.validation_share < 1 and 0 <= self.voxel_dropout < 1):
             raise DataError(
                 f"validation_share is {self.validation_share}, voxel_dropout {self.voxel_dropout}. "
