@@ -72,6 +72,36 @@ def test_reliability_does_not_depend_on_the_block_of_voxels(encoder, repeats, mo
     np.testing.assert_allclose(whole.null, blocks.null, atol=1e-12)
 
 
+def test_a_session_without_data_does_not_make_noise_repeat_itself():
+    """Repeats of one image often lie in one session, and would agree in its zeros."""
+    rng = np.random.default_rng(0)
+    n, n_voxels = 120, 200
+    encoder = LinearEncoder(
+        0.1 * rng.standard_normal((n_voxels, 32)), rng.standard_normal(32), "ridge"
+    )
+    session = np.stack([rng.permutation(np.arange(n) % 4)] * 3)
+    moved = rng.random((3, n)) < 0.3
+    session[moved] = rng.integers(4, size=moved.sum())
+    trials = rng.standard_normal((3, n, n_voxels))
+    trials[..., :100][session == 1] = 0
+    trials[..., 0] = 0  # no data at all
+    pairings = perturbation.draw_pairings(300, 3, n, rng)
+    reliable = perturbation.reliability(encoder, trials, pairings)
+    found = perturbation.max_t(reliable.null)
+    assert abs(found.z[1:100].mean()) < 0.25  # 0.9 if zeros counted as trials
+    assert (found.p[1:100] <= 0.05).mean() < 0.1
+    assert reliable.statistic[0] == 0 and found.p[0] == 1
+    # By recomputation, the pairs that are left are those of trials with data.
+    two, expected = perturbation.reliability(encoder, trials[:2], pairings[:, :2]), []
+    for own, other in ((0, 1), (1, 0)):
+        values = trials[other][:, 7]
+        table = np.stack([swap(encoder, trials[own], 7, np.full(n, v)) for v in values], axis=1)
+        both = (session[own] != 1)[:, None] & (session[other] != 1)
+        same = np.eye(n, dtype=bool)
+        expected.append(table[both & ~same].mean() - table[both & same].mean())
+    assert two.statistic[7] == pytest.approx(np.mean(expected), abs=1e-9)
+
+
 def test_pairings_keep_the_first_repeat_and_move_all_voxels_alike():
     pairings = perturbation.draw_pairings(50, 3, N, np.random.default_rng(0))
     assert (pairings[0] == np.arange(N)).all()

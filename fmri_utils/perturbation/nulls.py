@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from ..checks import check_finite
 from ..encoders import LinearEncoder
 from ..errors import DataError
+from ..nsd.preprocessing import groups_with_data
 
 # Numbers in one block of images x images x voxels; small enough for a processor's cache.
 MAX_ELEMENTS = 400_000
@@ -103,7 +104,9 @@ def reliability(
         Not fitted to these images. Its weights nearly cancel in the test: it says whether a voxel
         repeats itself, not how much it contributes.
     repeats : numpy.ndarray, (n_repeats, n_images, n_voxels)
-        Single trials, z-scored.
+        Single trials, z-scored. Pairs with a trial without data
+        (:func:`fmri_utils.nsd.preprocessing.lacking_data`) are left out for the voxels that lack
+        it: two trials of one session would agree in their zeros.
     pairings : numpy.ndarray of int, (1 + n_permutations, n_repeats, n_images)
         From :func:`draw_pairings`.
     progress : bool
@@ -118,23 +121,33 @@ def reliability(
             f"repeats have shape {repeats.shape}, pairings {pairings.shape}. Expected: (n_repeats, "
             "n_images, n_voxels) with two repeats or more, and pairings of the same two sizes."
         )
-    _, n_images, n_voxels = repeats.shape
+    n_repeats, n_images, n_voxels = repeats.shape
     picks = _pick_matrices(pairings)
     f = np.stack([encoder.predict(trials) for trials in repeats])
     statistic = np.zeros(n_voxels)
     null = np.zeros((len(pairings), n_voxels))
     size = max(1, MAX_ELEMENTS // n_images**2)
-    starts = range(0, n_voxels, size)
-    for start in tqdm(starts, desc="reliability", disable=not progress, leave=False):
-        voxels = slice(start, start + size)
+    has_data = np.ones((n_repeats, n_images), bool)
+    blocks = [(has_data, np.arange(n_voxels)[at : at + size]) for at in range(0, n_voxels, size)]
+    for trials, voxels in groups_with_data(repeats.reshape(-1, n_voxels)):
+        has_data = np.isin(np.arange(n_repeats * n_images), trials).reshape(n_repeats, n_images)
+        blocks += [(has_data, voxels[at : at + size]) for at in range(0, voxels.size, size)]
+    for has_data, voxels in tqdm(blocks, desc="reliability", disable=not progress, leave=False):
+        found = []
         for (own, other), pick in picks.items():
-            table = _swap_effects(encoder.weights[voxels], f[own], repeats[[own, other], :, voxels])
-            same = table[np.arange(n_images), np.arange(n_images)].mean(0)
-            everything = table.mean((0, 1))
-            different = (everything * n_images - same) / (n_images - 1)
-            statistic[voxels] += (different - same) / len(picks)
-            moved = pick @ table.reshape(n_images**2, -1)
-            null[:, voxels] += (different - moved) / len(picks)
+            both = has_data[own][:, None] & has_data[other]
+            n_same, weights = np.trace(both), pick @ both.ravel().astype(np.float32)
+            if not n_same or both.sum() == n_same or not weights.all():
+                continue
+            values = repeats[[own, other]][..., voxels]
+            table = _swap_effects(encoder.weights[voxels], f[own], values)
+            table[~both] = 0
+            same = table[np.arange(n_images), np.arange(n_images)].sum(0)
+            different = (table.sum((0, 1)) - same) / (both.sum() - n_same)
+            moved = pick @ table.reshape(n_images**2, -1) / weights[:, None]
+            found.append((different - same / n_same, different - moved))
+        statistic[voxels] = np.mean([one for one, _ in found], axis=0) if found else 0
+        null[:, voxels] = np.mean([one for _, one in found], axis=0) if found else 0
     return Reliability(statistic, null)
 
 
