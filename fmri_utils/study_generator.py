@@ -103,8 +103,8 @@ class Material:
         seen = at_resolution(self.seen(), self.generator.config.resolution)
         return metrics.training_monitor(seen, self.space.encode_images, device=self.device)
 
-    def blurred(self) -> latents.Blurred:
-        """Blurred pictures of the test images, read from V1 to V3."""
+    def blurred(self) -> latents.Blurred | None:
+        """Blurred pictures of the test images, read from V1 to V3; None without such voxels."""
         settings = self.profile.reconstruction
         return latents.read_blurred(
             self.brain,
@@ -129,7 +129,9 @@ def study_searches(material: Material, *, passes: int) -> dict:
     predicted = material.predicted
     objective = latents.Objective(material.encode)
     blurred, seen = material.blurred(), material.seen() / 255.0
-    alone = latents.enlarge(blurred.picture, seen.shape[1])
+    alone = {}
+    if blurred is not None:
+        alone["blurred picture alone"] = [latents.enlarge(blurred.picture, seen.shape[1])]
     repeats, reached = [], []
     for seed in material.seeds:
         found = comparisons.compare_searches(
@@ -146,7 +148,7 @@ def study_searches(material: Material, *, passes: int) -> dict:
         )
         own = predicted["truth"], found.z[0]
         ceiling = comparisons.draw(material.generator, *own, **material.drawing)
-        sets = {**found.draws, "blurred picture alone": [alone], "ceiling": [ceiling]}
+        sets = {**found.draws, **alone, "ceiling": [ceiling]}
         repeats.append(comparisons.mean_scores(seen, sets, judge=material.judge))
         reached.append({n: t["cosine"].max(0).mean() for n, t in found.trajectories.items()})
     cosine = (encoders.unit(predicted["condition"]) * predicted["truth"]).sum(1)

@@ -19,6 +19,7 @@ from .perturbation import NullTrials, calibrate
 from .profiles import Profile
 from .runner import parse_request
 from .simulation.config import SimulationConfig
+from .simulation.ground_truth import load_ground_truth
 
 RESULTS = "study_perturbation.json"
 SECTIONS = ("data", "clip", "simulation", "encoder")  # what the study reads
@@ -60,9 +61,7 @@ class Material:
     def null_trials(self) -> NullTrials:
         """Draws test trials without signal, at the times of the real test trials."""
         profile, brain = self.profile, self.brain
-        truth = perturbation.planted_truth(
-            profile.data_root, profile.simulation, profile.subject, brain["mask"]
-        )
+        truth = load_ground_truth(profile.data_root, profile.subject, brain["mask"])
         session = brain["session"]
         first = np.searchsorted(session, session)  # trials are in the order of the sessions
         last = np.searchsorted(session, session, side="right") - 1

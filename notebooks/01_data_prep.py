@@ -340,12 +340,8 @@ _ = plots.plot_volume(eccentricity, background, title=title, cmap="viridis", vma
 # the files or in the reader.
 
 # %% alt="Receptive fields of V1, V2, V3 and hV4 as circles in the visual field, over the square of the picture"
-early = [name for name in ("V1", "V2", "V3", "hV4") if name in main]
-fig, axes = plt.subplots(1, len(early), figsize=(10.5, 3.3), layout="constrained", squeeze=False)
-for name, ax in zip(early, axes[0], strict=True):
-    fields = prf[main[name] & fits]
-    title = f"{name}, {len(fields)} voxels"
-    plots.plot_field_coverage(fields["x"], fields["y"], fields["size"], title=title, ax=ax)
+early = nsd.available(areas, ("V1", "V2", "V3", "hV4"))
+_ = plots.plot_area_fields(prf, {name: where & fits for name, where in early.items()})
 
 # %% [markdown]
 # The square is the picture, 8.4 degrees wide, the cross where the person looks. A circle

@@ -244,7 +244,7 @@ learning = mapping_limits.curve_over_sessions(
     fit, betas, target, groups, session, pattern, truth, progress=True
 )
 total = betas.shape[1]
-some = sorted({max(10, total // k) for k in (64, 16, 4, 1)})
+some = sorted({min(total, max(10, total // k)) for k in (64, 16, 4, 1)})
 by_voxels = mapping_limits.curve_over_voxels(
     fit, betas, target, groups, pattern, truth, n_voxels=some, n_draws=1, rng=rng, progress=True
 )

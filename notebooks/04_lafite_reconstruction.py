@@ -140,7 +140,8 @@ e, r = cfg.encoder, cfg.reconstruction
 alphas = np.logspace(e.log10_alpha_min, e.log10_alpha_max, e.n_alphas)
 low_level = dict(size=r.low_level_size, weight=r.low_level_weight, n_folds=e.n_folds)
 blurred = latents.read_blurred(brain, stimuli, predicted["pattern"][:m], alphas=alphas, **low_level)
-print("(n_shown, size, size, 3) =", blurred.picture.shape)
+if blurred is not None:
+    print("(n_shown, size, size, 3) =", blurred.picture.shape)
 
 # %%
 objective = latents.Objective(latents.clip_encoder(space))

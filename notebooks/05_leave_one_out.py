@@ -207,12 +207,13 @@ null = None if planted is None else planted.voxels["null"].to_numpy(bool)
 statistics = {"effect": mean_effect, "refit effect": refit_effect, "contribution": gain}
 statistics |= {"conditional mean": by_replacement["conditional mean"], "reliability": tested.z}
 statistics |= {"encoding pattern": carried}
-auroc = {} if null is None else perturbation.auroc(null, statistics, rng=rng)
-print({name: str(value) for name, value in auroc.items()} or "not available: real data")
+auroc = perturbation.auroc(null, statistics, rng=rng)
+print({name: str(value) for name, value in auroc.items()})
 
 # %% alt="Reliability of each voxel, tuned ones and empty ones, and the AUROC of each statistic against planted truth"
 fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.2), layout="constrained")
 effect_plots.plot_reliability(tested.z, tested.p_corrected <= 0.05, null, ax=axes[0])
+axes[1].set_visible(bool(auroc))
 if auroc:
     _ = plots.plot_scores(auroc, chance=0.5, xlabel="AUROC, tuned against empty", ax=axes[1])
 # %% [markdown]
@@ -241,7 +242,7 @@ _ = effect_plots.plot_redundancy(p.redundancies, curves, ax=ax)
 
 # %%
 names = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
-streams = {name: areas[name] for name in names}
+streams = nsd.available(areas, names)
 values = perturbation.shapley(encoder, pattern, truth, streams, rng=rng, n_permutations=p.n_orders)
 whole = (before * truth).sum(1).mean()
 for name, (value, error) in values.items():
@@ -254,12 +255,13 @@ for name, (value, error) in values.items():
 # has to be compared with random groups of its size, since any large set of voxels does well:
 
 # %%
-score = perturbation.against_random(
-    encoder, pattern, truth, areas["early"], kind="keep_only", rng=rng, n_groups=p.n_random
-)
-print(f"keeping only early visual cortex: cosine {score.value:.3f}")
-low, high = np.percentile(score.random, [2.5, 97.5])
-print(f"keeping as many random voxels: {score.random.mean():.3f} [{low:.3f}, {high:.3f}]")
+for name, where in nsd.available(areas, ["early"]).items():
+    score = perturbation.against_random(
+        encoder, pattern, truth, where, kind="keep_only", rng=rng, n_groups=p.n_random
+    )
+    low, high = np.percentile(score.random, [2.5, 97.5])
+    print(f"keeping only {name} visual cortex: cosine {score.value:.3f}")
+    print(f"keeping as many random voxels: {score.random.mean():.3f} [{low:.3f}, {high:.3f}]")
 
 # %% [markdown]
 # ## One voxel and the picture
@@ -344,7 +346,7 @@ _ = effect_plots.plot_shares(shares, ax=ax)
 
 # %%
 steps = np.array([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])
-sample = rng.choice(len(mean_effect), 4, replace=False)
+sample = rng.choice(len(mean_effect), min(4, len(mean_effect)), replace=False)
 step_errors = {}
 for kind in (torch.float64, torch.float32):
     network = copy.deepcopy(generator).to("cpu", kind)
@@ -406,7 +408,8 @@ print(f"voxels in the top 5 % of their like: {(label_p <= 0.05).mean():.1%}")
 # the face areas, and the mean over all voxels.
 
 # %% alt="Small maps of where in the picture six voxels and the mean of all voxels have their effect"
-shown = np.concatenate([np.flatnonzero(areas[n])[:3] for n in ("V1", "faces")])
+held = nsd.available(areas, ("V1", "faces"))
+shown = [voxel for where in held.values() for voxel in np.flatnonzero(where)[:3]]
 chosen = np.concatenate([exact.maps[shown], exact.maps.mean(0, keepdims=True)])
 _ = effect_plots.plot_places(chosen, [*nsd.voxel_names(areas, shown), "all voxels"])
 # %%
@@ -428,7 +431,7 @@ if planted is not None:
     field = planted.voxels.loc[early, ["prf_x", "prf_y"]].to_numpy()
     for name, measured in (("centroid", centroid), ("own place", own_place)):
         place_r[name] = perturbation.alignment(field, measured[early], rng=rng)
-print({name: str(value) for name, value in place_r.items()} or "not available: real data")
+print({name: str(value) for name, value in place_r.items()} or "not available: no planted truth")
 
 # %% [markdown]
 # The relation is weak at best, and has to be. Whatever V1 knows about places reaches the generator
@@ -446,14 +449,14 @@ known = np.isin(clip["nsd_id"], nsd_id[train])
 captions, caption_embeddings = stimuli["captions"][known, 0], clip["first_caption"][known]
 concepts = perturbation.parse_concepts(p.concepts)
 directions = perturbation.concept_directions(concepts, captions, caption_embeddings)
-regions = {name: areas[name] for name in concepts}
+regions = nsd.available(areas, concepts)
 area_shift = perturbation.area_shift(encoder, pattern, regions, directions)
 
 # %% alt="Table of shifts towards faces, bodies, places and words for each area stimulated"
 fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 effect_plots.plot_matrix(area_shift, list(regions), list(concepts), ylabel="area stimulated", ax=ax)
-own = (area_shift.argmax(1) == np.arange(len(concepts))).tolist()
-print("shifts most towards its own concept:", dict(zip(concepts, own, strict=True)))
+most = [list(concepts)[column] for column in area_shift.argmax(1)]
+print("shifts most towards the concept:", dict(zip(regions, most, strict=True)))
 
 # %% [markdown]
 # Single voxels, one standard deviation each, and the whole vocabulary of the captions:

@@ -89,10 +89,10 @@ for family, members in families.items():
 # Areas of two localizers can overlap: a voxel may prefer faces and bodies to everything else.
 
 # %%
-named = families.get("visual", {}) | families.get("localizers", {})
-count = np.sum(list(named.values()), axis=0)
+named = nsd.available(areas, nsd.NAMED_AREAS)
+count = np.sum([np.zeros(betas.shape[1], bool), *named.values()], axis=0)
 for number in range(count.max() + 1):
-    print(f"in {number} of {', '.join(named)}: {(count == number).sum()} voxels")
+    print(f"in {number} of {', '.join(named) or 'them'}: {(count == number).sum()} voxels")
 
 # %% [markdown]
 # Voxels in none of these are *unassigned*: visual, but without a name in the two atlases. Voxels in two
@@ -414,12 +414,12 @@ for part in (0.5, 0.25, 0.1, 0.02):
 # The losses without `faces` and without `bodies` are known. Is the loss without both the sum of the two?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-pair = ["faces", "bodies"]
-gone = {n: named[n] for n in pair} | {" and ".join(pair): np.any([named[n] for n in pair], axis=0)}
+gone = nsd.available(areas, ["faces", "bodies"])
+if len(gone) == 2:
+    gone |= {"faces and bodies": np.any(list(gone.values()), axis=0)}
 for name, where in gone.items():
-    without_it = perturbation.group_embedding(encoder, pattern, where, "leave_out")
-    lost = (whole - (encoders.unit(without_it) * truth).sum(1)).mean()
-    print(f"without {name}: {lost:+.4f} in {where.sum()} voxels")
+    left = encoders.unit(perturbation.group_embedding(encoder, pattern, where, "leave_out"))
+    print(f"without {name}: {(whole - (left * truth).sum(1)).mean():+.4f} in {where.sum()} voxels")
 
 # %% [markdown]
 # <details>
@@ -437,11 +437,11 @@ for name, where in gone.items():
 # with the opposite sign?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-lowered = perturbation.area_shifts(encoder, pattern, named, directions, k=-1).mean(1)
-print(
-    f"correlation with the shifts of +1 SD: {np.corrcoef(lowered.ravel(), shift.ravel())[0, 1]:.2f}"
-)
-print(f"mean of +1 SD {shift.mean():+.3f}, of -1 SD {lowered.mean():+.3f}")
+raised = perturbation.area_shifts(encoder, pattern, main, directions).mean(1)
+lowered = perturbation.area_shifts(encoder, pattern, main, directions, k=-1).mean(1)
+both = np.corrcoef(lowered.ravel(), raised.ravel())
+print(f"correlation with the shifts of +1 SD: {both[0, 1]:.2f}")
+print(f"mean of +1 SD {raised.mean():+.3f}, of -1 SD {lowered.mean():+.3f}")
 
 # %% [markdown]
 # <details>

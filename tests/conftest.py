@@ -35,8 +35,9 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(items):
-    """What needs the smoke run comes first: it takes longest."""
-    items.sort(key=lambda item: "smoke" not in item.fixturenames)
+    """What needs the smoke run comes first, then the runs of other regions: they take longest."""
+    longest = ("smoke", "region_runs")
+    items.sort(key=lambda item: [name not in item.fixturenames for name in longest])
 
 
 @pytest.fixture(scope="session")

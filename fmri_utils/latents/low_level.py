@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from ..checks import check_pictures
 from ..encoders import LinearEncoder, fit_ridge, out_of_fold, ridge_basis
 from ..errors import DataError
+from ..nsd.areas import not_available
 from ..nsd.preprocessing import average_repeats
 
 EARLY = ("V1", "V2", "V3")
@@ -160,8 +161,10 @@ def read_blurred(
     weight: float,
     alphas: np.ndarray,
     n_folds: int,
-) -> Blurred:
+) -> Blurred | None:
     """Blurred pictures read from V1 to V3 of test patterns, by a ridge of their own.
+
+    None, and a printed line that says so, where the region has no voxel of these areas.
 
     Parameters
     ----------
@@ -177,7 +180,11 @@ def read_blurred(
         As for :func:`~fmri_utils.encoders.fit_ridge`.
     """
     areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
-    early, train = np.any([areas[name] for name in EARLY], axis=0), brain["is_train"]
+    early = np.any([areas[name] for name in EARLY if name in areas], axis=0)
+    if not early.any():
+        not_available("the blurred picture", f"no voxel in {', '.join(EARLY)}")
+        return None
+    train = brain["is_train"]
     groups = brain["nsd_id"][train]
     shrunk = shrink(stimuli["images"], size)[np.searchsorted(stimuli["nsd_id"], groups)]
     betas = brain["betas"][train][:, early]

@@ -19,7 +19,16 @@ Images and trials count from 0, sessions and subjects from 1, as in their file n
 
 from . import mindeye2
 from .agreement import check_design
-from .areas import Areas, atlas_areas, main_areas, visual_areas, voxel_names
+from .areas import (
+    NAMED_AREAS,
+    Areas,
+    atlas_areas,
+    available,
+    main_areas,
+    not_available,
+    visual_areas,
+    voxel_names,
+)
 from .betas import beta_file, betas_to_file, read_betas
 from .captions import read_captions
 from .design import Design, read_design, read_responses, read_stim_info, trial_table
@@ -43,6 +52,7 @@ from .volumes import to_volume
 
 __all__ = [
     "FIELD_NAMES",
+    "NAMED_AREAS",
     "PSC_SCALE",
     "SHARED_COUNTS",
     "TRIALS_PER_SESSION",
@@ -54,6 +64,7 @@ __all__ = [
     "SharedCounts",
     "Split",
     "atlas_areas",
+    "available",
     "available_rois",
     "available_sessions",
     "average_repeats",
@@ -70,6 +81,7 @@ __all__ = [
     "main_areas",
     "mindeye2",
     "noise_ceiling",
+    "not_available",
     "read_betas",
     "read_brainmask",
     "read_captions",

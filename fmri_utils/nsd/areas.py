@@ -27,7 +27,8 @@ FAMILIES = MappingProxyType(
 """Families of :func:`visual_areas` and the atlas that each is read from."""
 
 FLOC = ("faces", "places", "bodies", "words")
-MAIN_AREAS = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words", "unassigned")
+NAMED_AREAS = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words")
+MAIN_AREAS = (*NAMED_AREAS, "unassigned")
 MERGED = MappingProxyType({"V1": ("V1v", "V1d"), "V2": ("V2v", "V2d"), "V3": ("V3v", "V3d")})
 
 
@@ -181,6 +182,35 @@ def _family_areas(
 def main_areas(areas: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Those of :data:`MAIN_AREAS` that hold a voxel, in that order, for figures by area."""
     return {name: areas[name] for name in MAIN_AREAS if name in areas and areas[name].any()}
+
+
+def not_available(what: str, why: str) -> str:
+    """Print, and return, the line that stands where a region has nothing to show."""
+    line = f"not available for this region: {what} ({why})"
+    print(line)
+    return line
+
+
+def available(areas: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Those of some areas that hold a voxel of the region; a printed line names the others.
+
+    Parameters
+    ----------
+    areas : mapping of str to bool ndarray, shape (n_voxels,)
+        From :func:`visual_areas`.
+    names : iterable of str
+
+    Returns
+    -------
+    dict of str to bool ndarray, shape (n_voxels,)
+        In the order of ``names``; empty if none of them holds a voxel.
+    """
+    names = list(names)
+    found = {name: areas[name] for name in names if name in areas and areas[name].any()}
+    lacking = [name for name in names if name not in found]
+    if lacking:
+        not_available(", ".join(lacking), "no voxel")
+    return found
 
 
 def voxel_names(areas: Mapping[str, np.ndarray], voxels: Iterable[int]) -> list[str]:

@@ -99,6 +99,8 @@ def unions(
 
 def overlaps(groups: Mapping[str, np.ndarray]) -> np.ndarray:
     """Voxels that each two groups share, int (n_groups, n_groups); its diagonal is their size."""
+    if not groups:
+        return np.zeros((0, 0), int)
     table = np.stack([np.asarray(group, bool) for group in groups.values()]).astype(int)
     return table @ table.T
 
@@ -299,7 +301,7 @@ def random_shift(
     ----------
     betas : numpy.ndarray, (n_images, n_voxels)
     sizes : sequence of int
-        Number of voxels of each area.
+        Number of voxels of each area; there may be none.
     directions : numpy.ndarray, (n_directions, C)
         Unit length.
     k : float
@@ -314,6 +316,8 @@ def random_shift(
     check_finite(k, "k")
     before = encoder.predict(betas)
     start = (unit(before) @ directions.T).mean(0)
+    if not len(sizes):
+        return np.empty((n_random, 0, len(directions)))
     different, which = np.unique(np.asarray(sizes), return_inverse=True)
     found = np.empty((n_random, len(different), len(directions)))
     for i in tqdm(range(n_random), desc="random groups", disable=not progress, leave=False):

@@ -197,7 +197,8 @@ def area_shifts(
     before = encoder.predict(betas)
     start = unit(before) @ directions.T
     moved = [before + k * encoder.weights[where].sum(0) for where in areas.values()]
-    return np.stack([unit(after) @ directions.T - start for after in moved])
+    shifts = [unit(after) @ directions.T - start for after in moved]
+    return np.array(shifts).reshape(len(areas), *start.shape)  # there may be no area
 
 
 def area_shift(

@@ -175,7 +175,7 @@ def shapley(
     truth : numpy.ndarray, (n_trials, C)
         Unit length.
     groups : mapping of str to bool numpy.ndarray, (n_voxels,)
-        Without overlap.
+        Without overlap; there may be none.
     n_permutations : int
         Orders sampled, half of them reverses.
 
@@ -184,6 +184,8 @@ def shapley(
     dict of str to (float, float)
         Value and its standard error.
     """
+    if not groups:
+        return {}
     _check_disjoint(groups)
     check_finite(truth, "truth", ("trial", "dimension"))
     parts = group_parts(encoder, betas, list(groups.values()))

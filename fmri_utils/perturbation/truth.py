@@ -12,13 +12,16 @@ from scipy import stats
 from ..checks import check_finite
 from ..errors import DataError
 from ..metrics import Interval
-from ..simulation.ground_truth import GroundTruth, load_ground_truth
+from ..nsd.areas import not_available
+from ..simulation.ground_truth import GroundTruth, OutsideError, load_ground_truth
 
 
 def planted_truth(
     root: Path, simulation: Mapping | None, subject: int, mask: np.ndarray
 ) -> GroundTruth | None:
-    """What was planted in the voxels of a mask, or None for real data, which have no such thing.
+    """What was planted in the voxels of a mask, or None where nobody knows, which is printed.
+
+    Nobody knows of real data, nor of a region that reaches beyond visual cortex.
 
     Parameters
     ----------
@@ -27,11 +30,18 @@ def planted_truth(
     simulation : mapping or None
         The profile's section of that name.
     """
-    return None if simulation is None else load_ground_truth(root, subject, mask)
+    if simulation is None:
+        print("not available: planted truth (real data)")
+        return None
+    try:
+        return load_ground_truth(root, subject, mask)
+    except OutsideError:
+        not_available("planted truth", "some of its voxels lie outside visual cortex")
+        return None
 
 
 def auroc(
-    null: np.ndarray,
+    null: np.ndarray | None,
     scores: Mapping[str, np.ndarray],
     *,
     rng: np.random.Generator,
@@ -41,8 +51,8 @@ def auroc(
 
     Parameters
     ----------
-    null : numpy.ndarray of bool, (n_voxels,)
-        True where nothing was planted.
+    null : numpy.ndarray of bool, (n_voxels,), or None
+        True where nothing was planted; None where nobody knows.
     scores : mapping of str to numpy.ndarray, (n_voxels,)
         Larger should mean tuned.
     rng : numpy.random.Generator
@@ -52,11 +62,15 @@ def auroc(
     dict of str to Interval
         Area under the ROC curve, .5 for guessing, with a 95 % percentile interval over voxels,
         resampled within tuned and null ones. Neighbours share noise, so the interval is narrower
-        than it should be.
+        than it should be. Empty where nobody knows, or, which is printed, where all voxels are of
+        one kind.
     """
+    if null is None:
+        return {}
     null = np.asarray(null, bool)
     if null.all() or not null.any():
-        raise DataError(f"{null.sum()} of {null.size} voxels carry nothing. Expected: some do.")
+        not_available("AUROC", f"{null.sum()} of {null.size} voxels carry nothing")
+        return {}
     out = {}
     for name, score in scores.items():
         check_finite(score, name, ("voxel",))
@@ -91,7 +105,7 @@ class Alignment:
         Share of permutations of the voxels with a mean at least as large, one-sided. Neighbouring
         voxels are alike in both, so that it is too small rather than too large.
     n : int
-        Voxels.
+        Voxels. With fewer than three the other numbers are NaN.
     """
 
     r: np.ndarray
@@ -100,6 +114,8 @@ class Alignment:
     n: int
 
     def __str__(self) -> str:
+        if self.n < 3:
+            return f"not available for this region ({self.n} voxels; it takes three)"
         return f"{self.mean:.3f} (p = {self.p:.3g}, {self.n} voxels)"
 
 
@@ -132,9 +148,10 @@ def alignment(
     kept = np.isfinite(planted).all(1) & np.isfinite(measured).all(1)
     n = int(kept.sum())
     if n < 3:
-        raise DataError(f"{n} voxels with finite values. Expected: three or more.")
-    a, b = (stats.zscore(stats.rankdata(v[kept], axis=0), axis=0) for v in (planted, measured))
-    a, b = np.nan_to_num(a), np.nan_to_num(b)  # a constant column correlates with nothing
+        return Alignment(np.full((planted.shape[1],) * 2, np.nan), np.nan, np.nan, n)
+    a, b = (stats.rankdata(values[kept], axis=0) for values in (planted, measured))
+    # A constant column, of an SD of 0, correlates with nothing.
+    a, b = ((x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), np.inf) for x in (a, b))
     r = a.T @ b / n
     mean = float(np.diag(r).mean())
     null = [(a * b[rng.permutation(n)]).mean() for _ in range(n_permutations)]

@@ -11,7 +11,7 @@ from .curves import (
     plot_similarity,
     plot_temperatures,
 )
-from .fields import plot_field_coverage, plot_prf_angle
+from .fields import plot_area_fields, plot_field_coverage, plot_prf_angle
 from .figures import fig_joint_embedding, fig_leave_one_out, fig_model, fig_reconstructions
 from .pictures import (
     plot_caption_pairs,
@@ -50,6 +50,7 @@ __all__ = [
     "fig_student_teacher",
     "fig_visual_areas",
     "plot_area_effects",
+    "plot_area_fields",
     "plot_areas",
     "plot_attention",
     "plot_caption_pairs",

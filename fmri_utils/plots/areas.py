@@ -12,6 +12,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from ..nsd.areas import not_available
 from .pictures import plot_picture
 from .style import COLOURS, label_dataset, say_nothing, styled
 
@@ -118,11 +119,11 @@ def plot_area_shift(
     shift, low, high : numpy.ndarray, (n_areas, n_concepts)
         Shift of the cosine, and the range of random groups of the area's size.
     areas, concepts : sequence of str
-        An area's own concept has its name and is framed.
+        An area's own concept has its name and is framed. Without areas, the panel says so.
     """
     ax = ax or plt.subplots()[1]
     if not shift.size:
-        return say_nothing(ax)
+        return say_nothing(ax, not_available("stimulated areas", "no voxel in a named one"))
     limit = float(np.nanmax(np.abs(shift), initial=0)) or 1.0
     ax.imshow(shift, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), value in np.ndenumerate(shift):

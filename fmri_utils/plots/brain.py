@@ -13,7 +13,8 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patches import Patch
 from nilearn import plotting
 
-from .style import AREA_COLOURS, COLOURS, styled
+from ..nsd.areas import not_available
+from .style import AREA_COLOURS, COLOURS, say_nothing, styled
 
 
 @styled
@@ -38,7 +39,7 @@ def plot_volume(
     ----------
     image : nibabel.Nifti1Image, (X, Y, Z)
         Zero, NaN or infinite where there is nothing to show; if that is everywhere, the background
-        is drawn alone.
+        is drawn alone, and a printed line says so.
     background : nibabel.Nifti1Image, (X, Y, Z)
     vmin, vmax : float, optional
         Ends of the colours; by default, or if NaN, 0 (the smallest value if negative) and the
@@ -60,6 +61,7 @@ def plot_volume(
         interpolation = {"resampling_interpolation": "nearest"}
         plotting.plot_stat_map(shown, bg_img=background, **slices, **colours, **interpolation)
     else:
+        not_available(title or "the map", "no voxel with a value")
         plotting.plot_anat(background, **slices)
     if title:
         ax.set_title(title)
@@ -86,9 +88,11 @@ def plot_areas(
     labels : nibabel.Nifti1Image, (X, Y, Z)
         1 for the first of ``names`` and so on; 0 or NaN elsewhere.
     names : sequence of str
-        At most nine.
+        At most nine; without any, the panel says so.
     """
     ax = ax or plt.subplots(figsize=(9, 2.4))[1]
+    if not names:
+        return say_nothing(ax, not_available(title or "areas", "no voxel in a named one"))
     span = {"vmin": 0.5, "vmax": len(AREA_COLOURS) + 0.5, "cmap": ListedColormap(AREA_COLOURS)}
     plot_volume(labels, background, title=title, colorbar=False, ax=ax, **span)
     patches = [Patch(color=c, label=name) for c, name in zip(AREA_COLOURS, names, strict=False)]

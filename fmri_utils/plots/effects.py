@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..metrics import Interval
+from ..nsd.areas import not_available
 from .brain import plot_volume
 from .curves import plot_scores
 from .style import COLOURS, SMALL, label_dataset, say_nothing, styled
@@ -82,7 +83,7 @@ def plot_matrix(
     """A small signed matrix with its numbers."""
     ax = ax or plt.subplots()[1]
     if not matrix.size:
-        return say_nothing(ax)
+        return say_nothing(ax, not_available(ylabel or "the table", "no area with a voxel"))
     limit = float(np.nanmax(np.abs(matrix), initial=0)) or 1.0
     ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), value in np.ndenumerate(matrix):

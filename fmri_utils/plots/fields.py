@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import EllipseCollection
 from matplotlib.colors import LinearSegmentedColormap
@@ -48,7 +51,8 @@ def plot_prf_angle(
     plot_volume(
         image, background, title=title, n_cuts=n_cuts, display_mode=display_mode, ax=ax, **limits
     )
-    _wheel(ax.inset_axes((1.02, 0.15, 0.1, 0.7)))
+    if np.isfinite(degrees).any():
+        _wheel(ax.inset_axes((1.02, 0.15, 0.1, 0.7)))
     return ax
 
 
@@ -108,3 +112,29 @@ def plot_field_coverage(
     ax.set_yticks([-half, 0, half])
     ax.set(xlabel="right of fixation (deg)", ylabel="above fixation (deg)")
     return ax
+
+
+@styled
+def plot_area_fields(prf: pd.DataFrame, areas: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Receptive fields of some areas side by side; see :func:`plot_field_coverage`.
+
+    Parameters
+    ----------
+    prf : pandas.DataFrame
+        ``x``, ``y`` and ``size`` of every voxel, from :func:`fmri_utils.nsd.read_prf`.
+    areas : mapping of str to bool numpy.ndarray, (n_voxels,)
+        The voxels to show of each area. Without any area there is no figure.
+
+    Returns
+    -------
+    numpy.ndarray of Axes, (n_areas,)
+    """
+    if not areas:
+        return np.empty(0, object)
+    size = {"figsize": (10.5, 3.3), "layout": "constrained", "squeeze": False}
+    axes = plt.subplots(1, len(areas), **size)[1][0]
+    for (name, where), ax in zip(areas.items(), axes, strict=True):
+        fields = prf[where]
+        title = f"{name}, {len(fields)} voxels"
+        plot_field_coverage(fields["x"], fields["y"], fields["size"], title=title, ax=ax)
+    return axes

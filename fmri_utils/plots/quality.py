@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..nsd.areas import not_available
 from .pictures import plot_picture
 from .style import COLOURS, SMALL, say_nothing, styled
 
@@ -86,7 +87,7 @@ def plot_noise_correlation(noise: pd.DataFrame, *, ax: Axes | None = None) -> Ax
     """
     ax = ax or plt.subplots(figsize=(6, 3.2), layout="constrained")[1]
     if noise.empty:
-        return say_nothing(ax, "too few pairs of voxels")
+        return say_nothing(ax, not_available("noise correlation", "too few pairs of voxels"))
     for (colour, marker, line), (name, rows) in zip(
         LINES, noise.groupby("area", sort=False), strict=False
     ):

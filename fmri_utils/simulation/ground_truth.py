@@ -29,6 +29,10 @@ FEATURES = {
 """Names of the columns of every table of tuning."""
 
 
+class OutsideError(DataError):
+    """Voxels lie outside visual cortex, where nothing was planted."""
+
+
 @dataclass(frozen=True)
 class GroundTruth:
     """The planted truth about some voxels.
@@ -140,8 +144,9 @@ def load_ground_truth(root: Path, subject: int, mask: np.ndarray | None = None) 
     Raises
     ------
     DataError
-        If the file is missing, or the mask has another shape or holds voxels that were never meant
-        to respond.
+        If the file is missing, or the mask has another shape.
+    OutsideError
+        If the mask holds voxels that were never meant to respond.
     """
     path = ground_truth_path(root, subject)
     if not path.is_file():
@@ -190,7 +195,7 @@ def _rows_of(mask, index: np.ndarray, general: np.ndarray, grid: tuple[int, ...]
     wanted = np.flatnonzero(mask)
     unknown = np.setdiff1d(wanted, index)
     if unknown.size:
-        raise DataError(
+        raise OutsideError(
             f"{unknown.size} of the mask's {wanted.size} voxels lie outside visual cortex: nothing "
             "was planted there. Expected: voxels of nsdgeneral and of the visual ROIs."
         )

@@ -1,0 +1,239 @@
+"""A region of one's own: every notebook runs to its end, and names what the region lacks."""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+
+import jupytext
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from fmri_utils import latents, nsd, perturbation, plots, runner
+from fmri_utils.artifacts import load_arrays
+from fmri_utils.encoders import LinearEncoder
+from fmri_utils.profiles import PROJECT_ROOT
+from fmri_utils.simulation import ground_truth
+from fmri_utils.sweep import __main__ as command
+from fmri_utils.sweep.settings import parse
+
+MISSING = "not available for this region: "
+RNG = np.random.default_rng(0)
+NOWHERE, SOME = np.zeros(6, bool), np.arange(6) < 2
+ENCODER = LinearEncoder(RNG.standard_normal((6, 4)), RNG.standard_normal(4), "ridge")
+DATA = {"encoder": ENCODER, "betas": RNG.standard_normal((5, 6))}
+
+# What a run costs does not depend on the region: as little as the profile allows.
+CHEAP = [
+    *("embedding.n_images=60", "embedding.n_steps=2", "embedding.batch_size=20"),
+    *("encoder.n_steps=4", "encoder.n_folds=2", "encoder.n_alphas=3", "encoder.n_bootstrap=10"),
+    *("reconstruction.n_passes=4", "reconstruction.n_shown=4", "reconstruction.n_z=2"),
+    *("reconstruction.tuning_images=8", "perturbation.n_images=2", "perturbation.n_maps=1"),
+    *("perturbation.n_probes=2", "perturbation.n_cells=2", "perturbation.n_z=2"),
+    *("perturbation.n_permutations=5", "perturbation.n_random=5", "perturbation.n_orders=4"),
+    *("perturbation.n_retrained=2", "perturbation.n_pictured=1", "dino.image_steps=1"),
+    *("dino.collapse_steps=1", "dino.voxel_steps=2", "dino.n_frames=1"),
+]
+# Neither training nor pictures are asked which voxels there are: one region's serve the others.
+TAKEN_OVER = ("embeddings.*", "joint.*", "reconstructions.*", "picture_scores.*", "student_*")
+OWN = ("01", "03", "05", "06", "08", "ex")
+EXPLORE = PROJECT_ROOT / "notebooks" / "explore.py"
+V1_PARTS = "prf-visualrois:V1v,V1d"
+UNNAMED = "HCP_MMP1:LO1"  # in the smoke profile no voxel of it is in a named area
+NO_PLACE = "not available for this region (0 voxels; it takes three)"
+EXPECTED = {
+    "floc-faces": {
+        "01": ["V1, V2, V3, hV4 (no voxel)"],
+        "04": ["the blurred picture (no voxel in V1, V2, V3)"],
+        "05": ["early, midparietal, parietal (no voxel)", "early (no voxel)"]
+        + ["V1 (no voxel)", "places (no voxel)"],
+        "06": ["V1, V2, V3, hV4, places (no voxel)"],
+    },
+    V1_PARTS: {
+        "01": ["V2, V3, hV4 (no voxel)"],
+        "05": ["midventral, midlateral, midparietal, ventral, lateral, parietal (no voxel)"]
+        + ["faces (no voxel)", "faces, bodies, places, words (no voxel)"]
+        + ["area stimulated (no area with a voxel)"],
+        "06": ["V2, V3, hV4, faces, bodies, places, words (no voxel)", "faces, bodies (no voxel)"],
+    },
+    UNNAMED: {
+        "01": ["areas within the region (no voxel in a named one)", "V1, V2, V3, hV4 (no voxel)"],
+        "05": ["early, midventral, midparietal, ventral, lateral, parietal (no voxel)"]
+        + ["early (no voxel)", "V1, faces (no voxel)", "faces, bodies, places, words (no voxel)"]
+        + ["area stimulated (no area with a voxel)"],
+        "06": ["V1, V2, V3, hV4, faces, bodies, places, words (no voxel)"]
+        + ["stimulated areas (no voxel in a named one)", "faces, bodies (no voxel)"],
+        "08": ["stimulated areas (no voxel in a named one)"],
+    },
+}
+
+
+def run_notebook(path, parameters):
+    """The cells of a notebook in this process, without a kernel; returns what they print."""
+    names, said = {"display": lambda shown: None}, io.StringIO()
+    with contextlib.redirect_stdout(said), mpl.rc_context():
+        for cell in jupytext.read(path).cells:
+            if cell.cell_type == "code":
+                exec(cell.source, names)
+            if "parameters" in cell.metadata.get("tags", ()):
+                names |= parameters
+            plt.close("all")
+    return said.getvalue()
+
+
+def remove(profile):
+    for folder in (profile.derived, profile.runs, profile.figures):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def region_runs():
+    """Profile of each region, and what its notebooks have printed, by their number."""
+    requests = {
+        roi: runner.parse_request(["all", "PROFILE=smoke", "SEED=973", f"data.roi={roi}", *CHEAP])
+        for roi in EXPECTED
+    }
+    notebooks = [*runner.numbered_notebooks(), EXPLORE]
+    first, found = next(iter(requests.values())).profile, {}
+    try:
+        for roi, request in requests.items():
+            remove(request.profile)  # what a killed test run has left
+            taken = () if request.profile is first else TAKEN_OVER
+            for path in (p for pattern in taken for p in first.derived.glob(pattern)):
+                request.profile.derived.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, request.profile.derived)
+            own = [path for path in notebooks if not taken or path.stem[:2] in OWN]
+            said = {path.stem[:2]: run_notebook(path, request.parameters) for path in own}
+            found[roi] = request.profile, said
+        yield found
+    finally:
+        for request in requests.values():
+            remove(request.profile)
+
+
+@pytest.mark.parametrize("roi", EXPECTED)
+def test_every_notebook_runs_and_names_what_the_region_lacks(region_runs, roi):
+    profile, printed = region_runs[roi]
+    said = {
+        number: [line.removeprefix(MISSING) for line in text.splitlines() if MISSING in line]
+        for number, text in printed.items()
+    }
+    assert {number: lines for number, lines in said.items() if lines} == EXPECTED[roi]
+    assert printed["05"].count(NO_PLACE) == (0 if roi == V1_PARTS else 2)
+    assert (profile.runs / "explore" / "start.png").is_file()
+
+
+@pytest.mark.parametrize("roi", EXPECTED)
+def test_results_and_figures_are_complete(region_runs, roi):
+    profile, _ = region_runs[roi]
+    assert_no_empty_cell((profile.figures / "results.md").read_text())
+    assert len([*profile.figures.glob("fig*.png")]) == 7
+    assert json.loads((profile.figures / "results.json").read_text())["roi"] == roi
+    effects = load_arrays(profile.derived / "effects.h5", remedy="")
+    areas = load_arrays(profile.derived / "areas.h5", remedy="")
+    named = {"floc-faces": ["faces", "bodies", "words"], V1_PARTS: ["V1"], UNNAMED: []}[roi]
+    assert areas["shift_names"].tolist() == named
+    assert areas["shift"].shape == (len(named), 4)
+    of_concepts = [name for name in named if name != "V1"]
+    assert effects["area_shift_names"].tolist() == of_concepts
+    assert effects["area_shift"].shape == (len(of_concepts), 4)
+
+
+def assert_no_empty_cell(text):
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) > 12
+    assert all(cell.strip() for row in rows for cell in row)
+    assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+
+
+@pytest.mark.slow
+def test_every_area_that_a_sweep_lists_runs_to_the_end():
+    """The names of the field, and the atlases of the simulated subject as wholes."""
+    atlases = ("nsdgeneral", "prf-visualrois", "prf-eccrois", "streams", "Kastner2015")
+    names = [*nsd.FIELD_NAMES, *atlases, "HCP_MMP1", "brainmask", "V1+faces", UNNAMED]
+    arguments = ["PROFILE=smoke", "SEEDS=974", "DASHBOARD=0", f"AREAS={' '.join(names)}", *CHEAP]
+    sweep, stream = parse(arguments), io.StringIO()
+    try:
+        assert command.main(arguments, stream) == 0, stream.getvalue()
+        page = (sweep.folder / "results.md").read_text()
+        assert_no_empty_cell(page)
+        for run in sweep.runs:
+            assert f"| {run.area} |" in page
+            assert_no_empty_cell((run.profile.figures / "results.md").read_text())
+            executed = run.profile.runs / "explore.ipynb"
+            runner.execute(EXPLORE, executed, run.request.parameters)
+    finally:
+        shutil.rmtree(sweep.folder, ignore_errors=True)
+        for run in sweep.runs:
+            remove(run.profile)
+
+
+def test_areas_without_a_voxel_are_named_in_one_line(capsys):
+    areas = {"V2": SOME, "V1": SOME, "words": NOWHERE}
+    found = nsd.available(areas, ("V1", "V2"))
+    assert list(found) == ["V1", "V2"] and found["V1"] is SOME
+    assert capsys.readouterr().out == ""
+    assert list(nsd.available(areas, (n for n in ("words", "V1", "faces")))) == ["V1"]
+    assert capsys.readouterr().out == f"{MISSING}words, faces (no voxel)\n"
+
+
+def test_without_v1_to_v3_there_is_no_blurred_picture(capsys):
+    areas = np.stack([NOWHERE, SOME])
+    brain = {"area_names": np.array(["V1", "faces"]), "areas": areas, "is_train": SOME}
+    settings = {"size": 1, "weight": 0.1, "alphas": np.ones(1), "n_folds": 2}
+    assert latents.read_blurred(brain, {}, np.zeros((1, 6)), **settings) is None
+    assert capsys.readouterr().out == f"{MISSING}the blurred picture (no voxel in V1, V2, V3)\n"
+
+
+def test_no_group_has_no_score():
+    truth = np.eye(4)[[0, 1, 2, 3, 0]]
+    given = DATA["encoder"], DATA["betas"]
+    assert perturbation.shapley(*given, truth, {}, rng=RNG) == {}
+    assert perturbation.area_shifts(*given, {}, np.eye(4)[:2]).shape == (0, 5, 2)
+    assert perturbation.area_shift(*given, {}, np.eye(4)[:2]).shape == (0, 2)
+    random = perturbation.random_shift(*given, [], np.eye(4)[:2], n_random=3, rng=RNG)
+    assert random.shape == (3, 0, 2)
+    assert perturbation.overlaps({}).shape == (0, 0)
+
+
+def test_receptive_fields_of_no_area_are_no_figure():
+    prf = pd.DataFrame(RNG.random((6, 3)), columns=["x", "y", "size"])
+    assert plots.plot_area_fields(prf, {}).size == 0
+    first, second = plots.plot_area_fields(prf, {"V1": SOME, "V2": NOWHERE})
+    assert (first.get_title(loc="left"), second.get_title(loc="left")) == (
+        "V1, 2 voxels",
+        "V2, 0 voxels",
+    )
+    np.testing.assert_allclose(first.lines[0].get_xdata(), prf["x"][:2])
+
+
+def test_truth_that_nobody_knows_is_said(monkeypatch, capsys, tmp_path):
+    assert perturbation.planted_truth(tmp_path, None, 1, SOME) is None
+    assert capsys.readouterr().out == "not available: planted truth (real data)\n"
+
+    def refuse(*arguments):
+        raise ground_truth.OutsideError("3 of 9 voxels")
+
+    monkeypatch.setattr("fmri_utils.perturbation.truth.load_ground_truth", refuse)
+    assert perturbation.planted_truth(tmp_path, {}, 1, SOME) is None
+    assert capsys.readouterr().out.startswith(f"{MISSING}planted truth (some of its voxels")
+    assert perturbation.auroc(None, {"a": np.arange(6)}, rng=RNG) == {}
+    assert capsys.readouterr().out == ""
+    for null, said in ((NOWHERE, "0 of 6"), (~NOWHERE, "6 of 6")):
+        assert perturbation.auroc(null, {"a": np.arange(6)}, rng=RNG) == {}
+        assert capsys.readouterr().out == f"{MISSING}AUROC ({said} voxels carry nothing)\n"
+
+
+def test_two_voxels_are_too_few_for_a_rank_correlation():
+    values = RNG.standard_normal((3, 2))
+    none = perturbation.alignment(values[:2], values[:2], rng=RNG, n_permutations=9)
+    assert (none.n, none.r.shape, np.isnan([none.mean, none.p]).all()) == (2, (2, 2), True)
+    assert str(none) == "not available for this region (2 voxels; it takes three)"
+    three = perturbation.alignment(values, values, rng=RNG, n_permutations=9)
+    assert three.mean == pytest.approx(1)
+    constant = perturbation.alignment(np.ones((3, 2)), values, rng=RNG, n_permutations=9)
+    assert constant.mean == 0
