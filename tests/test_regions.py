@@ -189,6 +189,19 @@ def test_without_v1_to_v3_there_is_no_blurred_picture(capsys):
     assert capsys.readouterr().out == f"{MISSING}the blurred picture (no voxel in V1, V2, V3)\n"
 
 
+def test_with_v1_alone_the_blurred_picture_is_read_from_v1():
+    images, ids = RNG.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8), np.arange(20)
+    brain = {"area_names": np.array(["V1", "V2", "faces"]), "areas": [SOME, NOWHERE, ~SOME]}
+    brain |= {"betas": RNG.standard_normal((20, 6)), "nsd_id": ids, "is_train": ids < 15}
+    settings = {"size": 1, "weight": 0.1, "alphas": np.ones(1), "n_folds": 2}
+    pattern, stimuli = brain["betas"][15:], {"images": images, "nsd_id": ids}
+    found = latents.read_blurred(brain, stimuli, pattern, **settings).picture
+    assert found.std() > 0
+    others = np.where(SOME, pattern, 7.0)
+    same = latents.read_blurred(brain, stimuli, others, **settings).picture
+    np.testing.assert_array_equal(found, same)
+
+
 def test_no_group_has_no_score():
     truth = np.eye(4)[[0, 1, 2, 3, 0]]
     given = DATA["encoder"], DATA["betas"]

@@ -18,7 +18,7 @@ from fmri_utils.simulation import stimuli, subject
 from fmri_utils.simulation.areas import ATLASES
 from fmri_utils.simulation.config import SimulationConfig
 from fmri_utils.simulation.folder import runner
-from fmri_utils.simulation.ground_truth import load_ground_truth
+from fmri_utils.simulation.ground_truth import OutsideError, load_ground_truth
 from fmri_utils.simulation.scenes import draw_scene
 from fmri_utils.simulation.subject import simulate_subject
 
@@ -270,7 +270,7 @@ def test_truth_comes_in_the_order_of_any_mask(layout, root):
 def test_truth_is_refused_where_there_is_none(root, layout):
     with pytest.raises(DataError, match="real data"):
         load_ground_truth(root, 5)
-    with pytest.raises(DataError, match="visual cortex"):
+    with pytest.raises(OutsideError, match="visual cortex"):
         load_ground_truth(root, 2, nsd.read_brainmask(layout))
     with pytest.raises(DataError, match="expected bool"):
         load_ground_truth(root, 2, np.ones((3, 3, 3), bool))
