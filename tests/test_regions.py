@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmri_utils import latents, nsd, perturbation, plots, runner
+from fmri_utils import encoders, latents, nsd, perturbation, plots, runner
 from fmri_utils.artifacts import load_arrays
 from fmri_utils.encoders import LinearEncoder
 from fmri_utils.profiles import PROJECT_ROOT
@@ -211,6 +211,16 @@ def test_no_group_has_no_score():
     random = perturbation.random_shift(*given, [], np.eye(4)[:2], n_random=3, rng=RNG)
     assert random.shape == (3, 0, 2)
     assert perturbation.overlaps({}).shape == (0, 0)
+
+
+def test_without_all_voxels_the_mean_is_predicted():
+    """A region of V1 alone has nothing but V1 to leave out."""
+    betas, target = DATA["betas"].repeat(4, 0) + 0.1 * RNG.random((20, 6)), RNG.random((20, 4))
+    alphas, everything = np.full(1, 2.0), {"V1": np.ones(6, bool)}
+    ridge, _ = encoders.fit_ridge(betas, target, np.arange(20), alphas=alphas, n_folds=2)
+    precision = perturbation.fit_precision(betas)
+    left = perturbation.refit_without(ridge, precision, everything, np.full(4, 2.0))["V1"]
+    np.testing.assert_allclose(left.predict(betas), np.tile(target.mean(0), (20, 1)), atol=1e-5)
 
 
 def test_receptive_fields_of_no_area_are_no_figure():

@@ -200,7 +200,7 @@ def refit_without(
     precision : Precision
         Of the training trials, from :func:`fmri_utils.perturbation.fit_precision`.
     groups : mapping of str to numpy.ndarray
-        Bool (n_voxels,), or indices of voxels; none may be all voxels.
+        Bool (n_voxels,), or indices of voxels. Without any voxel left, the mean is predicted.
     alphas : numpy.ndarray, (C,)
         Penalty of each embedding dimension, kept in the refit.
 
