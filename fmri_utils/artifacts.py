@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 
 from .errors import ArtifactError, FmriUtilsError
-from .reading import reading
+from .reading import reading, require
 
 try:
     import fcntl
@@ -151,7 +151,10 @@ def own_files(folder: str | os.PathLike, pattern: str) -> list[Path]:
     JupyterLab leaves ``.ipynb_checkpoints`` behind, macOS ``.DS_Store`` and ``._x``, and
     :func:`atomic_path` ``.part-x`` where it was killed. None of them belongs to the project.
     """
-    found = [path for path in sorted(Path(folder).glob(pattern)) if path.is_file()]
+    with reading(folder, "a folder", damaged="", error=ArtifactError):
+        if Path(folder).is_dir():
+            os.scandir(folder).close()  # glob takes a folder that is closed for an empty one
+        found = [path for path in sorted(Path(folder).glob(pattern)) if path.is_file()]
     return [p for p in found if not any(n.startswith(".") for n in p.relative_to(folder).parts)]
 
 
@@ -226,17 +229,18 @@ def check_manifest(path: str | os.PathLike, *, remedy: str) -> dict:
         If the file or its manifest is missing, or the bytes differ from the manifest.
     """
     path, beside = Path(path), manifest_path(path)
-    with reading(path, "a derived file", damaged=remedy, error=ArtifactError):
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing. An earlier step writes it. {remedy}")
-        if not beside.is_file():
-            raise ArtifactError(f"{path} has no manifest, {beside.name}, beside it. {remedy}")
+    require(path, path.name, remedy, ArtifactError)
+    require(beside, f"the manifest of {path.name}", remedy, ArtifactError)
+    with reading(path, "what an earlier step wrote", damaged=remedy, error=ArtifactError):
         found = sha256_file(path)
     with reading(beside, "a manifest", damaged=remedy, error=ArtifactError):
         manifest = json.loads(beside.read_text())
         if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
             raise ValueError("it names no configuration")
     if manifest.get("sha256") != found:
+        if path.suffix == ".h5":  # who has it open for writing has changed it, and will be done
+            with reading(path, "what an earlier step wrote", damaged=remedy, error=ArtifactError):
+                h5py.File(path).close()
         raise ArtifactError(
             f"{path} differs from its manifest: damaged, or changed by hand. Delete it. {remedy}"
         )

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from .checks import check_pictures
 from .errors import DataError, WeightsError
+from .reading import require
 
 LOCAL = "local-dir:"
 
@@ -153,11 +154,8 @@ def open_clip_space(
     if model.startswith(LOCAL):
         folder = (root or Path()) / model.removeprefix(LOCAL)
         for file in ("open_clip_config.json", "open_clip_model.safetensors"):
-            if not (folder / file).is_file():
-                raise WeightsError(
-                    f"{folder / file} is missing. Expected: an open_clip bundle. Restore "
-                    "data/pretrained from the repository, or run `make pretrain`."
-                )
+            remedy = "Restore data/pretrained from the repository, or run `make pretrain`."
+            require(folder / file, "a part of an open_clip bundle", remedy, WeightsError)
         name = f"{LOCAL}{folder}"
     try:
         network, _, _ = open_clip.create_model_and_transforms(

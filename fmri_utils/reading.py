@@ -11,7 +11,9 @@ import errno
 import math
 import os
 import re
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from .errors import DataError, FmriUtilsError
 
@@ -64,9 +66,37 @@ def reading(
     except FmriUtilsError:
         raise
     except Exception as err:
-        said = f"{type(err).__name__}: {err}".splitlines()[0][:300]
+        said = f"{type(err).__name__}: {err}".splitlines()[0].split(". ")[0][:300]
         why = outer_cause(path, err) or f"It is cut off, damaged or of another kind: {damaged}"
         raise error(f"{what}: {path} cannot be read ({said}). {why}") from err
+
+
+def require(
+    path: str | os.PathLike, what: str, remedy: str, error: type[FmriUtilsError] = DataError
+) -> Path:
+    """Return ``path`` if it is a file that this user may read; say what is the matter otherwise.
+
+    Parameters
+    ----------
+    path, what, error
+        As for :func:`reading`.
+    remedy : str
+        What to do if it is missing.
+
+    Raises
+    ------
+    FmriUtilsError
+        An ``error``.
+    """
+    with reading(path, what, damaged=remedy, error=error):
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise error(f"{what} is missing: {path} does not exist. {remedy}") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        open(path, "rb").close()
+    return Path(path)
 
 
 def outer_cause(path: str | os.PathLike, err: BaseException) -> str:
@@ -94,11 +124,12 @@ def outer_cause(path: str | os.PathLike, err: BaseException) -> str:
 
 def _system_error(path: str | os.PathLike, err: BaseException) -> int | None:
     """The system's error number, if it was the system that would not give the file."""
-    try:
-        with open(path, "rb") as file:
-            file.read(1)
-    except OSError as found:  # libraries call a file that may not be read missing, or of no kind
-        return found.errno
+    if os.path.isfile(path) or not os.path.exists(path):  # what is no file may block
+        try:
+            with open(path, "rb") as file:
+                file.read(1)
+        except OSError as found:  # libraries call a file that may not be read missing, or no file
+            return found.errno
     if "already open for" in str(err):  # HDF5's own mark in the file
         return errno.EAGAIN
     number = getattr(err, "errno", None)

@@ -14,6 +14,7 @@ from pathlib import Path
 from .artifacts import sha256_json
 from .errors import ArtifactError
 from .metrics import published_markdown, table_markdown
+from .reading import reading
 
 NOT_AVAILABLE = "not available"
 NUMBERS = ("value", "low", "high", "chance", "baseline", "ceiling")
@@ -156,16 +157,12 @@ def read_results(path: Path) -> dict:
     ArtifactError
         If the file is missing, damaged or something else.
     """
-    remedy = "Expected: a results.json, as `make 08` writes it beside results.md."
-    try:
+    damaged = "expected a results.json, as `make 08` writes it beside results.md."
+    with reading(path, "results", damaged=damaged, error=ArtifactError):
         record = json.loads(path.read_text(encoding="utf-8"))
         for row in record["rows"]:
             if not {"table", "metric", "method", "not_available", *NUMBERS} <= set(row):
                 raise ValueError(f"a row has the entries {sorted(row)}")
             if any(isinstance(row[n], bool | str | list | dict) for n in NUMBERS):
                 raise ValueError(f"a row holds something else than numbers: {row}")
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise ArtifactError(
-            f"{path} holds no results ({type(err).__name__}: {err}). {remedy}"
-        ) from err
     return record

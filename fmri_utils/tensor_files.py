@@ -12,7 +12,6 @@ import os
 import struct
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from safetensors import safe_open
@@ -20,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import WeightsError
-from .reading import reading
+from .reading import reading, require
 
 
 def read_safetensors(
@@ -54,12 +53,13 @@ def read_safetensors(
     WeightsError
         If the file is missing, damaged or of another kind, or holds a number that is not finite.
     """
-    with reading(path, what, damaged=remedy, error=WeightsError):
-        if not Path(path).is_file():
-            raise WeightsError(f"{path} is missing. Expected: {what}. {remedy}")
-        with safe_open(path, "pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    require(path, what, remedy, WeightsError)
+    with (
+        reading(path, what, damaged=remedy, error=WeightsError),
+        safe_open(path, "pt", device=str(device)) as file,
+    ):
+        metadata = file.metadata() or {}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     if bad := _not_finite(tensors, with_gaps):
         raise WeightsError(
             f"{path} holds numbers that are not finite, in {', '.join(bad[:3])}. Expected: {what}. "

@@ -35,6 +35,7 @@ from .errors import DataError, FmriUtilsError
 from .lafite import DiscriminatorConfig, GeneratorConfig, TrainingConfig, save_generator, train
 from .lafite.processes import Processes
 from .plots import save_progress
+from .reading import reading
 
 NEEDED = ("IMAGES", "OUT", "CLIP")
 NAMES = (*NEEDED, "PRETRAINED", "INITIAL", "DEVICE")
@@ -130,13 +131,9 @@ def run(named: dict[str, str], settings: dict[str, dict], device: torch.device) 
         If a file cannot be read or does not fit.
     """
     processes = Processes.current()
-    try:
+    damaged = "expected a .npy file, uint8 (N, size, size, 3)."
+    with reading(named["IMAGES"], "IMAGES", damaged=damaged):
         images = np.load(named["IMAGES"], mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError) as err:
-        raise DataError(
-            f"{named['IMAGES']} cannot be read ({err}). Expected: a .npy file, uint8 (N, size, "
-            "size, 3)."
-        ) from err
     if images.ndim != 4 or images.dtype != np.uint8:
         raise DataError(
             f"{named['IMAGES']} holds {images.dtype} {images.shape}. Expected: uint8 (N, size, "

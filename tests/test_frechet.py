@@ -107,7 +107,7 @@ def test_a_file_that_is_no_weights_is_refused_and_never_run(rng, tmp_path):
     hostile = f"cos\nsystem\n(S'touch {mark}'\ntR.".encode()
     for content in (hostile, pickle.dumps([1], 2), b"half"):
         path.write_bytes(content)
-        with pytest.raises(WeightsError, match="does not hold the weights of the FID's Inception"):
+        with pytest.raises(WeightsError, match=r"the FID's Inception: .* cannot be read"):
             training_monitor(images, None, folder=tmp_path)
     torch.save({"fc.bias": torch.ones(3)}, path)
     with pytest.raises(WeightsError, match="get it again"):

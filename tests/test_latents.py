@@ -412,7 +412,7 @@ def test_batches_of_another_search_or_damaged_ones_are_refused(
     search()
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(ArtifactError, match="Delete it"):
+    with pytest.raises(ArtifactError, match="delete it; it will be computed again"):
         search()
 
 

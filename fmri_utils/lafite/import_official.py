@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..artifacts import atomic_path
 from ..errors import WeightsError
+from ..reading import require
 from .official import WHERE, OfficialCheckpoint, read_official
 from .state import discriminator_from_state, generator_from_state
 from .weights import FORMAT, in_fixed_order
@@ -102,10 +103,11 @@ def _is_done(path: Path, checkpoint: OfficialCheckpoint) -> bool:
     """Whether a file was made from this checkpoint before; one from elsewhere is not replaced."""
     if not path.exists():
         return False
+    require(path, "an earlier result", "Give another OUT=.", WeightsError)
     try:
         with safe_open(path, "pt") as file:
             card = json.loads((file.metadata() or {}).get("card", "{}"))
-    except (OSError, SafetensorError, ValueError):
+    except (SafetensorError, ValueError):
         card = {}
     if isinstance(card, dict) and card.get("source_sha256") == checkpoint.sha256:
         return True

@@ -17,6 +17,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import WeightsError
+from ..reading import require
 from .inert_pickle import SHOWN, InertReader, shown
 from .official_records import PersistentObject, TensorRecord, known_names
 
@@ -109,8 +110,7 @@ def read_official(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> Off
 
 def _read(path: Path, max_bytes: int) -> OfficialCheckpoint:
     """The file's networks and settings."""
-    if not path.is_file():
-        raise WeightsError(f"{path} is missing or no file. {EXPECTED}")
+    require(path, "a LAFITE checkpoint", EXPECTED, WeightsError)
     n_bytes = path.stat().st_size
     if n_bytes == 0:
         raise WeightsError(f"{path} is empty. {EXPECTED}")

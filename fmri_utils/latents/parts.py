@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
 from ..errors import ArtifactError, WeightsError
+from ..reading import reading
 from ..tensor_files import read_safetensors, write_safetensors
 
 PROBE = "probe"
@@ -84,15 +85,13 @@ def in_parts(
 
 def _read(path: Path, facts: dict, probe: Tensor) -> dict[str, Tensor]:
     """A finished batch, after checking that it is of this search."""
+    what, remedy = "a batch of a search", "delete it; it will be computed again."
     try:
-        remedy = "It will be computed again."
-        tensors, metadata = read_safetensors(path, what="a batch of a search", remedy=remedy)
+        tensors, metadata = read_safetensors(path, what=what, remedy=remedy)
+    except WeightsError as err:
+        raise ArtifactError(f"{err}") from err
+    with reading(path, what, damaged=remedy, error=ArtifactError):
         saved, before = dict(json.loads(metadata["about"])), tensors.pop(PROBE)
-    except (WeightsError, KeyError, TypeError, ValueError) as err:
-        raise ArtifactError(
-            f"{path} cannot be read ({err}). Expected: a finished batch of a search. Delete it; it "
-            "will be computed again."
-        ) from err
     facts = json.loads(json.dumps(facts))
     differing = [key for key in sorted({*saved, *facts}) if saved.get(key) != facts.get(key)]
     # Not by hash: the image encoder's last digits depend on the number of threads.

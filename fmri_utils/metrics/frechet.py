@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..checks import check_finite, check_pictures
 from ..errors import DataError, WeightsError
+from ..reading import reading
 from .networks import WeightsFile
 
 FID_URL = (
@@ -174,7 +175,8 @@ def _fid_metric(path: Path) -> nn.Module:
     """Torchmetrics' FID with the weights of a file, of which tensors are read and nothing else."""
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    try:
+    damaged = f"delete it and get it again with: {fid_weights().command()}"
+    with reading(path, "the weights of the FID's Inception", damaged=damaged, error=WeightsError):
         state = torch.load(path, map_location="cpu", weights_only=True)
         with tempfile.TemporaryDirectory() as here:
             # The library would load the file as a pickle and run what is in it: it gets our own.
@@ -183,9 +185,3 @@ def _fid_metric(path: Path) -> nn.Module:
             return FrechetInceptionDistance(
                 feature=2048, reset_real_features=False, feature_extractor_weights_path=str(own)
             )
-    except Exception as err:  # whatever the two readers do not like, it is not these weights
-        raise WeightsError(
-            f"{path} does not hold the weights of the FID's Inception "
-            f"({(str(err) or repr(err)).splitlines()[0]}). Delete it and get it again with: "
-            f"{fid_weights().command()}"
-        ) from err

@@ -8,7 +8,7 @@ that a random weight cannot slip in.
 
 from __future__ import annotations
 
-import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from ..artifacts import sha256_file
 from ..errors import WeightsError
+from ..reading import outer_cause, reading, require
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -77,19 +79,20 @@ class WeightsFile:
     def problem(self, folder: Path | None = None) -> str:
         """Why the file cannot be used, without naming folders; empty if nothing is wrong."""
         path = self.path(folder)
-        if not path.is_file():
-            return (
-                f"the weights {self.name} are not on this machine; `make weights PROFILE=nsd` "
-                f"fetches them from {self.url}"
-            )
-        if self.sha256_prefix:
-            with open(path, "rb") as handle:
-                found = hashlib.file_digest(handle, "sha256").hexdigest()
-            if not found.startswith(self.sha256_prefix):
+        try:
+            if not path.is_file():
                 return (
-                    f"the weights {self.name} have SHA-256 {found[:12]}..., expected "
-                    f"{self.sha256_prefix}...: the file is damaged or another one"
+                    f"the weights {self.name} are not on this machine; `make weights PROFILE=nsd` "
+                    f"fetches them from {self.url}"
                 )
+            found = sha256_file(path) if self.sha256_prefix else ""
+        except OSError as err:
+            return f"the weights {self.name} cannot be read. {outer_cause(path, err)}"
+        if not found.startswith(self.sha256_prefix):
+            return (
+                f"the weights {self.name} have SHA-256 {found[:12]}..., expected "
+                f"{self.sha256_prefix}...: the file is damaged or another one"
+            )
         return ""
 
     def find(self, folder: Path | None = None) -> Path:
@@ -100,12 +103,15 @@ class WeightsFile:
         WeightsError
             If it is not there, or its hash is another.
         """
+        path = self.path(folder)
+        if os.path.lexists(path):  # it may be whole, and is not to be fetched again
+            require(path, f"the weights of {self.network}", "", WeightsError)
         if problem := self.problem(folder):
             raise WeightsError(
-                f"{self.network}: {problem}. Expected: the file at {self.path(folder)}. Get it "
-                f"with: {self.command(folder)}"
+                f"{self.network}: {problem}. Expected: the file at {path}. Get it with: "
+                f"{self.command(folder)}"
             )
-        return self.path(folder)
+        return path
 
 
 @dataclass(frozen=True)
@@ -366,16 +372,11 @@ def load_network(
     path = network.weights().find(folder)
     with torch.device("meta"):
         model = network.build()
-    try:
+    damaged = f"delete it and get it again with: {network.weights().command(folder)}"
+    with reading(path, f"the weights of {network.name}", damaged=damaged, error=WeightsError):
         state = network.select(_read_tensors(path))
         state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
         model.load_state_dict(state, assign=True)
-    except Exception as err:  # torch, zipfile, pickle and safetensors raise many types
-        raise WeightsError(
-            f"{path} does not hold the weights of {network.name} "
-            f"({(str(err) or repr(err)).splitlines()[0]}). Delete it and get it again with: "
-            f"{network.weights().command(folder)}"
-        ) from err
     model = model.eval().requires_grad_(False)
     if "" in network.rows.values():
         model = _WholeOutput(model, next(iter(network.rows)))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from ..reading import reading
 from .design import (
     need_columns,
     need_whole,
@@ -178,9 +179,6 @@ def _check_design_tables(layout: NSDLayout, table: pd.DataFrame) -> int:
 
 def _read_onsets(path) -> np.ndarray:
     """Read a run's design: one number per volume, the image's id (from 1) at its onset or 0."""
-    try:
+    damaged = "expected one whole number per volume. Fetch it again."
+    with reading(path, "the design of a run", damaged=damaged):
         return np.loadtxt(path, dtype=int).reshape(-1)
-    except (ValueError, OverflowError) as err:
-        raise DataError(
-            f"{path} is no design of a run, one whole number per volume ({err}). Fetch it again."
-        ) from err

@@ -60,9 +60,10 @@ def beta_file(layout: NSDLayout, session: int, prefer: str = "auto") -> Path:
     candidates = {"auto": tuple(files.values()), **{kind: (f,) for kind, f in files.items()}}
     if prefer not in candidates:
         raise DataError(f"prefer is {prefer!r}; expected one of {list(candidates)}.")
-    for path in candidates[prefer]:
-        if path.is_file():
-            return path
+    with reading(layout.betas, "the folder of betas", damaged=REMEDY):
+        for path in candidates[prefer]:
+            if path.is_file():
+                return path
     names = " or ".join(path.name for path in candidates[prefer])
     raise DataError(
         f"the betas of session {session} of {layout.subject_name} are missing: no {names} in "

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import reading
 from ..artifacts import own_files
 from ..errors import DataError
-from ..reading import reading
 
 TRIALS_PER_SESSION = 750
 """Stimulus trials in every NSD session: 12 runs of alternately 63 and 62 trials."""
@@ -57,10 +57,7 @@ def require(path: Path, what: str, remedy: str = REMEDY) -> Path:
     DataError
         If ``path`` is not a file, or its folder cannot be looked into.
     """
-    with reading(path, what, damaged=remedy):
-        if not path.is_file():
-            raise DataError(f"{what} is missing: {path} does not exist. {remedy}")
-    return path
+    return reading.require(path, what, remedy)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path, sha256_json
 from ..errors import ArtifactError
+from ..reading import reading
 
 Arrays = dict[str, np.ndarray]
 Spread = Callable[[Callable[[int], int], Sequence[int]], Iterable[int]]
@@ -92,14 +93,13 @@ class Parts:
         ArtifactError
             If it is missing or damaged.
         """
-        try:
-            with h5py.File(self.path(number), "r") as file:
-                return {name: data[()] for name, data in file.items()}
-        except OSError as err:
-            raise ArtifactError(
-                f"{self.path(number)} cannot be read ({err}). Expected: a finished part. Remove "
-                "the file and run again; only this part is computed anew."
-            ) from err
+        path = self.path(number)
+        damaged = "delete it and run again; only this part is computed anew."
+        with (
+            reading(path, "a finished part", damaged=damaged, error=ArtifactError),
+            h5py.File(path, "r") as file,
+        ):
+            return {name: data[()] for name, data in file.items()}
 
     def remove(self) -> None:
         """Delete the folder, once the whole result is stored elsewhere."""

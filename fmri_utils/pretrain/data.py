@@ -10,6 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..artifacts import atomic_path
+from ..reading import reading
 from ..simulation import scenes
 from ..simulation.folder import be_worker
 
@@ -51,7 +52,8 @@ def drawn_scenes(
     """
     path = folder / f"scenes-{stream}-{seed}-{n}-{size}.npz"
     if path.is_file():
-        with np.load(path) as file:
+        damaged = "delete it: the scenes are then drawn again."
+        with reading(path, "drawn scenes", damaged=damaged), np.load(path) as file:
             return dict(file)
     jobs = [(stream, seed, start, size) for start in range(0, n, BLOCK)]
     context = get_context("spawn")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..artifacts import own_files, sha256_json
 from ..errors import ProfileError
+from ..reading import reading
 from .sections import (
     ClipConfig,
     DataConfig,
@@ -176,13 +177,9 @@ def load_profile(
 
 
 def _read_toml(path: Path) -> dict:
-    try:
+    damaged = "expected TOML in UTF-8. Mend it, or restore the original file."
+    with reading(path, "a profile", damaged=damaged, error=ProfileError):
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as err:  # also broken TOML, and no UTF-8
-        raise ProfileError(
-            f"{path} is no readable profile ({err}). Expected: TOML in UTF-8. Mend it, or restore "
-            "the original file."
-        ) from err
 
 
 def _apply_override(raw: dict, text: str) -> str:

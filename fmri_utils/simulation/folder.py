@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from ..artifacts import atomic_path, own_files
 from ..errors import DataError
 from ..nsd.layout import NSDLayout
+from ..reading import reading
 from .config import SimulationConfig
 from .ground_truth import ground_truth_path
 from .stimuli import stored_ids
@@ -38,7 +39,9 @@ def claim(root: Path, config: SimulationConfig) -> None:
     wanted = {"format": FORMAT, "config": dataclasses.asdict(config)}
     wanted = json.loads(json.dumps(wanted))  # tuples become lists, as in the file
     if marker.is_file():
-        held = json.loads(marker.read_text())
+        damaged = "delete the folder to simulate its data again, or choose another root."
+        with reading(marker, "what was simulated", damaged=damaged):
+            held = json.loads(marker.read_text())
         if held != wanted:
             old, new = held.get("config", {}), wanted["config"]
             changed = sorted(k for k in new.keys() | old.keys() if old.get(k) != new.get(k))
@@ -67,7 +70,9 @@ def finished(root: Path, subject: int, nsd_ids: Iterable[int]) -> dict | None:
     path = manifest_path(root, subject)
     if not path.is_file():
         return None
-    manifest = json.loads(path.read_text())
+    damaged = "delete it: the subject is then simulated again."
+    with reading(path, "the list of a subject's files", damaged=damaged):
+        manifest = json.loads(path.read_text())
     for name, size in manifest["files"].items():
         file = root / name
         if not file.is_file() or file.stat().st_size != size:

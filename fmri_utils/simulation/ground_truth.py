@@ -15,12 +15,15 @@ import pandas as pd
 
 from ..artifacts import atomic_path
 from ..errors import DataError
+from ..reading import reading, require
 from .areas import CATEGORIES
 from .brain import STAGES, Brain, area_names
 from .measurement import Measurement
 from .pixel_features import CHANNELS
 from .scenes import BACKGROUNDS, COLOURS, KINDS
 from .tuning import CATEGORY, LAYOUT, PARTS, Tuning
+
+AGAIN = "delete it and simulate the subject again (notebook 01)."
 
 FEATURES = {
     "shares": PARTS, "pixels": CHANNELS, "exponent": ("exponent",), "category": CATEGORY,
@@ -149,12 +152,12 @@ def load_ground_truth(root: Path, subject: int, mask: np.ndarray | None = None) 
         If the mask holds voxels that were never meant to respond.
     """
     path = ground_truth_path(root, subject)
-    if not path.is_file():
-        raise DataError(
-            f"{path} is missing. Expected: the planted truth of a simulated subject, which real "
-            "data do not have. Simulate the subject first (notebook 01)."
-        )
-    with h5py.File(path, "r") as file:
+    require(
+        path,
+        "the planted truth of a simulated subject",
+        "It is not known of real data. Simulate the subject first (notebook 01).",
+    )
+    with reading(path, "the planted truth", damaged=AGAIN), h5py.File(path, "r") as file:
         table = file["voxels"]
         index = np.ravel_multi_index([table[n][:] for n in "ijk"], tuple(file.attrs["grid"]))
         rows = _rows_of(mask, index, table["nsdgeneral"][:], tuple(file.attrs["grid"]))
@@ -178,7 +181,7 @@ def load_ground_truth(root: Path, subject: int, mask: np.ndarray | None = None) 
 
 def load_signal(path: Path) -> np.ndarray:
     """Noiseless responses of all responsive voxels, (n_images, V), from the file of the truth."""
-    with h5py.File(path, "r") as file:
+    with reading(path, "the planted truth", damaged=AGAIN), h5py.File(path, "r") as file:
         return file["signal"][:]
 
 

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from ..artifacts import atomic_path
+from ..reading import reading
 from .pixel_features import feature_maps
 from .scenes import Scene, caption_scene, draw_scene, sample_scene
 
@@ -74,7 +75,8 @@ def stored_ids(path: Path) -> set[int]:
     """Stimulus ids (from 0) that ``imgBrick`` holds; empty if the file does not exist."""
     found: set[int] = set()
     if path.is_file():
-        with h5py.File(path, "r") as file:
+        damaged = "delete it and simulate the subject again (notebook 01)."
+        with reading(path, "the stimuli", damaged=damaged), h5py.File(path, "r") as file:
             file["imgBrick"].id.chunk_iter(lambda info: found.add(int(info.chunk_offset[0])))
     return found
 

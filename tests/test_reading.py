@@ -1,0 +1,310 @@
+"""Why a file cannot be read: only one that is damaged is to be deleted, others may be whole."""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from test_malformed_nsd import KINDS, files, folder  # noqa: F401
+
+from fmri_utils import artifacts, results
+from fmri_utils.download.coco import stored_ids as cropped_ids
+from fmri_utils.download.transfer import _Damaged, check_content
+from fmri_utils.errors import ArtifactError, DataError, FmriUtilsError, ProfileError, WeightsError
+from fmri_utils.lafite import read_official_pickle
+from fmri_utils.metrics.networks import WeightsFile
+from fmri_utils.nsd import betas as nsd_betas
+from fmri_utils.nsd import mindeye2
+from fmri_utils.perturbation.parts import Parts
+from fmri_utils.pretrain.data import drawn_scenes
+from fmri_utils.profiles import _read_toml
+from fmri_utils.reading import outer_cause, reading, require
+from fmri_utils.simulation.folder import finished, manifest_path
+from fmri_utils.simulation.ground_truth import load_signal
+from fmri_utils.simulation.stimuli import stored_ids
+from fmri_utils.tensor_files import read_safetensors, read_saved_state, write_safetensors
+
+pytest_plugins = ["nsd_fixture", "mindeye2_fixture"]
+NOBODY = 65534
+AGAIN = {"remedy": "Run `make 01`."}
+
+
+@contextlib.contextmanager
+def not_permitted(path):
+    """Take all permissions of a file away, also from an administrator's tests."""
+    mine = [p for p in path.parents if p.stat().st_uid == os.geteuid() and len(p.parts) > 2]
+    before = {p: p.stat().st_mode for p in (path, *mine)}
+    for parent in mine:
+        parent.chmod(before[parent] | 0o011)  # nobody, too, gets as far as the file
+    path.chmod(0)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(NOBODY)
+        yield
+    finally:
+        os.seteuid(user)
+        for changed, mode in before.items():
+            changed.chmod(mode)
+
+
+@contextlib.contextmanager
+def written_elsewhere(path):
+    """Another process has the HDF5 file open for writing."""
+    code = f"import h5py; f = h5py.File({str(path)!r}, 'r+'); print(1, flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as other:
+        assert other.stdout.readline() == b"1\n"
+        yield
+        other.communicate(b"\n")
+
+
+def keeps_it(message, cause):
+    assert cause in message and "The file may be whole: keep it." in message
+    assert "elete" not in message and "etch it again" not in message
+
+
+@pytest.fixture
+def others(tmp_path, me2):
+    """Files that are not of an NSD folder, with the reading of each."""
+
+    def at(name):
+        return tmp_path / name
+
+    artifacts.save_arrays(at("a.h5"), {"x": np.arange(3)}, config={})
+    artifacts.save_json(at("b.json"), [1], config={})
+    write_safetensors(at("c.safetensors"), {"x": torch.ones(2)})
+    torch.save({"x": 1}, at("d.pt"))
+    parts = Parts(tmp_path, {})
+    parts.run([0], lambda _: {"x": np.ones(2)})
+    with h5py.File(at("e.hdf5"), "w") as file:
+        for name in ("nsd_ids", "signal"):
+            file[name] = np.arange(3)
+        file.create_dataset("imgBrick", (2, 2, 2, 3), np.uint8, chunks=(1, 2, 2, 3))
+    np.savez(at("scenes-0-0-500-8.npz"), images=np.zeros(1))
+    at("f.toml").write_text("subject = 1\n")
+    row = {"table": 1, "metric": 1, "method": 1, "not_available": ""}
+    at("results.json").write_text(json.dumps({"rows": [row | dict.fromkeys(results.NUMBERS, 1)]}))
+    manifest_path(tmp_path, 1).parent.mkdir()
+    summary = {"files": {"none": 1}, "summary": {}}
+    manifest_path(tmp_path, 1).write_text(json.dumps(summary))
+    (tmp_path / "g.pkl").write_bytes(b"no pickle")
+    weights = WeightsFile("net", "c.safetensors", "http://x", "", 1, tmp_path)
+    what = {"what": "weights", **AGAIN}
+    indices = me2.layout.indices
+    scenes = {"stream": 0, "seed": 0, "n": 500, "size": 8}
+    return {
+        "arrays": (at("a.h5"), lambda: artifacts.load_arrays(at("a.h5"), **AGAIN)),
+        "manifest": (at("a.h5.json"), lambda: artifacts.load_arrays(at("a.h5"), **AGAIN)),
+        "json": (at("b.json"), lambda: artifacts.load_json(at("b.json"), **AGAIN)),
+        "safetensors": (at("c.safetensors"), lambda: read_safetensors(at("c.safetensors"), **what)),
+        "state": (at("d.pt"), lambda: read_saved_state(at("d.pt"), **AGAIN)),
+        "part": (parts.path(0), lambda: parts.load(0)),
+        "cropped": (at("e.hdf5"), lambda: cropped_ids(at("e.hdf5"))),
+        "brick": (at("e.hdf5"), lambda: stored_ids(at("e.hdf5"))),
+        "truth": (at("e.hdf5"), lambda: load_signal(at("e.hdf5"))),
+        "whole": (at("e.hdf5"), lambda: check_content(at("e.hdf5"), "e.hdf5")),
+        "scenes": (at("scenes-0-0-500-8.npz"), lambda: drawn_scenes(tmp_path, **scenes)),
+        "profile": (at("f.toml"), lambda: _read_toml(at("f.toml"))),
+        "results": (at("results.json"), lambda: results.read_results(at("results.json"))),
+        "simulated": (manifest_path(tmp_path, 1), lambda: finished(tmp_path, 1, [])),
+        "network": (at("c.safetensors"), lambda: weights.find(tmp_path)),
+        "me2 betas": (me2.layout.betas, lambda: mindeye2.read_betas(me2.layout, progress=False)),
+        "me2 trials": (indices, lambda: mindeye2.trial_table(me2.layout)),
+        "me2 shared": (me2.layout.shared, lambda: mindeye2.trial_table(me2.layout)),
+        "me2 images": (
+            me2.layout.images,
+            lambda: mindeye2.read_images(me2.layout, [0], progress=False),
+        ),
+        "me2 behaviour": (
+            me2.layout.shards("train")[0],
+            lambda: mindeye2.read_behaviour(me2.layout, "train", progress=False),
+        ),
+    }
+
+
+OTHERS = (
+    *("arrays", "manifest", "json", "safetensors", "state", "part", "cropped", "brick", "truth"),
+    *("whole", "scenes", "profile", "results", "simulated", "network", "me2 betas", "me2 trials"),
+    *("me2 shared", "me2 images", "me2 behaviour"),
+)
+IN_HDF5 = (
+    *("arrays", "part", "cropped", "brick", "truth", "me2 betas", "me2 trials", "me2 images"),
+)
+
+
+def refused(read):
+    with pytest.raises(FmriUtilsError) as caught:
+        read()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_nsd_without_permission_is_kept(kind, folder):  # noqa: F811
+    path, read = files(folder)[kind]
+    read()  # whole, it is read
+    with not_permitted(path):
+        keeps_it(refused(read), "This user may not read it. Ask its owner")
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_another_file_without_permission_is_kept(kind, others):
+    assert set(others) == set(OTHERS)
+    path, read = others[kind]
+    read()
+    with not_permitted(path):
+        message = refused(read)
+    assert path.name.split(".")[0] in message
+    keeps_it(message, "This user may not read it. Ask its owner")
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "roi hdf5", "stimuli"])
+def test_a_file_of_nsd_that_is_written_elsewhere_is_kept(kind, folder):  # noqa: F811
+    path, read = files(folder)[kind]
+    with written_elsewhere(path):
+        keeps_it(refused(read), "Another process is writing it. Wait until")
+    read()
+
+
+@pytest.mark.parametrize("kind", IN_HDF5)
+def test_another_file_that_is_written_elsewhere_is_kept(kind, others):
+    path, read = others[kind]
+    with written_elsewhere(path):
+        keeps_it(refused(read), "Another process is writing it. Wait until")
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (errno.ENOLCK, "no locks, which HDF5 asks for. Set HDF5_USE_FILE_LOCKING=FALSE"),
+        (errno.EOPNOTSUPP, "no locks, which HDF5 asks for"),
+        (524, "no locks, which HDF5 asks for"),
+        (errno.EIO, "The disk or the network did not deliver it"),
+        (errno.ESTALE, "The disk or the network did not deliver it"),
+        (errno.EMFILE, "Too many files are open"),
+        (errno.ELOOP, f"The system says: {os.strerror(errno.ELOOP)}"),
+    ],
+)
+def test_what_the_system_says_of_betas_is_told_with_its_remedy(number, cause, folder, monkeypatch):  # noqa: F811
+    _, read = files(folder)["hdf5"]
+
+    def fail(*_args, **_how):
+        raise OSError(f"Unable to open file (unable to lock file, errno = {number}, ...)")
+
+    monkeypatch.setattr(nsd_betas.h5py, "File", fail)
+    keeps_it(refused(read), cause)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+    ids=["Python", "torch", "CUDA"],
+)
+@pytest.mark.parametrize("kind", ["nifti", "hdf5", "ncsnr", "stimuli"])
+def test_running_out_of_memory_is_no_damage(kind, raised, folder, monkeypatch):  # noqa: F811
+    def fail(*_args, **_how):
+        raise raised
+
+    _, read = files(folder)[kind]
+    for name in ("fmri_utils.nsd.betas", "fmri_utils.nsd.volumes"):
+        monkeypatch.setattr(f"{name}.igzip.open", fail)
+    monkeypatch.setattr("h5py.File", fail)
+    keeps_it(refused(read), "Memory ran out. Read less at once")
+
+
+def test_a_header_that_asks_for_more_than_the_file_can_hold_is_damage(tmp_path):
+    path = tmp_path / "x.nii.gz"
+    path.write_bytes(b"12345678" * 50)
+
+    def message(shape):
+        with pytest.raises(DataError) as caught, reading(path, "a map", damaged="delete it."):
+            np.empty(shape)
+        return str(caught.value)
+
+    assert "damaged or of another kind: delete it." in message((2**50,))
+    full = SimpleNamespace(shape=(10**5,), dtype=np.dtype(float))
+    err = MemoryError()
+    vars(err).update(vars(full))
+    assert "Memory ran out" in outer_cause(path, err)
+
+
+def test_a_damaged_file_is_to_be_replaced(tmp_path):
+    path = tmp_path / "x.hdf5"
+    path.write_bytes(b"this is no HDF5 file")
+    damaged = {"damaged": "delete it.", "error": WeightsError}
+    with pytest.raises(WeightsError) as caught, reading(path, "tensors", **damaged):
+        h5py.File(path)
+    assert re.search(r"x\.hdf5 cannot be read \(OSError: .*kind: delete it\.", str(caught.value))
+    with pytest.raises(_Damaged, match="signature"):
+        check_content(path, path.name)
+
+
+def test_errors_of_ours_pass_unchanged(tmp_path):
+    ours = ProfileError("this is what is wrong")
+    with pytest.raises(ProfileError) as caught, reading(tmp_path, "a file", damaged=""):
+        raise ours
+    assert caught.value is ours
+
+
+def test_what_is_required_is_missing_a_folder_or_not_to_be_looked_for(tmp_path):
+    path = tmp_path / "in" / "x.nii.gz"
+    with pytest.raises(DataError, match=r"a map is missing: .* does not exist\. Fetch it\."):
+        require(path, "a map", "Fetch it.")
+    path.mkdir(parents=True)
+    with pytest.raises(ArtifactError, match=r"It is a folder\. Expected: a file\."):
+        require(path, "a map", "Fetch it.", ArtifactError)
+    path.rmdir()
+    path.write_bytes(b"1")
+    assert require(path, "a map", "") == path
+    with not_permitted(path.parent):
+        keeps_it(refused(lambda: require(path, "a map", "Delete it.")), "x on all folders above")
+        keeps_it(refused(lambda: artifacts.own_files(path.parent, "*")), "x on all folders above")
+
+
+def test_a_closed_folder_of_betas_is_not_taken_for_an_empty_one(folder):  # noqa: F811
+    _, read = files(folder)["hdf5"]
+    with not_permitted(folder.layout.betas):
+        keeps_it(refused(read), "x on all folders above")
+
+
+def test_hdf5s_own_mark_is_not_taken_for_damage(tmp_path):
+    """A file that a killed process had open; HDF5 gives no number of an error then."""
+    path = tmp_path / "x.hdf5"
+    path.write_bytes(b"1")
+    said = "Unable to open file (file is already open for write (may use <h5clear file> ...)"
+    assert "Another process is writing it" in outer_cause(path, OSError(said))
+    assert outer_cause(path, OSError(errno.EINVAL, "Invalid argument")) == ""
+
+
+def test_a_released_checkpoint_without_permission_is_named(tmp_path):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"1")
+    with not_permitted(path):
+        keeps_it(refused(lambda: read_official_pickle(path)), "This user may not read it")
+
+
+def test_the_matrix_of_betas_is_kept_when_it_cannot_be_read(folder, tmp_path):  # noqa: F811
+    path = tmp_path / "betas.npy"
+
+    def read():
+        nsd_betas.betas_to_file(folder.layout, folder.mask, [1], path, progress=False)
+
+    read()
+    with not_permitted(path):
+        keeps_it(refused(read), "This user may not read it")
+    artifacts.manifest_path(path).unlink()
+    assert "Delete it or choose another name" in refused(read)
+    assert Path(path).is_file()
