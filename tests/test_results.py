@@ -106,7 +106,7 @@ def test_every_file_of_the_figures_folder_is_described(smoke):
 def test_what_is_no_record_is_refused(tmp_path, text):
     path = tmp_path / "results.json"
     path.write_text(text)
-    with pytest.raises(ArtifactError, match=r"holds no results .*`make 08`"):
+    with pytest.raises(ArtifactError, match=r"results: .* cannot be read .*`make 08`"):
         read_results(path)
 
 
