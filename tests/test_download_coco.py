@@ -1,8 +1,11 @@
 """Stimuli cropped from COCO's photographs, and COCO's captions."""
 
+import errno
 import io
 import json
+import os
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -205,6 +208,23 @@ def test_a_photograph_spoilt_after_it_came_is_fetched_again(bucket, fetch, nsd):
     assert read_images(NSDLayout(fetch.root, 1), ids, progress=False).shape[0] == ids.size
 
 
+def test_a_photograph_that_cannot_be_read_now_is_kept(bucket, fetch, monkeypatch):
+    def fail(path, read=Path.read_bytes):
+        if path.suffix == ".jpg":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            fetch("STIMULI=coco")
+    kept = [*(fetch.root / "nsddata_stimuli/stimuli/nsd/coco_jpegs.part").rglob("*.jpg")]
+    assert len(kept) == len(seen(NSDLayout(fetch.root, 1)))
+    bucket.log.clear()
+    fetch("STIMULI=coco")
+    assert not bucket.asked(part=".jpg")
+
+
 def test_a_damaged_file_of_pictures_is_noticed(layout, fetch):
     data = layout.stimuli_coco.read_bytes()
     layout.stimuli_coco.write_bytes(data[:-1000])
@@ -251,6 +271,23 @@ def test_a_bad_archive_is_refused_and_removed(bucket, fetch, archive, kind, monk
     bucket.files[ZIP] = archive
     fetch("STIMULI=coco")
     assert (fetch.root / CAPTIONS / "captions_val2017.json").is_file()
+
+
+def test_the_archive_is_kept_when_the_disk_is_full(bucket, fetch, monkeypatch):
+    def fail(*_args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("fmri_utils.download.job.fetch_pictures", lambda *_, **__: 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(coco.shutil, "copyfileobj", fail)
+        with pytest.raises(OSError, match="No space left"):
+            fetch("STIMULI=coco")
+    assert (fetch.root / CAPTIONS / "annotations_trainval2017.zip").is_file()
+    bucket.log.clear()
+    fetch("STIMULI=coco")
+    assert not bucket.asked(method="GET", part="annotations_trainval2017")
+    assert (fetch.root / CAPTIONS / "captions_val2017.json").is_file()
+    assert not (fetch.root / CAPTIONS / "annotations_trainval2017.zip").exists()
 
 
 def test_a_table_without_crops_is_a_clear_error(layout, fetch, bucket):

@@ -105,6 +105,7 @@ SAID = {
     "shift": lambda: plot_area_shift(*[np.zeros((0, 2))] * 3, [], ["a", "b"]),
     "places": lambda: effects.plot_places(np.zeros((0, 16)), [])[0],
     "losses": lambda: plots.plot_losses([])[0],
+    "pictures": lambda: plots.plot_picture_grid([np.zeros((0, 8, 8, 3))], [""])[0, 0],
     "ranked pictures": lambda: plots.plot_ranked_images(*[np.zeros((0, 8, 8, 3))] * 2, NONE, NONE)[
         0, 0
     ],

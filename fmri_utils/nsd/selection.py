@@ -158,8 +158,8 @@ def split_half_reliability(
         )
     found = _reliability_of(betas, nsd_id, rng, n_splits)
     for trials, voxels in groups_with_data(betas):
-        with_data = betas[np.ix_(trials, voxels)]
-        found[voxels] = _reliability_of(with_data, nsd_id[trials], rng, n_splits)
+        with_data, own_rng = betas[np.ix_(trials, voxels)], rng.spawn(1)[0]
+        found[voxels] = _reliability_of(with_data, nsd_id[trials], own_rng, n_splits)
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..checks import check_range
-from .style import COLOURS, SMALL, styled
+from .style import COLOURS, SMALL, say_nothing, styled
 
 
 @styled
@@ -49,14 +49,16 @@ def plot_picture_grid(
     -------
     numpy.ndarray of Axes, (n_rows, n_columns)
     """
-    columns = len(rows[0])
+    columns = max(1, len(rows[0]))
     if axes is None:
         size = (0.85 * columns + 1.3, 0.88 * len(rows) + 0.1)
         axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")[
             1
         ]
     for row, label, line in zip(rows, labels, axes, strict=True):
-        for picture, ax in zip(row, line, strict=True):
+        for ax in line[len(row) :]:
+            say_nothing(ax)
+        for picture, ax in zip(row, line[: len(row)], strict=True):
             plot_picture(picture, ax=ax)
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")
     return axes
