@@ -34,6 +34,10 @@ CAUSES = {
     (errno.EIO, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN): "The disk or the "
     f"network did not deliver it. Check both and run again. {KEEP}.",
 }
+MARKED = (
+    "It is marked as open for writing. Wait until the process that writes it has finished. If that "
+    "process was killed, take the mark away: h5clear -s FILE."
+)
 MEMORY = ("out of memory", "allocate memory", "memory allocation failed")
 
 
@@ -113,6 +117,8 @@ def outer_cause(path: str | os.PathLike, err: BaseException) -> str:
         if _more_than_it_can_hold(path, err):
             return ""
         return f"Memory ran out. Read less at once, or close other programs. {KEEP}."
+    if "already open for" in text:  # HDF5's own mark in the file
+        return f"{MARKED} {KEEP}."
     number = _system_error(path, err)
     if number is None:
         return ""
@@ -130,8 +136,6 @@ def _system_error(path: str | os.PathLike, err: BaseException) -> int | None:
                 file.read(1)
         except OSError as found:  # libraries call a file that may not be read missing, or no file
             return found.errno
-    if "already open for" in str(err):  # HDF5's own mark in the file
-        return errno.EAGAIN
     number = getattr(err, "errno", None)
     if number is None and (named := re.search(r"(?:errno = |os error )(\d+)", str(err))):
         number = int(named[1])

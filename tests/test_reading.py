@@ -285,7 +285,7 @@ def test_hdf5s_own_mark_is_not_taken_for_damage(tmp_path):
     path = tmp_path / "x.hdf5"
     path.write_bytes(b"1")
     said = "Unable to open file (file is already open for write (may use <h5clear file> ...)"
-    assert "Another process is writing it" in outer_cause(path, OSError(said))
+    assert "If that process was killed, take the mark away" in outer_cause(path, OSError(said))
     assert outer_cause(path, OSError(errno.EINVAL, "Invalid argument")) == ""
 
 
