@@ -9,7 +9,9 @@ studies, and what each notebook wrote in its last run. A file can be
 * *stale*: one of its inputs or settings is another today, so that it would be made anew.
 
 Results of studies come with the repository and are read by notebooks; that the derived files they
-were computed from have other bytes here is noted, not counted: other hardware rounds otherwise.
+were computed from have other bytes here is noted, not counted: other hardware rounds otherwise. Of
+figures ``inputs.json`` says from which derived files this machine has made them, or found that they
+say the same.
 
 Inputs that are not here (a fresh clone has figures, but no derived files) cannot be compared; they
 are counted and named.
@@ -19,22 +21,18 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
 from . import runner
 from .artifacts import own_files, package_versions, sha256_file, sha256_json
 from .errors import ProfileError
 from .profiles import PROJECT_ROOT, WHICH_RUN, Profile, load_profile
-from .provenance import PROVENANCE
+from .provenance import FIGURES, INPUTS, PROVENANCE, figure_origin
 
 FOLDERS = ("data/derived", "figures", "runs")
-FIGURES = (".png", ".pdf", ".gif")
 STUDIES = "figures/study_*.json"  # shipped: `make all` makes their inputs anew, but not them
 CHANGED, MISSING, STALE = "changed", "missing", "stale"
 
@@ -121,11 +119,11 @@ class _Verifier:
         if self.hash_of(path) != digest:
             self._find(CHANGED, path, f"its bytes are not those that {source.name} names")
 
-    def _read(self, path: Path) -> dict | None:
-        """A manifest, or None if it is not readable as one."""
+    def _read(self, path: Path, *names: str) -> dict | None:
+        """A manifest with these mappings in it, or None if it is not readable as one."""
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            if all(isinstance(manifest[name], Mapping) for name in ("config", "inputs")):
+            if all(isinstance(manifest[name], Mapping) for name in names):
                 return manifest
         except (OSError, ValueError, KeyError, TypeError):
             pass
@@ -133,7 +131,7 @@ class _Verifier:
         return None
 
     def _check_manifest(self, path: Path) -> None:
-        manifest = self._read(path)
+        manifest = self._read(path, "config", "inputs")
         if manifest is not None:
             file = path.with_suffix("")
             self._check_bytes(file, manifest.get("sha256"), path)
@@ -141,11 +139,18 @@ class _Verifier:
 
     def _check_figures(self, path: Path) -> None:
         """All files of a folder of figures, and what the figures say of themselves."""
-        provenance = self._read(path)
+        provenance = self._read(path, "config", "inputs", "files")
         if provenance is None:
             return
-        self._check_origin(path, provenance)
-        named = provenance.get("files", {})
+        beside, here = path.with_name(INPUTS), None
+        if beside.is_file():
+            here = self._read(beside, "inputs", "versions")
+        else:
+            self._note(f"{self._name(beside)} is not here: no run here has made these figures")
+        here = here or {"inputs": {}}
+        inputs = {**provenance["inputs"], **here["inputs"]}
+        self._check_origin(path, {**provenance, **here, "inputs": inputs})
+        named = provenance["files"]
         for name, digest in named.items():
             file = path.with_name(name)
             self._check_bytes(file, digest, path)
@@ -282,27 +287,6 @@ def _places(name: str, file: Path, profile: Profile | None) -> Iterator[Path]:
             yield profile.path(profile.lafite.weights)
 
 
-def figure_origin(path: Path) -> dict[str, str]:
-    """What a figure says of itself: notebook, configuration, seed and inputs; empty if nothing.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        PNG, PDF or GIF, as :func:`fmri_utils.plots.save_figure` writes them.
-    """
-    if path.suffix == ".pdf":
-        found = re.search(rb"/Subject \(([^()]*)\)", path.read_bytes())
-        text = found[1].decode("latin-1") if found else ""
-    else:
-        try:
-            with Image.open(path) as picture:
-                text = picture.info.get("Description") or picture.info.get("comment") or ""
-        except (OSError, ValueError, SyntaxError):
-            text = ""
-        text = text.decode("latin-1") if isinstance(text, bytes) else text
-    return dict(part.split("=", 1) for part in text.split("; ") if "=" in part)
-
-
 def _contradiction(origin: Mapping[str, str], provenance: Mapping) -> str:
     """What a figure's own metadata say otherwise than the file beside it; empty if nothing."""
     if not origin:
@@ -311,13 +295,11 @@ def _contradiction(origin: Mapping[str, str], provenance: Mapping) -> str:
         "notebook": provenance["made_by"],
         "configuration": sha256_json(provenance["config"])[:12],
         "seed": str(provenance["config"]["seed"]),
-        "inputs": sha256_json(provenance["inputs"])[:12],  # of a sweep, which has too many to name
     }
-    expected |= {Path(name).stem: digest[:12] for name, digest in provenance["inputs"].items()}
-    lacking = sorted({"notebook", "configuration", "seed"} - set(origin))
+    lacking = sorted(set(expected) - set(origin))
     if lacking:
         return f"the figure does not say its {', '.join(lacking)}"
-    other = [name for name in sorted(origin) if origin[name] != expected.get(name)]
+    other = [name for name in sorted(expected) if origin[name] != expected[name]]
     if other:
         said = ", ".join(f"{name}={origin[name]}" for name in other)
         return f"the figure says that it was made from {said}; {PROVENANCE} says otherwise"

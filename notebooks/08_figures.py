@@ -8,7 +8,7 @@
 # | you learn | to read the figures of the collection, to give every score its chance and its ceiling, to trace a figure back to its inputs |
 # | you need | notebooks 01 to 07 have run |
 # | reads | everything in the run's derived folder |
-# | writes | figures 1 to 7 (PNG and PDF; 5 also as an animated GIF), `results.md`, `results.json` and `provenance.json` |
+# | writes | figures 1 to 7 (PNG and PDF; 5 also as an animated GIF), `results.md`, `results.json`, `provenance.json` and `inputs.json` |
 # | minutes | to run: smoke 0.3 · demo 0.6 · nsd not measured; to work through: about 20 |
 
 # %% tags=["parameters"]
@@ -47,7 +47,6 @@ about = {
     "configuration": artifacts.sha256_json(cfg.as_dict())[:12],
     "seed": str(cfg.seed),
 }
-about |= {name: artifacts.sha256_file(cfg.derived / f"{name}.h5")[:12] for name in steps}
 written = []
 
 # %% [markdown]
@@ -193,24 +192,33 @@ Markdown(text)
 
 # %%
 record = results_record(cfg.as_dict(), *tables, auroc)
-for name, content in {"results.md": text, "results.json": results_text(record)}.items():
+for name, content in {"results.json": results_text(record), "results.md": text}.items():
     written.append(cfg.figures / name)
-    with artifacts.atomic_path(written[-1]) as tmp:
+    with provenance.settled_path(written[-1]) as tmp:
         tmp.write_text(content)
 print("rows of results.json:", len(record["rows"]))
 
 # %% [markdown]
 # ## Where all this comes from
 #
-# Every figure carries in its own metadata what made it. One file beside them keeps the same in full,
-# with a hash of each file, so that `make verify` can say what was changed by hand or is out of date.
+# Every figure carries in its own metadata which notebook, settings and seed made it. `provenance.json` keeps the
+# same in full, with a hash of each figure. `inputs.json` has the hashes of the derived files. From both, `make
+# verify` can say what was changed by hand or is out of date.
+#
+# Another processor adds up in another order, so its derived files differ in the last digits. A figure that is
+# there already therefore stays if the new one shows the same.
 
 # %%
-inputs = {f"{name}.h5": artifacts.sha256_file(cfg.derived / f"{name}.h5") for name in steps}
-scores = [cfg.derived / f"{name}_scores.json" for name in ("encoder", "picture")]
-inputs |= {p.name: artifacts.sha256_file(p) for p in (*scores, cfg.path(cfg.lafite.weights))}
+read = [cfg.derived / f"{name}.h5" for name in steps]
+read += [cfg.derived / f"{name}_scores.json" for name in ("encoder", "picture")]
+weights = cfg.path(cfg.lafite.weights)
 described = provenance.write_provenance(
-    cfg.figures, written, made_by=about["notebook"], config=cfg.as_dict(), inputs=inputs
+    cfg.figures,
+    written,
+    made_by=about["notebook"],
+    config=cfg.as_dict(),
+    weights={weights.name: artifacts.sha256_file(weights)},
+    inputs={path.name: artifacts.sha256_file(path) for path in read},
 )
 
 # %% [markdown]
@@ -263,4 +271,6 @@ print(f"about {n_test * (width / 0.04) ** 2:.0f} images for an interval of +- 0.
 # </details>
 
 # %%
-artifacts.list_outputs([*written, described], root=PROJECT_ROOT, next_notebook="the figures folder")
+artifacts.list_outputs(
+    [*written, *described], root=PROJECT_ROOT, next_notebook="the figures folder"
+)

@@ -42,6 +42,9 @@ SMALL = GeneratorConfig(
     mapping_layers=2,
 )
 N = 4
+# In float32 each of the generator's ten layers adds up to 9 x 8 products, in an order that depends
+# on the batch and the processor. Pictures lie in [0, 1].
+ROUNDING = 10 * (9 * 8) ** 0.5 * 2.0**-24
 
 
 @pytest.fixture(scope="module")
@@ -164,10 +167,10 @@ def test_fine_tuned_generators_draw_as_they_were_trained(generator, condition):
     with torch.no_grad():
         expected = as_pictures(two(torch.zeros(N, 12), torch.tensor(wide)))
     uneven = np.concatenate([3 * condition, -0.5 * condition], 1)
-    np.testing.assert_allclose(draw(two, uneven, torch.zeros(N, 12)), expected, atol=1e-6)
-    np.testing.assert_allclose(pictures["brain"]["two"][0], expected, atol=1e-6)
+    np.testing.assert_allclose(draw(two, uneven, torch.zeros(N, 12)), expected, atol=ROUNDING)
+    np.testing.assert_allclose(pictures["brain"]["two"][0], expected, atol=ROUNDING)
     expected = draw(generator, condition[::-1], z[1])
-    np.testing.assert_allclose(pictures["ceiling"]["one"][1], expected, atol=1e-6)
+    np.testing.assert_allclose(pictures["ceiling"]["one"][1], expected, atol=ROUNDING)
 
 
 class Tiny(study_generator.Material):

@@ -108,7 +108,9 @@ def test_pictures_repeat_and_do_not_depend_on_the_batch(generator, space, held_o
     z = draw_z(generator, 6, 0)
     one = generate(generator, z, condition, batch_size=6)
     np.testing.assert_array_equal(one, generate(generator, z, condition, batch_size=6))
-    np.testing.assert_allclose(one, generate(generator, z, condition, batch_size=1), atol=1e-5)
+    # Ten layers add up to 9 x 128 products in float32, in an order that depends on the batch.
+    rounding = 10 * (9 * 128) ** 0.5 * 2.0**-24
+    np.testing.assert_allclose(one, generate(generator, z, condition, batch_size=1), atol=rounding)
     with pytest.raises(DataError, match="Expected: one z per condition"):
         generate(generator, z[:2], condition)
 

@@ -93,10 +93,14 @@ def test_every_file_of_the_figures_folder_is_described(smoke):
     for name, digest in provenance["files"].items():
         assert sha256_file(profile.figures / name) == digest
     assert provenance["config"] == json.loads(json.dumps(profile.as_dict()))
-    assert {"betas.h5", "effects.h5", "encoder_scores.json"} <= set(provenance["inputs"])
-    for name, digest in provenance["inputs"].items():
-        if (profile.derived / name).is_file():
-            assert sha256_file(profile.derived / name) == digest
+    weights = profile.path(profile.lafite.weights)
+    assert provenance["inputs"] == {weights.name: sha256_file(weights)}
+    assert "versions" not in provenance  # the same file on every machine
+    here = json.loads((profile.figures / "inputs.json").read_text())
+    assert {"betas.h5", "effects.h5", "encoder_scores.json"} <= set(here["inputs"])
+    for name, digest in here["inputs"].items():
+        assert sha256_file(profile.derived / name) == digest
+    assert "torch" in here["versions"]
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,14 @@ from fmri_utils.metrics import paired_difference
 from fmri_utils.perturbation import Parts
 from fmri_utils.plots.sweep import fig_sweep
 from fmri_utils.profiles import load_profile
+from fmri_utils.provenance import figure_origin
 from fmri_utils.sweep import __main__ as command
 from fmri_utils.sweep import atlas, settings
 from fmri_utils.sweep import gather as gathering
 from fmri_utils.sweep.board import CURRENT, DONE, FAILED, RUNNING, Board
 from fmri_utils.sweep.engines import check_device, open_client, worker_resources
 from fmri_utils.sweep.settings import Resources, parse
-from fmri_utils.verify import figure_origin, verify
+from fmri_utils.verify import verify
 
 SCORES = "encoder_scores.json"
 MAPPER, TWO_WAY = "contrastive-linear", "two-way identification"  # what the figure shows

@@ -17,7 +17,6 @@ def figure(profile, name="fig1", **about):
         "notebook": "08_figures",
         "configuration": artifacts.sha256_json(profile.as_dict())[:12],
         "seed": str(profile.seed),
-        "betas": artifacts.sha256_file(profile.derived / "betas.h5")[:12],
         **about,
     }
     fig, ax = plt.subplots()
@@ -26,12 +25,10 @@ def figure(profile, name="fig1", **about):
     return [*plots.save_figure(fig, profile.figures, name, about=about), gif]
 
 
-def describe(profile, files):
+def describe(profile, files, weights=()):
     inputs = {"betas.h5": artifacts.sha256_file(profile.derived / "betas.h5")}
-    config = profile.as_dict()
-    provenance.write_provenance(
-        profile.figures, files, made_by="08_figures", config=config, inputs=inputs
-    )
+    about = {"made_by": "08_figures", "config": profile.as_dict()}
+    provenance.write_provenance(profile.figures, files, **about, weights=weights, inputs=inputs)
 
 
 @pytest.fixture
@@ -58,6 +55,7 @@ def test_what_is_as_written_passes_and_absent_inputs_are_named(project):
     report = verify.verify(project.derived.parents[3])
     assert not report.findings
     assert len(report.checked) == 5
+    assert not any("inputs.json" in note for note in report.notes)
     assert any("elsewhere.h5" in note for note in report.notes)
     assert "0 changed, 0 missing, 0 stale" in report.text()
 
@@ -97,14 +95,35 @@ def test_a_figure_changed_exchanged_or_removed(project, suffix):
 
 def test_a_figure_says_what_made_it(project):
     for suffix in ("png", "pdf", "gif"):
-        origin = verify.figure_origin(project.figures / f"fig1.{suffix}")
+        origin = provenance.figure_origin(project.figures / f"fig1.{suffix}")
         assert origin["notebook"] == "08_figures"
         assert origin["seed"] == "0"
-        assert set(origin) == {"notebook", "configuration", "seed", "betas"}
+        assert set(origin) == {"notebook", "configuration", "seed"}
     silent = project.figures / "fig2.png"
     plt.figure().savefig(silent)
     describe(project, [silent])
     assert "does not say what made it" in found(project)["changed", "fig2.png"]
+
+
+def test_figures_of_a_fresh_clone(project):
+    """Where no run has made them there is no list of inputs; bytes and settings are compared."""
+    (project.figures / "inputs.json").unlink()
+    report = verify.verify(project.derived.parents[3])
+    assert not report.findings
+    assert "figures/inputs.json is not here: no run here has made these figures" in report.notes
+    (project.figures / "fig1.png").write_bytes(b"by hand")
+    assert set(found(project)) == {("changed", "fig1.png")}
+
+
+def test_other_weights_make_figures_stale_in_a_fresh_clone_too(project):
+    weights = project.path(project.lafite.weights)
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    describe(project, figure(project), {weights.name: artifacts.sha256_file(weights)})
+    (project.figures / "inputs.json").unlink()
+    assert not found(project)
+    weights.write_bytes(b"others")
+    assert f"another {weights.name}" in found(project)["stale", "provenance.json"]
 
 
 def test_figures_that_nothing_speaks_of(project):
@@ -163,7 +182,7 @@ def test_a_study_answers_for_the_settings_it_reads_and_for_the_weights(project):
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"config": 3, "inputs": {}}'])
 def test_manifests_that_cannot_be_read(project, text):
-    for name in ("derived/scores.json.json", "figures/provenance.json"):
+    for name in ("derived/scores.json.json", "figures/provenance.json", "figures/inputs.json"):
         path = getattr(project, name.split("/")[0]) / name.split("/")[1]
         whole = path.read_text()
         path.write_text(text)

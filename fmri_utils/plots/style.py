@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..artifacts import atomic_path
+from ..provenance import settled_path
 
 # Okabe & Ito's palette: told apart with every common form of colour blindness.
 COLOURS = {
@@ -97,6 +97,9 @@ def save_figure(
 ) -> list[Path]:
     """Save a figure as PNG and PDF with its provenance and without a date; close it.
 
+    Files that are there already and show the same stay, see
+    :func:`fmri_utils.provenance.settled_path`.
+
     Parameters
     ----------
     figure : matplotlib.figure.Figure
@@ -104,7 +107,7 @@ def save_figure(
     name : str
         File name without suffix.
     about : mapping of str to str
-        What made it: notebook, configuration hash, input hashes, seed.
+        What made it: notebook, configuration hash, seed.
 
     Returns
     -------
@@ -119,7 +122,7 @@ def save_figure(
     paths = []
     for suffix, entries in metadata.items():
         path = folder / f"{name}.{suffix}"
-        with atomic_path(path) as tmp:
+        with settled_path(path) as tmp:
             figure.savefig(tmp, dpi=dpi, metadata=entries)
         paths.append(path)
     plt.close(figure)

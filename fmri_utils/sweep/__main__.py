@@ -64,7 +64,7 @@ def save_results(sweep: Sweep, finished: Sequence[Run], lacking: Mapping[str, st
         subjects = sorted({run.profile.subject for run in finished})
         label = f"{profile.dataset_name}, subjects {', '.join(map(str, subjects))}"
         about = {"notebook": made_by, "configuration": sha256_json(config)[:12]}
-        about |= {"seed": config["seed"], "inputs": sha256_json(inputs)[:12]}
+        about["seed"] = config["seed"]
         figure = fig_sweep(panels, label=label)
         written += save_figure(figure, sweep.folder, "fig_sweep", about=about)
     write_provenance(sweep.folder, written, made_by=made_by, config=config, inputs=inputs)
