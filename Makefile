@@ -37,19 +37,19 @@ help: ## this help
 	@echo; echo "Settings: PROFILE=smoke|demo|nsd SUBJECT=1..8 SEED=n DEVICE=auto|cpu|cuda, or a profile key such as encoder.n_folds=5"
 
 all: $(READY) ## run every notebook that is not up to date, make every figure
-	@$(PYTHON) -m fmri_utils.runner all $(SETTINGS)
+	@$(PYTHON) -m pipeline.runner all $(SETTINGS)
 
 smoke: $(READY) ## the same on tiny data, in under three minutes
-	@$(PYTHON) -m fmri_utils.runner all PROFILE=smoke $(SETTINGS)
+	@$(PYTHON) -m pipeline.runner all PROFILE=smoke $(SETTINGS)
 
 html: $(READY) ## what `make all` ran as pages without any need of a network: build/html/index.html
-	@$(PYTHON) -m fmri_utils.site $(SETTINGS)
+	@$(PYTHON) -m pipeline.pages $(SETTINGS)
 
 $(NUMBERS): $(READY)
-	@$(PYTHON) -m fmri_utils.runner $@ $(SETTINGS)
+	@$(PYTHON) -m pipeline.runner $@ $(SETTINGS)
 
 $(NOTEBOOKS): $(READY)
-	@$(PYTHON) -m fmri_utils.runner $(firstword $(subst _, ,$@)) $(SETTINGS)
+	@$(PYTHON) -m pipeline.runner $(firstword $(subst _, ,$@)) $(SETTINGS)
 
 test: $(READY) ## unit tests, reference tensors, notebook pairs, all notebooks on tiny data
 	@$(PYTHON) -m pytest -n 2 --no-loadscope-reorder
@@ -58,10 +58,10 @@ test-long: $(READY) ## long: the real data's path on stand-ins of its formats, 3
 	@$(PYTHON) -m pytest -m slow
 
 verify: $(READY) ## is any figure or derived file changed by hand, missing or out of date?
-	@$(PYTHON) -m fmri_utils.verify
+	@$(PYTHON) -m pipeline.verify
 
 compare: $(READY) ## two runs side by side, within tolerance: A=figures B=folder of another run
-	@$(PYTHON) -m fmri_utils.compare $(call quoted,$(value A)) $(call quoted,$(value B))
+	@$(PYTHON) -m pipeline.compare $(call quoted,$(value A)) $(call quoted,$(value B))
 
 audit: ## are there advisories against the pinned packages? (needs pypi.org; an environment of its own)
 	@$(BASE_PYTHON) -m venv build/audit && build/audit/bin/python -m pip install -q pip-audit
@@ -74,28 +74,28 @@ lint: $(READY) ## ruff and codespell
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && $(PYTHON) -m codespell_lib
 
 sync: $(READY) ## rebuild the .ipynb twins of the .py notebooks
-	@$(PYTHON) -m fmri_utils.pairing notebooks
+	@$(PYTHON) -m pipeline.pairing notebooks
 
 weights: $(READY) ## fetch CLIP and the networks that score pictures: PROFILE=nsd (asks first)
-	@HF_HUB_OFFLINE=0 $(PYTHON) -m fmri_utils.download.weights $(SETTINGS)
+	@HF_HUB_OFFLINE=0 $(PYTHON) -m pipeline.download.network_weights $(SETTINGS)
 
 nsd-download: $(READY) ## fetch one subject of the real NSD (asks for consent first)
-	@$(PYTHON) -m fmri_utils.download $(SETTINGS)
+	@$(PYTHON) -m pipeline.download $(SETTINGS)
 
 lafite-import: $(READY) ## convert a released LAFITE checkpoint: FILE=x.pkl
-	@$(PYTHON) -m fmri_utils.lafite.import_official $(SETTINGS)
+	@$(PYTHON) -m fmri_utils.lafite.released.convert $(SETTINGS)
 
 study: $(READY) ## what takes hours: seeds, subjects, calibration (resumes where it stopped)
-	@for part in encoders generator perturbation selfsupervised; do $(PYTHON) -m fmri_utils.study_$$part $(SETTINGS) || exit 1; done
+	@for part in encoders study_generator study_perturbation study_selfsupervised; do $(PYTHON) -m pipeline.studies.$$part $(SETTINGS) || exit 1; done
 
 sweep: $(READY) ## SUBJECTS="1 2" AREAS="nsdgeneral V1" SEEDS="0 1" ENGINE=local|slurm: many runs, one table
-	@$(PYTHON) -m fmri_utils.sweep $(SETTINGS)
+	@$(PYTHON) -m pipeline.sweep $(SETTINGS)
 
 bench: $(READY) ## time and memory of the costly steps, as ratios, into benchmarks/*.json
 	@for script in $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)); do echo $$script; $(PYTHON) $$script || exit 1; done
 
 pretrain: $(READY) ## train the demo weights again (hours; resumes where it stopped)
-	@$(PYTHON) -m fmri_utils.pretrain $(SETTINGS)
+	@$(PYTHON) -m simulated_nsd.training $(SETTINGS)
 
 clean: ## remove runs, derived and simulated data (figures and pretrained weights stay)
 	rm -rf runs data/derived data/nsd-simulated build

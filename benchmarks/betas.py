@@ -23,9 +23,9 @@ import nibabel as nib
 import numpy as np
 from tqdm import tqdm
 
-from fmri_utils.artifacts import atomic_path
 from fmri_utils.nsd import NSDLayout, betas_to_file
 from fmri_utils.nsd.betas import read_session
+from fmri_utils.project.artifacts import atomic_path
 
 GRID, N_TRIALS, N_VOXELS = (81, 104, 83), 750, 15_724
 PSC_SCALE = 300

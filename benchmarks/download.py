@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from download_server import Server
 
-from fmri_utils.artifacts import atomic_path
-from fmri_utils.download.client import Client
-from fmri_utils.download.ranges import GAP_BYTES, read_voxels
 from fmri_utils.nsd.roi_betas import flat_voxels
+from fmri_utils.project.artifacts import atomic_path
+from pipeline.download.client import Client
+from pipeline.download.ranges import GAP_BYTES, read_voxels
 
 DELAY = 0.05  # seconds
 

@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from lab_browser import ExplorerPage, chromium, copy_of_explorer, find_browser, jupyterlab
 
-from fmri_utils import runner
-from fmri_utils.artifacts import atomic_path
+from fmri_utils.project.artifacts import atomic_path
+from pipeline import runner
 
 N_EVENTS, N_CORES, LIMIT_MS = 20, 2, 300
 

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from literal_lafite import literal_image
 
-from fmri_utils.artifacts import atomic_path
 from fmri_utils.lafite import Generator, GeneratorConfig, winograd
+from fmri_utils.project.artifacts import atomic_path
 
 BATCH, REPEATS = 8, 3
 LAYERS = [(512, 32), (512, 64), (256, 64), (256, 128), (128, 128), (64, 128), (128, 256), (64, 256)]

@@ -23,10 +23,10 @@ import torch
 from tqdm import tqdm
 
 from fmri_utils import encoders, perturbation
-from fmri_utils.artifacts import atomic_path
 from fmri_utils.encoders import LinearEncoder
 from fmri_utils.lafite import Generator, GeneratorConfig
 from fmri_utils.nsd import NSDLayout, betas_to_file
+from fmri_utils.project.artifacts import atomic_path
 
 REPEATS, LEAST_SECONDS = 3, 0.1
 Run = Callable[[], object]

@@ -31,9 +31,9 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from fmri_utils import perturbation
-from fmri_utils.artifacts import atomic_path
 from fmri_utils.encoders import LinearEncoder, unit
 from fmri_utils.lafite import Generator, GeneratorConfig
+from fmri_utils.project.artifacts import atomic_path
 
 N_VOXELS, N_SAMPLED, N_MEASURED = 15_724, 200, 16
 BATCH_SIZES = (1, 4, 8, 16)

@@ -23,7 +23,7 @@ import torch
 from sklearn.linear_model import RidgeCV
 
 from fmri_utils import encoders
-from fmri_utils.artifacts import atomic_path
+from fmri_utils.project.artifacts import atomic_path
 
 ALPHAS = np.logspace(0, 6, 13)
 SIZES = ((1875, 975), (3750, 1950), (7500, 3900))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fmri_utils.artifacts import atomic_path
+from fmri_utils.project.artifacts import atomic_path
 
 FOLDER = Path(__file__).parent
 

@@ -1,9 +1,9 @@
 """Reconstruct what a person saw from fMRI, and ask what each voxel contributed.
 
-The rooms: ``profiles`` and ``artifacts`` (what a run is, what it leaves), ``nsd`` (reading the
-Natural Scenes Dataset), ``simulation`` (a simulated subject in NSD's own layout), ``clip_space``
-and ``encoders`` (fMRI to CLIP), ``lafite`` (CLIP to picture), ``perturbation`` (leave one voxel
-out), ``metrics``, ``plots``, and ``runner`` (the notebooks, headlessly).
+What the notebooks import. The rooms: ``project`` (what a run is, what it leaves), ``nsd`` (reading
+the Natural Scenes Dataset), ``clip`` and ``encoders`` (fMRI to CLIP space), ``lafite`` and
+``pictures`` (CLIP space to picture), ``perturbation`` (leave one voxel out), ``visual_areas``
+(groups of voxels), ``dino`` (student and teacher), ``metrics``, ``plots`` and ``explorer``.
 """
 
 __version__ = "0.1.0"

@@ -40,10 +40,10 @@ import numpy as np
 from nilearn import plotting
 
 from fmri_utils import nsd, plots
-from fmri_utils.artifacts import list_outputs, save_arrays
 from fmri_utils.nsd import quality, realism
-from fmri_utils.profiles import PROJECT_ROOT, load_profile
-from fmri_utils.simulation.on_demand import prepare
+from fmri_utils.project.artifacts import list_outputs, save_arrays
+from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from simulated_nsd.on_demand import prepare
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)

@@ -32,13 +32,14 @@ INTERACTIVE = True
 import matplotlib.pyplot as plt
 import numpy as np
 
-from fmri_utils import joint_embedding, nsd, plots
-from fmri_utils.artifacts import list_outputs, load_arrays, save_arrays, sha256_file
-from fmri_utils.clip_space import open_clip_space
-from fmri_utils.devices import choose_device
+from fmri_utils import nsd, plots
+from fmri_utils.clip import joint
+from fmri_utils.clip.space import open_clip_space
 from fmri_utils.encoders import unit
 from fmri_utils.metrics import retrieval
-from fmri_utils.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.project.artifacts import list_outputs, load_arrays, save_arrays, sha256_file
+from fmri_utils.project.devices import choose_device
+from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -151,8 +152,8 @@ e = cfg.embedding
 settings = dict(n_steps=e.n_steps, batch_size=e.batch_size, dim=e.dim, temperature=e.temperature)
 data = (pattern[train], image[train], pattern[held], image[held])
 records = {
-    name: joint_embedding.train_joint(*data, name=name, seed=cfg.seed, progress=True, **settings)
-    for name in joint_embedding.OBJECTIVES
+    name: joint.train_joint(*data, name=name, seed=cfg.seed, progress=True, **settings)
+    for name in joint.OBJECTIVES
 }
 
 # %% alt="Spread of the space and top-1 retrieval over training for four objectives"
@@ -182,7 +183,7 @@ for name, record in records.items():
 # %% alt="Spread, cosines and top-1 at the end of training against temperature, on a logarithmic axis"
 settings |= dict(name="infonce", seed=cfg.seed)
 heat = {
-    t: joint_embedding.train_joint(*data, progress=True, **settings | dict(temperature=t))
+    t: joint.train_joint(*data, progress=True, **settings | dict(temperature=t))
     for t in e.temperatures
 }
 fig, ax = plt.subplots(figsize=(8, 3), layout="constrained")
@@ -257,7 +258,7 @@ for name, (pictures, texts) in sides.items():
 # happens to top-1? And which other thing has changed with the batch?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-few = joint_embedding.train_joint(*data, **settings | dict(batch_size=4))
+few = joint.train_joint(*data, **settings | dict(batch_size=4))
 for name, record in {"whole batch": records["infonce"], "batch of 4": few}.items():
     print(f"{name:11s} best top-1 {record['top1'].max():.2f}, spread {record['spread'][-1]:.2f}")
 

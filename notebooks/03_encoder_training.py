@@ -29,9 +29,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from fmri_utils import artifacts, encoders, mapping_limits, metrics, nsd, plots, validity
-from fmri_utils.devices import choose_device
-from fmri_utils.profiles import PROJECT_ROOT, load_profile
+from fmri_utils import encoders, metrics, nsd, plots
+from fmri_utils.encoders import ceilings
+from fmri_utils.encoders import controls as validity
+from fmri_utils.project import artifacts
+from fmri_utils.project.devices import choose_device
+from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -228,11 +231,9 @@ _ = ax.legend()
 # checks that extrapolation.
 
 # %%
-single, ids = mapping_limits.stack_repeats(
-    brain["betas"][test], brain["nsd_id"][test], counts.max()
-)
+single, ids = ceilings.stack_repeats(brain["betas"][test], brain["nsd_id"][test], counts.max())
 trials = ridge.predict(single.reshape(-1, single.shape[2])).reshape(len(ids), counts.max(), -1)
-limit = mapping_limits.repeat_curve(truth[np.isin(test_ids, ids)], trials)
+limit = ceilings.repeat_curve(truth[np.isin(test_ids, ids)], trials)
 names = ["n_repeats", "explained", "extrapolated", "top1", "mrr"]
 pd.DataFrame({name: limit[name] for name in names}).round(3)
 
@@ -240,12 +241,12 @@ pd.DataFrame({name: limit[name] for name in names}).round(3)
 # And more training data? Sessions are added one by one, tested always on the same patterns.
 
 # %%
-learning = mapping_limits.curve_over_sessions(
+learning = ceilings.curve_over_sessions(
     fit, betas, target, groups, session, pattern, truth, progress=True
 )
 total = betas.shape[1]
 some = sorted({min(total, max(10, total // k)) for k in (64, 16, 4, 1)})
-by_voxels = mapping_limits.curve_over_voxels(
+by_voxels = ceilings.curve_over_voxels(
     fit, betas, target, groups, pattern, truth, n_voxels=some, n_draws=1, rng=rng, progress=True
 )
 

@@ -34,21 +34,15 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 
-from fmri_utils import (
-    artifacts,
-    comparisons,
-    encoders,
-    finetuning,
-    latents,
-    metrics,
-    plots,
-    reconstruction,
-)
-from fmri_utils.clip_space import open_clip_space
-from fmri_utils.devices import choose_device
-from fmri_utils.judge import load_judge
+from fmri_utils import encoders, metrics, plots
+from fmri_utils.clip.space import open_clip_space
 from fmri_utils.lafite import load_generator
-from fmri_utils.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.metrics.judge import load_judge
+from fmri_utils.pictures import finetuning, reconstruction, strategies
+from fmri_utils.pictures import search as latents
+from fmri_utils.project import artifacts
+from fmri_utils.project.devices import choose_device
+from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -145,7 +139,7 @@ if blurred is not None:
 
 # %%
 objective = latents.Objective(latents.clip_encoder(space))
-search = comparisons.compare_searches(
+search = strategies.compare_searches(
     generator,
     condition[:m],
     objective,
@@ -159,10 +153,10 @@ search = comparisons.compare_searches(
 print("generator passes per picture:", search.passes)
 
 # %% alt="Rows of pictures: seen, a plain random z, and the results of four searches for the noise"
-plain = search.draws[comparisons.PLAIN][0]
+plain = search.draws[strategies.PLAIN][0]
 found = {name: search.draws[name][0] for name in search.trajectories}
 rows = [seen[:m], plain, *found.values()]
-_ = plots.plot_picture_grid(rows, ["seen", comparisons.PLAIN, *found])
+_ = plots.plot_picture_grid(rows, ["seen", strategies.PLAIN, *found])
 
 # %% [markdown]
 # What the searches maximised, and what it is for the image that was really seen. The seen image is *less*
@@ -179,7 +173,7 @@ ax.set(xlabel="generator passes", ylabel="best cosine\nwith the prediction")
 _ = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 # %%
-squared = search.trajectories[comparisons.BY_Z]["prior"]
+squared = search.trajectories[strategies.BY_Z]["prior"]
 low, high = latents.typical_range(generator.config.z_dim)
 print(f"99 % of normal z have |z|² from {low:.0f} to {high:.0f}")
 print(
@@ -228,11 +222,9 @@ Markdown(metrics.table_markdown(table))
 # at all in the demo, whose generator has not learned to use them.
 
 # %%
-searched = comparisons.mean_scores(seen[:m], search.draws, judge=judge)
+searched = strategies.mean_scores(seen[:m], search.draws, judge=judge)
 boot = dict(rng=rng, n_resamples=cfg.encoder.n_bootstrap)
-gains = {
-    n: metrics.differences(searched, n, comparisons.PLAIN, **boot) for n in search.trajectories
-}
+gains = {n: metrics.differences(searched, n, strategies.PLAIN, **boot) for n in search.trajectories}
 pd.DataFrame(gains).map(str)
 
 # %% [markdown]
@@ -244,10 +236,10 @@ pd.DataFrame(gains).map(str)
 study_file, study = cfg.figures / "study_generator.json", {}
 if study_file.is_file():
     study = artifacts.load_json(study_file, remedy="Run `make study`, or delete it.")
-remark = comparisons.study_remark(study, artifacts.sha256_file(weights))
+remark = strategies.study_remark(study, artifacts.sha256_file(weights))
 print(remark)
 if study:
-    display(Markdown(comparisons.gains_markdown(study["searches"]["rows"], comparisons.PLAIN)))
+    display(Markdown(strategies.gains_markdown(study["searches"]["rows"], strategies.PLAIN)))
 
 # %% [markdown]
 # In the demo the searches for z raise the cosine with the prediction, which is above that of the seen image from
@@ -318,7 +310,7 @@ pd.DataFrame({"after - before": gains}).map(str)
 # %%
 print(remark)
 if study:
-    display(Markdown(comparisons.gains_markdown(study["fine_tuning"]["rows"]["brain"], "before")))
+    display(Markdown(strategies.gains_markdown(study["fine_tuning"]["rows"]["brain"], "before")))
 
 # %% [markdown]
 # Mind Reader gives the generator *two conditions*, the predicted embeddings of the image and of its caption, and
@@ -329,7 +321,7 @@ if study:
 # %%
 if study:
     ceilings = study["fine_tuning"]["rows"]["ceiling"]
-    display(Markdown(comparisons.gains_markdown(ceilings, "before")))
+    display(Markdown(strategies.gains_markdown(ceilings, "before")))
 # %% [markdown]
 # ## Best and worst
 #
@@ -427,7 +419,7 @@ config = cfg.as_dict()
 pictures_file, scores_file = cfg.derived / "reconstructions.h5", cfg.derived / "picture_scores.json"
 arrays = {"test_ids": test_ids, "seen": (255 * seen).round().astype(np.uint8)}
 arrays |= {"ceiling": ceiling, "samples": samples, "random": random, "z": z.numpy()}
-arrays |= {f"searched/{name}": p for name, p in {comparisons.PLAIN: plain, **found}.items()}
+arrays |= {f"searched/{name}": p for name, p in {strategies.PLAIN: plain, **found}.items()}
 _ = artifacts.save_arrays(pictures_file, arrays, config=config, inputs=inputs)
 
 # %%

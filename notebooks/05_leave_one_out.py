@@ -38,12 +38,15 @@ import torch
 from nilearn import plotting
 from scipy.stats import spearmanr
 
-from fmri_utils import artifacts, encoders, nsd, perturbation, plots, reconstruction
-from fmri_utils.devices import choose_device
+from fmri_utils import encoders, nsd, perturbation, plots, visual_areas
 from fmri_utils.lafite import load_generator
+from fmri_utils.pictures import reconstruction
 from fmri_utils.plots import effects as effect_plots
-from fmri_utils.profiles import PROJECT_ROOT, load_profile
-from fmri_utils.simulation.config import FIELD_DEG
+from fmri_utils.project import artifacts
+from fmri_utils.project.devices import choose_device
+from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.project.simulation_config import FIELD_DEG
+from simulated_nsd.on_demand import planted_truth
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -202,7 +205,7 @@ print("effect, decoders of the folds:          ", between)
 # *on top*. For real data there is no such list and the cell says so.
 
 # %%
-planted = perturbation.planted_truth(cfg.data_root, cfg.simulation, cfg.subject, brain["mask"])
+planted = planted_truth(cfg.data_root, cfg.simulation, cfg.subject, brain["mask"])
 null = None if planted is None else planted.voxels["null"].to_numpy(bool)
 statistics = {"effect": mean_effect, "refit effect": refit_effect, "contribution": gain}
 statistics |= {"conditional mean": by_replacement["conditional mean"], "reliability": tested.z}
@@ -243,10 +246,10 @@ _ = effect_plots.plot_redundancy(p.redundancies, curves, ax=ax)
 # %%
 names = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
 streams = nsd.available(areas, names)
-values = perturbation.shapley(encoder, pattern, truth, streams, rng=rng, n_permutations=p.n_orders)
+values = visual_areas.shapley(encoder, pattern, truth, streams, rng=rng, n_permutations=p.n_orders)
 whole = (before * truth).sum(1).mean()
 for name, (value, error) in values.items():
-    left = perturbation.group_embedding(encoder, pattern, streams[name], "leave_out")
+    left = visual_areas.group_embedding(encoder, pattern, streams[name], "leave_out")
     lost = whole - (encoders.unit(left) * truth).sum(1).mean()
     print(f"{name:12s} Shapley {value:.4f} +- {error:.4f} | lost without it {lost:.4f}")
 
@@ -256,7 +259,7 @@ for name, (value, error) in values.items():
 
 # %%
 for name, where in nsd.available(areas, ["early"]).items():
-    score = perturbation.against_random(
+    score = visual_areas.against_random(
         encoder, pattern, truth, where, kind="keep_only", rng=rng, n_groups=p.n_random
     )
     low, high = np.percentile(score.random, [2.5, 97.5])
@@ -523,7 +526,7 @@ else:
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 first, second = np.argsort(-mean_effect)[:2]
-left = perturbation.group_embedding(encoder, pattern, np.array([first, second]), "leave_out")
+left = visual_areas.group_embedding(encoder, pattern, np.array([first, second]), "leave_out")
 together = (1 - (before * encoders.unit(left)).sum(1)).mean()
 angle = (encoders.unit(encoder.weights[first]) * encoders.unit(encoder.weights[second])).sum()
 print(f"alone {mean_effect[first]:.1e} and {mean_effect[second]:.1e}, together {together:.1e}")

@@ -31,11 +31,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from fmri_utils import artifacts, encoders, metrics, nsd, perturbation, plots, reconstruction
-from fmri_utils.devices import choose_device
+from fmri_utils import encoders, metrics, nsd, perturbation, plots, visual_areas
 from fmri_utils.lafite import load_generator
-from fmri_utils.plots import areas as area_plots
-from fmri_utils.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.pictures import reconstruction
+from fmri_utils.plots import area_figure as area_plots
+from fmri_utils.project import artifacts
+from fmri_utils.project.devices import choose_device
+from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -79,7 +81,7 @@ print("(n_test, n_voxels) =", pattern.shape, "| training trials:", len(betas))
 # streams, the hemispheres. An area here is the part of it that lies in the region of notebook 01.
 
 # %%
-families = perturbation.area_groups(areas)
+families = visual_areas.area_groups(areas)
 groups = {name: where for members in families.values() for name, where in members.items()}
 sizes = {name: int(where.sum()) for name, where in groups.items()}
 for family, members in families.items():
@@ -99,7 +101,7 @@ for number in range(count.max() + 1):
 # count for both, so what is said of one is partly said of the other. Here is how many each two share:
 
 # %%
-shared = perturbation.overlaps(named)
+shared = visual_areas.overlaps(named)
 pd.DataFrame(shared, index=list(named), columns=list(named))
 
 # %% [markdown]
@@ -115,11 +117,11 @@ pd.DataFrame(shared, index=list(named), columns=list(named))
 
 # %%
 main = {name: groups[name] for name in (*named, *families.get("unassigned", {}))}
-scores = perturbation.score_areas(
+scores = visual_areas.score_areas(
     encoder, pattern, truth, groups, n_random=p.n_random, rng=rng, progress=True
 )
 both = np.stack([encoder.predict(pattern), np.repeat(encoder.intercept[None], len(truth), 0)])
-ends = perturbation.embedding_scores_of(both, truth)
+ends = visual_areas.embedding_scores_of(both, truth)
 for name, (all_voxels, no_voxel) in ends.items():
     print(f"{name:16s} all voxels {all_voxels.mean():.3f} | no voxel {no_voxel.mean():.3f}")
 
@@ -168,10 +170,10 @@ for i, name in enumerate(scores.names):
 # own.
 
 # %% alt="Shapley value of each area with its interval: the accuracy divided among areas"
-parts = perturbation.disjoint(main)
+parts = visual_areas.disjoint(main)
 shares = {
     name: metrics.bootstrap(values, rng=rng, n_resamples=cfg.encoder.n_bootstrap)
-    for name, values in perturbation.shapley_by_trial(encoder, pattern, truth, parts).items()
+    for name, values in visual_areas.shapley_by_trial(encoder, pattern, truth, parts).items()
 }
 joined = np.array([[v.value, v.low, v.high] for v in shares.values()])
 fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
@@ -192,7 +194,7 @@ print(f"sum {total:.4f} | all voxels - no voxel {(whole - none).mean():.4f}")
 # %%
 settings = encoders.MapperSettings.of(cfg.encoder)
 tests = {"pattern": pattern, "truth": truth, "settings": settings, "device": device}
-again = perturbation.score_retrained(
+again = visual_areas.score_retrained(
     betas, target, images, main, n_random=p.n_retrained, rng=rng, progress=True, **tests
 )
 best_gain = again.difference("retrained", "cosine", none, **boot)
@@ -200,9 +202,9 @@ best_gain = again.difference("retrained", "cosine", none, **boot)
 # %%
 alphas = perturbation.ridge_penalties(ridge, betas, target)
 precision = perturbation.fit_precision(betas, dtype=np.float32)
-without = perturbation.refit_without(encoder, precision, main, alphas)
+without = visual_areas.refit_without(encoder, precision, main, alphas)
 refitted = np.stack([one.predict(pattern) for one in without.values()])
-refit_scores = perturbation.embedding_scores_of(refitted, truth)
+refit_scores = visual_areas.embedding_scores_of(refitted, truth)
 n_resamples = cfg.encoder.n_bootstrap
 best_loss = [
     metrics.paired_difference(whole, row, rng=rng, n_resamples=n_resamples)
@@ -229,8 +231,8 @@ for i, name in enumerate(main):
 # are read from the subject's folder.
 
 # %%
-combinations = perturbation.unions(perturbation.parse_concepts(p.combinations), areas)
-combined = perturbation.score_retrained(
+combinations = visual_areas.unions(perturbation.parse_concepts(p.combinations), areas)
+combined = visual_areas.score_retrained(
     betas, target, images, combinations, n_random=p.n_retrained, rng=rng, progress=True, **tests
 )
 
@@ -253,7 +255,7 @@ test = brain["is_test"]
 wide_pattern, _, _ = nsd.average_repeats(wide[test], brain["nsd_id"][test])
 everything = {f"{cfg.data.roi} and all of them": np.ones(len(inside), bool)}
 own = tests | {"pattern": wide_pattern, "n_random": 0}
-widest = perturbation.score_retrained(wide[train], target, images, everything, rng=rng, **own)
+widest = visual_areas.score_retrained(wide[train], target, images, everything, rng=rng, **own)
 
 # %%
 mrr = {cfg.data.roi: ends["reciprocal_rank"][0]}
@@ -304,7 +306,7 @@ concepts = perturbation.parse_concepts(p.concepts)
 directions = perturbation.concept_directions(concepts, captions, caption_embeddings)
 shifts = perturbation.area_shifts(encoder, pattern, named, directions)
 shift = shifts.mean(1)
-random_shift = perturbation.random_shift(
+random_shift = visual_areas.random_shift(
     encoder, pattern, shared.diagonal(), directions, n_random=p.n_random, rng=rng, progress=True
 )
 
@@ -345,9 +347,9 @@ for name in [c for c in concepts if c in named]:
 generator = load_generator(cfg.path(cfg.lafite.weights), device=device)
 base_z = reconstruction.draw_z(generator, 1, cfg.seed)
 draw = perturbation.renderer(generator, psi=cfg.lafite.truncation_psi, seed=cfg.seed)
-pictured = perturbation.unions(perturbation.parse_concepts(p.pictured), areas)
+pictured = visual_areas.unions(perturbation.parse_concepts(p.pictured), areas)
 kinds = ("keep_only", "leave_out", "stimulate")
-full, changed = perturbation.area_pictures(
+full, changed = visual_areas.area_pictures(
     draw, encoder, pattern[: p.n_pictured], pictured, z=base_z, kinds=kinds, progress=True
 )
 print("(n_images, n_groups, H, W, 3) =", changed["keep_only"].shape)
@@ -396,7 +398,7 @@ order = np.random.default_rng(cfg.seed).permutation(pattern.shape[1])
 whole, none = ends["cosine"]
 for part in (0.5, 0.25, 0.1, 0.02):
     some = order[: max(1, int(part * len(order)))]
-    kept = perturbation.group_embedding(encoder, pattern, some, "keep_only")
+    kept = visual_areas.group_embedding(encoder, pattern, some, "keep_only")
     gained = ((encoders.unit(kept) * truth).sum(1) - none).mean()
     print(f"{part:.0%} of the voxels keep {gained / (whole - none).mean():.0%} of the gain")
 
@@ -418,7 +420,7 @@ gone = nsd.available(areas, ["faces", "bodies"])
 if len(gone) == 2:
     gone |= {"faces and bodies": np.any(list(gone.values()), axis=0)}
 for name, where in gone.items():
-    left = encoders.unit(perturbation.group_embedding(encoder, pattern, where, "leave_out"))
+    left = encoders.unit(visual_areas.group_embedding(encoder, pattern, where, "leave_out"))
     print(f"without {name}: {(whole - (left * truth).sum(1)).mean():+.4f} in {where.sum()} voxels")
 
 # %% [markdown]

@@ -31,8 +31,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fmri_utils import artifacts, dino, encoders, metrics, plots
-from fmri_utils.profiles import PROJECT_ROOT, load_profile
+from fmri_utils import dino, encoders, metrics, plots
+from fmri_utils.project import artifacts
+from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from simulated_nsd.on_demand import draw_labelled
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -55,7 +57,8 @@ is_test = np.isin(stimuli["nsd_id"], brain["nsd_id"][brain["is_test"]])
 # has to tell from a part what the teacher says about the whole. Colours are shifted at random.
 
 # %%
-pictures = dino.pictures_for(cfg.dino, stimuli["images"], clip["caption"], is_test, seed=cfg.seed)
+labelled = {"seed": cfg.seed, "draw": draw_labelled}
+pictures = dino.pictures_for(cfg.dino, stimuli["images"], clip["caption"], is_test, **labelled)
 settings = dino.live_settings(cfg.dino)
 some = dino.as_tensor(pictures.asked[:8], settings.size)
 views = dino.multi_crop(some, torch.Generator().manual_seed(cfg.seed), n_local=settings.n_local)

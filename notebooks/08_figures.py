@@ -25,10 +25,12 @@ import numpy as np
 from IPython.display import Markdown
 from sklearn.decomposition import PCA
 
-from fmri_utils import artifacts, encoders, nsd, plots, provenance, reconstruction
+from fmri_utils import encoders, nsd, plots
 from fmri_utils.lafite import load_generator
-from fmri_utils.profiles import PROJECT_ROOT, load_profile
-from fmri_utils.results import results_page, results_record, results_text
+from fmri_utils.pictures import reconstruction
+from fmri_utils.plots.results import results_page, results_record, results_text
+from fmri_utils.project import artifacts, provenance
+from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -188,7 +190,7 @@ Markdown(text)
 
 # %% [markdown]
 # The same numbers unrounded, for programs: to gather runs over subjects and seeds, or to compare two
-# of them (`python -m fmri_utils.compare`).
+# of them (`python -m pipeline.compare`).
 
 # %%
 record = results_record(cfg.as_dict(), *tables, auroc)

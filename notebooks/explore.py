@@ -29,9 +29,10 @@ INTERACTIVE = True
 # %%
 from PIL import Image
 
-from fmri_utils import artifacts, explorer
-from fmri_utils.devices import choose_device
-from fmri_utils.profiles import PROJECT_ROOT, load_profile
+from fmri_utils import explorer
+from fmri_utils.project import artifacts
+from fmri_utils.project.devices import choose_device
+from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)

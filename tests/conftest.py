@@ -12,8 +12,8 @@ from xdist.scheduler import LoadFileScheduling
 # Before torch and numpy are imported; kernels and workers inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from fmri_utils import runner
-from fmri_utils.profiles import load_profile
+from fmri_utils.project.profiles import load_profile
+from pipeline import runner
 
 
 class WholeFiles(LoadFileScheduling):

@@ -3,10 +3,10 @@
 import pytest
 from download_server import Server
 
-from fmri_utils.download import plan
-from fmri_utils.download.client import Client
-from fmri_utils.download.job import download
-from fmri_utils.download.settings import parse_request
+from pipeline.download import plan
+from pipeline.download.client import Client
+from pipeline.download.job import download
+from pipeline.download.settings import parse_request
 
 ATLASES = ("nsdgeneral", "prf-visualrois", "floc-faces", "streams")  # those of the fixture
 

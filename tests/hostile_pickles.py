@@ -268,8 +268,8 @@ CASES = {
         "timeit.timeit",
     ),
     "a class of ours": Case(
-        lambda m: call("fmri_utils.lafite.official_records:Storage", b"N"),
-        "fmri_utils.lafite.official_records",
+        lambda m: call("fmri_utils.lafite.released.records:Storage", b"N"),
+        "fmri_utils.lafite.released.records",
         False,
     ),
     "a name without end": Case(

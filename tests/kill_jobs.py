@@ -8,10 +8,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fmri_utils.finetuning import FineTuning, fine_tune, fine_tuning_config
 from fmri_utils.lafite import Generator, GeneratorConfig
-from fmri_utils.lafite.import_official import import_official
-from fmri_utils.latents import Objective, SearchSettings, make_target, optimise_z
+from fmri_utils.lafite.released.convert import import_official
+from fmri_utils.pictures.finetuning import FineTuning, fine_tune, fine_tuning_config
+from fmri_utils.pictures.search import Objective, SearchSettings, make_target, optimise_z
 
 SMALL = GeneratorConfig(
     z_dim=12,

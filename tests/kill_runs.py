@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from fmri_utils import runner
+from pipeline import runner
 
 PROJECT = Path(__file__).resolve().parents[1]
 SETTINGS = ("all", "PROFILE=smoke", "SEED=971")
@@ -37,7 +37,7 @@ def copy_project(folder, source=PROJECT):
     What JupyterLab or macOS left among them is not copied: its name begins with a dot.
     """
     ignored = shutil.ignore_patterns("__pycache__", ".*")
-    for name in ("fmri_utils", "notebooks"):
+    for name in ("fmri_utils", "simulated_nsd", "pipeline", "notebooks"):
         shutil.copytree(source / name, folder / name, ignore=ignored)
     (folder / "data").mkdir()
     (folder / "data" / "pretrained").symlink_to(source / "data" / "pretrained")
@@ -47,7 +47,7 @@ def copy_project(folder, source=PROJECT):
 def start(root, *settings, log):
     """Start the runner in a copy of the project; what it says is appended to a file."""
     environment = os.environ | {"PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "fmri_utils.runner", *settings]
+    command = [sys.executable, "-m", "pipeline.runner", *settings]
     with open(log, "ab") as out:
         return subprocess.Popen(command, cwd=root, env=environment, stdout=out, stderr=out)
 

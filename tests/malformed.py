@@ -10,7 +10,7 @@ import re
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-from fmri_utils.errors import FmriUtilsError
+from fmri_utils.project.errors import FmriUtilsError
 
 # How many different malformed cases each test refuses at least.
 COUNTS = {

@@ -14,8 +14,8 @@ from lafite_fixture import network_object, official_pickle
 from safetensors.torch import save_file
 
 from fmri_utils.lafite import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from fmri_utils.simulation.config import SimulationConfig
-from fmri_utils.simulation.subject import simulate_subject
+from fmri_utils.project.simulation_config import SimulationConfig
+from simulated_nsd.subject import simulate_subject
 
 CLIP = "ViT-B-32-quickgelu"
 COLOURS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}

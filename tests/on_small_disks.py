@@ -15,16 +15,22 @@ from matplotlib.figure import Figure
 from safetensors.torch import save_file
 from test_runner import NOTEBOOK
 
-from fmri_utils.artifacts import ArtifactError, atomic_path, load_arrays, save_arrays, sha256_file
 from fmri_utils.nsd import betas
-from fmri_utils.pairing import notebook_sources
 from fmri_utils.plots import save_figure
+from fmri_utils.project.artifacts import (
+    ArtifactError,
+    atomic_path,
+    load_arrays,
+    save_arrays,
+    sha256_file,
+)
+from pipeline.pairing import notebook_sources
 
 MIB = 2**20
 NOISE = np.random.default_rng(0).random((8 * MIB // 4,), np.float32)  # 8 MiB, incompressible
 WRITES = """
 import numpy as np, torch
-from fmri_utils.artifacts import load_arrays, save_arrays
+from fmri_utils.project.artifacts import load_arrays, save_arrays
 noise = np.random.default_rng(0).random({mib} * 2**18, np.float32)
 save_arrays(root / "out" / "{title}.h5", {{"noise": noise}}, config={{}})
 """

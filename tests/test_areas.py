@@ -8,10 +8,10 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from fmri_utils import encoders, metrics, perturbation
+from fmri_utils import encoders, metrics, perturbation, visual_areas
 from fmri_utils.encoders import LinearEncoder, unit
-from fmri_utils.errors import DataError
-from fmri_utils.plots import areas as area_plots
+from fmri_utils.plots import area_figure as area_plots
+from fmri_utils.project.errors import DataError
 
 N, C, SIZE = 40, 6, 8
 NAMES = ("signal", "twin", "nothing")
@@ -45,7 +45,7 @@ def planted(kinds, seed=0, noise=0.3, n=400):
 
 
 def scored(world, groups, n_random=60):
-    return perturbation.score_areas(
+    return visual_areas.score_areas(
         world.encoder,
         world.pattern,
         world.truth,
@@ -88,12 +88,12 @@ def test_two_redundant_groups_are_missed_by_leaving_out_and_found_by_the_others(
     world, groups = planted(["signal", "twin", "nothing"]), masks(3)
     lost, gained = lost_and_gained(world, scored(world, groups))
     assert min(gained[:2]) > 5 * max(lost[:2])  # each stands in for the other
-    values = perturbation.shapley_exact(world.encoder, world.pattern, world.truth, groups)
+    values = visual_areas.shapley_exact(world.encoder, world.pattern, world.truth, groups)
     for k, name in enumerate(NAMES[:2]):
         assert lost[k] < values[name] < gained[k]
     assert abs(values["nothing"]) < 0.01
     best = [
-        perturbation.retrain_on(world.x, world.y, np.arange(400), group, settings=SETTINGS)
+        visual_areas.retrain_on(world.x, world.y, np.arange(400), group, settings=SETTINGS)
         for group in groups.values()
     ]
     cosine = [(unit(b.encoder.predict(world.pattern)) * world.truth).sum(1).mean() for b in best]
@@ -105,7 +105,7 @@ def test_scores_equal_the_metrics_of_each_set_and_ties_count_half():
     truth, made = unit(rng.standard_normal((N, C))), rng.standard_normal((3, N, C))
     made[2] = made[2, 0]  # the same answer for every image
     truth[1] = truth[0]  # two images that nobody could tell apart
-    found = perturbation.embedding_scores_of(made, truth)
+    found = visual_areas.embedding_scores_of(made, truth)
     for k, one in enumerate(made):
         expected = metrics.retrieval_scores(truth, one)["brain_to_image"]
         for name in ("top1", "reciprocal_rank"):
@@ -120,7 +120,7 @@ def test_group_scores_and_random_groups_equal_those_of_single_groups():
     assert scores.sizes.tolist() == [16, 8, 8, 8]
     for kind in ("keep_only", "leave_out"):
         for k, group in enumerate(groups.values()):
-            reference = perturbation.against_random(
+            reference = visual_areas.against_random(
                 world.encoder,
                 world.pattern,
                 world.truth,
@@ -167,13 +167,13 @@ def test_refit_without_a_group_equals_an_actual_refit():
     weights = np.stack([fit.coef_ for fit in fits], axis=1)
     encoder = LinearEncoder(weights, np.array([fit.intercept_ for fit in fits]), "ridge")
     groups = {**masks(3), "as indices": np.array([2, 20])}
-    found = perturbation.refit_without(encoder, perturbation.fit_precision(x), groups, alphas)
+    found = visual_areas.refit_without(encoder, perturbation.fit_precision(x), groups, alphas)
     for name, group in groups.items():
         _, expected = ridge(np.setdiff1d(np.arange(24), np.arange(24)[group]))
         np.testing.assert_allclose(found[name].predict(pattern), expected, atol=1e-10, rtol=0)
         assert (found[name].weights[group] == 0).all()
     one = perturbation.refit_weights(encoder, perturbation.fit_precision(x), 5, alphas)
-    again = perturbation.refit_without(
+    again = visual_areas.refit_without(
         encoder, perturbation.fit_precision(x), {"5": np.array([5])}, alphas
     )
     np.testing.assert_allclose(again["5"].weights, one.weights, atol=1e-12)
@@ -183,7 +183,7 @@ def test_retraining_on_a_group_is_the_fit_of_its_columns_alone():
     world, images = planted(["signal", "nothing"]), np.arange(400) // 2
     group = np.arange(16) >= 4
     world.x, world.pattern = world.x + 0.5, world.pattern + 0.5  # betas with a mean of their own
-    found = perturbation.retrain_on(world.x, world.y, images, group, settings=SETTINGS)
+    found = visual_areas.retrain_on(world.x, world.y, images, group, settings=SETTINGS)
     x = world.x[:, group]
     ridge, report = encoders.fit_ridge(x, world.y, images, alphas=SETTINGS.alphas, n_folds=4)
     matched, scale = encoders.match_spread(
@@ -194,19 +194,19 @@ def test_retraining_on_a_group_is_the_fit_of_its_columns_alone():
     assert found.scale == pytest.approx(scale)
     assert (found.encoder.weights[~group] == 0).all()
     # Its control, given the same group, is the same encoder.
-    same = perturbation.retrain_like(found, world.x, world.y, np.flatnonzero(group))
+    same = visual_areas.retrain_like(found, world.x, world.y, np.flatnonzero(group))
     np.testing.assert_allclose(same.predict(world.pattern), expected, atol=1e-3)
-    other = perturbation.retrain_like(found, world.x, world.y, np.arange(12))
+    other = visual_areas.retrain_like(found, world.x, world.y, np.arange(12))
     assert np.abs(other.predict(world.pattern) - expected).max() > 0.05
     with pytest.raises(DataError, match="at least one voxel"):
-        perturbation.retrain_on(world.x, world.y, images, np.zeros(16, bool), settings=SETTINGS)
+        visual_areas.retrain_on(world.x, world.y, images, np.zeros(16, bool), settings=SETTINGS)
 
 
 def test_retrained_scores_belong_to_their_group_and_to_random_ones():
     world, groups = planted(["signal", "twin", "nothing", "nothing"]), {}
     for k, name in enumerate(("signal", "twin", "nothing")):
         groups[name] = np.arange(32) // SIZE == k
-    found = perturbation.score_retrained(
+    found = visual_areas.score_retrained(
         world.x,
         world.y,
         np.arange(400),
@@ -217,7 +217,7 @@ def test_retrained_scores_belong_to_their_group_and_to_random_ones():
         n_random=12,
         rng=np.random.default_rng(0),
     )
-    one = perturbation.retrain_on(
+    one = visual_areas.retrain_on(
         world.x, world.y, np.arange(400), groups["twin"], settings=SETTINGS
     )
     expected = (unit(one.encoder.predict(world.pattern)) * world.truth).sum(1)
@@ -230,11 +230,11 @@ def test_retrained_scores_belong_to_their_group_and_to_random_ones():
 
 def test_shapley_by_trial_adds_up_for_every_trial():
     world, groups = planted(["signal", "twin", "nothing"]), masks(3)
-    values = perturbation.shapley_by_trial(world.encoder, world.pattern, world.truth, groups)
+    values = visual_areas.shapley_by_trial(world.encoder, world.pattern, world.truth, groups)
     whole = (unit(world.encoder.predict(world.pattern)) * world.truth).sum(1)
     none = (unit(world.encoder.intercept) * world.truth).sum(1)
     np.testing.assert_allclose(sum(values.values()), whole - none, atol=1e-6)
-    sampled = perturbation.shapley(
+    sampled = visual_areas.shapley(
         world.encoder,
         world.pattern,
         world.truth,
@@ -249,7 +249,7 @@ def test_shapley_by_trial_adds_up_for_every_trial():
 def test_random_stimulation_is_the_null_of_the_areas_shift():
     world = planted(["signal", "twin", "nothing"])
     directions = np.eye(C)[:2]
-    drawn = perturbation.random_shift(
+    drawn = visual_areas.random_shift(
         world.encoder,
         world.pattern,
         [8, 24, 8],
@@ -263,7 +263,7 @@ def test_random_stimulation_is_the_null_of_the_areas_shift():
     np.testing.assert_allclose(drawn[:, 1], np.repeat(exact, 300, axis=0), atol=1e-6)
     np.testing.assert_allclose(drawn[:, 0], drawn[:, 2], atol=1e-6)  # two rows of one product
     rng, single = np.random.default_rng(1), []
-    for which in perturbation.random_groups(8, 24, 300, rng):
+    for which in visual_areas.random_groups(8, 24, 300, rng):
         area = {"one": np.isin(np.arange(24), which)}
         single.append(
             perturbation.area_shift(world.encoder, world.pattern, area, directions, k=0.5)[0]
@@ -298,7 +298,7 @@ def test_pictures_differ_by_the_group_and_share_z():
         return colour[:, None, None].expand(-1, 2, 2, 3).numpy()
 
     z = torch.full((1, 4), 0.5)
-    whole, changed = perturbation.area_pictures(
+    whole, changed = visual_areas.area_pictures(
         draw,
         world.encoder,
         world.pattern[:2],
@@ -314,7 +314,7 @@ def test_pictures_differ_by_the_group_and_share_z():
     for kind, pictures in changed.items():
         assert pictures.shape == (2, 3, 2, 2, 3)
         for g, group in enumerate(groups.values()):
-            expected = perturbation.group_embedding(
+            expected = visual_areas.group_embedding(
                 world.encoder, world.pattern[:2], group, kind, 2
             )
             np.testing.assert_allclose(pictures[:, g, 0, 0, :2], unit(expected)[:, :2], atol=1e-6)
@@ -332,7 +332,7 @@ AREAS = {
 
 
 def test_families_keep_the_areas_that_hold_a_voxel():
-    families = perturbation.area_groups(AREAS)
+    families = visual_areas.area_groups(AREAS)
     assert {f: list(members) for f, members in families.items()} == {
         "visual": ["V1"],
         "localizers": ["faces", "bodies"],
@@ -340,33 +340,33 @@ def test_families_keep_the_areas_that_hold_a_voxel():
         "hemispheres": ["lh"],
     }
     with pytest.raises(DataError, match="no area with a voxel"):
-        perturbation.area_groups({"words": AREAS["words"]})
+        visual_areas.area_groups({"words": AREAS["words"]})
 
 
 def test_overlaps_and_disjoint_groups_count_every_voxel_once():
     groups = {name: AREAS[name] for name in ("V1", "faces", "bodies")}
-    np.testing.assert_array_equal(perturbation.overlaps(groups), [[2, 1, 0], [1, 2, 1], [0, 1, 2]])
-    parts = perturbation.disjoint(groups)
+    np.testing.assert_array_equal(visual_areas.overlaps(groups), [[2, 1, 0], [1, 2, 1], [0, 1, 2]])
+    parts = visual_areas.disjoint(groups)
     found = {name: np.flatnonzero(part).tolist() for name, part in parts.items()}
     assert found == {"V1": [0], "bodies": [3], "in several": [1, 2]}  # faces has none of its own
-    assert list(perturbation.disjoint({"V1": AREAS["V1"]})) == ["V1"]
+    assert list(visual_areas.disjoint({"V1": AREAS["V1"]})) == ["V1"]
 
 
 def test_unions_name_what_is_unknown_and_leave_out_what_is_empty():
     lists = perturbation.parse_concepts(["V1 and faces: V1 faces", "words: words"])
-    found = perturbation.unions(lists, AREAS)
+    found = visual_areas.unions(lists, AREAS)
     assert list(found) == ["V1 and faces"]  # no voxel of the region prefers words
     assert np.flatnonzero(found["V1 and faces"]).tolist() == [0, 1, 2]
     with pytest.raises(DataError, match=r"made of \['V9'\]"):
-        perturbation.unions({"x": ["V1", "V9"]}, AREAS)
+        visual_areas.unions({"x": ["V1", "V9"]}, AREAS)
     with pytest.raises(DataError, match="holds a voxel"):
-        perturbation.unions({"x": ["words"]}, AREAS)
+        visual_areas.unions({"x": ["words"]}, AREAS)
 
 
 def test_random_groups_larger_than_the_brain_are_refused():
     world = planted(["signal", "nothing"])
     with pytest.raises(DataError, match="out of 16"):
-        perturbation.random_shift(
+        visual_areas.random_shift(
             world.encoder,
             world.pattern,
             [17],

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fmri_utils.artifacts import (
+from fmri_utils.project.artifacts import (
     LOCK,
     OUTPUTS_MIME,
     atomic_path,
@@ -15,7 +15,7 @@ from fmri_utils.artifacts import (
     save_arrays,
     sha256_json,
 )
-from fmri_utils.errors import ArtifactError
+from fmri_utils.project.errors import ArtifactError
 
 ARRAYS = {
     "x": np.arange(6.0).reshape(2, 3),

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from fmri_utils import checks, dino, latents, metrics, reconstruction
-from fmri_utils.clip_space import open_clip_space
-from fmri_utils.errors import DataError
-from fmri_utils.judge import load_judge
-from fmri_utils.profiles import PROJECT_ROOT
-from fmri_utils.simulation import scenes
+from fmri_utils import dino, metrics
+from fmri_utils.clip.space import open_clip_space
+from fmri_utils.metrics.judge import load_judge
+from fmri_utils.pictures import reconstruction
+from fmri_utils.pictures import search as latents
+from fmri_utils.project import checks
+from fmri_utils.project.errors import DataError
+from fmri_utils.project.profiles import PROJECT_ROOT
+from simulated_nsd import scenes
 
 SHIPPED = PROJECT_ROOT / "data" / "pretrained"
 

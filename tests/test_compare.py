@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fmri_utils import compare
-from fmri_utils.artifacts import save_arrays
-from fmri_utils.compare import Tolerance, compare_runs, report
-from fmri_utils.errors import ArtifactError
+from fmri_utils.project.artifacts import save_arrays
+from fmri_utils.project.errors import ArtifactError
+from pipeline import compare
+from pipeline.compare import Tolerance, compare_runs, report
 
 ROW = {
     "table": "embeddings",

@@ -8,8 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fmri_utils import artifacts, comparisons, encoders, finetuning, study_generator
-from fmri_utils.comparisons import (
+from fmri_utils import encoders
+from fmri_utils.lafite import Generator, GeneratorConfig, load_generator
+from fmri_utils.metrics import Score, pixcorr_scores
+from fmri_utils.pictures import finetuning, strategies
+from fmri_utils.pictures.reconstruction import as_pictures
+from fmri_utils.pictures.search import Blurred, Objective
+from fmri_utils.pictures.strategies import (
     BEST,
     BY_NOISE,
     BY_Z,
@@ -24,12 +29,10 @@ from fmri_utils.comparisons import (
     mean_scores,
     study_remark,
 )
-from fmri_utils.errors import ArtifactError, DataError
-from fmri_utils.lafite import Generator, GeneratorConfig, load_generator
-from fmri_utils.latents import Blurred, Objective
-from fmri_utils.metrics import Score, pixcorr_scores
-from fmri_utils.profiles import load_profile
-from fmri_utils.reconstruction import as_pictures
+from fmri_utils.project import artifacts
+from fmri_utils.project.errors import ArtifactError, DataError
+from fmri_utils.project.profiles import load_profile
+from pipeline.studies import study_generator
 
 SMALL = GeneratorConfig(
     z_dim=12,
@@ -212,7 +215,7 @@ def quick_scores(truth, pictures, **_):
 
 
 def test_both_studies_run_and_resume(generator, encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(comparisons.metrics, "picture_scores", quick_scores)
+    monkeypatch.setattr(strategies.metrics, "picture_scores", quick_scores)
     material = Tiny(generator, encoder, tmp_path)
     searches = study_generator.study_searches(material, passes=4)
     assert len(searches["rows"]["PixCorr"][BY_Z]["difference"]["by_seed"]) == 2

@@ -14,23 +14,28 @@ from test_lafite_processes import CLIP
 from test_lafite_processes import SMALL as SIZES
 from test_lafite_training import CONFIG, GENERATOR
 
-from fmri_utils import dino, encoders, finetuning, joint_embedding, latents, train_lafite
-from fmri_utils.artifacts import atomic_path
-from fmri_utils.checks import check_learning, check_weights
-from fmri_utils.clip_space import open_clip_space
+from fmri_utils import dino, encoders
+from fmri_utils.clip import joint
+from fmri_utils.clip.space import open_clip_space
 from fmri_utils.dino import probes
-from fmri_utils.encoders import training as loop
-from fmri_utils.errors import DataError, DivergedError, FmriUtilsError, WeightsError
-from fmri_utils.judge import HEADS, Judge, save_judge
-from fmri_utils.lafite import Generator, losses, train
-from fmri_utils.lafite.checkpoints import checkpoint_files
-from fmri_utils.lafite.training_steps import TrainingState
-from fmri_utils.pretrain import __main__ as pretrain_command
-from fmri_utils.pretrain import clip, generator, judge, layout
-from fmri_utils.pretrain import dino as pretrain_dino
-from fmri_utils.profiles import PROJECT_ROOT
-from fmri_utils.simulation import scenes
-from fmri_utils.tensor_files import read_safetensors, read_saved_state, write_safetensors
+from fmri_utils.encoders import gradient_fit as loop
+from fmri_utils.lafite import Generator, train
+from fmri_utils.lafite.training import gan_losses
+from fmri_utils.lafite.training.checkpoints import checkpoint_files
+from fmri_utils.lafite.training.steps import TrainingState
+from fmri_utils.metrics.judge import HEADS, Judge, save_judge
+from fmri_utils.pictures import finetuning
+from fmri_utils.pictures import search as latents
+from fmri_utils.project.artifacts import atomic_path
+from fmri_utils.project.checks import check_learning, check_weights
+from fmri_utils.project.errors import DataError, DivergedError, FmriUtilsError, WeightsError
+from fmri_utils.project.profiles import PROJECT_ROOT
+from fmri_utils.project.tensors import read_safetensors, read_saved_state, write_safetensors
+from pipeline import train_lafite
+from simulated_nsd import scenes
+from simulated_nsd.training import __main__ as pretrain_command
+from simulated_nsd.training import demo_clip, demo_generator, demo_judge, noise_vectors
+from simulated_nsd.training import demo_dino as pretrain_dino
 
 MESSAGE = r"step {}: this run diverged. Expected: finite numbers. Lower the learning rate"
 
@@ -126,7 +131,7 @@ def patterns(at=None, value=np.nan):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_student_stops_at_the_step_that_sees_nan(tmp_path, monkeypatch, value):
-    monkeypatch.setattr(dino.training, "SAVE_EVERY", 2)
+    monkeypatch.setattr(dino.student_teacher, "SAVE_EVERY", 2)
     path, pair = tmp_path / "state.pt", student()
     with pytest.raises(DivergedError, match="the loss is .* at " + MESSAGE.format(5)):
         dino.train(pair, patterns(5, value), seed=0, checkpoint=path)
@@ -142,7 +147,7 @@ def test_a_student_stops_at_the_step_that_sees_nan(tmp_path, monkeypatch, value)
 
 
 def test_a_student_with_an_absurd_learning_rate_stops(tmp_path, monkeypatch):
-    monkeypatch.setattr(dino.training, "SAVE_EVERY", 1)
+    monkeypatch.setattr(dino.student_teacher, "SAVE_EVERY", 1)
     inputs = torch.ones(4, 8)
     for watch in (None, lambda pair: dino.collapse_measures(pair, inputs)):
         with pytest.raises(DivergedError, match="this run diverged"):
@@ -150,7 +155,7 @@ def test_a_student_with_an_absurd_learning_rate_stops(tmp_path, monkeypatch):
 
 
 def test_nan_weights_replace_no_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(dino.training, "SAVE_EVERY", 2)
+    monkeypatch.setattr(dino.student_teacher, "SAVE_EVERY", 2)
     path, pair = tmp_path / "state.pt", student()
     follow = pair.follow
 
@@ -249,17 +254,17 @@ def test_weights_of_an_encoder_are_looked_at_before_they_are_saved(tmp_path, mon
     )
 
 
-@pytest.mark.parametrize("name", joint_embedding.OBJECTIVES)
+@pytest.mark.parametrize("name", joint.OBJECTIVES)
 def test_a_joint_space_stops(name, monkeypatch):
     betas, embeddings, _ = planted(n_images=10)
     arguments = (betas, embeddings, betas, embeddings)
     settings = dict(name=name, batch_size=8, dim=4, temperature=0.1, seed=0)
-    found = joint_embedding.train_joint(*arguments, n_steps=3, **settings)
+    found = joint.train_joint(*arguments, n_steps=3, **settings)
     assert np.isfinite(found["similarity"]).all()
-    objective = joint_embedding.objective
-    monkeypatch.setattr(joint_embedding, "objective", lambda *a: nan_from(2, objective(*a)))
+    objective = joint.objective
+    monkeypatch.setattr(joint, "objective", lambda *a: nan_from(2, objective(*a)))
     with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(2)):
-        joint_embedding.train_joint(*arguments, n_steps=3, **settings)
+        joint.train_joint(*arguments, n_steps=3, **settings)
 
 
 # -- LAFITE --------------------------------------------------------------------------------------
@@ -301,8 +306,8 @@ def test_the_command_keeps_the_checkpoint_from_before(tmp_path, capsys, monkeypa
     kept = contents(out)
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        loss = losses.discriminator_adversarial_loss
-        patch.setattr(losses, "discriminator_adversarial_loss", nan_from(0, loss))
+        loss = gan_losses.discriminator_adversarial_loss
+        patch.setattr(gan_losses, "discriminator_adversarial_loss", nan_from(0, loss))
         assert train_lafite.main([*arguments, "n_images=24"]) == 2
     assert "the discriminator's loss is nan at step 1:" in capsys.readouterr().err
     assert contents(out) == kept and "checkpoint-000000008.safetensors" in kept
@@ -404,36 +409,38 @@ def drawn():
 
 
 def test_clip_stops_and_keeps_the_epoch_before(drawn, tmp_path, monkeypatch):
-    monkeypatch.setattr(clip, "_loss", nan_from(2, clip._loss))
+    monkeypatch.setattr(demo_clip, "_loss", nan_from(2, demo_clip._loss))
     path = tmp_path / "clip.pt"
     with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(2)):
-        clip.train(drawn, path, n_epochs=2, batch_size=4, seed=0)
+        demo_clip.train(drawn, path, n_epochs=2, batch_size=4, seed=0)
     state = read_saved_state(path, remedy="")
     assert state["epoch"] == 1 and all_finite(state["network"])
 
 
 def test_the_judge_and_the_layouts_stop(drawn, monkeypatch):
-    monkeypatch.setattr(judge.functional, "cross_entropy", nan_from(0, F.cross_entropy))
+    monkeypatch.setattr(demo_judge.functional, "cross_entropy", nan_from(0, F.cross_entropy))
     with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(0)):
-        judge.train(drawn, n_epochs=1, batch_size=4, seed=0)
-    facts = layout.Facts.of(scenes.sample_scenes(1, 5, 40))
+        demo_judge.train(drawn, n_epochs=1, batch_size=4, seed=0)
+    facts = noise_vectors.Facts.of(scenes.sample_scenes(1, 5, 40))
     with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(0)):
-        layout.fit_expectation(np.zeros((40, 8), np.float32), facts, n_epochs=1)
+        noise_vectors.fit_expectation(np.zeros((40, 8), np.float32), facts, n_epochs=1)
 
 
 def test_the_demo_generator_stops_and_keeps_its_checkpoint(drawn, tmp_path, monkeypatch):
     space = open_clip_space("local-dir:data/pretrained/clip", root=PROJECT_ROOT)
-    monkeypatch.setattr(generator, "STAGES", [generator.Stage(16, 8, 0.005, 0.001)])
-    monkeypatch.setattr(generator, "redrawing_loss", nan_from(3, generator.redrawing_loss))
+    monkeypatch.setattr(demo_generator, "STAGES", [demo_generator.Stage(16, 8, 0.005, 0.001)])
+    monkeypatch.setattr(
+        demo_generator, "redrawing_loss", nan_from(3, demo_generator.redrawing_loss)
+    )
     rng = np.random.default_rng(0)
     embeddings, noise = (rng.standard_normal((8, n)).astype(np.float32) for n in (128, 64))
     path = tmp_path / "generator.pt"
     with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(3)):
-        generator.train(drawn["images"], embeddings, noise, space, path, batch_size=2, every=1)
+        demo_generator.train(drawn["images"], embeddings, noise, space, path, batch_size=2, every=1)
     state = read_saved_state(path, remedy="")
     assert state["step"] == 3
     assert all_finite(state["generator"]) and all_finite(state["average"])
-    bad = generator.Progress.load(path)
+    bad = demo_generator.Progress.load(path)
     bad.average[next(iter(bad.average))].fill_(np.nan)
     before = path.read_bytes()
     with pytest.raises(DivergedError, match=r"^the weights .* at step 3"):

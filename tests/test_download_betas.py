@@ -9,11 +9,6 @@ import numpy as np
 import pytest
 from download_server import Fault, contents
 
-from fmri_utils.download import ranges
-from fmri_utils.download.answers import Changed, Remote
-from fmri_utils.download.client import Client
-from fmri_utils.download.settings import parse_request
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import (
     NSDLayout,
     available_sessions,
@@ -23,6 +18,11 @@ from fmri_utils.nsd import (
     roi_mask,
 )
 from fmri_utils.nsd.betas import read_session
+from fmri_utils.project.errors import DataError
+from pipeline.download import ranges
+from pipeline.download.answers import Changed, Remote
+from pipeline.download.client import Client
+from pipeline.download.settings import parse_request
 
 pytest_plugins = ["nsd_fixture", "download_fixture"]
 

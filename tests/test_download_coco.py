@@ -13,9 +13,9 @@ import pytest
 from download_server import Fault
 from PIL import Image
 
-from fmri_utils.download import coco
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import NSDLayout, read_captions, read_images, read_stim_info, trial_table
+from fmri_utils.project.errors import DataError
+from pipeline.download import coco
 
 pytest_plugins = ["nsd_fixture", "download_fixture"]
 
@@ -261,13 +261,13 @@ def test_a_bad_archive_is_refused_and_removed(bucket, fetch, archive, kind, monk
     else:
         monkeypatch.setattr(coco, "MOST_CAPTION_BYTES", 1000)
     bucket.files[ZIP] = bytes(bad)
-    monkeypatch.setattr("fmri_utils.download.job.fetch_pictures", lambda *_, **__: 0)
+    monkeypatch.setattr("pipeline.download.job.fetch_pictures", lambda *_, **__: 0)
     with pytest.raises(DataError, match="captions cannot be unpacked"):
         fetch("STIMULI=coco")
     left = {p.name for p in (fetch.root / CAPTIONS).iterdir()}
     assert not {"captions_val2017.json", "annotations_trainval2017.zip"} & left
     monkeypatch.undo()
-    monkeypatch.setattr("fmri_utils.download.job.fetch_pictures", lambda *_, **__: 0)
+    monkeypatch.setattr("pipeline.download.job.fetch_pictures", lambda *_, **__: 0)
     bucket.files[ZIP] = archive
     fetch("STIMULI=coco")
     assert (fetch.root / CAPTIONS / "captions_val2017.json").is_file()
@@ -277,7 +277,7 @@ def test_the_archive_is_kept_when_the_disk_is_full(bucket, fetch, monkeypatch):
     def fail(*_args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("fmri_utils.download.job.fetch_pictures", lambda *_, **__: 0)
+    monkeypatch.setattr("pipeline.download.job.fetch_pictures", lambda *_, **__: 0)
     with monkeypatch.context() as patch:
         patch.setattr(coco.shutil, "copyfileobj", fail)
         with pytest.raises(OSError, match="No space left"):

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from download_server import Fault, contents
 
-from fmri_utils.download import consent
-from fmri_utils.download.__main__ import main
-from fmri_utils.download.settings import (
+from fmri_utils.nsd import NSDLayout, available_sessions, read_betas, roi_mask
+from fmri_utils.project.errors import DataError
+from pipeline.download import consent
+from pipeline.download.__main__ import main
+from pipeline.download.settings import (
     HELP,
     N_SESSIONS,
     parse_request,
     parse_sessions,
     sessions_text,
 )
-from fmri_utils.errors import DataError
-from fmri_utils.nsd import NSDLayout, available_sessions, read_betas, roi_mask
 
 pytest_plugins = ["nsd_fixture", "download_fixture"]
 
@@ -199,7 +199,7 @@ def test_whoever_leaves_at_the_question_has_not_agreed(
     def leave(*_, **__):
         raise error
 
-    monkeypatch.setattr("fmri_utils.download.__main__.ensure_consent", leave)
+    monkeypatch.setattr("pipeline.download.__main__.ensure_consent", leave)
     assert main(settings(server, tmp_path / "data")) == 130
     assert "stopped" in capsys.readouterr().err
     assert server.log == []
@@ -236,7 +236,7 @@ def test_a_dry_run_of_areas_says_what_is_only_estimated(server, tmp_path, capsys
 
 
 def test_a_dry_run_without_a_server_says_unknown(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("fmri_utils.download.client.Client.pause", give_up)
+    monkeypatch.setattr("pipeline.download.client.Client.pause", give_up)
     given = ["SUBJECT=1", "DRY_RUN=1", "NSD_URL=http://127.0.0.1:9", "COCO_URL=http://127.0.0.1:9"]
     assert main([*given, f"ROOT={tmp_path}/x"]) == 0
     out = capsys.readouterr().out
@@ -257,7 +257,7 @@ def test_errors_are_told_without_a_traceback(tmp_path, capsys):
 
 
 def start(arguments, **options):
-    command = [sys.executable, "-m", "fmri_utils.download", *arguments]
+    command = [sys.executable, "-m", "pipeline.download", *arguments]
     environment = {**os.environ, consent.VARIABLE: "yes", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, cwd=ROOT, env=environment, **options)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fmri_utils import nsd
-from fmri_utils.simulation.config import SimulationConfig
-from fmri_utils.simulation.subject import simulate_subject
+from fmri_utils.project.simulation_config import SimulationConfig
+from simulated_nsd.subject import simulate_subject
 
 pytest_plugins = ["nsd_fixture", "download_fixture"]
 
@@ -29,7 +29,7 @@ def captions_zip(layout):
     """COCO's archive, of the simulation's captions."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
-        for split in nsd.layout.COCO_SPLITS:
+        for split in nsd.paths.COCO_SPLITS:
             file.write(layout.captions(split), f"annotations/captions_{split}.json")
     return buffer.getvalue()
 

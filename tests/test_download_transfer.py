@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from download_server import Fault, contents
 
-from fmri_utils.artifacts import sha256_file
-from fmri_utils.download.client import Client
-from fmri_utils.download.records import alone
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import NSDLayout, read_betas, roi_mask
+from fmri_utils.project.artifacts import sha256_file
+from fmri_utils.project.errors import DataError
+from pipeline.download.client import Client
+from pipeline.download.download_log import alone
 
 pytest_plugins = ["nsd_fixture", "download_fixture"]
 

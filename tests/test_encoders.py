@@ -8,8 +8,8 @@ from sklearn.linear_model import Ridge
 from fmri_utils import encoders
 from fmri_utils.encoders.himalaya_ridge import himalaya_backend
 from fmri_utils.encoders.ridge import SOLVERS, make_folds, ridge_basis
-from fmri_utils.errors import DataError, ProfileError, WeightsError
 from fmri_utils.metrics import retrieval_ranks
+from fmri_utils.project.errors import DataError, ProfileError, WeightsError
 
 ALPHAS = np.logspace(-2, 4, 7)
 

@@ -7,7 +7,7 @@ from scipy.special import log_softmax, softmax
 from torch.nn import functional
 
 from fmri_utils import encoders
-from fmri_utils.errors import DataError
+from fmri_utils.project.errors import DataError
 
 B, C = 9, 5
 

@@ -9,17 +9,17 @@ import torch
 from test_encoders import planted
 
 from fmri_utils import encoders
-from fmri_utils.artifacts import manifest_path
-from fmri_utils.encoders import training as loop
+from fmri_utils.encoders import gradient_fit as loop
 from fmri_utils.encoders.mlp import mlp_loss, soft_temperature
-from fmri_utils.errors import (
+from fmri_utils.metrics import retrieval_ranks
+from fmri_utils.project.artifacts import manifest_path
+from fmri_utils.project.errors import (
     ArtifactError,
     DataError,
     DivergedError,
     ProfileError,
     WeightsError,
 )
-from fmri_utils.metrics import retrieval_ranks
 
 QUICK = encoders.Training(
     n_steps=60,

@@ -10,7 +10,6 @@ from PIL import Image
 
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
-from fmri_utils.errors import ArtifactError, DataError
 from fmri_utils.explorer import (
     BrainSlices,
     Concepts,
@@ -20,16 +19,17 @@ from fmri_utils.explorer import (
     Material,
     State,
     compose,
+    composite,
     difference_gain,
     difference_picture,
-    drawing,
     load_material,
     png,
 )
 from fmri_utils.explorer.lettering import font, wrap
 from fmri_utils.lafite import Generator, GeneratorConfig
-from fmri_utils.profiles import load_profile
-from fmri_utils.reconstruction import draw_z, generate
+from fmri_utils.pictures.reconstruction import draw_z, generate
+from fmri_utils.project.errors import ArtifactError, DataError
+from fmri_utils.project.profiles import load_profile
 
 C, N_IMAGES, SHAPE = 12, 4, (9, 11, 8)
 
@@ -239,16 +239,16 @@ def test_equal_pictures_have_a_gain_of_one_and_a_grey_difference():
 
 def test_the_gain_that_is_printed_is_the_one_applied(explorer, material, monkeypatch):
     written, view = [], explorer.view(STATES[0])
-    original = drawing.ImageDraw.ImageDraw.text
+    original = composite.ImageDraw.ImageDraw.text
     monkeypatch.setattr(
-        drawing.ImageDraw.ImageDraw,
+        composite.ImageDraw.ImageDraw,
         "text",
         lambda self, at, text, **how: written.append(text) or original(self, at, text, **how),
     )
     picture = compose(view, label=material.label, new_noise_rms=0.05)
     (printed,) = [float(t.split("×")[1].replace(",", "")) for t in written if "×" in t]
-    x = drawing.WIDTH - drawing.MARGIN - drawing.PANEL
-    panel = picture.crop((x, drawing.TOP, x + drawing.PANEL, drawing.TOP + drawing.PANEL))
+    x = composite.WIDTH - composite.MARGIN - composite.PANEL
+    panel = picture.crop((x, composite.TOP, x + composite.PANEL, composite.TOP + composite.PANEL))
     shown = (0.5 + printed * (view.after - view.before)).clip(0, 1)
     expected = Image.fromarray((255 * shown).round().astype(np.uint8))
     expected = expected.resize(panel.size, Image.Resampling.BILINEAR)
@@ -325,7 +325,7 @@ def test_moving_the_slider_redraws_the_picture_but_not_the_brain(app):
     picture, brain = app.picture.value, app.brain.value
     app.k.value = -3.0
     assert app.picture.value != picture and app.brain.value == brain
-    assert shown(app).size == (drawing.WIDTH, drawing.HEIGHT)
+    assert shown(app).size == (composite.WIDTH, composite.HEIGHT)
     assert not app.k.continuous_update
 
 
@@ -399,9 +399,9 @@ def test_saving_writes_view_and_brain_under_a_telling_name(app, tmp_path):
     path = app.save()
     assert path.name == "image000_area-faces_-1.5SD_same-noise.png"
     saved = Image.open(path)
-    assert saved.height == drawing.HEIGHT + app.slices.size[1]
+    assert saved.height == composite.HEIGHT + app.slices.size[1]
     assert np.array_equal(
-        np.asarray(saved.crop((0, 0, drawing.WIDTH, drawing.HEIGHT))), np.asarray(shown(app))
+        np.asarray(saved.crop((0, 0, composite.WIDTH, composite.HEIGHT))), np.asarray(shown(app))
     )
     assert path.name in app.message.value and [*tmp_path.iterdir()] == [path]
 

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from test_runner import NOTEBOOK
 
-from fmri_utils import runner
-from fmri_utils.errors import FmriUtilsError
-from fmri_utils.pairing import notebook_sources
-from fmri_utils.profiles import PROJECT_ROOT
+from fmri_utils.project.errors import FmriUtilsError
+from fmri_utils.project.profiles import PROJECT_ROOT
+from pipeline import runner
+from pipeline.pairing import notebook_sources
 
 N_KILLS = 3
 DEAF = """
@@ -29,7 +29,7 @@ ctypes.PyDLL(None).sleep(600)  # holds the interpreter, so that no thread of it 
 """
 WORKERS = """
 import time
-from fmri_utils.simulation.folder import runner
+from simulated_nsd.folder import runner
 if not (root / "killed-before").exists():
     (root / "killed-before").touch()
     with runner(2, False) as run:

@@ -8,8 +8,21 @@ import torch
 import torch.nn.functional as F
 
 from fmri_utils import encoders
-from fmri_utils.errors import DataError, WeightsError
-from fmri_utils.finetuning import (
+from fmri_utils.lafite import (
+    Generator,
+    GeneratorConfig,
+    generator_from_state,
+    load_generator,
+    save_generator,
+)
+from fmri_utils.lafite.training.checkpoints import (
+    checkpoint_files,
+    read_checkpoint,
+    write_checkpoint,
+)
+from fmri_utils.lafite.training.data import TrainingData
+from fmri_utils.lafite.training.steps import TrainingState
+from fmri_utils.pictures.finetuning import (
     OPTIONS,
     FineTuning,
     adapted_config,
@@ -19,16 +32,7 @@ from fmri_utils.finetuning import (
     predict_held_out,
     with_second_branch,
 )
-from fmri_utils.lafite import (
-    Generator,
-    GeneratorConfig,
-    generator_from_state,
-    load_generator,
-    save_generator,
-)
-from fmri_utils.lafite.checkpoints import checkpoint_files, read_checkpoint, write_checkpoint
-from fmri_utils.lafite.training_data import TrainingData
-from fmri_utils.lafite.training_steps import TrainingState
+from fmri_utils.project.errors import DataError, WeightsError
 
 GENERATOR = GeneratorConfig(
     z_dim=6,

@@ -8,13 +8,8 @@ import torch
 from scipy.linalg import sqrtm
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from fmri_utils.errors import DataError, WeightsError
-from fmri_utils.metrics import (
-    fid_weights,
-    frechet_distance,
-    frechet_monitor,
-    training_monitor,
-)
+from fmri_utils.metrics import fid_weights, frechet_distance, frechet_monitor, training_monitor
+from fmri_utils.project.errors import DataError, WeightsError
 
 
 @pytest.fixture

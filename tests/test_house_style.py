@@ -10,13 +10,14 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from fmri_utils.artifacts import own_files
-from fmri_utils.pairing import notebook_sources, sync
+from fmri_utils.project.artifacts import own_files
+from pipeline.pairing import notebook_sources, sync
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = notebook_sources(ROOT / "notebooks")
 NUMBERED = [p for p in NOTEBOOKS if p.name[0].isdigit()]
-PACKAGE = own_files(ROOT / "fmri_utils", "**/*.py")
+PACKAGES = ("fmri_utils", "simulated_nsd", "pipeline")
+PACKAGE = [path for name in PACKAGES for path in own_files(ROOT / name, "**/*.py")]
 
 OPENING = ("you learn", "you need", "reads", "writes", "minutes")
 FIRST = {
@@ -42,18 +43,18 @@ GLOSSARY = (
     *("GAN", "W", "latent", "FWER", "FDR", "EMA", "teacher", "student", "Shapley value", "DINO"),
 )
 
-# A module may import modules of its own layer or of layers above it in this list.
+# A room may import rooms of its own layer or of layers above it in this list.
 LAYERS = [
-    {"errors"},
-    {"artifacts", "provenance", "checks", "devices", "reading", "tensor_files"},
-    {"nsd", "simulation", "lafite", "clip_space", "judge", "pairing", "kernels"},
-    {"profiles", "encoders", "metrics", "results"},
-    {"joint_embedding", "reconstruction", "validity", "mapping_limits", "latents", "finetuning"}
-    | {"dino"},
-    {"comparisons", "perturbation", "plots"},
-    {"pretrain", "runner", "download", "study_encoders", "study_generator", "study_perturbation"}
-    | {"study_selfsupervised", "explorer", "compare", "verify", "site", "sweep"}
-    | {"train_lafite"},
+    {"project"},
+    {"nsd", "lafite"},
+    {"metrics"},
+    {"encoders"},
+    {"clip", "pictures", "dino"},
+    {"perturbation"},
+    {"visual_areas", "plots"},
+    {"explorer"},
+    {"simulated_nsd"},
+    {"pipeline"},
 ]
 
 
@@ -168,34 +169,39 @@ def test_functions_have_a_median_below_35_lines():
     assert statistics.median(lengths) < 35
 
 
+def room_of(module):
+    """The room a module is in: a folder of fmri_utils, or one of the other two packages."""
+    first, *rest = module.split(".")
+    return (rest or [first])[0] if first == "fmri_utils" else first
+
+
 def imported_rooms(path):
-    """Names of the package's rooms that a module imports, wherever in the file."""
+    """Rooms that a module imports, wherever in the file."""
     parts = path.relative_to(ROOT).with_suffix("").parts  # fmri_utils, room, ...
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.ImportFrom):
             continue
         base = list(parts[: -node.level]) if node.level else []
         base += (node.module or "").split(".") if node.module else []
-        if base[:1] != ["fmri_utils"]:
-            continue
-        yield from [base[1]] if len(base) > 1 else [alias.name for alias in node.names]
+        if base[0] in PACKAGES:
+            names = [alias.name for alias in node.names] if base == ["fmri_utils"] else [""]
+            yield from (room_of(".".join([*base, *filter(None, [name])])) for name in names)
 
 
 def test_imports_are_layered():
     level = {room: i for i, rooms in enumerate(LAYERS) for room in rooms}
     for path in PACKAGE:
-        room = path.relative_to(ROOT / "fmri_utils").with_suffix("").parts[0]
+        room = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
         if room == "__init__":
             continue
         assert room in level, f"{room} stands in no layer"
         for other in imported_rooms(path):
-            if other in level and other != room:
-                assert level[other] <= level[room], f"{path.name} imports {other}"
+            assert level[other] <= level[room], f"{path} imports {other}"
 
 
 @pytest.mark.parametrize(
     "module",
-    ["fmri_utils", "fmri_utils.profiles", "fmri_utils.nsd", "fmri_utils.simulation.scenes"],
+    ["fmri_utils", "fmri_utils.project.profiles", "fmri_utils.nsd", "simulated_nsd.scenes"],
 )
 def test_light_modules_do_not_import_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

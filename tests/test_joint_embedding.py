@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fmri_utils import joint_embedding
+from fmri_utils.clip import joint
 from fmri_utils.encoders import unit
-from fmri_utils.errors import DataError
+from fmri_utils.project.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -15,10 +15,10 @@ def records():
     brain = image @ rng.standard_normal((20, 50)) + 0.3 * rng.standard_normal((300, 50))
     settings = dict(n_steps=300, batch_size=64, dim=8, temperature=0.1, seed=0)
     return {
-        name: joint_embedding.train_joint(
+        name: joint.train_joint(
             brain[:240], image[:240], brain[240:], image[240:], name=name, **settings
         )
-        for name in joint_embedding.OBJECTIVES
+        for name in joint.OBJECTIVES
     }
 
 
@@ -35,6 +35,6 @@ def test_remedies_keep_more_spread_than_matching_pairs_alone(records, name):
 
 
 def test_an_unknown_objective_is_refused():
-    heads = joint_embedding.Heads(2, 2, 2)
+    heads = joint.Heads(2, 2, 2)
     with pytest.raises(DataError, match="Valid objectives: infonce"):
-        joint_embedding.objective("triplet", heads, 0.1)
+        joint.objective("triplet", heads, 0.1)

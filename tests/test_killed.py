@@ -14,9 +14,9 @@ from nsd_standins import write_lafite
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from fmri_utils.errors import WeightsError
 from fmri_utils.lafite import load_generator
-from fmri_utils.lafite.checkpoints import checkpoint_files
+from fmri_utils.lafite.training.checkpoints import checkpoint_files
+from fmri_utils.project.errors import WeightsError
 
 N_KILLS = 4
 

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from literal_lafite import fir_by_definition, literal_image, with_zeros_between
 
-from fmri_utils.errors import WeightsError
 from fmri_utils.lafite import (
     Discriminator,
     DiscriminatorConfig,
@@ -17,12 +16,13 @@ from fmri_utils.lafite import (
     generator_from_state,
     lafite_state,
     load_generator,
-    losses,
     read_card,
     save_generator,
 )
 from fmri_utils.lafite.discriminator import minibatch_deviation
 from fmri_utils.lafite.layers import filter_image, upsample_image
+from fmri_utils.lafite.training import gan_losses
+from fmri_utils.project.errors import WeightsError
 
 SMALL = GeneratorConfig(
     z_dim=5,
@@ -87,7 +87,7 @@ def test_generator_is_the_literal_function_with_its_derivatives(config):
     results = []
     for image in (ours, literal):
         first = torch.autograd.grad((image * noise).sum(), used, retain_graph=True)
-        lengths = losses.path_lengths(image, ws, noise).sum()
+        lengths = gan_losses.path_lengths(image, ws, noise).sum()
         second = torch.autograd.grad(lengths, used, allow_unused=True)
         results.append((*first, *(s for s in second if s is not None)))
     for a, b in zip(*results, strict=True):

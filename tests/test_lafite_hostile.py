@@ -18,10 +18,10 @@ from hostile_pickles import CASES, Obey, command
 from lafite_fixture import official_pickle, persistent, storage_bytes, storage_of, view
 from lafite_pickles import call, named, text, whole
 
-from fmri_utils.errors import WeightsError
-from fmri_utils.lafite.import_official import import_official
-from fmri_utils.lafite.inert_pickle import InertReader
-from fmri_utils.lafite.official import read_official_pickle
+from fmri_utils.lafite.released.convert import import_official
+from fmri_utils.lafite.released.inert_pickle import InertReader
+from fmri_utils.lafite.released.reader import read_official_pickle
+from fmri_utils.project.errors import WeightsError
 
 TRAP = text("replace this")
 

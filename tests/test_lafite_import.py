@@ -19,11 +19,11 @@ from lafite_fixture import (
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from fmri_utils.errors import WeightsError
 from fmri_utils.lafite import TrainingConfig, generator_from_state, load_generator, read_card, train
-from fmri_utils.lafite import import_official as command
-from fmri_utils.lafite.import_official import import_official
-from fmri_utils.lafite.weights import in_fixed_order
+from fmri_utils.lafite.generator_files import in_fixed_order
+from fmri_utils.lafite.released import convert as command
+from fmri_utils.lafite.released.convert import import_official
+from fmri_utils.project.errors import WeightsError
 
 
 @pytest.fixture

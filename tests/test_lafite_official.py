@@ -28,16 +28,16 @@ from lafite_fixture import (
     write,
 )
 
-from fmri_utils.errors import WeightsError
 from fmri_utils.lafite import (
     Generator,
     discriminator_from_state,
     generator_from_state,
     lafite_state,
 )
-from fmri_utils.lafite.import_official import import_official
-from fmri_utils.lafite.official import read_official, read_official_pickle
-from fmri_utils.lafite.official_records import STORAGE_TYPES, Storage
+from fmri_utils.lafite.released.convert import import_official
+from fmri_utils.lafite.released.reader import read_official, read_official_pickle
+from fmri_utils.lafite.released.records import STORAGE_TYPES, Storage
+from fmri_utils.project.errors import WeightsError
 
 CONFIGS = {
     "structure 1 above 8": TINY,

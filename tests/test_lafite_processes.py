@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fmri_utils import train_lafite
-from fmri_utils.errors import DataError
 from fmri_utils.lafite import load_generator
-from fmri_utils.lafite.checkpoints import checkpoint_files
 from fmri_utils.lafite.discriminator import minibatch_deviation
-from fmri_utils.lafite.processes import Processes
+from fmri_utils.lafite.training.checkpoints import checkpoint_files
+from fmri_utils.lafite.training.processes import Processes
+from fmri_utils.project.errors import DataError
+from pipeline import train_lafite
 
 ROOT = Path(__file__).parents[1]
 FIVE_STEPS = 5 * process_jobs.CONFIG.batch_size
@@ -145,7 +145,7 @@ def test_the_command_in_two_processes_and_on_from_there_in_one(tmp_path, capsys)
     out = tmp_path / "run"
     arguments = [f"IMAGES={tmp_path / 'images.npy'}", f"OUT={out}", CLIP, "DEVICE=cpu", *SMALL]
     arguments += ["batch_size=8", "mirror=true", "grid_images=8", "log_images=8"]
-    done = torchrun("-m", "fmri_utils.train_lafite", *arguments, "n_images=8")
+    done = torchrun("-m", "pipeline.train_lafite", *arguments, "n_images=8")
     assert done.returncode == 0, done.stderr
     embeddings = {path: path.read_bytes() for path in out.glob("embeddings-*.npy")}
     assert len(embeddings) == 2

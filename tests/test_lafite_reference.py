@@ -12,8 +12,8 @@ from fmri_utils.lafite import (
     GeneratorConfig,
     discriminator_from_state,
     generator_from_state,
-    losses,
 )
+from fmri_utils.lafite.training import gan_losses
 
 PART = Path(__file__).parent / "data" / "lafite_res32.npz"
 WHOLE = os.environ.get("LAFITE_REFERENCE")
@@ -115,7 +115,7 @@ def test_r1(discriminator, part):
     for i in range(4):
         image = io["img_noise_const"][i : i + 1].clone().requires_grad_()
         logits, _ = discriminator(image, io["fts"][i : i + 1])
-        penalties.append(losses.r1_penalty(logits, image))
+        penalties.append(gan_losses.r1_penalty(logits, image))
     close(torch.cat(penalties).detach(), io["r1_penalty_single"])
 
 
@@ -123,7 +123,7 @@ def test_r1(discriminator, part):
 @pytest.mark.parametrize("form", ["published", "infonce"])
 def test_contrastive_forms(part, form, temperature):
     _, io = part
-    score = losses.contrastive_score(
+    score = gan_losses.contrastive_score(
         io["con_a"], io["con_b"], temperature=temperature, lam=0.5, published=form == "published"
     )
     close(score, io[f"con_{form}_lam0.5_temp{temperature}"])
@@ -158,5 +158,5 @@ def test_whole_generator_gradients_and_path_lengths(whole):
     close(grad_z, io["grad_z"])
     close(grad_fts, io["grad_fts"])
     ws = io["ws"].clone().requires_grad_()
-    lengths = losses.path_lengths(generator.synthesis(ws, fts.detach()), ws, io["pl_noise"])
+    lengths = gan_losses.path_lengths(generator.synthesis(ws, fts.detach()), ws, io["pl_noise"])
     close(lengths.detach(), io["pl_lengths"])

@@ -8,18 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from fmri_utils import plots
-from fmri_utils.errors import DataError, DivergedError, WeightsError
-from fmri_utils.lafite import (
-    DiscriminatorConfig,
-    Generator,
-    GeneratorConfig,
-    TrainingConfig,
-    losses,
-    train,
-)
-from fmri_utils.lafite.checkpoints import checkpoint_files
-from fmri_utils.lafite.training_data import TrainingData
-from fmri_utils.lafite.training_steps import TrainingState
+from fmri_utils.lafite import DiscriminatorConfig, Generator, GeneratorConfig, TrainingConfig, train
+from fmri_utils.lafite.training import gan_losses
+from fmri_utils.lafite.training.checkpoints import checkpoint_files
+from fmri_utils.lafite.training.data import TrainingData
+from fmri_utils.lafite.training.steps import TrainingState
+from fmri_utils.project.errors import DataError, DivergedError, WeightsError
 
 GENERATOR = GeneratorConfig(
     z_dim=6,
@@ -84,62 +78,62 @@ def test_contrastive_score_directions_by_hand(rng, lam):
     sim = (a @ b.T).double().numpy() / 0.2
     over_j = np.diag(sim) - np.log(np.exp(sim).sum(1))
     over_i = np.diag(sim) - np.log(np.exp(sim).sum(0))
-    score = losses.contrastive_score(a, b, temperature=0.2, lam=lam)
+    score = gan_losses.contrastive_score(a, b, temperature=0.2, lam=lam)
     np.testing.assert_allclose(score, lam * over_j + (1 - lam) * over_i, rtol=1e-4, atol=1e-5)
 
 
 def test_contrastive_score_fixed_points():
     same = torch.ones(4, 3)
-    uninformative = losses.contrastive_score(same, same, lam=0.5)
+    uninformative = gan_losses.contrastive_score(same, same, lam=0.5)
     torch.testing.assert_close(uninformative, torch.full((4,), -np.log(4.0)).float())
-    sharp = losses.contrastive_score(torch.eye(4), torch.eye(4), temperature=0.01)
+    sharp = gan_losses.contrastive_score(torch.eye(4), torch.eye(4), temperature=0.01)
     torch.testing.assert_close(sharp, torch.zeros(4))
     with pytest.raises(ValueError, match="temperature"):
-        losses.contrastive_score(same, same, temperature=0.0)
+        gan_losses.contrastive_score(same, same, temperature=0.0)
     with pytest.raises(ValueError, match="expected both"):
-        losses.contrastive_score(same, same[:2])
+        gan_losses.contrastive_score(same, same[:2])
 
 
 def test_adversarial_losses_at_chance_and_at_certainty():
     zero, sure = torch.zeros(3, 1), torch.full((3, 1), 50.0)
-    assert losses.generator_adversarial_loss(zero) == pytest.approx(np.log(2))
-    assert losses.discriminator_adversarial_loss(zero, zero) == pytest.approx(2 * np.log(2))
-    assert losses.discriminator_adversarial_loss(-sure, sure) == pytest.approx(0, abs=1e-6)
+    assert gan_losses.generator_adversarial_loss(zero) == pytest.approx(np.log(2))
+    assert gan_losses.discriminator_adversarial_loss(zero, zero) == pytest.approx(2 * np.log(2))
+    assert gan_losses.discriminator_adversarial_loss(-sure, sure) == pytest.approx(0, abs=1e-6)
 
 
 def test_penalties_of_linear_maps_are_their_norms():
     torch.manual_seed(0)
     image = torch.randn(2, 3, 4, 4, requires_grad=True)
     direction = torch.randn(48)
-    penalty = losses.r1_penalty(image.flatten(1) @ direction[:, None], image)
+    penalty = gan_losses.r1_penalty(image.flatten(1) @ direction[:, None], image)
     torch.testing.assert_close(penalty, direction.square().sum().expand(2))
     ws = torch.randn(2, 5, 6, requires_grad=True)
     linear = torch.randn(30, 48)
     noise = torch.randn(2, 3, 4, 4) / 4
-    lengths = losses.path_lengths((ws.flatten(1) @ linear).view(2, 3, 4, 4), ws, noise)
+    lengths = gan_losses.path_lengths((ws.flatten(1) @ linear).view(2, 3, 4, 4), ws, noise)
     gradient = (noise.flatten(1) @ linear.T).view(2, 5, 6)
     torch.testing.assert_close(lengths, gradient.square().sum(2).mean(1).sqrt())
-    penalty, mean = losses.path_length_penalty(torch.full((4,), 2.0), torch.tensor(2.0))
+    penalty, mean = gan_losses.path_length_penalty(torch.full((4,), 2.0), torch.tensor(2.0))
     assert (penalty, mean) == (0, 2)
 
 
 def test_pseudo_text_feature_angle_and_ends():
     rng = torch.Generator().manual_seed(0)
     e = F.normalize(torch.randn(4000, 64, generator=rng), dim=1)
-    torch.testing.assert_close(losses.pseudo_text_feature(e, 0.0), e)
-    h = losses.pseudo_text_feature(e, 0.6, rng)
+    torch.testing.assert_close(gan_losses.pseudo_text_feature(e, 0.0), e)
+    h = gan_losses.pseudo_text_feature(e, 0.6, rng)
     torch.testing.assert_close(h.norm(dim=1), torch.ones(4000))
     assert (h * e).sum(1).mean().item() == pytest.approx(0.4 / np.hypot(0.4, 0.6), abs=0.01)
     for level, error in ((1.5, "from 0 to 1"), (0.5, "rng")):
         with pytest.raises(ValueError, match=error):
-            losses.pseudo_text_feature(e, level)
+            gan_losses.pseudo_text_feature(e, level)
 
 
 def test_crops_lie_inside_and_whole_crop_is_the_image():
     ramp = torch.linspace(-1, 1, 16).expand(6, 3, 16, 16)
-    whole = losses.random_square_crops(ramp, 16, torch.Generator().manual_seed(0), smallest=1.0)
+    whole = gan_losses.random_square_crops(ramp, 16, torch.Generator().manual_seed(0), smallest=1.0)
     torch.testing.assert_close(whole, ramp)
-    crops = losses.random_square_crops(ramp, 12, torch.Generator().manual_seed(0))
+    crops = gan_losses.random_square_crops(ramp, 12, torch.Generator().manual_seed(0))
     side = (crops[:, 0, 0, -1] - crops[:, 0, 0, 0]) / (2 * 16 / 15 * 11 / 12)
     assert crops.shape == (6, 3, 12, 12)
     assert side.min() > 0.45
@@ -149,9 +143,9 @@ def test_crops_lie_inside_and_whole_crop_is_the_image():
 
 def test_reconstruction_loss_is_zero_for_the_truth_and_exact_for_an_offset():
     real = torch.rand(2, 3, 16, 16)
-    assert losses.reconstruction_loss(real, real) == 0
-    assert losses.reconstruction_loss(real + 0.25, real).item() == pytest.approx(0.25)
-    distance = losses.reconstruction_loss(
+    assert gan_losses.reconstruction_loss(real, real) == 0
+    assert gan_losses.reconstruction_loss(real + 0.25, real).item() == pytest.approx(0.25)
+    distance = gan_losses.reconstruction_loss(
         real, real, perceptual=lambda a, b: torch.full((2,), 3.0), perceptual_weight=2.0
     )
     assert distance == 6
@@ -325,7 +319,7 @@ def test_the_published_forms_are_behind_their_flags(data):
         logits, features = state.judged(images, condition)
         expected, _ = state.discriminator(images, condition, summed)
         assert torch.equal(logits, expected)
-        score = losses.contrastive_score(features, condition, published=summed).mean()
+        score = gan_losses.contrastive_score(features, condition, published=summed).mean()
         assert torch.equal(state._contrast(features, condition), score)
     other = plain.judged(images, condition)[0]
     assert not torch.allclose(published.judged(images, condition)[0], other)

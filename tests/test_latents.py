@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
-from fmri_utils.clip_space import ClipSpace
-from fmri_utils.errors import ArtifactError, DataError, DivergedError
+from fmri_utils.clip.space import ClipSpace
 from fmri_utils.lafite import Generator, GeneratorConfig
-from fmri_utils.latents import (
+from fmri_utils.pictures.search import (
     Objective,
     SearchSettings,
     best_of_n,
@@ -27,6 +26,7 @@ from fmri_utils.latents import (
     shrink,
     typical_range,
 )
+from fmri_utils.project.errors import ArtifactError, DataError, DivergedError
 
 SMALL = GeneratorConfig(
     z_dim=12,

@@ -21,22 +21,22 @@ from lafite_fixture import TINY, networks, released
 from malformed import HarmlessError, flipped, refuse_all, replaced
 from safetensors.torch import save
 
-from fmri_utils import judge as judging
-from fmri_utils.clip_space import open_clip_space
-from fmri_utils.dino.images import ImageSettings
-from fmri_utils.dino.storage import load_teacher, save_teacher
-from fmri_utils.dino.training import DinoSettings
+from fmri_utils.clip.space import open_clip_space
+from fmri_utils.dino.on_pictures import ImageSettings
+from fmri_utils.dino.student_teacher import DinoSettings
+from fmri_utils.dino.teacher_files import load_teacher, save_teacher
 from fmri_utils.encoders import load_encoder, save_encoder
 from fmri_utils.encoders.checkpoints import load_latest, save_checkpoint
 from fmri_utils.encoders.linear import LinearEncoder
 from fmri_utils.encoders.mlp import MLPEncoder, MLPSettings, ResidualMLP
 from fmri_utils.lafite import generator_from_state
-from fmri_utils.lafite.checkpoints import read_checkpoint, write_checkpoint
-from fmri_utils.lafite.official import read_official_pickle
-from fmri_utils.lafite.training_config import TrainingConfig
-from fmri_utils.lafite.weights import load_generator, save_generator
-from fmri_utils.profiles import PROJECT_ROOT
-from fmri_utils.tensor_files import read_saved_state
+from fmri_utils.lafite.generator_files import load_generator, save_generator
+from fmri_utils.lafite.released.reader import read_official_pickle
+from fmri_utils.lafite.training.checkpoints import read_checkpoint, write_checkpoint
+from fmri_utils.lafite.training.config import TrainingConfig
+from fmri_utils.metrics import judge as judging
+from fmri_utils.project.profiles import PROJECT_ROOT
+from fmri_utils.project.tensors import read_saved_state
 
 CPU = torch.device("cpu")
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import strategies as st
 from malformed import COUNTS, refuse_all
 
-from fmri_utils import profiles
-from fmri_utils.devices import choose_device
-from fmri_utils.profiles import Profile, load_profile
-from fmri_utils.runner import parse_request
-from fmri_utils.simulation.config import SimulationConfig
+from fmri_utils.project import profiles
+from fmri_utils.project.devices import choose_device
+from fmri_utils.project.profiles import Profile, load_profile
+from fmri_utils.project.simulation_config import SimulationConfig
+from pipeline.runner import parse_request
 
 SECTIONS = {k: v for k, v in typing.get_type_hints(Profile).items() if dataclasses.is_dataclass(v)}
 SECTIONS["simulation"] = SimulationConfig
@@ -76,7 +76,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_broken_profile_files(folder):
-    whole = (profiles.PROJECT_ROOT / "fmri_utils/profiles/smoke.toml").read_bytes()
+    whole = (profiles.PROJECT_ROOT / "fmri_utils/project/profiles/smoke.toml").read_bytes()
     lines = whole.splitlines(keepends=True)
     rows = st.integers(0, len(lines) - 1)
     junk = [b"=", b"[data]\n[data]\n", b'name = "x"\n[', b"\xff\xfe", b"\0", b"x = [1,\n", b"x y\n"]

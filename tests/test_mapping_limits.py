@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from test_validity import ridge, subject
 
-from fmri_utils import mapping_limits
 from fmri_utils.encoders import LinearEncoder
-from fmri_utils.errors import DataError
+from fmri_utils.encoders import ceilings as mapping_limits
+from fmri_utils.project.errors import DataError
 
 
 def noisy(n_repeats, *, signal=1.0, noise=1.5, said=0.6, n=1500, dim=12, seed=0):

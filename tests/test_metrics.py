@@ -7,8 +7,8 @@ from skimage.metrics import structural_similarity
 from sklearn import metrics as sklearn_metrics
 
 from fmri_utils import metrics
-from fmri_utils.errors import DataError
 from fmri_utils.metrics.arrays import resized
+from fmri_utils.project.errors import DataError
 
 
 @pytest.fixture(scope="module")

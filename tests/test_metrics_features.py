@@ -13,10 +13,10 @@ from torch.nn import functional
 from torchvision import models
 
 from fmri_utils import metrics
-from fmri_utils.artifacts import sha256_file
-from fmri_utils.errors import ProfileError, WeightsError
 from fmri_utils.metrics import NETWORKS
 from fmri_utils.metrics.features import chance_from_correlations
+from fmri_utils.project.artifacts import sha256_file
+from fmri_utils.project.errors import ProfileError, WeightsError
 
 TINY_CLIP = {
     "embed_dim": 24,

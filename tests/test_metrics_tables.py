@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fmri_utils import metrics
-from fmri_utils.artifacts import load_arrays, save_arrays
-from fmri_utils.errors import DataError
-from fmri_utils.judge import Judge
+from fmri_utils.metrics.judge import Judge
+from fmri_utils.project.artifacts import load_arrays, save_arrays
+from fmri_utils.project.errors import DataError
 
 ABOUT = {
     "dataset": "simulated NSD",

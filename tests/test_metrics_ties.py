@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from fmri_utils import metrics, perturbation, validity
+from fmri_utils import metrics, visual_areas
 from fmri_utils.dino import probes
+from fmri_utils.encoders import controls
 from fmri_utils.metrics.identification import find_places
-from fmri_utils.pretrain.report import caption_retrieval
+from simulated_nsd.training.report import caption_retrieval
 
 N = 40
 MRR = sum(1 / k for k in range(1, N + 1)) / N  # 0.107
@@ -88,14 +89,14 @@ def test_every_table_of_scores_puts_a_constant_at_the_chance_that_it_prints(name
         else:
             value = {"mean": np.mean, "median": np.median}[score.statistic](score.per_image)
         assert value == pytest.approx(score.chance, abs=1e-12), row
-    found = validity.scores_per_image(truth, prediction)
-    assert list(found) == list(validity.SCORES)
-    for row, chance in validity.chance_levels(N).items():
+    found = controls.scores_per_image(truth, prediction)
+    assert list(found) == list(controls.SCORES)
+    for row, chance in controls.chance_levels(N).items():
         assert found[row].mean() == pytest.approx(chance, abs=1e-12), row
     probed = probes.probe_scores(truth, prediction)
     assert {k: v.mean() for k, v in probed.items()} == pytest.approx(probes.chance(N), abs=1e-12)
     unit = truth / np.linalg.norm(truth, axis=1, keepdims=True)
-    by_area = perturbation.embedding_scores_of(np.stack([prediction, unit]), unit)
+    by_area = visual_areas.embedding_scores_of(np.stack([prediction, unit]), unit)
     np.testing.assert_allclose(by_area["top1"].mean(1), [1 / N, 1], atol=1e-12)
     np.testing.assert_allclose(by_area["reciprocal_rank"].mean(1), [MRR, 1], atol=1e-12)
     clusters = np.arange(N) % 4

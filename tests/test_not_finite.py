@@ -9,25 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from fmri_utils import (
-    comparisons,
-    dino,
-    encoders,
-    explorer,
-    finetuning,
-    joint_embedding,
-    latents,
-    mapping_limits,
-    metrics,
-    perturbation,
-    plots,
-    reconstruction,
-    validity,
-)
-from fmri_utils.errors import DataError
+from fmri_utils import dino, encoders, explorer, metrics, perturbation, plots, visual_areas
+from fmri_utils.clip import joint
+from fmri_utils.encoders import ceilings, controls
 from fmri_utils.lafite import DiscriminatorConfig, Generator, GeneratorConfig, TrainingConfig, train
-from fmri_utils.lafite.training_data import TrainingData
-from fmri_utils.pretrain import generator as pretraining
+from fmri_utils.lafite.training.data import TrainingData
+from fmri_utils.pictures import finetuning, reconstruction, strategies
+from fmri_utils.pictures import search as latents
+from fmri_utils.project.errors import DataError
+from simulated_nsd.training import demo_generator as pretraining
 
 N, V, C, Z = 12, 6, 4, 8
 ALPHAS, ONE = np.ones(C), np.ones(())
@@ -136,22 +126,22 @@ BETAS = {
     "area_shifts": lambda k, bad: perturbation.area_shifts(
         k.encoder, bad(k.betas), area(k), k.truth
     ),
-    "group_embedding": lambda k, bad: perturbation.group_embedding(
+    "group_embedding": lambda k, bad: visual_areas.group_embedding(
         k.encoder, bad(k.betas), k.group, "keep_only"
     ),
-    "against_random": lambda k, bad: perturbation.against_random(
+    "against_random": lambda k, bad: visual_areas.against_random(
         k.encoder, bad(k.betas), k.truth, k.group, kind="keep_only", rng=k.rng, n_groups=2
     ),
-    "shapley_exact": lambda k, bad: perturbation.shapley_exact(
+    "shapley_exact": lambda k, bad: visual_areas.shapley_exact(
         k.encoder, bad(k.betas), k.truth, area(k)
     ),
-    "score_areas": lambda k, bad: perturbation.score_areas(
+    "score_areas": lambda k, bad: visual_areas.score_areas(
         k.encoder, bad(k.betas), k.truth, area(k), n_random=2, rng=k.rng
     ),
-    "random_shift": lambda k, bad: perturbation.random_shift(
+    "random_shift": lambda k, bad: visual_areas.random_shift(
         k.encoder, bad(k.betas), [2], k.truth, n_random=2, rng=k.rng
     ),
-    "area_pictures": lambda k, bad: perturbation.area_pictures(
+    "area_pictures": lambda k, bad: visual_areas.area_pictures(
         perturbation.renderer(k.generator, psi=1.0, seed=0), k.encoder, bad(k.betas), area(k),
         z=k.z[:1],
     ),
@@ -180,15 +170,15 @@ BETAS = {
     "conditional_mean": lambda k, bad: perturbation.conditional_mean(
         k.precision, bad(k.betas), 1.0
     ),
-    "retrain_on": lambda k, bad: perturbation.retrain_on(
+    "retrain_on": lambda k, bad: visual_areas.retrain_on(
         bad(k.betas), k.truth, k.groups, np.ones(V, bool),
         settings=encoders.MapperSettings(n_folds=2),
     ),
-    "fit_prototypes": lambda k, bad: validity.fit_prototypes(
+    "fit_prototypes": lambda k, bad: controls.fit_prototypes(
         bad(k.betas), k.truth, k.groups, n_classes=2, seed=0, **k.fit
     ),
-    "leave_clusters_out": lambda k, bad: validity.leave_clusters_out(
-        validity.fixed_ridge(ALPHAS), k.betas, k.truth, k.groups, bad(k.betas), k.truth,
+    "leave_clusters_out": lambda k, bad: controls.leave_clusters_out(
+        controls.fixed_ridge(ALPHAS), k.betas, k.truth, k.groups, bad(k.betas), k.truth,
         k.rows + 90, n_clusters=2, seed=0,
     ),
     "predict_held_out": lambda k, bad: finetuning.predict_held_out(
@@ -208,10 +198,10 @@ OTHERS = {
     ),
     "generate, z": ("z: ", lambda k, bad: reconstruction.generate(k.generator, bad(k.z), k.truth)),
     "comparisons.draw, condition": (
-        "condition: ", lambda k, bad: comparisons.draw(k.generator, bad(k.truth), k.z)
+        "condition: ", lambda k, bad: strategies.draw(k.generator, bad(k.truth), k.z)
     ),
     "comparisons.draw, z": (
-        "z: ", lambda k, bad: comparisons.draw(k.generator, k.truth, bad(k.z))
+        "z: ", lambda k, bad: strategies.draw(k.generator, k.truth, bad(k.z))
     ),
     "make_target": ("embeddings: ", lambda k, bad: latents.make_target(bad(k.truth))),
     "best_of_n": (
@@ -238,7 +228,7 @@ OTHERS = {
     ),
     "comparisons.draw, psi": (
         "truncation_psi: ",
-        lambda k, bad: comparisons.draw(k.generator, k.truth, k.z, truncation_psi=bad(ONE)),
+        lambda k, bad: strategies.draw(k.generator, k.truth, k.z, truncation_psi=bad(ONE)),
     ),
     "best_of_n, psi": (
         "truncation_psi: ",
@@ -252,7 +242,7 @@ OTHERS = {
     ),
     "group_embedding, k": (
         "k: ",
-        lambda k, bad: perturbation.group_embedding(
+        lambda k, bad: visual_areas.group_embedding(
             k.encoder, k.betas, k.group, "stimulate", bad(ONE)
         ),
     ),
@@ -262,7 +252,7 @@ OTHERS = {
     ),
     "random_shift, k": (
         "k: ",
-        lambda k, bad: perturbation.random_shift(
+        lambda k, bad: visual_areas.random_shift(
             k.encoder, k.betas, [2], k.truth, n_random=1, rng=k.rng, k=bad(ONE)
         ),
     ),
@@ -333,11 +323,11 @@ OTHERS = {
     ),
     "shapley": (
         "truth: ",
-        lambda k, bad: perturbation.shapley(k.encoder, k.betas, bad(k.truth), area(k), rng=k.rng),
+        lambda k, bad: visual_areas.shapley(k.encoder, k.betas, bad(k.truth), area(k), rng=k.rng),
     ),
     "score_areas": (
         "truth: ",
-        lambda k, bad: perturbation.score_areas(
+        lambda k, bad: visual_areas.score_areas(
             k.encoder, k.betas, bad(k.truth), area(k), n_random=1, rng=k.rng
         ),
     ),
@@ -376,27 +366,27 @@ OTHERS = {
         "predictions: ", lambda k, bad: encoders.restandardise(bad(k.truth), k.truth, k.truth)
     ),
     "bottleneck": (
-        "training predictions: ", lambda k, bad: validity.bottleneck(k.truth, bad(k.truth), [1])
+        "training predictions: ", lambda k, bad: controls.bottleneck(k.truth, bad(k.truth), [1])
     ),
     "leave_clusters_out, truth": (
         "truth: ",
-        lambda k, bad: validity.leave_clusters_out(
-            validity.fixed_ridge(ALPHAS), k.betas, k.truth, k.groups, k.betas, bad(k.truth),
+        lambda k, bad: controls.leave_clusters_out(
+            controls.fixed_ridge(ALPHAS), k.betas, k.truth, k.groups, k.betas, bad(k.truth),
             k.rows + 90, n_clusters=2, seed=0,
         ),
     ),
     "explained_variance": (
-        "r: ", lambda k, bad: mapping_limits.explained_variance(k.truth, bad(np.ones(C)))
+        "r: ", lambda k, bad: ceilings.explained_variance(k.truth, bad(np.ones(C)))
     ),
     "train_joint": (
         "brain: ",
-        lambda k, bad: joint_embedding.train_joint(
+        lambda k, bad: joint.train_joint(
             bad(k.betas), k.truth, k.betas, k.truth, **k.joint
         ),
     ),
     "train_joint, held out": (
         "held_image: ",
-        lambda k, bad: joint_embedding.train_joint(
+        lambda k, bad: joint.train_joint(
             k.betas, k.truth, k.betas, bad(k.truth), **k.joint
         ),
     ),

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from fmri_utils import runner
-from fmri_utils.artifacts import check_manifest
-from fmri_utils.errors import FmriUtilsError
-from fmri_utils.profiles import PROJECT_ROOT
+from fmri_utils.project.artifacts import check_manifest
+from fmri_utils.project.errors import FmriUtilsError
+from fmri_utils.project.profiles import PROJECT_ROOT
+from pipeline import runner
 
 FIGURES = (
     "fig1_model",

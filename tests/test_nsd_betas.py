@@ -9,7 +9,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import (
     NSDLayout,
     betas_to_file,
@@ -20,6 +19,7 @@ from fmri_utils.nsd import (
     to_volume,
 )
 from fmri_utils.nsd import betas as betas_module
+from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]
 

@@ -13,8 +13,8 @@ import pytest
 import scipy.io
 
 from fmri_utils import nsd
-from fmri_utils.errors import DataError
-from fmri_utils.nsd import betas, design, layout, maps, preprocessing, rois, splits
+from fmri_utils.nsd import betas, design, maps, paths, preprocessing, rois, splits
+from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]
 
@@ -215,7 +215,7 @@ def mask_transposed(patch):
 
 def mask_by(labels_to_mask):
     def term_mask(layout, atlas, areas, hemisphere):
-        return labels_to_mask(nsd.read_roi(layout, atlas, hemisphere)[0])
+        return labels_to_mask(nsd.read_roi(paths, atlas, hemisphere)[0])
 
     return lambda patch: patch.setattr(rois, "_term_mask", term_mask)
 
@@ -234,7 +234,7 @@ def all_repeats_taken_as_three(patch):
 
 
 def gaps_allowed(patch):
-    patch.setitem(layout.available_sessions.__kwdefaults__, "allow_gaps", True)
+    patch.setitem(paths.available_sessions.__kwdefaults__, "allow_gaps", True)
 
 
 UNMET = (AssertionError, pytest.fail.Exception)
@@ -340,7 +340,7 @@ def nan_in_atlas(folder):
 
 MISUSES = {
     "responses off by one": (
-        ids_shifted_in(lambda layout: layout.responses, sep="\t"),
+        ids_shifted_in(lambda layout: paths.responses, sep="\t"),
         r"responses\.tsv disagrees .* counting from 0 and 1",
     ),
     "mask transposed": (read_with(lambda f: nsd.roi_mask(f.layout).T), "mask is transposed"),

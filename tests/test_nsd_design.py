@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import scipy.io
 
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import (
     NSDLayout,
     available_sessions,
@@ -16,7 +15,8 @@ from fmri_utils.nsd import (
     read_stim_info,
     trial_table,
 )
-from fmri_utils.nsd.layout import REMEDY
+from fmri_utils.nsd.paths import REMEDY
+from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]
 

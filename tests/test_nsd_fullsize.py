@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import scipy.io
 
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import (
     SHARED_COUNTS,
     NSDLayout,
@@ -23,6 +22,7 @@ from fmri_utils.nsd import (
     trial_table,
 )
 from fmri_utils.nsd import published as published_module
+from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fullsize"]
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import (
     NSDLayout,
     noise_ceiling,
@@ -17,6 +16,7 @@ from fmri_utils.nsd import (
     trial_table,
     visual_areas,
 )
+from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from fmri_utils import nsd as nsd_reader
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import mindeye2, split_by_image, to_volume
 from fmri_utils.nsd.mindeye2 import MindEye2Layout, files
+from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture", "mindeye2_fixture"]
 

@@ -6,9 +6,9 @@ import tarfile
 import numpy as np
 import pytest
 
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import NSDLayout, mindeye2
 from fmri_utils.nsd.mindeye2 import MindEye2Layout
+from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture", "mindeye2_fixture"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fmri_utils import nsd
-from fmri_utils.errors import DataError
-from fmri_utils.nsd.layout import REMEDY
+from fmri_utils.nsd.paths import REMEDY
+from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]
 

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import (
     average_repeats,
     estimate_ncsnr,
@@ -16,6 +15,7 @@ from fmri_utils.nsd import (
     voxel_report,
     zscore_sessions,
 )
+from fmri_utils.project.errors import DataError
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import (
     NSDLayout,
     atlas_areas,
@@ -14,8 +13,9 @@ from fmri_utils.nsd import (
     read_roi,
     roi_mask,
 )
-from fmri_utils.nsd.layout import REMEDY
-from fmri_utils.profiles import load_profile
+from fmri_utils.nsd.paths import REMEDY
+from fmri_utils.project.errors import DataError
+from fmri_utils.project.profiles import load_profile
 
 pytest_plugins = ["nsd_fixture"]
 

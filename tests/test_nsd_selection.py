@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import (
     NSDLayout,
     estimate_ncsnr,
@@ -15,6 +14,7 @@ from fmri_utils.nsd import (
     trial_table,
     zscore_sessions,
 )
+from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]
 

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import (
     NSDLayout,
     available_sessions,
@@ -18,7 +17,8 @@ from fmri_utils.nsd import (
     session_coverage,
     trial_table,
 )
-from fmri_utils.nsd.layout import REMEDY
+from fmri_utils.nsd.paths import REMEDY
+from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]
 

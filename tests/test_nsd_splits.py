@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from sklearn.model_selection import GroupKFold
 
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import (
     NSDLayout,
     Split,
@@ -17,6 +16,7 @@ from fmri_utils.nsd import (
     split_from_ids,
     trial_table,
 )
+from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture", "nsd_fullsize"]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import NSDLayout, check_shared_pictures, read_captions, read_images
+from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]
 

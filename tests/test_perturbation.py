@@ -6,7 +6,7 @@ import torch
 
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder
-from fmri_utils.errors import DataError
+from fmri_utils.project.errors import DataError
 
 N, V, C = 7, 40, 12
 

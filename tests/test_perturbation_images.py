@@ -11,10 +11,11 @@ from distributed import Client, LocalCluster
 
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
-from fmri_utils.errors import ArtifactError, DataError
 from fmri_utils.lafite import Generator, GeneratorConfig
-from fmri_utils.sweep.atlas import spread_over
-from fmri_utils.sweep.settings import Resources
+from fmri_utils.project.errors import ArtifactError, DataError
+from fmri_utils.project.parts import Parts
+from pipeline.sweep.settings import Resources
+from pipeline.sweep.spread_atlas import spread_over
 
 C, V = 12, 30
 
@@ -203,7 +204,7 @@ def test_an_atlas_spread_over_workers_is_the_same(generator, z, encoder, betas, 
 
 
 def test_parts_that_are_damaged_are_named(tmp_path):
-    parts = perturbation.Parts(tmp_path, {"a": 1})
+    parts = Parts(tmp_path, {"a": 1})
     calls = []
 
     def compute(number):

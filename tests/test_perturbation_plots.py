@@ -9,7 +9,7 @@ import pytest
 from fmri_utils.metrics import Interval
 from fmri_utils.perturbation import parse_concepts
 from fmri_utils.plots import effects
-from fmri_utils.profiles import PROFILES, load_profile
+from fmri_utils.project.profiles import PROFILES, load_profile
 
 RNG = np.random.default_rng(0)
 

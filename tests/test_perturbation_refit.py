@@ -8,7 +8,7 @@ from torch import nn
 
 from fmri_utils import encoders, perturbation
 from fmri_utils.encoders import LinearEncoder, unit
-from fmri_utils.errors import DataError
+from fmri_utils.project.errors import DataError
 
 C = 6
 

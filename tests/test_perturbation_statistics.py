@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fmri_utils import perturbation
+from fmri_utils import perturbation, visual_areas
 from fmri_utils.encoders import LinearEncoder, unit
-from fmri_utils.errors import DataError
+from fmri_utils.project.errors import DataError
 
 N, V, C = 6, 9, 5
 
@@ -200,8 +200,8 @@ def test_sampled_shapley_values_approach_the_exact_ones(encoder):
     for v, name in enumerate("aabbbccd"):
         groups[name][v] = True
     encoder.weights[7] = 0  # group d does nothing; voxel 8 is in no group
-    exact = perturbation.shapley_exact(encoder, betas, truth, groups)
-    sampled = perturbation.shapley(
+    exact = visual_areas.shapley_exact(encoder, betas, truth, groups)
+    sampled = visual_areas.shapley(
         encoder, betas, truth, groups, rng=np.random.default_rng(0), n_permutations=600
     )
     for name, (value, error) in sampled.items():
@@ -209,12 +209,12 @@ def test_sampled_shapley_values_approach_the_exact_ones(encoder):
         assert error < 0.02
     assert exact["d"] == pytest.approx(0, abs=1e-12)
     everything = np.any(list(groups.values()), axis=0)
-    kept = perturbation.group_embedding(encoder, betas, everything, "keep_only")
+    kept = visual_areas.group_embedding(encoder, betas, everything, "keep_only")
     gain = (unit(kept) * truth).sum(1).mean() - (truth @ unit(encoder.intercept)).mean()
     assert sum(exact.values()) == pytest.approx(gain)
     assert sum(v for v, _ in sampled.values()) == pytest.approx(gain)
     with pytest.raises(DataError, match="more than one of the groups"):
-        perturbation.shapley_exact(encoder, betas, truth, groups | {"e": groups["a"]})
+        visual_areas.shapley_exact(encoder, betas, truth, groups | {"e": groups["a"]})
 
 
 def test_groups_equal_changed_betas(encoder):
@@ -225,10 +225,10 @@ def test_groups_equal_changed_betas(encoder):
         ("keep_only", np.where(group, betas, 0)),
         ("stimulate", betas + 2 * group),
     ):
-        found = perturbation.group_embedding(encoder, betas, group, kind, k=2)
+        found = visual_areas.group_embedding(encoder, betas, group, kind, k=2)
         np.testing.assert_allclose(found, encoder.predict(values), atol=1e-12)
     with pytest.raises(DataError, match="Expected: one of"):
-        perturbation.group_embedding(encoder, betas, group, "remove")
+        visual_areas.group_embedding(encoder, betas, group, "remove")
 
 
 def test_a_group_is_judged_against_groups_of_its_size():
@@ -240,12 +240,12 @@ def test_a_group_is_judged_against_groups_of_its_size():
     truth = unit(encoder.predict(betas))
     strong = np.arange(40) < 5
     for kind, side in (("keep_only", "p_larger"), ("leave_out", "p_smaller")):
-        score = perturbation.against_random(
+        score = visual_areas.against_random(
             encoder, betas, truth, strong, kind=kind, rng=rng, n_groups=199
         )
         assert getattr(score, side) == pytest.approx(1 / 200)
         assert len(score.random) == 199
-    sizes = {len(set(g)) for g in perturbation.random_groups(7, 40, 20, rng)}
+    sizes = {len(set(g)) for g in visual_areas.random_groups(7, 40, 20, rng)}
     assert sizes == {7}
 
 

@@ -8,11 +8,13 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
-from fmri_utils import perturbation, study_perturbation
+from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder
-from fmri_utils.errors import DataError
-from fmri_utils.profiles import load_profile
-from fmri_utils.simulation.config import SimulationConfig
+from fmri_utils.project.errors import DataError
+from fmri_utils.project.profiles import load_profile
+from fmri_utils.project.simulation_config import SimulationConfig
+from pipeline.studies import study_perturbation
+from pipeline.studies.calibration import NullTrials, calibrate, null_run
 
 GRID = (16, 18, 17)
 
@@ -93,7 +95,7 @@ def null_trials(n_repeats=3, n_images=200, **noise):
     truth = SimpleNamespace(voxels=table, signal=signal)
     session = np.repeat([[1], [2], [2]], n_images, axis=1)[:n_repeats]
     time = np.linspace(-1, 1, n_images)[None].repeat(n_repeats, 0)
-    return perturbation.NullTrials(truth, config, session, time), places, signal
+    return NullTrials(truth, config, session, time), places, signal
 
 
 def test_null_trials_have_the_simulators_noise():
@@ -133,16 +135,16 @@ def test_calibration_counts_false_runs_and_resumes(tmp_path):
     rng = np.random.default_rng(4)
     encoder = LinearEncoder(rng.standard_normal((125, 4)), 5 * rng.standard_normal(4), "ridge")
     options = dict(folder=tmp_path, key={"a": 1}, n_permutations=39)
-    some = perturbation.calibrate(encoder, drawer, n_runs=3, **options)
+    some = calibrate(encoder, drawer, n_runs=3, **options)
     (folder,) = tmp_path.iterdir()
     before = (folder / "part-00001.h5").read_bytes()
-    more = perturbation.calibrate(encoder, drawer, n_runs=8, **options)
+    more = calibrate(encoder, drawer, n_runs=8, **options)
     assert (folder / "part-00001.h5").read_bytes() == before
     assert some["n_runs"] == 3
     assert more["rate"] == more["n_false"] / 8
     assert more["low"] <= more["rate"] <= more["high"]
     assert sum(more["p_histogram"]) == pytest.approx(1, abs=1e-3)
-    sure = perturbation.calibrate(encoder, drawer, n_runs=8, level=1.0, **options)
+    sure = calibrate(encoder, drawer, n_runs=8, level=1.0, **options)
     assert sure["n_false"] == 8
 
 
@@ -152,7 +154,7 @@ def test_null_run_finds_what_is_planted():
     trials[:, :, 3] = trials[0, :, 3]
     rng = np.random.default_rng(5)
     encoder = LinearEncoder(rng.standard_normal((125, 4)), 5 * rng.standard_normal(4), "ridge")
-    found = perturbation.null_run(encoder, trials, 99, rng)
+    found = null_run(encoder, trials, 99, rng)
     assert found["smallest"] <= 0.05
     assert found["histogram"].sum() == 125
 

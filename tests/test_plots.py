@@ -145,7 +145,7 @@ def test_scores_show_chance():
 
 @pytest.mark.parametrize("quantity", ["spread", "top1"])
 def test_collapse_curves_take_every_objective(quantity):
-    from fmri_utils.joint_embedding import OBJECTIVES
+    from fmri_utils.clip.joint import OBJECTIVES
 
     record = {"step": np.arange(3), "spread": np.ones(3), "top1": np.ones(3)}
     ax = plots.plot_collapse(dict.fromkeys(OBJECTIVES, record), quantity, chance=0.1)

@@ -9,7 +9,7 @@ import pytest
 from fmri_utils import plots
 from fmri_utils.metrics import Interval
 from fmri_utils.plots import effects
-from fmri_utils.plots.areas import plot_area_changes, plot_area_shift
+from fmri_utils.plots.area_figure import plot_area_changes, plot_area_shift
 
 AFFINE = np.diag([1.8, 1.8, 1.8, 1.0])
 SHAPE = (12, 13, 11)

@@ -5,18 +5,18 @@ import pytest
 import torch
 from scipy.stats import kstest, spearmanr
 
-from fmri_utils.clip_space import open_clip_space
-from fmri_utils.errors import DataError
-from fmri_utils.pretrain import generator, layout
-from fmri_utils.profiles import PROJECT_ROOT
-from fmri_utils.simulation import scenes
+from fmri_utils.clip.space import open_clip_space
+from fmri_utils.project.errors import DataError
+from fmri_utils.project.profiles import PROJECT_ROOT
+from simulated_nsd import scenes
+from simulated_nsd.training import demo_generator, noise_vectors
 
 N = 1500
 
 
 @pytest.fixture(scope="module")
 def facts():
-    return layout.Facts.of(scenes.sample_scenes(1, 5, N))
+    return noise_vectors.Facts.of(scenes.sample_scenes(1, 5, N))
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def embeddings(facts):
 
 @pytest.fixture(scope="module")
 def noise(embeddings, facts):
-    model = layout.fit_expectation(embeddings, facts, n_epochs=12, batch_size=100)
-    return layout.noise_of(model, embeddings, facts, 64)
+    model = noise_vectors.fit_expectation(embeddings, facts, n_epochs=12, batch_size=100)
+    return noise_vectors.noise_of(model, embeddings, facts, 64)
 
 
 def column(facts, name):
@@ -46,7 +46,7 @@ def space():
 
 def test_early_maps_are_those_of_clip(space):
     images = torch.rand(2, 3, 64, 64)
-    maps = generator.EarlyMaps(space)(2 * images - 1)
+    maps = demo_generator.EarlyMaps(space)(2 * images - 1)
     assert [tuple(m.shape[2:]) for m in maps] == [(16, 16), (8, 8), (4, 4)]
     seen = []
     hook = space.model.visual.layer3.register_forward_hook(lambda _m, _i, out: seen.append(out))
@@ -56,13 +56,15 @@ def test_early_maps_are_those_of_clip(space):
 
 
 def test_redrawing_loss_is_least_for_the_original_itself(space):
-    early = generator.EarlyMaps(space)
+    early = demo_generator.EarlyMaps(space)
     real = torch.rand(2, 3, 32, 32) * 2 - 1
-    assert generator.redrawing_loss(real, real, early) == pytest.approx(0, abs=1e-5)
-    assert generator.redrawing_loss(real.flip(0), real, early) > 0.5
+    assert demo_generator.redrawing_loss(real, real, early) == pytest.approx(0, abs=1e-5)
+    assert demo_generator.redrawing_loss(real.flip(0), real, early) > 0.5
     soft = torch.nn.functional.avg_pool2d(real, 3, 1, 1)
     dark = real - (soft - real).abs().mean()  # as far from the original, but with its outlines
-    assert generator.redrawing_loss(dark, real, early) < generator.redrawing_loss(soft, real, early)
+    assert demo_generator.redrawing_loss(dark, real, early) < demo_generator.redrawing_loss(
+        soft, real, early
+    )
 
 
 def test_every_column_of_the_noise_is_standard_normal(noise):
@@ -91,35 +93,35 @@ def test_what_a_scene_does_not_have_is_plain_noise(noise, facts):
 
 
 def test_facts_that_do_not_fit_are_refused(embeddings, facts):
-    model = layout.Expectation(embeddings.shape[1], facts)
+    model = noise_vectors.Expectation(embeddings.shape[1], facts)
     with pytest.raises(DataError, match="at least"):
-        layout.noise_of(model, embeddings, facts, 8)
+        noise_vectors.noise_of(model, embeddings, facts, 8)
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(space, tmp_path, monkeypatch):
-    stages = [generator.Stage(r, 6, 0.005, 0.001) for r in (16, 32)]
-    monkeypatch.setattr(generator, "STAGES", stages)
+    stages = [demo_generator.Stage(r, 6, 0.005, 0.001) for r in (16, 32)]
+    monkeypatch.setattr(demo_generator, "STAGES", stages)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
     embeddings = rng.standard_normal((8, 128)).astype(np.float32)
     noise = rng.standard_normal((8, 64)).astype(np.float32)
 
     def run(path):
-        return generator.train(images, embeddings, noise, space, path, batch_size=2, every=1)
+        return demo_generator.train(images, embeddings, noise, space, path, batch_size=2, every=1)
 
     torch.manual_seed(1)
     whole = run(tmp_path / "whole.pt")
-    step, left = generator._step, iter([True] * 4)
+    step, left = demo_generator._step, iter([True] * 4)
 
     def dying(*args):
         if not next(left, False):
             raise KeyboardInterrupt
         return step(*args)
 
-    monkeypatch.setattr(generator, "_step", dying)
+    monkeypatch.setattr(demo_generator, "_step", dying)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed.pt")
-    monkeypatch.setattr(generator, "_step", step)
+    monkeypatch.setattr(demo_generator, "_step", step)
     torch.manual_seed(2)  # the global random state has no say
     resumed = run(tmp_path / "killed.pt")
     assert set(whole) == set(resumed)
@@ -131,8 +133,8 @@ def test_condition_layers_start_with_whitened_embeddings():
     scale = torch.logspace(0, -3, 128)
     embeddings = torch.randn(4000, 128, generator=rng) * scale + 1
     embeddings = torch.nn.functional.normalize(embeddings, dim=1)
-    network = generator.Generator(generator.CONFIG)
-    generator.whiten_condition(network, embeddings)
+    network = demo_generator.Generator(demo_generator.CONFIG)
+    demo_generator.whiten_condition(network, embeddings)
     layer = network.synthesis.b8.conv0.pre_0
     seen = torch.nn.functional.linear(
         embeddings, layer.weight * layer.weight_gain, layer.bias * layer.bias_gain

@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from fmri_utils.artifacts import own_files
-from fmri_utils.clip_space import open_clip_space
-from fmri_utils.errors import DataError, WeightsError
-from fmri_utils.judge import load_judge
+from fmri_utils.clip.space import open_clip_space
 from fmri_utils.lafite import load_generator
-from fmri_utils.pretrain import report
-from fmri_utils.profiles import PROJECT_ROOT
-from fmri_utils.reconstruction import draw_z, generate, growing_pictures
-from fmri_utils.simulation import scenes
+from fmri_utils.metrics.judge import load_judge
+from fmri_utils.pictures.reconstruction import draw_z, generate, growing_pictures
+from fmri_utils.project.artifacts import own_files
+from fmri_utils.project.errors import DataError, WeightsError
+from fmri_utils.project.profiles import PROJECT_ROOT
+from simulated_nsd import scenes
+from simulated_nsd.training import report
 
 SHIPPED = PROJECT_ROOT / "data" / "pretrained"
 HELD_OUT, SEED, N = 2, 77, 300  # neither the subjects' stream nor the one of training

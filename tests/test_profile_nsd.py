@@ -13,10 +13,11 @@ import tomllib
 import nsd_standins
 import pytest
 
-from fmri_utils import runner
-from fmri_utils.artifacts import check_manifest
-from fmri_utils.lafite import import_official, load_generator
-from fmri_utils.profiles import PROJECT_ROOT
+from fmri_utils.lafite import load_generator
+from fmri_utils.lafite.released import convert
+from fmri_utils.project.artifacts import check_manifest
+from fmri_utils.project.profiles import PROJECT_ROOT
+from pipeline import runner
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ SMALLER = {
 
 def settings(root):
     """The sizes of the smoke profile, whatever sections it has, and where the stand-ins are."""
-    smoke = tomllib.loads((PROJECT_ROOT / "fmri_utils" / "profiles" / "smoke.toml").read_text())
+    smoke = tomllib.loads((PROJECT_ROOT / "fmri_utils/project/profiles/smoke.toml").read_text())
     sizes = {
         f"{section}.{key}": value
         for section, table in smoke.items()
@@ -66,7 +67,7 @@ def standins(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         nsd_standins.write_lafite(root / "released.pkl", patch)
     out = root / "lafite.safetensors"  # as `make lafite-import` does it
-    assert import_official.main([f"FILE={root / 'released.pkl'}", f"OUT={out}"]) == 0
+    assert convert.main([f"FILE={root / 'released.pkl'}", f"OUT={out}"]) == 0
     assert load_generator(out).config.resolution == 32
     return root
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from fmri_utils.errors import ProfileError
-from fmri_utils.profiles import PROFILES, load_profile
-from fmri_utils.runner import parse_request
+from fmri_utils.project.errors import ProfileError
+from fmri_utils.project.profiles import PROFILES, load_profile
+from pipeline.runner import parse_request
 
 
 def test_every_profile_loads_and_is_frozen():

@@ -7,9 +7,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fmri_utils import artifacts, plots, runner, verify
-from fmri_utils.profiles import PROJECT_ROOT
-from fmri_utils.provenance import same_numbers, settled_path, write_provenance
+from fmri_utils import plots
+from fmri_utils.project import artifacts
+from fmri_utils.project.profiles import PROJECT_ROOT
+from fmri_utils.project.provenance import same_numbers, settled_path, write_provenance
+from pipeline import runner, verify
 
 ABOUT = {"notebook": "08_figures", "configuration": "0123", "seed": "0"}
 CURVE = np.random.default_rng(0).standard_normal(40).cumsum()

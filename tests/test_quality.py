@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from fmri_utils import nsd, plots
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import quality
 from fmri_utils.nsd.realism import NOT_PUBLISHED, PUBLISHED_NCSNR, realism_table
+from fmri_utils.project.errors import DataError
 
 AFFINE = np.diag([1.8, 1.8, 1.8, 1.0])
 N_IMAGES, N_REPEATS = 200, 3

@@ -16,22 +16,29 @@ import pytest
 import torch
 from test_malformed_nsd import KINDS, files, folder  # noqa: F401
 
-from fmri_utils import artifacts, results
-from fmri_utils.download.coco import stored_ids as cropped_ids
-from fmri_utils.download.transfer import _Damaged, check_content
-from fmri_utils.errors import ArtifactError, DataError, FmriUtilsError, ProfileError, WeightsError
 from fmri_utils.lafite import read_official_pickle
-from fmri_utils.metrics.networks import WeightsFile
+from fmri_utils.metrics.feature_networks import WeightsFile
 from fmri_utils.nsd import betas as nsd_betas
 from fmri_utils.nsd import mindeye2
-from fmri_utils.perturbation.parts import Parts
-from fmri_utils.pretrain.data import drawn_scenes
-from fmri_utils.profiles import _read_toml
-from fmri_utils.reading import outer_cause, reading, require
-from fmri_utils.simulation.folder import finished, manifest_path
-from fmri_utils.simulation.ground_truth import load_signal
-from fmri_utils.simulation.stimuli import stored_ids
-from fmri_utils.tensor_files import read_safetensors, read_saved_state, write_safetensors
+from fmri_utils.plots import results
+from fmri_utils.project import artifacts
+from fmri_utils.project.errors import (
+    ArtifactError,
+    DataError,
+    FmriUtilsError,
+    ProfileError,
+    WeightsError,
+)
+from fmri_utils.project.parts import Parts
+from fmri_utils.project.profiles import _read_toml
+from fmri_utils.project.reading import outer_cause, reading, require
+from fmri_utils.project.tensors import read_safetensors, read_saved_state, write_safetensors
+from pipeline.download.coco import stored_ids as cropped_ids
+from pipeline.download.transfer import _Damaged, check_content
+from simulated_nsd.folder import finished, manifest_path
+from simulated_nsd.ground_truth import load_signal
+from simulated_nsd.stimulus_file import stored_ids
+from simulated_nsd.training.drawn_data import drawn_scenes
 
 pytest_plugins = ["nsd_fixture", "mindeye2_fixture"]
 NOBODY = 65534

@@ -13,13 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmri_utils import encoders, latents, nsd, perturbation, plots, runner
-from fmri_utils.artifacts import load_arrays
+from fmri_utils import encoders, nsd, perturbation, plots, visual_areas
 from fmri_utils.encoders import LinearEncoder
-from fmri_utils.profiles import PROJECT_ROOT
-from fmri_utils.simulation import ground_truth
-from fmri_utils.sweep import __main__ as command
-from fmri_utils.sweep.settings import parse
+from fmri_utils.pictures import search as latents
+from fmri_utils.project.artifacts import load_arrays
+from fmri_utils.project.profiles import PROJECT_ROOT
+from pipeline import runner
+from pipeline.sweep import __main__ as command
+from pipeline.sweep.settings import parse
+from simulated_nsd import ground_truth
+from simulated_nsd.on_demand import planted_truth
 
 MISSING = "not available for this region: "
 RNG = np.random.default_rng(0)
@@ -205,12 +208,12 @@ def test_with_v1_alone_the_blurred_picture_is_read_from_v1():
 def test_no_group_has_no_score():
     truth = np.eye(4)[[0, 1, 2, 3, 0]]
     given = DATA["encoder"], DATA["betas"]
-    assert perturbation.shapley(*given, truth, {}, rng=RNG) == {}
+    assert visual_areas.shapley(*given, truth, {}, rng=RNG) == {}
     assert perturbation.area_shifts(*given, {}, np.eye(4)[:2]).shape == (0, 5, 2)
     assert perturbation.area_shift(*given, {}, np.eye(4)[:2]).shape == (0, 2)
-    random = perturbation.random_shift(*given, [], np.eye(4)[:2], n_random=3, rng=RNG)
+    random = visual_areas.random_shift(*given, [], np.eye(4)[:2], n_random=3, rng=RNG)
     assert random.shape == (3, 0, 2)
-    assert perturbation.overlaps({}).shape == (0, 0)
+    assert visual_areas.overlaps({}).shape == (0, 0)
 
 
 def test_without_all_voxels_the_mean_is_predicted():
@@ -219,7 +222,7 @@ def test_without_all_voxels_the_mean_is_predicted():
     alphas, everything = np.full(1, 2.0), {"V1": np.ones(6, bool)}
     ridge, _ = encoders.fit_ridge(betas, target, np.arange(20), alphas=alphas, n_folds=2)
     precision = perturbation.fit_precision(betas)
-    left = perturbation.refit_without(ridge, precision, everything, np.full(4, 2.0))["V1"]
+    left = visual_areas.refit_without(ridge, precision, everything, np.full(4, 2.0))["V1"]
     np.testing.assert_allclose(left.predict(betas), np.tile(target.mean(0), (20, 1)), atol=1e-5)
 
 
@@ -235,14 +238,14 @@ def test_receptive_fields_of_no_area_are_no_figure():
 
 
 def test_truth_that_nobody_knows_is_said(monkeypatch, capsys, tmp_path):
-    assert perturbation.planted_truth(tmp_path, None, 1, SOME) is None
+    assert planted_truth(tmp_path, None, 1, SOME) is None
     assert capsys.readouterr().out == "not available: planted truth (real data)\n"
 
     def refuse(*arguments):
         raise ground_truth.OutsideError("3 of 9 voxels")
 
-    monkeypatch.setattr("fmri_utils.perturbation.truth.load_ground_truth", refuse)
-    assert perturbation.planted_truth(tmp_path, {}, 1, SOME) is None
+    monkeypatch.setattr("simulated_nsd.on_demand.load_ground_truth", refuse)
+    assert planted_truth(tmp_path, {}, 1, SOME) is None
     assert capsys.readouterr().out.startswith(f"{MISSING}planted truth (some of its voxels")
     assert perturbation.auroc(None, {"a": np.arange(6)}, rng=RNG) == {}
     assert capsys.readouterr().out == ""

@@ -5,16 +5,16 @@ import re
 
 import pytest
 
-from fmri_utils.artifacts import sha256_file
-from fmri_utils.errors import ArtifactError
-from fmri_utils.profiles import load_profile
-from fmri_utils.results import (
+from fmri_utils.plots.results import (
     NUMBERS,
     read_results,
     results_page,
     results_record,
     results_text,
 )
+from fmri_utils.project.artifacts import sha256_file
+from fmri_utils.project.errors import ArtifactError
+from fmri_utils.project.profiles import load_profile
 
 CELL = {"low": 0.1, "high": 0.3, "chance": 0.05, "interval_over": "images"}
 

@@ -8,12 +8,12 @@ import platform
 import pytest
 from jupyter_client.kernelspec import KernelSpec
 
-from fmri_utils import runner
-from fmri_utils.errors import DataError, FmriUtilsError, ProfileError
-from fmri_utils.kernels import IpcKernelManager
-from fmri_utils.pairing import notebook_from_source, sync
-from fmri_utils.profiles import load_profile
-from fmri_utils.simulation.on_demand import prepare
+from fmri_utils.project.errors import DataError, FmriUtilsError, ProfileError
+from fmri_utils.project.profiles import load_profile
+from pipeline import runner
+from pipeline.kernels import IpcKernelManager
+from pipeline.pairing import notebook_from_source, sync
+from simulated_nsd.on_demand import prepare
 
 NOTEBOOK = """# %% [markdown]
 # # {title}
@@ -28,7 +28,7 @@ INTERACTIVE = True
 
 # %%
 from pathlib import Path
-from fmri_utils.artifacts import atomic_path, list_outputs
+from fmri_utils.project.artifacts import atomic_path, list_outputs
 root = Path.cwd().parent
 with atomic_path(root / "out" / "{title}.txt") as tmp:
     tmp.write_text(f"{title} {{PROFILE}} {{SEED}}")
@@ -49,7 +49,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "PROJECT_ROOT", tmp_path)
     monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(runner.numbered_notebooks, "__defaults__", (tmp_path / "notebooks",))
-    monkeypatch.setattr("fmri_utils.profiles.PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr("fmri_utils.project.profiles.PROJECT_ROOT", tmp_path)
     return tmp_path
 
 

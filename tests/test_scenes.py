@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fmri_utils.errors import DataError
-from fmri_utils.simulation.scenes import (
+from fmri_utils.project.errors import DataError
+from simulated_nsd.scenes import (
     BACKGROUNDS,
     COLOURS,
     GROUPS,
@@ -19,9 +19,9 @@ from fmri_utils.simulation.scenes import (
     sample_scene,
     sample_scenes,
 )
-from fmri_utils.simulation.scenes.captions import article
-from fmri_utils.simulation.scenes.catalogue import SPECS
-from fmri_utils.simulation.scenes.words import GROUND_PLACES, NOUNS, PEOPLE, TRAIT_NOUNS
+from simulated_nsd.scenes.caption_text import article
+from simulated_nsd.scenes.catalogue import SPECS
+from simulated_nsd.scenes.words import GROUND_PLACES, NOUNS, PEOPLE, TRAIT_NOUNS
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,14 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from fmri_utils.artifacts import own_files
-from fmri_utils.pairing import notebook_sources
+from fmri_utils.project.artifacts import own_files
+from pipeline.pairing import notebook_sources
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = notebook_sources(ROOT / "notebooks")
 PACKAGE, BENCHMARKS, TESTS = (
-    own_files(ROOT / name, "**/*.py") for name in ("fmri_utils", "benchmarks", "tests")
+    own_files(ROOT / name, "**/*.py")
+    for name in ("fmri_utils", "simulated_nsd", "pipeline", "benchmarks", "tests")
 )
 
 ALLOWED_IN_TESTS = {
@@ -168,7 +169,9 @@ def test_nothing_from_outside_is_executed():
     found = {path.name: found for path in files if (found := [*dangers(code(path))])}
     assert not found
     # What reads released checkpoints does it through opcodes as data.
-    assert "pickletools.genops" in code(ROOT / "fmri_utils" / "lafite" / "inert_pickle.py")
+    assert "pickletools.genops" in code(
+        ROOT / "fmri_utils" / "lafite" / "released" / "inert_pickle.py"
+    )
 
 
 def test_tests_use_only_what_they_need_to_make_hostile_files():

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from fmri_utils.errors import DataError
 from fmri_utils.nsd import estimate_ncsnr
-from fmri_utils.simulation.areas import ATLASES, VISUAL
-from fmri_utils.simulation.brain import STAGES, make_brain, prf_maps
-from fmri_utils.simulation.config import SimulationConfig
-from fmri_utils.simulation.design import design_tables, make_design, make_responses, run_and_trial
-from fmri_utils.simulation.measurement import (
+from fmri_utils.project.errors import DataError
+from fmri_utils.project.simulation_config import SimulationConfig
+from simulated_nsd.brain import STAGES, make_brain, prf_maps
+from simulated_nsd.cortical_areas import ATLASES, VISUAL
+from simulated_nsd.experiment import design_tables, make_design, make_responses, run_and_trial
+from simulated_nsd.measurement import (
     Measurement,
     beyond_view,
     make_measurement,
@@ -22,14 +22,9 @@ from fmri_utils.simulation.measurement import (
     shared_share,
     to_int16,
 )
-from fmri_utils.simulation.pixel_features import (
-    CHANNELS,
-    ORIENTATIONS_DEG,
-    feature_maps,
-    receptive_fields,
-)
-from fmri_utils.simulation.scenes import BACKGROUNDS, GROUPS, KINDS, Scene, Thing
-from fmri_utils.simulation.tuning import (
+from simulated_nsd.pixel_features import CHANNELS, ORIENTATIONS_DEG, feature_maps, receptive_fields
+from simulated_nsd.scenes import BACKGROUNDS, GROUPS, KINDS, Scene, Thing
+from simulated_nsd.tuning import (
     CATEGORY,
     CATEGORY_DRIVE,
     PLACE_DRIVE,

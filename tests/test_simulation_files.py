@@ -13,14 +13,14 @@ import pytest
 import scipy.io
 
 from fmri_utils import nsd
-from fmri_utils.errors import DataError
-from fmri_utils.simulation import stimuli, subject
-from fmri_utils.simulation.areas import ATLASES
-from fmri_utils.simulation.config import SimulationConfig
-from fmri_utils.simulation.folder import runner
-from fmri_utils.simulation.ground_truth import OutsideError, load_ground_truth
-from fmri_utils.simulation.scenes import draw_scene
-from fmri_utils.simulation.subject import simulate_subject
+from fmri_utils.project.errors import DataError
+from fmri_utils.project.simulation_config import SimulationConfig
+from simulated_nsd import stimulus_file, subject
+from simulated_nsd.cortical_areas import ATLASES
+from simulated_nsd.folder import runner
+from simulated_nsd.ground_truth import OutsideError, load_ground_truth
+from simulated_nsd.scenes import draw_scene
+from simulated_nsd.subject import simulate_subject
 
 TINY = SimulationConfig(
     n_shared=400, n_own=100, sessions=(2, 1, 2, 2, 2, 2, 2, 2), grid=(20, 24, 18), n_nsdgeneral=280,
@@ -32,7 +32,7 @@ ONE = dataclasses.replace(TINY, n_shared=200, n_own=50, sessions=(1,) * 8, write
 @pytest.fixture(scope="module")
 def drawn_once():
     """Draw every picture of this module once only; drawing has its own tests."""
-    original = stimuli.draw_block
+    original = stimulus_file.draw_block
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subject, "draw_block", functools.cache(original))
         yield
@@ -183,9 +183,11 @@ def test_stimuli_are_stored_where_they_were_seen(layout, root):
         assert brick.shape == (TINY.n_ids, 32, 32, 3)
         assert (brick.dtype, brick.chunks) == (np.uint8, (1, 32, 32, 3))
     ids = load_ground_truth(root, 2).nsd_id
-    assert stimuli.stored_ids(layout.stimuli) == set(ids.tolist())
+    assert stimulus_file.stored_ids(layout.stimuli) == set(ids.tolist())
     images = nsd.read_images(layout, ids[[5, 2]], progress=False)
-    np.testing.assert_array_equal(images[0], draw_scene(stimuli.make_scene(0, int(ids[5])), 32))
+    np.testing.assert_array_equal(
+        images[0], draw_scene(stimulus_file.make_scene(0, int(ids[5])), 32)
+    )
     pngs = sorted((root / "nsddata/stimuli/nsd/shared1000").iterdir())
     assert len(pngs) == TINY.n_shared
     assert pngs[0].name == f"shared0001_nsd{ids[0] + 1:05d}.png"
@@ -195,7 +197,7 @@ def test_captions_are_in_coco_format(layout, root):
     ids = load_ground_truth(root, 2).nsd_id[:3]
     captions = nsd.read_captions(layout, ids)
     assert [len(c) for c in captions] == [5, 5, 5]
-    assert captions == stimuli.caption_block((0, tuple(ids.tolist())))
+    assert captions == stimulus_file.caption_block((0, tuple(ids.tolist())))
     # Programs by others open the file of the split that the table names and look for the COCO id.
     info = pd.read_csv(layout.stim_info, index_col=0)
     folder, found = layout.root / "nsddata_stimuli/stimuli/nsd/annotations", []
@@ -217,7 +219,7 @@ def test_every_subject_sees_pictures_of_both_coco_splits(layout, root):
     assert seen == [TINY.n_own // 25] * 8  # COCO: 5,000 of 123,287
     ids = np.flatnonzero(val & (info["subject2"] == 1))[:2].tolist()
     ids.insert(1, int(load_ground_truth(root, 2).nsd_id[0]))  # a shared one between the two
-    assert nsd.read_captions(layout, ids) == stimuli.caption_block((0, tuple(ids)))
+    assert nsd.read_captions(layout, ids) == stimulus_file.caption_block((0, tuple(ids)))
     content = json.loads(layout.captions("val2017").read_text())
     content["annotations"] = [a | {"caption": "of val"} for a in content["annotations"]]
     whole = layout.captions("val2017").read_bytes()
@@ -227,7 +229,7 @@ def test_every_subject_sees_pictures_of_both_coco_splits(layout, root):
     finally:
         layout.captions("val2017").write_bytes(whole)
     assert read[0] == read[2] == ["of val"] * 5
-    assert read[1] == stimuli.caption_block((0, (ids[1],)))[0]
+    assert read[1] == stimulus_file.caption_block((0, (ids[1],)))[0]
 
 
 def test_maps_have_their_borders_and_levels(layout):
@@ -327,9 +329,9 @@ def test_a_second_subject_adds_pictures_and_keeps_the_first(root, tmp_path, monk
     layout = nsd.NSDLayout(copy, 2)
     first = load_ground_truth(copy, 2).nsd_id
     before = nsd.read_images(layout, first, progress=False)
-    compressed = {int(first[0]): b"never used", 7: stimuli.draw_block((0, (7,), 32))[0][7]}
-    stimuli.add_pictures(layout.stimuli, TINY.n_ids, 32, compressed)
-    assert stimuli.stored_ids(layout.stimuli) == set(first.tolist()) | {7}
+    compressed = {int(first[0]): b"never used", 7: stimulus_file.draw_block((0, (7,), 32))[0][7]}
+    stimulus_file.add_pictures(layout.stimuli, TINY.n_ids, 32, compressed)
+    assert stimulus_file.stored_ids(layout.stimuli) == set(first.tolist()) | {7}
     np.testing.assert_array_equal(nsd.read_images(layout, first, progress=False), before)
 
 
@@ -346,8 +348,8 @@ def test_folders_of_others_are_refused(root, tmp_path):
 def test_processes_give_the_same_as_one():
     jobs = [(0, (3, 4), 32), (0, (5,), 32)]
     with runner(2, progress=False) as run:
-        parallel = list(run(stimuli.draw_block, jobs, ""))
+        parallel = list(run(stimulus_file.draw_block, jobs, ""))
     for job, (compressed, scenes, maps) in zip(jobs, parallel, strict=True):
-        expected = stimuli.draw_block(job)
+        expected = stimulus_file.draw_block(job)
         assert (compressed, scenes) == expected[:2]
         np.testing.assert_array_equal(maps, expected[2])

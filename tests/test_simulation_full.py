@@ -9,17 +9,17 @@ import pytest
 import threadpoolctl
 
 from fmri_utils import nsd
-from fmri_utils.errors import DataError
 from fmri_utils.nsd.realism import PUBLISHED_NCSNR
-from fmri_utils.simulation import folder, stimuli, subject
-from fmri_utils.simulation.areas import CAPS, KASTNER, PARIETAL_CAPS
-from fmri_utils.simulation.brain import make_brain
-from fmri_utils.simulation.config import BETA_VERSIONS, SimulationConfig
-from fmri_utils.simulation.folder import runner
-from fmri_utils.simulation.localizer import CONTRASTS, floc_maps
-from fmri_utils.simulation.parcels import HCP_MMP1, LANDMARKS, MEDIAL, REGIONS, STRIPS, seeds
-from fmri_utils.simulation.pixel_features import CHANNELS
-from fmri_utils.simulation.subject import simulate_subject
+from fmri_utils.project.errors import DataError
+from fmri_utils.project.simulation_config import BETA_VERSIONS, SimulationConfig
+from simulated_nsd import folder, stimulus_file, subject
+from simulated_nsd.brain import make_brain
+from simulated_nsd.cortical_areas import CAPS, KASTNER, PARIETAL_CAPS
+from simulated_nsd.folder import runner
+from simulated_nsd.localizer import CONTRASTS, floc_maps
+from simulated_nsd.parcels import HCP_MMP1, LANDMARKS, MEDIAL, REGIONS, STRIPS, seeds
+from simulated_nsd.pixel_features import CHANNELS
+from simulated_nsd.subject import simulate_subject
 
 TINY = SimulationConfig(
     n_shared=460, n_own=40, sessions=(2, 1, 2, 2, 2, 2, 2, 2), grid=(18, 22, 16), n_nsdgeneral=220,
@@ -37,7 +37,11 @@ def quick_block(job):
         np.random.default_rng([9, seed, i]).random((len(CHANNELS), 40, 40), dtype=np.float32)
         for i in ids
     ]
-    return dict.fromkeys(ids, blank), [stimuli.make_scene(seed, i) for i in ids], np.stack(maps)
+    return (
+        dict.fromkeys(ids, blank),
+        [stimulus_file.make_scene(seed, i) for i in ids],
+        np.stack(maps),
+    )
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ import pytest
 from bs4 import BeautifulSoup
 from lab_browser import find_browser
 
-from fmri_utils import runner, site
-from fmri_utils.profiles import PROJECT_ROOT, load_profile
-from fmri_utils.site.__main__ import main
-from fmri_utils.site.pages import EXPLORER, run_explorer
+from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from pipeline import pages as site
+from pipeline import runner
+from pipeline.pages.__main__ import main
+from pipeline.pages.build import EXPLORER, run_explorer
 
 NAMES = [p.stem for p in (*runner.numbered_notebooks(), EXPLORER)]
 LOADING = {"src", "srcset", "poster", "data", "action"}

@@ -9,14 +9,14 @@ from test_simulation_files import ONE
 from test_validity import subject as planted_subject
 
 from fmri_utils.encoders import MapperSettings
-from fmri_utils.errors import ProfileError
-from fmri_utils.profiles import load_profile
-from fmri_utils.simulation.subject import simulate_subject
-from fmri_utils.study_encoders import __main__ as command
-from fmri_utils.study_encoders import cells, subjects
-from fmri_utils.study_encoders.settings import StudySettings
-from fmri_utils.study_encoders.subjects import Subject
-from fmri_utils.study_encoders.summary import Tables, summarise
+from fmri_utils.project.errors import ProfileError
+from fmri_utils.project.profiles import load_profile
+from pipeline.studies.encoders import __main__ as command
+from pipeline.studies.encoders import cells, subjects
+from pipeline.studies.encoders.settings import StudySettings
+from pipeline.studies.encoders.subjects import Subject
+from pipeline.studies.encoders.summary import Tables, summarise
+from simulated_nsd.subject import simulate_subject
 
 STUDY = StudySettings(
     subjects=(1, 2),
@@ -220,7 +220,7 @@ def test_the_summary_is_written_with_its_manifest(study, tmp_path, monkeypatch):
     done = study[0], {"subj01.h5": "digest1"}, True
     monkeypatch.setattr(command, "run_study", lambda *_, **__: done)
     monkeypatch.setattr(command, "parse", lambda _: (load_profile("smoke"), STUDY))
-    monkeypatch.setattr("fmri_utils.profiles.PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr("fmri_utils.project.profiles.PROJECT_ROOT", tmp_path)
     assert command.main(["PROFILE=smoke", "SUBJECTS=1,2"]) == 0
     written = next(tmp_path.rglob(command.RESULTS))
     summary = json.loads(written.read_text())

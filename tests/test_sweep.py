@@ -13,22 +13,24 @@ import numpy as np
 import psutil
 import pytest
 
-from fmri_utils import nsd, profiles, runner
-from fmri_utils.artifacts import save_arrays, save_json
-from fmri_utils.devices import choose_device
-from fmri_utils.errors import DataError, FmriUtilsError, ProfileError
+from fmri_utils import nsd
 from fmri_utils.metrics import paired_difference
-from fmri_utils.perturbation import Parts
-from fmri_utils.plots.sweep import fig_sweep
-from fmri_utils.profiles import load_profile
-from fmri_utils.provenance import figure_origin
-from fmri_utils.sweep import __main__ as command
-from fmri_utils.sweep import atlas, settings
-from fmri_utils.sweep import gather as gathering
-from fmri_utils.sweep.board import CURRENT, DONE, FAILED, RUNNING, Board
-from fmri_utils.sweep.engines import check_device, open_client, worker_resources
-from fmri_utils.sweep.settings import Resources, parse
-from fmri_utils.verify import verify
+from fmri_utils.plots.over_subjects import fig_sweep
+from fmri_utils.project import profiles
+from fmri_utils.project.artifacts import save_arrays, save_json
+from fmri_utils.project.devices import choose_device
+from fmri_utils.project.errors import DataError, FmriUtilsError, ProfileError
+from fmri_utils.project.parts import Parts
+from fmri_utils.project.profiles import load_profile
+from fmri_utils.project.provenance import figure_origin
+from pipeline import runner
+from pipeline.sweep import __main__ as command
+from pipeline.sweep import gather as gathering
+from pipeline.sweep import settings, spread_atlas
+from pipeline.sweep.board import CURRENT, DONE, FAILED, RUNNING, Board
+from pipeline.sweep.engines import check_device, open_client, worker_resources
+from pipeline.sweep.settings import Resources, parse
+from pipeline.verify import verify
 
 SCORES = "encoder_scores.json"
 MAPPER, TWO_WAY = "contrastive-linear", "two-way identification"  # what the figure shows
@@ -95,7 +97,7 @@ def started(monkeypatch):
         raise FmriUtilsError("no workers in this test")
 
     for name in ("engines", "atlas"):
-        monkeypatch.setattr(f"fmri_utils.sweep.{name}.open_client", refuse)
+        monkeypatch.setattr(f"pipeline.sweep.{name}.open_client", refuse)
     return asked
 
 
@@ -110,20 +112,20 @@ def test_workers_are_bounded_by_runs_in_a_sweep_and_by_missing_pictures_in_an_at
         missing = list(range(9))
         Parts(tmp_path, {}).run(missing, lambda number: {"a": np.zeros(1)}, spread=spread)
 
-    monkeypatch.setattr(atlas, "voxel_atlas", pictures)
-    assert atlas.main(arguments) == 2
+    monkeypatch.setattr(spread_atlas, "voxel_atlas", pictures)
+    assert spread_atlas.main(arguments) == 2
     assert started.pop().workers == 9
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     for device, gpus in (("auto", 1), ("cuda", 1), ("cpu", 0)):
-        assert atlas.main(["PROFILE=smoke", f"DEVICE={device}"]) == 2
+        assert spread_atlas.main(["PROFILE=smoke", f"DEVICE={device}"]) == 2
         assert started.pop().gpus == gpus  # two workers, not one for each core
     Parts(tmp_path, {}).run(range(9), lambda number: {"a": np.zeros(1)})
-    assert atlas.main(["PROFILE=smoke", "ENGINE=slurm"]) == 0  # nothing is missing
+    assert spread_atlas.main(["PROFILE=smoke", "ENGINE=slurm"]) == 0  # nothing is missing
     assert not started
 
 
-@pytest.mark.parametrize("main", [command.main, atlas.main])
+@pytest.mark.parametrize("main", [command.main, spread_atlas.main])
 def test_a_gpu_that_is_not_there_is_refused_before_workers_start(
     main, started, monkeypatch, capsys
 ):
@@ -149,13 +151,13 @@ def test_each_local_worker_of_an_atlas_has_gpus_of_its_own(monkeypatch, tmp_path
 
     with open_client(resources, tmp_path) as client:
         client.wait_for_workers(2, timeout=60)
-        assert {*atlas.spread_over(client, resources)(mine, range(6))} == {3, 5}
+        assert {*spread_atlas.spread_over(client, resources)(mine, range(6))} == {3, 5}
 
 
 def test_a_worker_without_the_gpu_asked_for_says_where_and_what_to_set(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ProfileError, match=r"on .+: device 'cuda:99' is not .*GPUS=1 gives"):
-        atlas._block(0, lambda number: choose_device("cuda:99"), 1, None)
+        spread_atlas._block(0, lambda number: choose_device("cuda:99"), 1, None)
 
 
 def test_the_board_knows_attempts_and_ignores_what_comes_late():
@@ -329,7 +331,7 @@ def kill_worker_of(name, killed):
     while not killed:
         for process in psutil.Process().children(recursive=True):
             try:
-                if {"fmri_utils.sweep.child", "run", name} <= set(process.cmdline()):
+                if {"pipeline.sweep.child", "run", name} <= set(process.cmdline()):
                     process.parent().kill()
                     killed.append(process)
                     break
@@ -366,7 +368,7 @@ def test_a_dead_worker_and_a_failing_run_stop_nobody(sweep_arguments):
 
 def test_without_dask_the_command_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
-    monkeypatch.delitem(sys.modules, "fmri_utils.sweep.engines", raising=False)
+    monkeypatch.delitem(sys.modules, "pipeline.sweep.engines", raising=False)
     stream = io.StringIO()
     assert command.main(["PROFILE=smoke", "TARGET=01"], stream) == 2
     assert "is not installed" in stream.getvalue()

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from slurm_cluster import Slurm, missing_programs
 
-from fmri_utils.artifacts import sha256_file
+from fmri_utils.project.artifacts import sha256_file
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = (
@@ -54,7 +54,7 @@ def open_folder():
 
 def start_sweep(project, *settings, env=os.environ):
     return subprocess.Popen(
-        [sys.executable, "-m", "fmri_utils.sweep", *SETTINGS, *settings],
+        [sys.executable, "-m", "pipeline.sweep", *SETTINGS, *settings],
         cwd=project,
         env={**env, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -101,7 +101,7 @@ class Disturber:
         """SIGKILL to the process that holds a running run's other end."""
         for process in self.slurm.processes_on(node):
             with contextlib.suppress(psutil.Error):
-                if "fmri_utils.sweep.child" in process.cmdline():
+                if "pipeline.sweep.child" in process.cmdline():
                     worker = process.parent()
                     worker.kill()
                     return worker.pid

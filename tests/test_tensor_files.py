@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fmri_utils.tensor_files import read_safetensors, write_safetensors
+from fmri_utils.project.tensors import read_safetensors, write_safetensors
 
 
 @pytest.mark.parametrize("texts", [None, {"one": "1"}, {k: f'ä "{k}"\n\t\x01' for k in "dcbaef"}])

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from fmri_utils import encoders, validity
-from fmri_utils.errors import DataError
+from fmri_utils import encoders
+from fmri_utils.encoders import controls
 from fmri_utils.metrics import effective_rank, retrieval_ranks, two_way_identification
+from fmri_utils.project.errors import DataError
 
 ALPHAS = np.logspace(0, 4, 5)
 
 
-ridge = validity.fitter(encoders.fit_ridge, alphas=ALPHAS, n_folds=4)
+ridge = controls.fitter(encoders.fit_ridge, alphas=ALPHAS, n_folds=4)
 
 
 def subject(*, fine=1.0, n_images=200, n_voxels=80, noise=0.5, seed=0):
@@ -36,7 +37,7 @@ def top1(truth, prediction):
 
 def test_fixture_oracle_retrieves_everything_and_shifted_nothing():
     *_, truth, _, _ = subject()
-    oracle = validity.pairing_oracle(truth)
+    oracle = controls.pairing_oracle(truth)
     assert top1(truth, oracle["oracle"]) == 1
     assert top1(truth, oracle["oracle, shifted by one"]) == 0
     assert two_way_identification(truth, oracle["oracle, shifted by one"]) == pytest.approx(
@@ -46,20 +47,20 @@ def test_fixture_oracle_retrieves_everything_and_shifted_nothing():
 
 def test_shuffling_moves_every_image_and_keeps_repeats_together():
     data, *_ = subject()
-    shuffled = validity.shuffle_pairing(data[1], data[2], np.random.default_rng(0))
+    shuffled = controls.shuffle_pairing(data[1], data[2], np.random.default_rng(0))
     assert not (shuffled == data[1]).all(1).any()
     for image in (0, 7):
         assert len(np.unique(shuffled[data[2] == image], axis=0)) == 1
     np.testing.assert_allclose(np.sort(shuffled, 0), np.sort(data[1], 0))
     with pytest.raises(DataError, match="1 image"):
-        validity.shuffle_pairing(data[1][:3], data[2][:3], np.random.default_rng(0))
+        controls.shuffle_pairing(data[1][:3], data[2][:3], np.random.default_rng(0))
 
 
 def test_a_fit_to_shuffled_pairs_is_at_chance_and_a_true_one_is_not():
     data, pattern, truth, *_ = subject()
     scores = []
     for seed in range(5):
-        wrong = validity.shuffle_pairing(data[1], data[2], np.random.default_rng(seed))
+        wrong = controls.shuffle_pairing(data[1], data[2], np.random.default_rng(seed))
         scores.append(top1(truth, ridge(data[0], wrong, data[2]).predict(pattern)))
     assert np.mean(scores) < 0.06  # chance is 0.02
     assert top1(truth, ridge(*data).predict(pattern)) > 0.4
@@ -73,7 +74,7 @@ def test_left_out_clusters_are_never_trained_on_and_the_control_has_as_many_imag
         fitted.append((embeddings, np.unique(groups)))
         return ridge(betas, embeddings, groups)
 
-    found = validity.leave_clusters_out(fit, *data, pattern, truth, test_ids, n_clusters=5, seed=0)
+    found = controls.leave_clusters_out(fit, *data, pattern, truth, test_ids, n_clusters=5, seed=0)
     # the five clusters are the five planted kinds
     assert len(np.unique(found["cluster"] * 10 + kind)) == 5
     assert np.isfinite(found["prediction"]).all()
@@ -88,14 +89,14 @@ def test_left_out_clusters_are_never_trained_on_and_the_control_has_as_many_imag
 
 def test_leaving_clusters_out_hurts_a_decoder_of_kinds():
     data, pattern, truth, test_ids, _ = subject(fine=0.0)
-    found = validity.leave_clusters_out(
+    found = controls.leave_clusters_out(
         ridge, *data, pattern, truth, test_ids, n_clusters=5, seed=0
     )
     control = two_way_identification(truth, found["control"])
     assert control > 0.8
     assert two_way_identification(truth, found["prediction"]) < control - 0.2
     with pytest.raises(DataError, match="test images are among"):
-        validity.leave_clusters_out(
+        controls.leave_clusters_out(
             ridge, *data, pattern, truth, data[2][:50], n_clusters=5, seed=0
         )
 
@@ -103,13 +104,13 @@ def test_leaving_clusters_out_hurts_a_decoder_of_kinds():
 def test_ridge_with_fixed_penalties_is_ridge():
     data, pattern, *_ = subject()
     encoder, report = encoders.fit_ridge(*data, alphas=ALPHAS, n_folds=4)
-    again = validity.fixed_ridge(report["best_alphas"])(*data)
+    again = controls.fixed_ridge(report["best_alphas"])(*data)
     np.testing.assert_allclose(again.predict(pattern), encoder.predict(pattern), atol=1e-4)
 
 
 def test_prototypes_read_the_class_and_nothing_else():
     data, pattern, truth, _, kind = subject()
-    encoder, report = validity.fit_prototypes(*data, n_classes=5, alphas=ALPHAS, n_folds=4, seed=0)
+    encoder, report = controls.fit_prototypes(*data, n_classes=5, alphas=ALPHAS, n_folds=4, seed=0)
     assert report["n_images"].sum() == 150
     read = encoder.classes(pattern)
     assert len(np.unique(read * 10 + kind)) == 5  # every class is one planted kind
@@ -120,14 +121,14 @@ def test_prototypes_read_the_class_and_nothing_else():
     assert two_way_identification(truth, prediction) > 0.85
     assert top1(truth, prediction) < top1(truth, ridge(*data).predict(pattern)) - 0.2
     with pytest.raises(DataError, match="151 classes of 150 images"):
-        validity.fit_prototypes(*data, n_classes=151, alphas=ALPHAS, n_folds=4, seed=0)
+        controls.fit_prototypes(*data, n_classes=151, alphas=ALPHAS, n_folds=4, seed=0)
 
 
 def test_a_bottleneck_lets_exactly_k_dimensions_through():
     data, pattern, truth, *_ = subject()
     encoder = ridge(*data)
     prediction, fitted = encoder.predict(pattern), encoder.predict(data[0])
-    curve = validity.bottleneck(prediction, fitted, (1, 2, 5, 100))
+    curve = controls.bottleneck(prediction, fitted, (1, 2, 5, 100))
     assert list(curve) == [1, 2, 5, 12]
     for k, narrow in curve.items():
         assert np.linalg.matrix_rank(narrow - narrow.mean(0), tol=1e-4) == k
@@ -136,18 +137,18 @@ def test_a_bottleneck_lets_exactly_k_dimensions_through():
     assert errors == sorted(errors, reverse=True)
     assert top1(truth, curve[1]) < top1(truth, curve[12])
     with pytest.raises(DataError, match="numbers of 1 or more"):
-        validity.bottleneck(prediction, fitted, (0, 3))
+        controls.bottleneck(prediction, fitted, (0, 3))
 
 
 def test_the_table_has_every_method_and_score_with_chance_and_ceiling():
     data, pattern, truth, _, kind = subject()
     hub = ridge(*data).predict(pattern) + 0.5 * truth[0]  # tells the two directions apart
     predictions = {"ridge": hub, "oracle": truth}
-    table = validity.validity_table(
+    table = controls.validity_table(
         truth, predictions, clusters=kind, rng=np.random.default_rng(0), n_resamples=100
     )
     rows = {(row["method"], row["score"]): row for row in table}
-    assert len(rows) == len(table) == 2 * (len(validity.SCORES) + 3)
+    assert len(rows) == len(table) == 2 * (len(controls.SCORES) + 3)
     for (method, score), row in rows.items():
         if method == "oracle":
             assert row["value"] == pytest.approx(row["ceiling"])
@@ -159,14 +160,14 @@ def test_the_table_has_every_method_and_score_with_chance_and_ceiling():
     assert found == {d: pytest.approx((1 / (rank + 1)).mean()) for d, rank in ranks.items()}
     assert abs(found["brain_to_image"] - found["image_to_brain"]) > 0.02
     assert rows["ridge", "effective rank"]["value"] == effective_rank(predictions["ridge"])
-    levels = validity.chance_levels(4)
+    levels = controls.chance_levels(4)
     assert levels["brain_to_image MRR"] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
     assert levels["brain_to_image top-1, CSLS"] == 0.25
 
 
 def test_a_reader_of_kinds_is_at_chance_within_clusters():
     data, pattern, truth, _, kind = subject(fine=0.0)
-    table = validity.validity_table(
+    table = controls.validity_table(
         truth, {"ridge": ridge(*data).predict(pattern)}, clusters=kind,
         rng=np.random.default_rng(0), n_resamples=200,
     )  # fmt: skip

@@ -6,8 +6,10 @@ import shutil
 import matplotlib.pyplot as plt
 import pytest
 
-from fmri_utils import artifacts, plots, provenance, runner, verify
-from fmri_utils.profiles import load_profile
+from fmri_utils import plots
+from fmri_utils.project import artifacts, provenance
+from fmri_utils.project.profiles import load_profile
+from pipeline import runner, verify
 
 REMEDY = "Run `make all`."
 
@@ -34,7 +36,7 @@ def describe(profile, files, weights=()):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project with two derived files and a folder of figures, all as written."""
-    for module in ("fmri_utils.profiles", "fmri_utils.runner", "fmri_utils.verify"):
+    for module in ("fmri_utils.project.profiles", "pipeline.runner", "pipeline.verify"):
         monkeypatch.setattr(f"{module}.PROJECT_ROOT", tmp_path)
     profile = load_profile("demo")
     config = profile.as_dict()

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from fmri_utils import runner
-from fmri_utils.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from pipeline import runner
 
 SEED = 983  # a run of its own
 VIRTUAL = Path(__file__).with_name("virtual_gpu.py")

@@ -12,13 +12,13 @@ import torch
 from download_server import Fault, Server
 from huggingface_hub import constants, try_to_load_from_cache
 
-from fmri_utils.download import weights
-from fmri_utils.download.client import Client
-from fmri_utils.download.records import Records, part_of
-from fmri_utils.errors import DataError, WeightsError
 from fmri_utils.metrics import NETWORKS
-from fmri_utils.metrics.networks import WeightsFile, open_clip_file
-from fmri_utils.profiles import load_profile
+from fmri_utils.metrics.feature_networks import WeightsFile, open_clip_file
+from fmri_utils.project.errors import DataError, WeightsError
+from fmri_utils.project.profiles import load_profile
+from pipeline.download import network_weights
+from pipeline.download.client import Client
+from pipeline.download.download_log import Records, part_of
 
 BYTES = np.random.default_rng(0).bytes(300_000)
 DIGEST = hashlib.sha256(BYTES).hexdigest()
@@ -56,8 +56,8 @@ def bring(place, *files):
     """Fetch what is not here; returns what was said."""
     said = []
     records = Records(place / "list")
-    missing = [file for file in files if not weights.is_here(file, records)]
-    weights.fetch_weights(missing, client(), records, say=said.append, progress=False)
+    missing = [file for file in files if not network_weights.is_here(file, records)]
+    network_weights.fetch_weights(missing, client(), records, say=said.append, progress=False)
     return said
 
 
@@ -156,7 +156,9 @@ def test_redirects_are_followed_but_not_for_ever(server, place):
 def fetch_in_a_process(url, place, digest):
     """What a killed command does."""
     file = WeightsFile("Net", "net.pth", url, digest[:8], 3, place / "hub" / "net.pth")
-    weights.fetch_weights([file], client(), Records(place / "list"), say=print, progress=False)
+    network_weights.fetch_weights(
+        [file], client(), Records(place / "list"), say=print, progress=False
+    )
 
 
 def test_a_killed_download_goes_on_where_it_was(server, place):
@@ -237,7 +239,7 @@ def test_clip_comes_into_the_hubs_own_cache(server, place, hub, monkeypatch):
     assert bring(place, file) == []
     assert server.log == []
     found.resolve().write_bytes(BYTES[:-5])
-    assert not weights.is_here(clip_file(), Records(place / "list"))
+    assert not network_weights.is_here(clip_file(), Records(place / "list"))
 
 
 def test_a_hub_without_checksums_and_one_that_is_away_are_clear_errors(server, place, hub):
@@ -261,7 +263,7 @@ def test_weights_that_open_clip_does_not_know_are_named():
 @pytest.fixture
 def command(server, place, monkeypatch):
     """The command with one small file in the place of all."""
-    monkeypatch.setattr(weights, "wanted_weights", lambda profile: [file_of(server, place)])
+    monkeypatch.setattr(network_weights, "wanted_weights", lambda profile: [file_of(server, place)])
 
     def command(answer=None, **environment):
         said = []
@@ -271,7 +273,7 @@ def command(server, place, monkeypatch):
             return answer
 
         try:
-            weights.run(
+            network_weights.run(
                 load_profile("nsd"),
                 client(),
                 place / "list",
@@ -319,25 +321,28 @@ def test_without_a_terminal_the_variable_is_needed(server, place, command):
 
 
 def test_the_demo_needs_nothing_and_wrong_settings_are_named(capsys):
-    assert weights.main(["PROFILE=demo"]) == 0
+    assert network_weights.main(["PROFILE=demo"]) == 0
     assert "needs no weights from elsewhere" in capsys.readouterr().out
     for arguments, word in (
         (["PROFILE=nsd", "SIZE=1"], "unknown setting ['SIZE']"),
         (["PROFILE=real"], "no profile 'real'"),
         (["PROFILE=nsd", "clip.pretrained=none"], "no weights 'none'"),
     ):
-        assert weights.main(arguments) == 2
+        assert network_weights.main(arguments) == 2
         assert word in capsys.readouterr().err
 
 
 def test_the_real_profile_wants_clip_and_every_network_that_scores(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    files = weights.wanted_weights(load_profile("nsd"))
+    files = network_weights.wanted_weights(load_profile("nsd"))
     assert [f.network for f in files] == ["CLIP of the profile", *NETWORKS, "Inception of the FID"]
     assert files[0].hub.startswith(REPO)
     assert all(f.licence and f.megabytes > 10 and f.url.startswith("https") for f in files)
     unknown = [f.network for f in files if not f.sha256_prefix and not f.hub]
     assert unknown == ["SwAV", "Inception of the FID"]  # what is said of them in the list
-    assert "none is published" in weights.describe(files[-1], here=False)
+    assert "none is published" in network_weights.describe(files[-1], here=False)
     local = load_profile("nsd", overrides=["clip.model=local-dir:here", "clip.pretrained="])
-    assert [f.network for f in weights.wanted_weights(local)] == [*NETWORKS, files[-1].network]
+    assert [f.network for f in network_weights.wanted_weights(local)] == [
+        *NETWORKS,
+        files[-1].network,
+    ]

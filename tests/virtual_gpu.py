@@ -157,7 +157,7 @@ def install():
     torch.autocast = lambda kind, *a, **k: autocast("cpu" if kind == NAME else kind, *a, **k)
     for optimiser in (torch.optim.Adam, torch.optim.AdamW):
         optimiser.__init__ = without_fused(optimiser.__init__)
-    from fmri_utils import devices
+    from fmri_utils.project import devices
 
     devices.choose_device = lambda name: torch.device(NAME)
     from fmri_utils.encoders import common

@@ -5,17 +5,7 @@ another; the teacher is the student's moving average. Two routes use it: picture
 transformer, crops) and brain patterns (an MLP, repeats of an image).
 """
 
-from .images import (
-    ImageSettings,
-    LabelledPictures,
-    as_tensor,
-    fixed_views,
-    knn_accuracy,
-    snapshot,
-    train_images,
-)
-from .networks import Head, Learner, TinyViT, VoxelMLP
-from .objective import (
+from .distillation import (
     cosine_schedule,
     dino_loss,
     entropy,
@@ -24,18 +14,22 @@ from .objective import (
     teacher_probabilities,
     updated_centre,
 )
-from .probes import chance, cluster_labels, features_of, knn_hits, label_subsets, probe
-from .recipes import (
-    collapse_settings,
-    live_settings,
-    pictures_for,
-    summarise,
-    voxel_settings,
+from .networks import Head, Learner, TinyViT, VoxelMLP
+from .on_patterns import METHODS, VoxelData, VoxelSettings, compare, representations, train_voxels
+from .on_pictures import (
+    ImageSettings,
+    LabelledPictures,
+    as_tensor,
+    fixed_views,
+    knn_accuracy,
+    snapshot,
+    train_images,
 )
-from .storage import load_teacher, save_teacher, shown_training
-from .training import DinoSettings, StudentTeacher, collapse_measures, train
+from .probes import chance, cluster_labels, features_of, knn_hits, label_subsets, probe
+from .recipes import collapse_settings, live_settings, pictures_for, summarise, voxel_settings
+from .student_teacher import DinoSettings, StudentTeacher, collapse_measures, train
+from .teacher_files import load_teacher, save_teacher, shown_training
 from .views import RepeatSampler, Views, jitter_colours, multi_crop, random_crops
-from .voxels import METHODS, VoxelData, VoxelSettings, compare, representations, train_voxels
 
 __all__ = [
     "METHODS",

@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from ..checks import check_finite, check_learning, check_weights
 from ..encoders import fit_ridge
-from ..errors import DataError
 from ..metrics import retrieval_scores
+from ..project.checks import check_finite, check_learning, check_weights
+from ..project.errors import DataError
 from .views import check_inputs
 
 

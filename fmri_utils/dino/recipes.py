@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from ..metrics import bootstrap, paired_difference
-from ..simulation import scenes
 from . import probes
-from .images import ImageSettings, LabelledPictures
-from .training import DinoSettings
-from .voxels import VoxelSettings
+from .on_patterns import VoxelSettings
+from .on_pictures import ImageSettings, LabelledPictures
+from .student_teacher import DinoSettings
 
 KNOWN, ASKED = (1, 2), (2, 1)  # stream and seed: no subject and no other network sees these scenes
 VARIANTS = {"both": {}, "no centring": {"centring": False}, "no sharpening": {}}
@@ -61,19 +60,13 @@ def voxel_settings(numbers: Numbers, n_steps: int = 0) -> VoxelSettings:
     return VoxelSettings(DinoSettings(steps, numbers.voxel_batch), shares=numbers.shares)
 
 
-def draw_labelled(stream: int, seed: int, n: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Drawn scenes (n, size, size, 3) and the kind of the main thing in each, (n,)."""
-    drawn = scenes.sample_scenes(stream, seed, n)
-    pictures = np.stack([scenes.draw_scene(scene, size) for scene in drawn])
-    return pictures, np.array([scene.main.kind for scene in drawn])
-
-
 def pictures_for(
     numbers: Numbers,
     images: np.ndarray,
     captions: np.ndarray,
     is_test: np.ndarray,
     *,
+    draw: Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]],
     size: int = 64,
     seed: int = 0,
 ) -> LabelledPictures:
@@ -89,10 +82,13 @@ def pictures_for(
     captions : numpy.ndarray, (n_images, C)
         Embeddings of their captions.
     is_test : numpy.ndarray of bool, (n_images,)
+    draw : callable
+        (stream, seed, n, size) to scenes (n, size, size, 3) and their labels (n,), such as
+        :func:`simulated_nsd.on_demand.draw_labelled`; not called where ``n_scenes`` is 0.
     """
     if numbers.n_scenes > 0:
-        known = draw_labelled(*KNOWN, numbers.n_scenes, size)
-        return LabelledPictures(*known, *draw_labelled(*ASKED, numbers.n_asked, size))
+        known = draw(*KNOWN, numbers.n_scenes, size)
+        return LabelledPictures(*known, *draw(*ASKED, numbers.n_asked, size))
     labels = probes.cluster_labels(captions, numbers.n_clusters, seed=seed)
     asked = np.flatnonzero(is_test)[: numbers.n_asked]
     return LabelledPictures(images[~is_test], labels[~is_test], images[asked], labels[asked])

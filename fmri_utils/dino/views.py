@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..checks import check_finite, check_range
-from ..errors import DataError
+from ..project.checks import check_finite, check_range
+from ..project.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ returns ``(encoder, report)``; every encoder has ``predict(betas) -> (n, C)``.
 
 from .common import Mapper, check_patterns, check_training, split_targets, stack_targets, unit
 from .contrastive import fit_contrastive, fit_mind_reader
-from .linear import LinearEncoder, fit_mean, restandardise
-from .losses import (
+from .embedding_losses import (
     bimixco,
     cosine_loss,
     info_nce,
@@ -25,11 +24,12 @@ from .losses import (
     per_target,
     soft_clip,
 )
+from .encoder_files import load_encoder, save_encoder
+from .gradient_fit import Training
+from .linear import LinearEncoder, fit_mean, restandardise
 from .mappers import MAPPERS, MapperSettings, fit_mapper
 from .mlp import MLPEncoder, MLPSettings, fit_mlp
 from .ridge import RidgeBasis, fit_ridge, match_spread, out_of_fold, refit_ridge, ridge_basis
-from .storage import load_encoder, save_encoder
-from .training import Training
 
 __all__ = [
     "MAPPERS",

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..artifacts import atomic_path, check_manifest, manifest_path, write_manifest
-from ..errors import WeightsError
-from ..tensor_files import read_safetensors, write_safetensors
+from ..project.artifacts import atomic_path, check_manifest, manifest_path, write_manifest
+from ..project.errors import WeightsError
+from ..project.tensors import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
-    from .training import Run
+    from .gradient_fit import Run
 
 PATTERN = re.compile(r"step-(\d{6})\.safetensors")
 
@@ -34,7 +34,7 @@ def save_checkpoint(folder: Path, run: Run, identity: dict) -> Path:
     ----------
     folder : pathlib.Path
         Of this run alone.
-    run : fmri_utils.encoders.training.Run
+    run : fmri_utils.encoders.gradient_fit.Run
     identity : dict
         Data and settings that the run belongs to; goes into the manifest.
     """

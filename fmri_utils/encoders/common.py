@@ -8,9 +8,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from ..checks import check_finite
-from ..devices import choose_device
-from ..errors import DataError, ProfileError
+from ..project.checks import check_finite
+from ..project.devices import choose_device
+from ..project.errors import DataError, ProfileError
 
 REMEDY = "Z-score the betas with fmri_utils.nsd.zscore_sessions, which names such voxels."
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from .common import check_training
+from .embedding_losses import info_nce, mind_reader_loss, mind_reader_target, per_target
+from .gradient_fit import Check, Training, seeded, train
 from .linear import LinearEncoder
-from .losses import info_nce, mind_reader_loss, mind_reader_target, per_target
-from .training import Check, Training, seeded, train
 
 
 def linear_layer(betas: np.ndarray, embeddings: np.ndarray, seed: int) -> nn.Linear:
@@ -62,7 +62,7 @@ def fit_contrastive(
     n_targets : int
         Embeddings that :func:`fmri_utils.encoders.stack_targets` put beside each other.
     device, folder, progress
-        As for :func:`fmri_utils.encoders.training.train`.
+        As for :func:`fmri_utils.encoders.gradient_fit.train`.
 
     Returns
     -------

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import check_finite
-from ..errors import DataError
+from ..project.checks import check_finite
+from ..project.errors import DataError
 from .common import check_patterns, check_training
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import DataError
+from ..project.errors import DataError
 from .common import Mapper
 from .contrastive import fit_contrastive, fit_mind_reader
+from .gradient_fit import Training
 from .linear import fit_mean
 from .mlp import MLPSettings, fit_mlp
 from .ridge import RidgeBasis, fit_ridge
-from .training import Training
 
 MAPPERS = ("mean", "ridge", "contrastive", "mind_reader", "mlp")
 CONTRASTIVE = (

@@ -12,8 +12,8 @@ from torch import nn
 
 from .common import check_patterns
 from .contrastive import contrast_check
-from .losses import bimixco, cosine_loss, mix_betas, per_target, soft_clip
-from .training import Training, seeded, train
+from .embedding_losses import bimixco, cosine_loss, mix_betas, per_target, soft_clip
+from .gradient_fit import Training, seeded, train
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def mlp_loss(settings: MLPSettings, n_targets: int = 1):
     Returns
     -------
     callable
-        As :func:`fmri_utils.encoders.training.train` takes it.
+        As :func:`fmri_utils.encoders.gradient_fit.train` takes it.
     """
     mixed_loss, soft_loss = per_target(bimixco, n_targets), per_target(soft_clip, n_targets)
     direct_loss = per_target(cosine_loss, n_targets)

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from sklearn.model_selection import GroupKFold
 
-from ..checks import check_finite
-from ..errors import DataError
 from ..nsd.preprocessing import average_repeats
+from ..project.checks import check_finite
+from ..project.errors import DataError
 from .common import REMEDY, check_folds, check_training, compute_device
 from .himalaya_ridge import solve_himalaya
 from .linear import LinearEncoder

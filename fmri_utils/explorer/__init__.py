@@ -11,9 +11,9 @@
 """
 
 from .app import ExplorerApp
-from .brain import BrainSlices
-from .drawing import compose, difference_gain, difference_picture, png, stack
+from .composite import compose, difference_gain, difference_picture, png, stack
 from .material import Concepts, Library, Material, load_material
+from .slices import BrainSlices
 from .view import Explorer, State, View
 
 __all__ = [

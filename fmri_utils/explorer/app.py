@@ -12,11 +12,11 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from .. import nsd
-from ..artifacts import atomic_path
-from ..errors import FmriUtilsError
-from .brain import BrainSlices
+from ..project.artifacts import atomic_path
+from ..project.errors import FmriUtilsError
 from .clickable import ClickableImage
-from .drawing import compose, png, stack
+from .composite import compose, png, stack
+from .slices import BrainSlices
 from .view import K_MAX, KINDS, Explorer, State
 
 N_LISTED = 40

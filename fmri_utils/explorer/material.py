@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .. import artifacts, nsd
-from ..checks import check_finite, check_pictures
+from .. import nsd
 from ..encoders import LinearEncoder, load_encoder, unit
-from ..errors import DataError
 from ..lafite import Generator, load_generator
 from ..perturbation import concept_directions, parse_concepts
-from ..profiles import Profile
+from ..project import artifacts
+from ..project.checks import check_finite, check_pictures
+from ..project.errors import DataError
+from ..project.profiles import Profile
 
 SOURCES = {
     "betas.h5": ("01", ("mask", "background", "area_names", "areas", "is_train", "nsd_id")),

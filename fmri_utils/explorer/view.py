@@ -17,9 +17,9 @@ import torch
 
 from .. import nsd
 from ..encoders import unit
-from ..errors import DataError
 from ..perturbation import embedding_effect, stimulate
-from ..reconstruction import draw_z, generate
+from ..pictures.reconstruction import draw_z, generate
+from ..project.errors import DataError
 from .material import Material
 
 KINDS = ("voxel", "area", "concept")

@@ -6,11 +6,11 @@ Written from the papers: Zhou et al. 2022 (arXiv 2111.13792), Karras et al. 2020
 
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator, GeneratorConfig
-from .official import read_official_pickle
+from .generator_files import load_generator, read_card, save_generator
+from .released.reader import read_official_pickle
 from .state import discriminator_from_state, generator_from_state, lafite_state
-from .training import TrainingResult, train
-from .training_config import TrainingConfig
-from .weights import load_generator, read_card, save_generator
+from .training.config import TrainingConfig
+from .training.loop import TrainingResult, train
 
 __all__ = [
     "Discriminator",

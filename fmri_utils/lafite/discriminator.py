@@ -2,7 +2,7 @@
 
 The feature head's output is compared with the CLIP embedding: its inner product with the
 condition is part of the logit, and its cosine with all conditions of a batch is a contrastive
-loss (:mod:`fmri_utils.lafite.losses`).
+loss (:mod:`fmri_utils.lafite.training.gan_losses`).
 """
 
 from __future__ import annotations

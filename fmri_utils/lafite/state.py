@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import WeightsError
+from ..project.errors import WeightsError
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator, GeneratorConfig, block_resolutions, channels_by_rule
 from .layers import Convolution, SynthesisConvolution, fir_filter

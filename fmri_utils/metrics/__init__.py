@@ -14,6 +14,7 @@ A path through it::
 
 from .arrays import correlation_matrix
 from .diagnostics import bottleneck_curve, dims_needed, effective_rank, repeat_ceiling
+from .feature_networks import NETWORKS, FeatureNetwork, WeightsFile, load_network, required_weights
 from .features import FeatureScorer, feature_scores
 from .frechet import fid_weights, frechet_distance, frechet_monitor, training_monitor
 from .identification import (
@@ -26,7 +27,6 @@ from .identification import (
     two_way_identification,
     two_way_scores,
 )
-from .networks import NETWORKS, FeatureNetwork, WeightsFile, load_network, required_weights
 from .pixels import pixcorr, pixcorr_scores, ssim, ssim_scores
 from .scores import Score, embedding_scores, per_image_arrays, picture_scores
 from .statistics import Interval, bootstrap, paired_difference, recovered_share

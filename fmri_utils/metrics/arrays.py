@@ -7,8 +7,8 @@ import hashlib
 import numpy as np
 import torch
 
-from ..checks import check_finite, check_pictures
-from ..errors import DataError
+from ..project.checks import check_finite, check_pictures
+from ..project.errors import DataError
 
 BASE_SIZE = 256  # published scores bring truth and reconstruction to this size first
 
@@ -64,7 +64,7 @@ def resized(images: np.ndarray, size: int, *, device: torch.device | str = "cpu"
     Parameters
     ----------
     images : numpy.ndarray, (B, H, W, 3)
-        As for :func:`fmri_utils.checks.check_pictures`.
+        As for :func:`fmri_utils.project.checks.check_pictures`.
 
     Returns
     -------

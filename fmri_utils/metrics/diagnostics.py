@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..checks import check_finite
-from ..errors import DataError
+from ..project.checks import check_finite
+from ..project.errors import DataError
 from .arrays import paired
 from .identification import retrieval_scores, two_way_scores
 from .statistics import Interval, bootstrap

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..devices import choose_device
+from ..project.devices import choose_device
 from .arrays import (
     centred_unit,
     check_pictures,
@@ -19,8 +19,8 @@ from .arrays import (
     resized,
     unit_product,
 )
+from .feature_networks import NETWORKS, FeatureNetwork, load_network
 from .identification import two_way_from_correlations
-from .networks import NETWORKS, FeatureNetwork, load_network
 
 BLOCK = 128  # reconstructions whose features are in memory at a time
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_finite, check_pictures
-from ..errors import DataError, WeightsError
-from ..reading import reading
-from .networks import WeightsFile
+from ..project.checks import check_finite, check_pictures
+from ..project.errors import DataError, WeightsError
+from ..project.reading import reading
+from .feature_networks import WeightsFile
 
 FID_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"

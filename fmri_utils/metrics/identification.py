@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DataError
+from ..project.errors import DataError
 from .arrays import correlation_matrix, paired
 
 DIRECTIONS = ("brain_to_image", "image_to_brain")

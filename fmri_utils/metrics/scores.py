@@ -9,16 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import DataError, WeightsError
-from ..judge import HEADS, Judge
+from ..project.errors import DataError, WeightsError
 from .arrays import first_of_equals, picture_pairs
+from .feature_networks import NETWORKS, FeatureNetwork
 from .features import FeatureScorer, chance_from_correlations, scores_from_correlations
-from .identification import (
-    retrieval,
-    retrieval_scores,
-    two_way_scores,
-)
-from .networks import NETWORKS, FeatureNetwork
+from .identification import retrieval, retrieval_scores, two_way_scores
+from .judge import HEADS, Judge
 from .pixels import pixcorr_scores, ssim_scores
 from .statistics import Interval
 
@@ -252,7 +248,7 @@ def _direction_rows(
 
 
 def per_image_arrays(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, np.ndarray]:
-    """Per-image scores under names "set/row", for ``fmri_utils.artifacts.save_arrays``."""
+    """Per-image scores under names "set/row", for ``fmri_utils.project.artifacts.save_arrays``."""
     return {
         f"{name}/{row}": score.per_image
         for name, rows in scores.items()

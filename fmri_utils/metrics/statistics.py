@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ..checks import check_finite
-from ..errors import DataError
+from ..project.checks import check_finite
+from ..project.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..artifacts import package_versions
-from ..errors import DataError
+from ..project.artifacts import package_versions
+from ..project.errors import DataError
 from .scores import Score
 from .statistics import Interval, bootstrap, paired_difference
 

@@ -18,8 +18,7 @@ Images and trials count from 0, sessions and subjects from 1, as in their file n
 """
 
 from . import mindeye2
-from .agreement import check_design
-from .areas import (
+from .area_masks import (
     NAMED_AREAS,
     Areas,
     atlas_areas,
@@ -32,8 +31,8 @@ from .areas import (
 from .betas import beta_file, betas_to_file, read_betas
 from .captions import read_captions
 from .design import Design, read_design, read_responses, read_stim_info, trial_table
-from .layout import PSC_SCALE, TRIALS_PER_SESSION, NSDLayout, available_sessions, require
 from .maps import noise_ceiling, read_brainmask, read_mean_volume, read_ncsnr, read_prf
+from .paths import PSC_SCALE, TRIALS_PER_SESSION, NSDLayout, available_sessions, require
 from .preprocessing import average_repeats, voxel_report, zscore_sessions
 from .published import SHARED_COUNTS, SharedCounts, check_published, is_nsd
 from .regions import FIELD_NAMES, region
@@ -48,6 +47,7 @@ from .selection import (
 from .sessions import SessionCoverage, first_sessions, session_coverage
 from .splits import Split, hold_out_images, leave_cluster_out, split_by_image, split_from_ids
 from .stimuli import check_shared_pictures, read_images
+from .trial_sources import check_design
 from .volumes import to_volume
 
 __all__ = [

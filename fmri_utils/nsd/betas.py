@@ -22,10 +22,10 @@ import numpy as np
 from isal import igzip
 from tqdm.auto import tqdm
 
-from ..artifacts import atomic_path, check_manifest, explained, sha256_json, write_manifest
-from ..errors import ArtifactError, DataError
-from ..reading import reading
-from .layout import PSC_SCALE, REMEDY, TRIALS_PER_SESSION, NSDLayout, check_sessions
+from ..project.artifacts import atomic_path, check_manifest, explained, sha256_json, write_manifest
+from ..project.errors import ArtifactError, DataError
+from ..project.reading import reading
+from .paths import PSC_SCALE, REMEDY, TRIALS_PER_SESSION, NSDLayout, check_sessions
 from .roi_betas import check_roi_files, is_roi_file, roi_blocks
 from .volumes import check_axes, check_mask
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..errors import DataError
-from ..reading import reading
+from ..project.errors import DataError
+from ..project.reading import reading
 from .design import read_stim_info
-from .layout import NSDLayout, require
+from .paths import NSDLayout, require
 from .stimuli import check_nsd_ids
 
 REMEDY = (

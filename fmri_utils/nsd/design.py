@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import scipy.io
 
-from ..errors import DataError
-from ..reading import reading
-from .layout import TRIALS_PER_SESSION, NSDLayout, check_sessions, require
+from ..project.errors import DataError
+from ..project.reading import reading
+from .paths import TRIALS_PER_SESSION, NSDLayout, check_sessions, require
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
-from .layout import NSDLayout
+from ..project.errors import DataError
+from .paths import NSDLayout
 from .volumes import check_mask, read_volume
 
 PRF_MAPS = ("angle", "eccentricity", "size", "R2")

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from ..errors import DataError
-from .layout import PSC_SCALE
+from ..project.errors import DataError
+from .paths import PSC_SCALE
 
 MAX_PSC = 2**15 / PSC_SCALE
 """Percent signal change that int16 can hold, 109.2. No voxel's standard deviation is beyond it."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
-from .layout import NSDLayout
+from ..project.errors import DataError
+from .paths import NSDLayout
 from .rois import roi_mask
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 
-from ..errors import DataError
-from .layout import PSC_SCALE
+from ..project.errors import DataError
+from .paths import PSC_SCALE
 from .preprocessing import average_repeats, groups_with_data
 
 INT16_MAX = 32767

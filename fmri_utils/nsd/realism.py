@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..project.errors import DataError
 from .maps import noise_ceiling
 from .published import NSDGENERAL_VOXELS
 from .quality import drift_by_chance, expected_reliability, saturated_share

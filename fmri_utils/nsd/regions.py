@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 
-from ..errors import DataError
+from ..project.errors import DataError
 from .rois import BRAINMASK, PUBLISHED_LABELS
 
 MORE_ATLASES = ("HCP_MMP1", "MTL", "corticalsulc", "thalamus", BRAINMASK)

@@ -15,9 +15,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..errors import DataError
-from ..reading import reading
-from .layout import TRIALS_PER_SESSION, NSDLayout
+from ..project.errors import DataError
+from ..project.reading import reading
+from .paths import TRIALS_PER_SESSION, NSDLayout
 from .rois import available_rois, roi_mask
 from .volumes import check_mask
 

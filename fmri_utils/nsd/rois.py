@@ -12,11 +12,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ..artifacts import own_files
-from ..errors import DataError
-from ..reading import reading
-from .layout import REMEDY, NSDLayout
+from ..project.artifacts import own_files
+from ..project.errors import DataError
+from ..project.reading import reading
 from .maps import read_brainmask
+from .paths import REMEDY, NSDLayout
 from .volumes import read_volume
 
 PUBLISHED_LABELS = MappingProxyType(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..project.errors import DataError
 from .preprocessing import average_repeats, check_betas, groups_with_data, zscore_sessions
 from .splits import Split
 

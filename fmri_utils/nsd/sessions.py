@@ -6,15 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DataError
+from ..project.errors import DataError
 from .design import read_responses
-from .layout import (
-    REMEDY,
-    TRIALS_PER_SESSION,
-    NSDLayout,
-    available_sessions,
-    missing_betas,
-)
+from .paths import REMEDY, TRIALS_PER_SESSION, NSDLayout, available_sessions, missing_betas
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..project.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ..artifacts import own_files
-from ..errors import DataError
-from ..reading import reading
-from .layout import NSDLayout, require
+from ..project.artifacts import own_files
+from ..project.errors import DataError
+from ..project.reading import reading
+from .paths import NSDLayout, require
 
 AGAIN = "It is another file, or was changed: fetch it again."
 

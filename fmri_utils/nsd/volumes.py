@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 from isal import igzip
 
-from ..errors import DataError
-from ..reading import reading
-from .layout import REMEDY, require
+from ..project.errors import DataError
+from ..project.reading import reading
+from .paths import REMEDY, require
 
 
 def check_mask(

@@ -15,20 +15,8 @@ A path through it::
     test = max_t(reliability(encoder, repeats, pairings).null)      # and whether it beats noise
 """
 
-from .agreement import Agreement, between_maps, split_half
-from .areas import (
-    AreaScores,
-    area_groups,
-    area_pictures,
-    disjoint,
-    embedding_scores_of,
-    overlaps,
-    random_shift,
-    score_areas,
-    unions,
-)
+from .against_truth import Alignment, alignment, auroc, receptive_field_overlap
 from .atlas import ImageEffects, image_effects
-from .calibration import NullTrials, calibrate, null_run
 from .change import EmbeddingChange
 from .concepts import (
     area_shift,
@@ -39,7 +27,8 @@ from .concepts import (
     strongest_words,
     vocabulary,
 )
-from .embedding import (
+from .effect_volumes import save_maps
+from .embedding_effects import (
     condition_jacobian,
     contribution,
     embedding_effect,
@@ -48,16 +37,7 @@ from .embedding import (
     network_effect,
     signed_shift,
 )
-from .finite import eps_curve, finite_difference
-from .groups import (
-    GroupScore,
-    against_random,
-    group_embedding,
-    random_groups,
-    shapley,
-    shapley_by_trial,
-    shapley_exact,
-)
+from .finite_differences import eps_curve, finite_difference
 from .jacobian import (
     picture_derivative,
     picture_function,
@@ -67,7 +47,7 @@ from .jacobian import (
     rms_from_gram,
     rms_from_sketch,
 )
-from .maps import save_maps
+from .map_agreement import Agreement, between_maps, split_half
 from .nulls import (
     Reliability,
     Significance,
@@ -78,8 +58,7 @@ from .nulls import (
     reliability,
     repeat_rows,
 )
-from .parts import Parts
-from .pictures import (
+from .picture_effects import (
     PictureEffect,
     crossed_pictures,
     picture_effect,
@@ -92,33 +71,22 @@ from .precision import Precision, fit_precision
 from .redundancy import LinearSubject, linear_subject, redundancy_curve, statistics_of
 from .refit import cross_fit, refit_change, refit_weights, ridge_penalties
 from .replacement import conditional_mean, other_repeat, shrinkage_penalty, stimulate
-from .retrain import Retrained, refit_without, retrain_like, retrain_on, score_retrained
-from .truth import Alignment, alignment, auroc, planted_truth, receptive_field_overlap
 
 __all__ = [
     "Agreement",
     "Alignment",
-    "AreaScores",
     "EmbeddingChange",
-    "GroupScore",
     "ImageEffects",
     "LinearSubject",
-    "NullTrials",
-    "Parts",
     "PictureEffect",
     "Precision",
     "Reliability",
-    "Retrained",
     "Significance",
-    "against_random",
     "alignment",
-    "area_groups",
-    "area_pictures",
     "area_shift",
     "area_shifts",
     "auroc",
     "between_maps",
-    "calibrate",
     "cell_centres",
     "cell_grams",
     "centroid_and_spread",
@@ -130,25 +98,20 @@ __all__ = [
     "contribution",
     "cross_fit",
     "crossed_pictures",
-    "disjoint",
     "draw_pairings",
     "effect_maps",
     "embedding_effect",
-    "embedding_scores_of",
     "encoding_pattern",
     "eps_curve",
     "finite_difference",
     "fit_precision",
-    "group_embedding",
     "image_effects",
     "linear_subject",
     "matched_rank",
     "max_t",
     "network_condition_jacobian",
     "network_effect",
-    "null_run",
     "other_repeat",
-    "overlaps",
     "parse_concepts",
     "picture_derivative",
     "picture_effect",
@@ -156,36 +119,24 @@ __all__ = [
     "picture_gram",
     "picture_jacobian",
     "picture_sketch",
-    "planted_truth",
-    "random_groups",
-    "random_shift",
     "receptive_field_overlap",
     "redundancy_curve",
     "refit_change",
     "refit_weights",
-    "refit_without",
     "relative_maps",
     "reliability",
     "renderer",
     "repeat_rows",
-    "retrain_like",
-    "retrain_on",
     "ridge_penalties",
     "rms_from_gram",
     "rms_from_sketch",
     "save_maps",
-    "score_areas",
-    "score_retrained",
-    "shapley",
-    "shapley_by_trial",
-    "shapley_exact",
     "shrinkage_penalty",
     "signed_shift",
     "split_half",
     "statistics_of",
     "stimulate",
     "strongest_words",
-    "unions",
     "variance_shares",
     "vocabulary",
     "voxel_against_noise",

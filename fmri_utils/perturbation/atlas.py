@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import check_finite
-from ..devices import choose_device
 from ..encoders import LinearEncoder, unit
-from ..errors import DataError
 from ..lafite import Generator
+from ..project.checks import check_finite
+from ..project.devices import choose_device
+from ..project.errors import DataError
+from ..project.parts import Parts, Spread
 from .change import check_betas
-from .embedding import condition_jacobian
+from .embedding_effects import condition_jacobian
 from .jacobian import (
     picture_function,
     picture_gram,
@@ -26,7 +27,6 @@ from .jacobian import (
     rms_from_gram,
     rms_from_sketch,
 )
-from .parts import Parts, Spread
 from .places import cell_grams, effect_maps
 
 FORMS = ("gram", "sketch")
@@ -108,7 +108,7 @@ def image_effects(
         As for :meth:`~fmri_utils.perturbation.Parts.run`: images are then done in several
         processes or on several machines, with the same values.
     device : str, optional
-        As for :func:`~fmri_utils.devices.choose_device`, which is asked where an image is done:
+        As for :func:`~fmri_utils.project.devices.choose_device`, asked where an image is done:
         "auto" may be the CPU here and a GPU there. The generator's own by default.
 
     Returns

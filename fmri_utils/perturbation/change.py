@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..checks import check_finite
 from ..encoders import LinearEncoder, check_patterns
-from ..errors import DataError
+from ..project.checks import check_finite
+from ..project.errors import DataError
 
 
 def check_betas(encoder: LinearEncoder, betas: np.ndarray) -> np.ndarray:

@@ -13,9 +13,9 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 from tqdm.auto import tqdm
 
-from ..checks import check_finite
 from ..encoders import LinearEncoder, unit
-from ..errors import DataError
+from ..project.checks import check_finite
+from ..project.errors import DataError
 from .change import EmbeddingChange, check_betas
 
 

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..checks import check_finite
-from ..errors import DataError
 from ..lafite import Generator
+from ..project.checks import check_finite
+from ..project.errors import DataError
 
 Draw = Callable[[Tensor], Tensor]
 

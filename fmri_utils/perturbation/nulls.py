@@ -14,10 +14,10 @@ import numpy as np
 from scipy import sparse, stats
 from tqdm.auto import tqdm
 
-from ..checks import check_finite
 from ..encoders import LinearEncoder
-from ..errors import DataError
 from ..nsd.preprocessing import groups_with_data
+from ..project.checks import check_finite
+from ..project.errors import DataError
 
 # Numbers in one block of images x images x voxels; small enough for a processor's cache.
 MAX_ELEMENTS = 400_000

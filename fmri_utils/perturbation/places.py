@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import check_finite
-from ..errors import DataError
+from ..project.checks import check_finite
+from ..project.errors import DataError
 
 
 def cell_grams(jacobian: Tensor, n_cells: int) -> Tensor:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, lapack
 
-from ..checks import check_finite
 from ..encoders.common import REMEDY
-from ..errors import DataError
+from ..project.checks import check_finite
+from ..project.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,13 +10,13 @@ from sklearn.linear_model import RidgeCV
 from tqdm.auto import tqdm
 
 from ..encoders import LinearEncoder, unit
-from ..errors import DataError
 from ..metrics import Interval
-from .embedding import contribution, embedding_effect, encoding_pattern
+from ..project.errors import DataError
+from .against_truth import auroc
+from .embedding_effects import contribution, embedding_effect, encoding_pattern
 from .nulls import draw_pairings, max_t, reliability
 from .precision import fit_precision
 from .refit import refit_change
-from .truth import auroc
 
 N_REPEATS = 3
 

@@ -18,9 +18,9 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.model_selection import GroupKFold
 
-from ..checks import check_finite
 from ..encoders import LinearEncoder, check_training
-from ..errors import DataError
+from ..project.checks import check_finite
+from ..project.errors import DataError
 from .change import EmbeddingChange, check_betas
 from .precision import Precision
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from ..checks import check_finite
 from ..encoders.common import REMEDY
-from ..errors import DataError
+from ..project.checks import check_finite
+from ..project.errors import DataError
 from .precision import Precision
 
 

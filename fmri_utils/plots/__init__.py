@@ -1,7 +1,7 @@
 """Figures: ``plot_*`` draw into given axes, ``fig_*`` compose whole figures; none shows one."""
 
-from .areas import fig_visual_areas
-from .brain import plot_area_effects, plot_areas, plot_volume
+from .area_figure import fig_visual_areas
+from .brain_maps import plot_area_effects, plot_areas, plot_volume
 from .curves import (
     plot_collapse,
     plot_ncsnr,
@@ -13,20 +13,16 @@ from .curves import (
 )
 from .fields import plot_area_fields, plot_field_coverage, plot_prf_angle
 from .figures import fig_joint_embedding, fig_leave_one_out, fig_model, fig_reconstructions
-from .pictures import (
-    plot_caption_pairs,
-    plot_nearest_captions,
-    plot_picture,
-    plot_picture_grid,
-)
-from .quality import (
+from .gan_progress import plot_losses, save_progress
+from .noise import (
     plot_drift_share,
     plot_ncsnr_histogram,
     plot_noise_correlation,
     plot_ranked_images,
     plot_reliability,
 )
-from .scores import fig_scores, plot_score_rows
+from .pictures import plot_caption_pairs, plot_nearest_captions, plot_picture, plot_picture_grid
+from .score_figure import fig_scores, plot_score_rows
 from .students import (
     fig_student_teacher,
     plot_attention,
@@ -37,7 +33,6 @@ from .students import (
 )
 from .study import plot_study_curves, plot_study_differences
 from .style import COLOURS, STYLE, save_figure, styled
-from .training import plot_losses, save_progress
 
 __all__ = [
     "COLOURS",

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..metrics import Interval
-from ..nsd.areas import not_available
-from .brain import plot_volume
+from ..nsd.area_masks import not_available
+from .brain_maps import plot_volume
 from .curves import plot_scores
 from .style import COLOURS, SMALL, label_dataset, say_nothing, styled
 

@@ -13,7 +13,7 @@ from matplotlib.collections import EllipseCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
-from .brain import plot_volume
+from .brain_maps import plot_volume
 from .style import COLOURS, SMALL, styled
 
 # Right, up, left, down and right again. Left and right differ in hue, up and down in lightness, so

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
-from .brain import plot_area_effects, plot_volume
+from .brain_maps import plot_area_effects, plot_volume
 from .curves import plot_collapse, plot_similarity
 from .pictures import plot_caption_pairs, plot_picture, plot_picture_grid
 from .style import COLOURS, SMALL, label_dataset, styled
@@ -197,7 +197,7 @@ def fig_joint_embedding(
     pictures, captions, cosines, matching
         As for :func:`plot_caption_pairs`, six of each.
     records : mapping
-        Objective to the record of :func:`fmri_utils.joint_embedding.train_joint`.
+        Objective to the record of :func:`fmri_utils.clip.joint.train_joint`.
     chance : float
         Chance of retrieval.
     """

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..checks import check_range
+from ..project.checks import check_range
 from .style import COLOURS, SMALL, say_nothing, styled
 
 

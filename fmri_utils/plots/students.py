@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, FancyBboxPatch, Rectangle
 from PIL import Image
 
-from ..provenance import settled_path
+from ..project.provenance import settled_path
 from .style import COLOURS, styled
 
 STUDENT, TEACHER = COLOURS["image"], COLOURS["brain"]
@@ -330,7 +330,7 @@ def save_animation(
     """Draw figures as frames of a GIF; the same figures give the same bytes.
 
     A GIF that is there already and shows the same stays, see
-    :func:`fmri_utils.provenance.settled_path`.
+    :func:`fmri_utils.project.provenance.settled_path`.
 
     All frames share one palette, so that a colour does not flicker. Each figure is closed.
 

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..provenance import settled_path
+from ..project.provenance import settled_path
 
 # Okabe & Ito's palette: told apart with every common form of colour blindness.
 COLOURS = {
@@ -98,7 +98,7 @@ def save_figure(
     """Save a figure as PNG and PDF with its provenance and without a date; close it.
 
     Files that are there already and show the same stay, see
-    :func:`fmri_utils.provenance.settled_path`.
+    :func:`fmri_utils.project.provenance.settled_path`.
 
     Parameters
     ----------

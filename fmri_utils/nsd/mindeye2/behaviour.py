@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ...errors import DataError
-from ...reading import reading
-from ..agreement import compare_trials
+from ...project.errors import DataError
+from ...project.reading import reading
 from ..design import read_design
-from ..layout import NSDLayout
+from ..paths import NSDLayout
 from ..rois import roi_mask
+from ..trial_sources import compare_trials
 from .files import REMEDY, MindEye2Layout, count_voxels, load_array, trial_table
 
 COLUMNS = (

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ...artifacts import own_files
-from ...errors import DataError
-from ...reading import reading
+from ...project.artifacts import own_files
+from ...project.errors import DataError
+from ...project.reading import reading
 from ..betas import BLOCK_BYTES
 from ..design import tabulate_trials
-from ..layout import TRIALS_PER_SESSION, check_session_numbers, require
+from ..paths import TRIALS_PER_SESSION, check_session_numbers, require
 from ..stimuli import check_nsd_ids, load_pictures
 
 REMEDY = "Check the folder and the subject, or copy the file from where you have the others."

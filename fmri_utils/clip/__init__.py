@@ -1,0 +1,1 @@
+"""CLIP space: the networks that open it, and how a joint embedding is learned."""

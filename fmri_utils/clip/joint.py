@@ -1,0 +1,199 @@
+"""Learn one space for two kinds of things, and watch it collapse without negatives.
+
+Two small heads, one for brain patterns and one for image embeddings, are trained so that matching
+pairs come close. If nothing pushes non-matching pairs apart, the cheapest solution is one point
+for everything: the *collapse*. Four objectives show it, and three ways out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+from ..encoders import info_nce
+from ..metrics import retrieval_scores
+from ..project.checks import check_finite, check_learning
+from ..project.errors import DataError
+
+OBJECTIVES = ("infonce", "positive_only", "variance", "stop_gradient")
+
+
+class Heads(nn.Module):
+    """Two small networks into one space, and the predictor that stop-gradient needs."""
+
+    def __init__(self, n_brain: int, n_image: int, dim: int, hidden: int = 128):
+        super().__init__()
+        self.brain = self._network(n_brain, hidden, dim)
+        self.image = self._network(n_image, hidden, dim)
+        self.predictor = self._network(dim, hidden, dim)
+
+    @staticmethod
+    def _network(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
+        """A hidden layer with batch normalisation, without which stop-gradient does not train."""
+        return nn.Sequential(
+            nn.Linear(n_in, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, n_out)
+        )
+
+
+def positive_only(brain: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """1 - cosine of matching rows of (B, C) tensors: nothing keeps the space from collapsing."""
+    return 1 - functional.cosine_similarity(brain, image).mean()
+
+
+def variance_term(embeddings: torch.Tensor, floor: float = 1.0) -> torch.Tensor:
+    """Hinge on each dimension's SD over the batch (VICReg, Bardes et al. 2022, eq. 1).
+
+    Parameters
+    ----------
+    embeddings : torch.Tensor, (B, C)
+    floor : float
+        SD below which a dimension is pushed up.
+    """
+    sd = torch.sqrt(embeddings.var(0) + 1e-4)
+    return functional.relu(floor - sd).mean()
+
+
+def covariance_term(embeddings: torch.Tensor) -> torch.Tensor:
+    """Squared off-diagonal covariance per dimension (VICReg, eq. 3): dimensions must differ."""
+    centred = embeddings - embeddings.mean(0)
+    covariance = centred.T @ centred / (len(embeddings) - 1)  # (C, C)
+    off = covariance - torch.diag(torch.diag(covariance))
+    return (off**2).sum() / embeddings.shape[1]
+
+
+def objective(name: str, heads: Heads, temperature: float) -> Callable:
+    """The loss ``f(brain, image) -> scalar`` of one of :data:`OBJECTIVES`.
+
+    ``infonce`` pushes non-matching pairs apart; ``positive_only`` does not; ``variance`` has no
+    negatives either but keeps each dimension spread out (VICReg); ``stop_gradient`` lets only one
+    side of a pair move at a time, through a predictor (SimSiam, Chen & He 2021).
+    """
+    if name == "infonce":
+        return lambda brain, image: info_nce(brain, image, temperature)
+    if name == "positive_only":
+        return positive_only
+    if name == "variance":
+        return lambda brain, image: (
+            25 * functional.mse_loss(brain, image)
+            + 25 * (variance_term(brain) + variance_term(image))
+            + covariance_term(brain)
+            + covariance_term(image)
+        )
+    if name == "stop_gradient":
+        return lambda brain, image: (
+            positive_only(heads.predictor(brain), image.detach())
+            + positive_only(heads.predictor(image), brain.detach())
+        )
+    raise DataError(f"no objective {name!r}. Valid objectives: {', '.join(OBJECTIVES)}.")
+
+
+def spread(embeddings: np.ndarray) -> float:
+    """How far unit vectors are from being one point: sqrt(1 - |mean|^2).
+
+    Parameters
+    ----------
+    embeddings : numpy.ndarray, (n, C)
+        Unit length.
+
+    Returns
+    -------
+    float
+        0 for a collapsed space, 1 for directions that cancel out.
+    """
+    return float(np.sqrt(max(0.0, 1 - (embeddings.mean(0) ** 2).sum())))
+
+
+def train_joint(
+    brain: np.ndarray,
+    image: np.ndarray,
+    held_brain: np.ndarray,
+    held_image: np.ndarray,
+    *,
+    name: str,
+    n_steps: int,
+    batch_size: int,
+    dim: int,
+    temperature: float,
+    seed: int,
+    n_checks: int = 20,
+    progress: bool = False,
+) -> dict[str, np.ndarray]:
+    """Train both heads with one objective and record what becomes of the space.
+
+    Parameters
+    ----------
+    brain : numpy.ndarray, (n_images, n_voxels)
+        One brain pattern for each training image.
+    image : numpy.ndarray, (n_images, C)
+        The images' embeddings.
+    held_brain, held_image : numpy.ndarray
+        The same for images that are not trained on; all records are taken there.
+    name : str
+        One of :data:`OBJECTIVES`.
+
+    Returns
+    -------
+    dict
+        ``step``, ``spread``, ``top1`` (brain_to_image), ``matching`` and ``non_matching`` (mean
+        cosines), one value each per check; ``similarity`` (n_held, n_held), the final cosines of
+        brain patterns (rows) and images (columns).
+    Raises
+    ------
+    DataError
+        If a number is NaN or infinite, or the objective is unknown.
+    DivergedError
+        If the loss is not finite.
+    """
+    given = {"brain": brain, "image": image, "held_brain": held_brain, "held_image": held_image}
+    for what, values in given.items():
+        check_finite(values, what, ("image", "voxel" if "brain" in what else "dimension"))
+    torch.manual_seed(seed)
+    heads = Heads(brain.shape[1], image.shape[1], dim)
+    loss_of = objective(name, heads, temperature)
+    optimiser = torch.optim.AdamW(heads.parameters(), lr=1e-3, weight_decay=0.05)
+    x, y = (torch.from_numpy(np.asarray(a, np.float32)) for a in (brain, image))
+    held = [torch.from_numpy(np.asarray(a, np.float32)) for a in (held_brain, held_image)]
+    checks = set(np.linspace(0, n_steps, n_checks + 1).astype(int).tolist())
+    record: dict[str, list] = {
+        k: [] for k in ("step", "spread", "top1", "matching", "non_matching")
+    }
+    generator = torch.Generator().manual_seed(seed)
+    for step in tqdm(range(n_steps + 1), desc=name, disable=not progress, leave=False):
+        if step in checks:
+            similarity = _check(heads, held, record, step, name)
+        rows = torch.randperm(len(x), generator=generator)[:batch_size]
+        loss = loss_of(heads.brain(x[rows]), heads.image(y[rows]))
+        check_learning(loss.detach(), "the loss", step)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return {**{k: np.array(v) for k, v in record.items()}, "similarity": similarity}
+
+
+@torch.no_grad()
+def _check(
+    heads: Heads, held: list[torch.Tensor], record: dict, step: int, name: str
+) -> np.ndarray:
+    """Append one check to the record; return the cosines of all held-out pairs."""
+    heads.eval()
+    b = heads.brain(held[0])
+    if name == "stop_gradient":  # trained to match images only through the predictor
+        b = heads.predictor(b)
+    b = functional.normalize(b, dim=1).numpy()
+    i = functional.normalize(heads.image(held[1]), dim=1).numpy()
+    heads.train()
+    similarity = b @ i.T
+    check_learning(similarity, "the similarity", step)
+    own = np.diag(similarity)
+    n = len(own)
+    record["step"].append(step)
+    record["spread"].append((spread(b) + spread(i)) / 2)
+    record["top1"].append(retrieval_scores(i, b)["brain_to_image"]["top1"].mean())
+    record["matching"].append(own.mean())
+    record["non_matching"].append((similarity.sum() - own.sum()) / (n * (n - 1)))
+    return similarity

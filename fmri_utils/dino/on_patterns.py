@@ -1,0 +1,209 @@
+"""Student-teacher learning on brain patterns, and what it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..nsd import average_repeats
+from ..project.checks import check_finite
+from . import probes
+from .networks import Learner, VoxelMLP
+from .student_teacher import DinoSettings, StudentTeacher, collapse_measures, train
+from .views import RepeatSampler
+
+# "supervised only": the probe reads the voxels themselves, of the images with a known embedding.
+METHODS = (
+    "supervised only",
+    "PCA of repeat averages",
+    "denoising autoencoder",
+    "student-teacher",
+    "untrained network",
+)
+
+
+@dataclass(frozen=True)
+class VoxelSettings:
+    """Numbers of the comparison; the rest as in :class:`DinoSettings`."""
+
+    dino: DinoSettings
+    n_outputs: int = 128
+    width: int = 128
+    hidden: int = 256
+    n_local: int = 4
+    shares: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelData:
+    """Single trials with what they are compared with; all numbers finite.
+
+    Attributes
+    ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        Training trials.
+    nsd_id : numpy.ndarray of int, (n_trials,)
+    targets : numpy.ndarray, (n_trials, C)
+        CLIP embedding of each trial's image.
+    test_betas, test_nsd_id : numpy.ndarray
+        Single trials of the test images.
+    test_targets : numpy.ndarray, (n_test_trials, C)
+    regions : numpy.ndarray of int, (n_voxels,)
+    """
+
+    betas: np.ndarray
+    nsd_id: np.ndarray
+    targets: np.ndarray
+    test_betas: np.ndarray
+    test_nsd_id: np.ndarray
+    test_targets: np.ndarray
+    regions: np.ndarray
+
+    def __post_init__(self):
+        for name in ("betas", "test_betas"):
+            check_finite(getattr(self, name), name, ("trial", "voxel"))
+        for name in ("targets", "test_targets"):
+            check_finite(getattr(self, name), name, ("trial", "dimension"))
+
+    @classmethod
+    def of(cls, brain: Mapping[str, np.ndarray], clip: Mapping[str, np.ndarray]) -> VoxelData:
+        """From the arrays of ``betas.h5`` and ``embeddings.h5``."""
+        target = clip["image"][np.searchsorted(clip["nsd_id"], brain["nsd_id"])]
+        train, test = brain["is_train"], brain["is_test"]
+        return cls(
+            brain["betas"][train],
+            brain["nsd_id"][train],
+            target[train],
+            brain["betas"][test],
+            brain["nsd_id"][test],
+            target[test],
+            voxel_regions(brain["areas"]),
+        )
+
+
+def voxel_regions(areas: np.ndarray) -> np.ndarray:
+    """Number of the first area that each voxel is in, -1 for none, from masks (n_areas, V)."""
+    return np.where(areas.any(0), areas.argmax(0), -1)
+
+
+def train_voxels(
+    data: VoxelData,
+    settings: VoxelSettings,
+    *,
+    seed: int,
+    progress: bool = False,
+    n_checks: int = 20,
+) -> tuple[StudentTeacher, dict[str, np.ndarray]]:
+    """Train a student and a teacher on pairs of repeats of the training images.
+
+    Returns
+    -------
+    pair : StudentTeacher
+    record : dict
+        ``step``, ``loss`` and the collapse measures, one value for each check.
+    """
+    torch.manual_seed(seed)
+    sampler = RepeatSampler(
+        data.betas, data.nsd_id, data.regions, np.unique(data.test_nsd_id), settings.n_local
+    )
+    learner = Learner(
+        VoxelMLP(data.betas.shape[1], settings.width, settings.hidden), settings.n_outputs
+    )
+    pair = StudentTeacher(learner, settings.n_outputs, settings.dino)
+    watched = sampler.tensor[:: max(1, len(sampler.tensor) // 300)]
+
+    def draw(generator: torch.Generator):
+        return sampler.draw(settings.dino.batch_size, generator)[0]
+
+    record = train(
+        pair,
+        draw,
+        seed=seed,
+        watch=lambda p: collapse_measures(p, watched),
+        n_checks=n_checks,
+        progress=progress,
+    )
+    return pair, record
+
+
+def representations(
+    data: VoxelData, settings: VoxelSettings, *, seed: int, progress: bool = False
+) -> tuple[dict[str, Callable], dict[str, np.ndarray]]:
+    """A function ``f(patterns) -> features`` for each of :data:`METHODS`, none of them supervised.
+
+    Returns
+    -------
+    functions : dict of str to callable
+    record : dict
+        Of the student-teacher training.
+    """
+    pair, record = train_voxels(data, settings, seed=seed, progress=progress)
+    n_voxels = data.betas.shape[1]
+    sampler = RepeatSampler(
+        data.betas, data.nsd_id, data.regions, np.unique(data.test_nsd_id), settings.n_local
+    )
+    torch.manual_seed(seed)
+    untrained = VoxelMLP(n_voxels, settings.width, settings.hidden)
+    torch.manual_seed(seed)
+    denoiser = probes.train_denoiser(
+        sampler,
+        VoxelMLP(n_voxels, settings.width, settings.hidden),
+        n_steps=settings.dino.n_steps,
+        batch_size=settings.dino.batch_size,
+        seed=seed,
+        progress=progress,
+    )
+    pca = probes.fit_pca(average_repeats(data.betas, data.nsd_id)[0], settings.width)
+    functions = {
+        "supervised only": np.asarray,
+        "PCA of repeat averages": pca.transform,
+        "denoising autoencoder": lambda x: probes.features_of(denoiser.backbone, x),
+        "student-teacher": lambda x: probes.features_of(pair.teacher.backbone, x),
+        "untrained network": lambda x: probes.features_of(untrained, x),
+    }
+    return functions, record
+
+
+def compare(
+    data: VoxelData,
+    functions: Mapping[str, Callable],
+    *,
+    shares: Sequence[float],
+    alphas: np.ndarray,
+    n_folds: int,
+    seed: int,
+) -> dict[str, dict[float, dict[str, np.ndarray]]]:
+    """Linear probes to CLIP for each representation and label budget.
+
+    A probe is fitted to features averaged over the repeats of an image, of the images whose
+    embedding is known, and tested on the test images likewise.
+
+    Returns
+    -------
+    dict
+        ``[method][share]``: ``two-way`` and ``MRR`` of each test image.
+    """
+    rng = np.random.default_rng(seed)
+    truth, _, _ = average_repeats(data.test_targets, data.test_nsd_id)
+    targets, ids, _ = average_repeats(data.targets, data.nsd_id)
+    known = probes.label_subsets(ids, shares, rng)
+    found: dict[str, dict] = {}
+    for name, function in functions.items():
+        train_features = average_repeats(function(data.betas), data.nsd_id)[0]
+        test_features = average_repeats(function(data.test_betas), data.test_nsd_id)[0]
+        found[name] = {
+            share: probes.probe(
+                train_features[rows],
+                targets[rows],
+                ids[rows],
+                test_features,
+                truth,
+                alphas=alphas,
+                n_folds=n_folds,
+            )
+            for share, rows in known.items()
+        }
+    return found

@@ -1,0 +1,84 @@
+"""Shipped weights of a teacher, with the record of its training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..project.artifacts import atomic_path
+from ..project.errors import WeightsError
+from ..project.tensors import read_safetensors, write_safetensors
+from .networks import Learner
+from .on_pictures import ImageSettings
+from .student_teacher import DinoSettings, StudentTeacher
+
+RECORD = "record/"
+
+
+def save_teacher(
+    path: Path, pair: StudentTeacher, settings: ImageSettings, record: dict[str, np.ndarray]
+) -> None:
+    """Write the teacher (float16), its centre, and the record of the training."""
+    state = {name: value.half().contiguous() for name, value in pair.teacher.state_dict().items()}
+    state["centre"] = pair.centre
+    for name, values in record.items():
+        values = np.asarray(values)
+        if values.dtype != np.uint8:
+            values = values.astype(np.float16 if values.ndim > 1 else np.float32)
+        state[RECORD + name] = torch.from_numpy(np.ascontiguousarray(values))
+    about = {"settings": json.dumps(dataclasses.asdict(settings), sort_keys=True)}
+    with atomic_path(path) as tmp:
+        write_safetensors(tmp, state, about, with_gaps=RECORD)
+
+
+def shown_training(
+    path: Path | None, pair: StudentTeacher, settings: ImageSettings, record: dict[str, np.ndarray]
+) -> tuple[Learner, ImageSettings, dict[str, np.ndarray]]:
+    """The shipped teacher with its record, or, without a path, those of a live training."""
+    return (pair.teacher, settings, record) if path is None else load_teacher(path)
+
+
+def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarray]]:
+    """Open what :func:`save_teacher` wrote: teacher, settings, record.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged or something else.
+    """
+    remedy = "Restore data/pretrained from the repository, or run `make pretrain`."
+    state, about = read_safetensors(
+        path, what="a teacher's weights", remedy=remedy, with_gaps=RECORD
+    )
+    try:
+        kept = json.loads(about["settings"])
+        kept = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
+        settings = ImageSettings(**{**kept, "dino": DinoSettings(**kept["dino"])})
+        if not 1 <= settings.depth <= len(state):
+            raise ValueError(f"{settings.depth} layers in {len(state)} tensors")
+        record = {
+            name.removeprefix(RECORD): (
+                value if value.dtype == torch.uint8 else value.float()
+            ).numpy()
+            for name, value in state.items()
+            if name.startswith(RECORD)
+        }
+        weights = {
+            name: value.float()
+            for name, value in state.items()
+            if not name.startswith(RECORD) and name != "centre"
+        }
+        with torch.device("meta"):  # sizes are compared before memory is taken for them
+            settings.learner().load_state_dict(weights, assign=True)
+        teacher = settings.learner()
+        teacher.load_state_dict(weights)
+    except (
+        *(KeyError, TypeError, ValueError, AttributeError),
+        *(RuntimeError, AssertionError, ArithmeticError),
+    ) as err:
+        raise WeightsError(f"{path} does not hold a teacher ({err!r}). {remedy}") from err
+    return teacher.eval().requires_grad_(False), settings, record

@@ -1,0 +1,332 @@
+"""How much of an embedding could be predicted? Noise ceilings and learning curves of a mapping.
+
+Two things keep a mapper from its limit: noise in the pattern that it reads, which repeats average
+away, and too few training trials. The first is measured between the repeats of an image, the second
+by leaving sessions or voxels out. What remains above both, the voxels do not say, or not linearly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations, islice
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..metrics import repeat_ceiling, retrieval_scores
+from ..project.checks import check_finite
+from ..project.errors import DataError
+from .controls import Fit, scores_per_image
+
+MAX_SUBSETS = 20  # of repeats that one point of a curve is averaged over
+
+
+def stack_repeats(
+    betas: np.ndarray, groups: np.ndarray, n_repeats: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Single trials by image and repeat, for the images that have enough of them.
+
+    Parameters
+    ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+    groups : numpy.ndarray, (n_trials,)
+        Image of each trial.
+    n_repeats : int
+        The first so many trials of each image are taken.
+
+    Returns
+    -------
+    stacked : numpy.ndarray, (n_images, n_repeats, n_voxels)
+    ids : numpy.ndarray, (n_images,)
+
+    Raises
+    ------
+    DataError
+        If fewer than two images have so many trials.
+    """
+    order = np.argsort(groups, kind="stable")
+    ids, start, count = np.unique(groups[order], return_index=True, return_counts=True)
+    enough = count >= n_repeats
+    if n_repeats < 1 or enough.sum() < 2:
+        raise DataError(
+            f"{enough.sum()} images have {n_repeats} trials. Expected: at least two; ask for fewer "
+            "repeats, or read more sessions."
+        )
+    rows = order[start[enough][:, None] + np.arange(n_repeats)]
+    return betas[rows], ids[enough]
+
+
+def _correlations(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Pearson r over images of each dimension, (C,); 0 where one side does not vary."""
+    a, b = truth - truth.mean(0), prediction - prediction.mean(0)
+    norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    return np.divide((a * b).sum(0), norm, out=np.zeros_like(norm), where=norm > 0)
+
+
+def explained_variance(truth: np.ndarray, r: np.ndarray, *, n_images: int | None = None) -> float:
+    """Share of an embedding's variance that predictions with these correlations explain.
+
+    Parameters
+    ----------
+    truth : numpy.ndarray, (n_images, C)
+        Whose dimensions count by their variance.
+    r : numpy.ndarray, (C,)
+        Correlation of each dimension's prediction with the truth.
+    n_images : int, optional
+        Number of images that r was measured on. r squared of unrelated numbers is 1 / (n - 1) on
+        average; if given, that is taken off (adjusted R2).
+
+    Returns
+    -------
+    float
+        The mean of r squared over dimensions, weighted by variance; with a scale and an offset
+        for each dimension fitted to the truth, which is what a ceiling asks for.
+    """
+    check_finite(truth, "truth", ("image", "dimension"))
+    check_finite(r, "r", ("dimension",))
+    squared = np.minimum(np.square(r), 1)
+    if n_images is not None:
+        squared = 1 - (1 - squared) * (n_images - 1) / (n_images - 2)
+    variance = truth.var(0)
+    return float((squared * variance).sum() / variance.sum())
+
+
+def repeat_curve(truth: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores with 1, 2, ... repeats averaged, and what endless repeats would give.
+
+    The variance of the predictions between and within images gives their reliability. A map that
+    correlates with the truth by r at reliability q would reach r / sqrt(q) without noise, and
+    r sqrt(q_k / q) with k repeats, where q_k follows from q (Spearman-Brown). What was measured
+    with fewer repeats tests that prediction.
+
+    Parameters
+    ----------
+    truth : numpy.ndarray, (n_images, C)
+    predictions : numpy.ndarray, (n_images, n_repeats, C)
+        By a *linear* mapper, of single trials of images that it was not trained on.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        ``n_repeats`` (R + 1,), the last infinite; ``explained`` (R + 1,), the share of the
+        embedding's variance as measured, NaN for the last; ``extrapolated`` (R + 1,), the same
+        from the reliability; ``top1`` and ``mrr`` (R + 1,), brain_to_image as measured;
+        ``reliability`` (C,) of the mean of all repeats.
+    """
+    ceiling = repeat_ceiling(truth, predictions)
+    n, most, _ = predictions.shape
+    q = ceiling["reliability"]
+    single = q / (most - (most - 1) * q)  # reliability of one repeat
+    limit = np.nan_to_num(ceiling["ceiling"])
+    # The limit is made of r of the mean of all repeats, whose chance level is taken off there.
+    adjusted = explained_variance(truth, ceiling["r"], n_images=n)
+    factor = adjusted / explained_variance(truth, ceiling["r"])
+    out = {k: np.full(most + 1, np.nan) for k in ("explained", "extrapolated", "top1", "mrr")}
+    for k in range(1, most + 1):
+        q_k = k * single / (1 + (k - 1) * single)
+        out["extrapolated"][k - 1] = factor * explained_variance(truth, limit * np.sqrt(q_k))
+        found = []
+        for subset in islice(combinations(range(most), k), MAX_SUBSETS):
+            mean = predictions[:, subset].mean(1)
+            scores = retrieval_scores(truth, mean)["brain_to_image"]
+            r_k = _correlations(truth, mean)
+            found.append(
+                (
+                    explained_variance(truth, r_k, n_images=n),
+                    scores["top1"].mean(),
+                    scores["reciprocal_rank"].mean(),
+                )
+            )
+        for name, value in zip(("explained", "top1", "mrr"), np.mean(found, 0), strict=True):
+            out[name][k - 1] = value
+    out["extrapolated"][most] = factor * explained_variance(truth, limit)
+    return {"n_repeats": np.append(np.arange(1.0, most + 1), np.inf), **out, "reliability": q}
+
+
+def half_split_ceiling(
+    fit: Fit,
+    betas: np.ndarray,
+    embeddings: np.ndarray,
+    groups: np.ndarray,
+    test_betas: np.ndarray,
+    test_groups: np.ndarray,
+    *,
+    n_repeats: int,
+    n_splits: int = 5,
+    rng: np.random.Generator,
+    progress: bool = False,
+) -> dict[str, np.ndarray]:
+    """Ceiling of a linear map: how far do two maps agree that share nothing but the images?
+
+    The repeats are divided into halves, in training and in test. A map fitted to one half predicts
+    the test images from their one half, another map from the other. What the two predictions share
+    is reproducible; no truth correlates with a prediction by more than the root of that share.
+    Unlike :func:`repeat_curve` this counts the noise in the fitted weights too.
+
+    Parameters
+    ----------
+    fit : callable
+        ``fit(betas, embeddings, groups) -> mapper``.
+    betas, embeddings, groups
+        Training trials, as for :func:`fmri_utils.encoders.fit_ridge`.
+    test_betas, test_groups
+        Single trials of the test images, with the image of each.
+    n_repeats : int
+        Trials per image that are used; each half gets ``n_repeats // 2`` of them.
+    n_splits : int
+        Random divisions averaged over.
+    rng : numpy.random.Generator
+    progress : bool
+
+    Returns
+    -------
+    dict of numpy.ndarray, (C,)
+        ``half``, the correlation of the two halves' predictions; ``reliability``, the same for all
+        ``n_repeats`` (Spearman-Brown); ``ceiling``, its root.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two repeats.
+    """
+    size = n_repeats // 2
+    if size < 1:
+        raise DataError(f"n_repeats is {n_repeats}. Expected: at least 2, to be divided.")
+    train, ids = stack_repeats(betas, groups, n_repeats)
+    _, first = np.unique(groups, return_index=True)
+    target = embeddings[first][np.isin(groups[first], ids)]
+    test, _ = stack_repeats(test_betas, test_groups, n_repeats)
+    found = []
+    for _ in tqdm(range(n_splits), desc="half splits", disable=not progress, leave=False):
+        predictions = []
+        halves = np.split(rng.permutation(n_repeats)[: 2 * size], 2)
+        for half in halves:
+            part = train[:, half].reshape(-1, train.shape[2])
+            mapper = fit(part, np.repeat(target, size, axis=0), np.repeat(ids, size))
+            predictions.append(mapper.predict(test[:, half].mean(1)))
+        found.append(_correlations(*predictions))
+    half = np.clip(np.mean(found, 0), 0, 1)
+    more = n_repeats / size
+    reliability = more * half / (1 + (more - 1) * half)
+    return {"half": half, "reliability": reliability, "ceiling": np.sqrt(reliability)}
+
+
+def _stacked(points: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Scores of all points of a curve: score to (n_points, n_images)."""
+    return {score: np.stack([p[score] for p in points]) for score in points[0]}
+
+
+def curve_over_sessions(
+    fit: Fit,
+    betas: np.ndarray,
+    embeddings: np.ndarray,
+    groups: np.ndarray,
+    session: np.ndarray,
+    pattern: np.ndarray,
+    truth: np.ndarray,
+    *,
+    n_sessions: Sequence[int] | None = None,
+    progress: bool = False,
+) -> dict[str, np.ndarray | dict[str, np.ndarray]]:
+    """Learning curve: train on the first sessions only, test always on the same patterns.
+
+    Parameters
+    ----------
+    fit, betas, embeddings, groups
+        As for :func:`half_split_ceiling`.
+    session : numpy.ndarray of int, (n_trials,)
+    pattern, truth : numpy.ndarray, (n, n_voxels) and (n, C)
+        Test images, repeats averaged, and their embeddings.
+    n_sessions : sequence of int, optional
+        Sizes; 1, 2, ... by default.
+    progress : bool
+
+    Returns
+    -------
+    dict
+        ``n_sessions``, ``n_trials``, ``n_images`` (k,) of the training set, and ``scores``: score
+        to (k, n), image by image, as of :func:`fmri_utils.encoders.controls.scores_per_image`.
+
+    Raises
+    ------
+    DataError
+        If more sessions are asked for than there are.
+    """
+    present = np.unique(session)
+    sizes = np.arange(1, len(present) + 1) if n_sessions is None else np.asarray(n_sessions)
+    if sizes.min() < 1 or sizes.max() > len(present):
+        raise DataError(
+            f"n_sessions is {sizes.tolist()}; there are {len(present)} sessions. Expected: numbers "
+            f"from 1 to {len(present)}."
+        )
+    kept = [np.isin(session, present[:k]) for k in sizes]
+
+    points = []
+    for rows in tqdm(kept, desc="sessions", disable=not progress, leave=False):
+        mapper = fit(betas[rows], embeddings[rows], groups[rows])
+        points.append(scores_per_image(truth, mapper.predict(pattern)))
+    return {
+        "n_sessions": sizes,
+        "n_trials": np.array([rows.sum() for rows in kept]),
+        "n_images": np.array([len(np.unique(groups[rows])) for rows in kept]),
+        "scores": _stacked(points),
+    }
+
+
+def curve_over_voxels(
+    fit: Fit,
+    betas: np.ndarray,
+    embeddings: np.ndarray,
+    groups: np.ndarray,
+    pattern: np.ndarray,
+    truth: np.ndarray,
+    *,
+    n_voxels: Sequence[int],
+    rng: np.random.Generator,
+    n_draws: int = 3,
+    order: np.ndarray | None = None,
+    progress: bool = False,
+) -> dict[str, np.ndarray | dict[str, np.ndarray]]:
+    """Scores with a part of the voxels, drawn at random or taken from the best down.
+
+    Parameters
+    ----------
+    fit, betas, embeddings, groups, pattern, truth
+        As for :func:`curve_over_sessions`.
+    n_voxels : sequence of int
+        Sizes.
+    rng : numpy.random.Generator
+        Draws the voxels.
+    n_draws : int
+        Random draws that each point is averaged over, image by image.
+    order : numpy.ndarray, (n_voxels,), optional
+        A value of each voxel, from training trials only; the highest are taken, once.
+    progress : bool
+
+    Returns
+    -------
+    dict
+        ``n_voxels`` (k,) and ``scores``: score to (k, n), image by image.
+
+    Raises
+    ------
+    DataError
+        If more voxels are asked for than there are.
+    """
+    sizes, total = np.asarray(n_voxels), betas.shape[1]
+    if sizes.min() < 1 or sizes.max() > total:
+        raise DataError(f"n_voxels is {sizes.tolist()}; there are {total}. Expected: 1 to {total}.")
+    if order is None:
+        draws = [rng.permutation(total) for _ in range(n_draws)]
+    else:
+        draws = [np.argsort(-np.nan_to_num(order, nan=-np.inf), kind="stable")]
+
+    points = []
+    for size in tqdm(sizes, desc="voxels", disable=not progress, leave=False):
+        found = []
+        for draw in draws if size < total else draws[:1]:
+            part = draw[:size]
+            mapper = fit(betas[:, part], embeddings, groups)
+            found.append(scores_per_image(truth, mapper.predict(pattern[:, part])))
+        points.append({score: np.mean([f[score] for f in found], 0) for score in found[0]})
+    return {"n_voxels": sizes, "scores": _stacked(points)}

@@ -1,0 +1,111 @@
+"""All controls in one table: every method, every score, with chance and ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ... import metrics
+
+SCORES = (
+    "two-way",
+    "brain_to_image top-1",
+    "brain_to_image MRR",
+    "image_to_brain top-1",
+    "image_to_brain MRR",
+    "brain_to_image top-1, CSLS",
+)
+
+
+def scores_per_image(
+    truth: np.ndarray, prediction: np.ndarray, *, csls_neighbours: int = 10
+) -> dict[str, np.ndarray]:
+    """The scores of :data:`SCORES`, image by image.
+
+    Parameters
+    ----------
+    truth, prediction : numpy.ndarray, (n, C)
+    csls_neighbours : int
+        Of the hubness control; n if there are fewer images.
+
+    Returns
+    -------
+    dict of numpy.ndarray, (n,)
+        Average over images for a score; over seeds first, then use
+        :func:`fmri_utils.metrics.paired_difference` to compare two mappers.
+    """
+    out = {"two-way": metrics.two_way_scores(truth, prediction)}
+    for direction, values in metrics.retrieval_scores(truth, prediction).items():
+        out[f"{direction} top-1"] = values["top1"]
+        out[f"{direction} MRR"] = values["reciprocal_rank"]
+    neighbours = min(csls_neighbours, len(truth))
+    csls = metrics.retrieval_scores(truth, prediction, csls_neighbours=neighbours)
+    out["brain_to_image top-1, CSLS"] = csls["brain_to_image"]["top1"]
+    return out
+
+
+def chance_levels(n: int) -> dict[str, float]:
+    """Chance of each score of :data:`SCORES` among n images."""
+    mrr = float((1 / np.arange(1, n + 1)).mean())
+    kinds = {"two-way": 0.5, "MRR": mrr, "top-1": 1 / n, "top-1, CSLS": 1 / n}
+    return {name: kinds[name.split(" ", 1)[-1]] for name in SCORES}
+
+
+def validity_table(
+    truth: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    *,
+    rng: np.random.Generator,
+    clusters: np.ndarray | None = None,
+    csls_neighbours: int = 10,
+    n_resamples: int = 1000,
+) -> list[dict]:
+    """All controls in one table, one row for each method and score.
+
+    Parameters
+    ----------
+    truth : numpy.ndarray, (n, C)
+    predictions : mapping of str to numpy.ndarray, (n, C)
+        Mappers and controls.
+    rng : numpy.random.Generator
+        Of the bootstrap over images.
+    clusters : numpy.ndarray of int, (n,), optional
+        Cluster of each test image (:func:`~fmri_utils.encoders.controls.leave_clusters_out`): adds
+        two-way identification within and across clusters. A decoder of categories is at chance
+        within.
+    csls_neighbours, n_resamples : int
+
+    Returns
+    -------
+    list of dict
+        ``method``, ``score``, ``value``, ``low``, ``high`` (95 % interval over images; None for the
+        effective rank), ``chance`` (None where there is none), ``ceiling`` (the same score of the
+        true embeddings), ``n_images``.
+    """
+    oracle = _table_scores(truth, truth, clusters, csls_neighbours)
+    chance = {**chance_levels(len(truth)), "two-way within clusters": 0.5}
+    chance["two-way across clusters"] = 0.5
+    rows = []
+    for method, prediction in predictions.items():
+        for score, values in _table_scores(truth, prediction, clusters, csls_neighbours).items():
+            interval = metrics.bootstrap(values, rng=rng, n_resamples=n_resamples)
+            row = {"method": method, "score": score, **vars(interval), "chance": chance[score]}
+            rows.append({**row, "ceiling": float(oracle[score].mean()), "n_images": len(values)})
+        rank = metrics.effective_rank(prediction)
+        row = {"method": method, "score": "effective rank", "value": rank}
+        row |= {"low": None, "high": None, "chance": None}
+        rows.append({**row, "ceiling": metrics.effective_rank(truth), "n_images": len(truth)})
+    return rows
+
+
+def _table_scores(
+    truth: np.ndarray, prediction: np.ndarray, clusters: np.ndarray | None, neighbours: int
+) -> dict[str, np.ndarray]:
+    """Scores per image, those within and across clusters without images that have no rival."""
+    found = scores_per_image(truth, prediction, csls_neighbours=neighbours)
+    if clusters is not None:
+        by_kind = metrics.clustered_two_way_scores(truth, prediction, clusters)
+        for kind, values in by_kind.items():
+            found[f"two-way {kind} clusters"] = values[np.isfinite(values)]
+    return found

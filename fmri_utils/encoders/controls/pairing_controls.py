@@ -1,0 +1,195 @@
+"""Controls of pairing and of generalisation: oracle, shuffled pairs, clusters left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from ...nsd.splits import leave_cluster_out
+from ...project.checks import check_finite
+from ...project.errors import DataError
+from .. import Mapper, check_patterns, check_training, refit_ridge
+
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Mapper]
+"""``fit(betas, embeddings, groups) -> mapper``: a fit function with its settings filled in."""
+
+
+def fitter(fit: Callable, **settings: object) -> Fit:
+    """A fit function with its settings filled in and its report left out.
+
+    Parameters
+    ----------
+    fit : callable
+        Such as :func:`fmri_utils.encoders.fit_ridge`; returns a mapper and a report.
+    **settings
+        Its keyword arguments.
+
+    Returns
+    -------
+    callable
+        ``f(betas, embeddings, groups) -> mapper``, as the controls and learning curves take it.
+    """
+
+    def only_mapper(betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray) -> Mapper:
+        return fit(betas, embeddings, groups, **settings)[0]
+
+    return only_mapper
+
+
+def fixed_ridge(alphas: np.ndarray, *, device: str | torch.device = "cpu") -> Fit:
+    """Ridge with penalties that were chosen before, for controls that fit it many times.
+
+    Parameters
+    ----------
+    alphas : numpy.ndarray, (C,)
+        ``best_alphas`` of :func:`fmri_utils.encoders.fit_ridge`.
+    device : str or torch.device
+
+    Returns
+    -------
+    callable
+        ``f(betas, embeddings, groups) -> mapper``.
+    """
+
+    def fit(betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray) -> Mapper:
+        return refit_ridge(betas, embeddings, alphas=alphas, device=device)
+
+    return fit
+
+
+def pairing_oracle(truth: np.ndarray) -> dict[str, np.ndarray]:
+    """The two sets of predictions whose scores are known before any brain is read.
+
+    Parameters
+    ----------
+    truth : numpy.ndarray, (n, C)
+
+    Returns
+    -------
+    dict of numpy.ndarray, (n, C)
+        ``oracle``, which must retrieve 100 %, and ``oracle, shifted by one``, which must be at
+        chance: an error of one in any index along the way would exchange them.
+    """
+    return {"oracle": truth, "oracle, shifted by one": np.roll(truth, 1, axis=0)}
+
+
+def shuffle_pairing(
+    embeddings: np.ndarray, groups: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Give the trials of every image the embedding of another image.
+
+    Repeats of an image still share an embedding, so everything but the pairing stays as it was.
+
+    Parameters
+    ----------
+    embeddings : numpy.ndarray, (n_trials, C)
+    groups : numpy.ndarray, (n_trials,)
+        Image of each trial.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray, (n_trials, C)
+        No image keeps its own.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two images.
+    """
+    _, first, image = np.unique(groups, return_index=True, return_inverse=True)
+    if len(first) < 2:
+        raise DataError(f"{len(first)} image. Expected: at least two, to exchange embeddings.")
+    # Each image gets that of the next in a random circle: no image can meet itself.
+    circle = rng.permutation(len(first))
+    other = np.empty_like(circle)
+    other[circle] = np.roll(circle, 1)
+    return embeddings[first[other[image]]]
+
+
+def leave_clusters_out(
+    fit: Fit,
+    betas: np.ndarray,
+    embeddings: np.ndarray,
+    groups: np.ndarray,
+    pattern: np.ndarray,
+    truth: np.ndarray,
+    test_ids: np.ndarray,
+    *,
+    n_clusters: int,
+    seed: int,
+    progress: bool = False,
+) -> dict[str, np.ndarray]:
+    """Predict every test image by a mapper that was trained on no image of its cluster.
+
+    k-means divides training and test images by the direction of their embeddings. For every
+    cluster the mapper is fitted to the training images of the other clusters, and predicts the
+    test images of this one. The control leaves out as many training images, drawn at random: what
+    it loses is due to fewer images, and only what is lost beyond that to the missing kind.
+
+    Parameters
+    ----------
+    fit : callable
+        ``fit(betas, embeddings, groups) -> mapper``.
+    betas, embeddings, groups
+        Training trials, as for :func:`fmri_utils.encoders.fit_ridge`.
+    pattern : numpy.ndarray, (n, n_voxels)
+        Test images, repeats averaged.
+    truth : numpy.ndarray, (n, C)
+        Their embeddings.
+    test_ids : numpy.ndarray, (n,)
+    n_clusters : int
+    seed : int
+        Of k-means and of the images that the control leaves out.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        ``prediction`` and ``control`` (n, C); ``cluster`` (n,) of each test image; ``n_left_out``
+        (n_clusters,), training images in each cluster.
+
+    Raises
+    ------
+    DataError
+        If test images were trained on, or a value is NaN or infinite.
+    """
+    check_training(betas, embeddings, groups)
+    check_patterns(pattern, betas.shape[1])
+    check_finite(truth, "truth", ("image", "dimension"))
+    ids, first = np.unique(groups, return_index=True)
+    if np.isin(test_ids, ids).any():
+        raise DataError("test images are among the training images. Expected: none of them.")
+    splits = leave_cluster_out(
+        np.concatenate([embeddings[first], truth]),
+        np.concatenate([ids, test_ids]),
+        n_clusters,
+        seed,
+    )
+    rng = np.random.default_rng(seed)
+    found = {
+        "prediction": np.full(truth.shape, np.nan, np.float32),
+        "control": np.full(truth.shape, np.nan, np.float32),
+        "cluster": np.zeros(len(truth), int),
+        "n_left_out": np.zeros(n_clusters, int),
+    }
+    bar = tqdm(splits, desc="clusters left out", disable=not progress, leave=False)
+    for number, split in enumerate(bar):
+        rows = np.isin(test_ids, split.test_ids)
+        out = np.intersect1d(ids, split.test_ids)
+        found["cluster"][rows] = number
+        found["n_left_out"][number] = len(out)
+        if not rows.any():
+            continue
+        for name, left in (
+            ("prediction", out),
+            ("control", rng.choice(ids, len(out), replace=False)),
+        ):
+            kept = ~np.isin(groups, left)
+            mapper = fit(betas[kept], embeddings[kept], groups[kept])
+            found[name][rows] = mapper.predict(pattern[rows])
+    return found

@@ -1,0 +1,1 @@
+"""Released LAFITE checkpoints, read as data: nothing that is in them is ever run."""

@@ -1,0 +1,1 @@
+"""Training of LAFITE: losses, data, steps, checkpoints, one process or several."""

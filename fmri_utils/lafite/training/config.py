@@ -1,0 +1,321 @@
+"""Settings of a training run, validated when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+
+from ..discriminator import DiscriminatorConfig
+from ..generator import GeneratorConfig
+
+# Settings that may differ between a run and its continuation (n_images only if no rate decays).
+RESUMABLE = ("n_images", "log_images", "grid_images", "checkpoint_images")
+
+POSITIVE_INTEGERS = (
+    "batch_size",
+    "n_images",
+    "clip_size",
+    "r1_interval",
+    "path_interval",
+    "log_images",
+    "grid_images",
+    "checkpoint_images",
+)
+NOT_NEGATIVE = (
+    "warmup_images",
+    "rest_images",
+    "adversarial_weight",
+    "itd",
+    "itc",
+    "iid",
+    "iic",
+    "r1_gamma",
+    "path_weight",
+    "reconstruction_weight",
+    "perceptual_weight",
+    "reconstruction_decay_images",
+    "rate_decay_images",
+    "ema_images",
+    "ema_rampup",
+)
+POSITIVE = ("learning_rate_g", "learning_rate_d", "epsilon", "temperature", "condition_rate")
+FRACTIONS = (
+    "noise_level",
+    "caption_noise_level",
+    "caption_probability",
+    "predicted_share",
+    "clean_noise_level",
+    "clean_fraction",
+    "lam",
+    "path_decay",
+    "style_mixing",
+    "reconstruction_floor",
+    "smallest_crop",
+)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides what a training run computes.
+
+    Parameters
+    ----------
+    generator, discriminator : GeneratorConfig, DiscriminatorConfig
+        Must agree in resolution and condition_dim.
+    batch_size : int
+        A multiple of the discriminator's group size.
+    n_images : int
+        Real images to show in all, counted with repetition.
+    seed : int
+        Of the initial weights and of every draw.
+    warmup_images : int
+        For so many images only the reconstruction term trains the generator; the discriminator
+        rests. 0 for none.
+    rest_images : int
+        For so many images only the discriminator learns: a fresh one would push a generator that
+        already draws well. 0 for none; not together with a warm-up.
+    adversarial_weight : float
+        Weight of the non-saturating loss in the generator's loss.
+    noise_level, caption_noise_level : float
+        The ``a`` of the pseudo text feature made from an image's and from a caption's embedding.
+    caption_probability : float
+        Share of samples conditioned on a caption's embedding (LAFITE's ``mixing_prob``).
+    predicted_share : float
+        Share of samples conditioned on an embedding predicted from brain activity, as it is,
+        instead of the image's or a caption's own; those that reconstruct their image included.
+    itd, itc : float
+        Weights of the contrast between condition and discriminator features, and between
+        condition and CLIP embedding of the fake (10 and 10; itd 5 with captions).
+    iid, iic : float
+        The same with the real image's discriminator features and CLIP embedding.
+    temperature, lam : float
+        Of the contrast; see :func:`~fmri_utils.lafite.training.gan_losses.contrastive_score`.
+    published_contrast, batch_summed : bool
+        Reproduce the released code's two defects.
+    mixed_precision : bool
+        Both networks and the image encoder compute in bfloat16 where that is safe (autocast);
+        weights, losses and optimisers stay float32. For a GPU: on a CPU it does not pay. bfloat16
+        has float32's range, so that no loss has to be scaled.
+    clip_size : int
+        Input of the CLIP image encoder, pixels.
+    smallest_crop : float
+        Side of the smallest crop that CLIP sees, as a fraction of the image.
+    r1_gamma, r1_interval : float, int
+        R1 penalty, and every how many discriminator steps. Weight 0 switches it off.
+    path_weight, path_decay, path_interval, path_fraction : float, float, int, float
+        Path length penalty: weight (0 switches it off), decay of the running mean, every how many
+        generator steps, share of the batch.
+    learning_rate_g, learning_rate_d, beta1, beta2, epsilon : float
+        Adam. Rates and betas are corrected for the lazy regularisers.
+    condition_rate : float
+        Factor on the generator's rate for the mapping and condition layers. Their equalised rate
+        is a hundredth of the others', which suits millions of images; a short run on a CPU learns
+        the condition much sooner with 10 to 30.
+    rate_decay_images : float
+        Over the last so many images both rates fall linearly to zero (0: they stay).
+    ema_images, ema_rampup : float
+        Half-life of the averaged generator in images (0: batch_size * 10 / 32 thousand), and its
+        bound as a fraction of the images seen so far.
+    style_mixing : float
+        Probability that the upper layers get a second latent.
+    zero_z : bool
+        Train with z = 0, so that the picture depends on condition and image noise only (Mind
+        Reader, arXiv 2210.01769). Draw with z = 0 as well, then.
+    mirror : bool
+        Mirror half of the images. A mirrored image has another embedding, which must be supplied.
+    reconstruction_weight : float
+        Weight of the reconstruction term on samples whose condition is the image's own embedding.
+    reconstruction_scales, perceptual_weight
+        See :func:`~fmri_utils.lafite.training.gan_losses.reconstruction_loss`.
+    reconstruction_decay_images, reconstruction_floor : float
+        After the warm-up the weight falls linearly over so many images to this fraction (0 images:
+        it stays).
+    clean_fraction, clean_noise_level : float
+        Share of the batch that is conditioned on the image's own embedding and reconstructs it
+        (after the warm-up; during it, all), and how noisy that embedding is.
+    reuse_fakes : bool
+        Show the discriminator the fakes of the generator's step instead of drawing new ones:
+        about a tenth faster, not what StyleGAN2 does.
+    log_images, grid_images, checkpoint_images : int
+        Every how many images to record losses, call the grid hook, and write a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    """
+
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    batch_size: int = 16
+    n_images: int = 1_000_000
+    seed: int = 0
+    warmup_images: int = 0
+    rest_images: int = 0
+    adversarial_weight: float = 1.0
+    noise_level: float = 0.75
+    caption_noise_level: float = 0.1
+    caption_probability: float = 0.0
+    predicted_share: float = 0.0
+    itd: float = 10.0
+    itc: float = 10.0
+    iid: float = 0.0
+    iic: float = 0.0
+    temperature: float = 0.5
+    lam: float = 0.0
+    published_contrast: bool = False
+    batch_summed: bool = False
+    mixed_precision: bool = False
+    clip_size: int = 224
+    smallest_crop: float = 0.5
+    r1_gamma: float = 10.0
+    r1_interval: int = 16
+    path_weight: float = 2.0
+    path_decay: float = 0.01
+    path_interval: int = 4
+    path_fraction: float = 0.5
+    learning_rate_g: float = 0.0025
+    learning_rate_d: float = 0.0025
+    beta1: float = 0.0
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+    condition_rate: float = 1.0
+    rate_decay_images: float = 0.0
+    ema_images: float = 0.0
+    ema_rampup: float = 0.05
+    style_mixing: float = 0.9
+    zero_z: bool = False
+    mirror: bool = False
+    reconstruction_weight: float = 0.0
+    reconstruction_scales: tuple[int, ...] = (1, 2, 4)
+    perceptual_weight: float = 0.0
+    reconstruction_decay_images: float = 0.0
+    reconstruction_floor: float = 0.0
+    clean_fraction: float = 0.0
+    clean_noise_level: float = 0.0
+    reuse_fakes: bool = False
+    log_images: int = 4000
+    grid_images: int = 20_000
+    checkpoint_images: int = 20_000
+
+    def __post_init__(self):
+        object.__setattr__(self, "reconstruction_scales", tuple(self.reconstruction_scales))
+        for name in POSITIVE_INTEGERS:
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; expected a positive integer.")
+        for name in NOT_NEGATIVE:
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected 0 or more.")
+        for name in FRACTIONS:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected 0 to 1.")
+        for name in POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected more than 0.")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected 0 to below 1.")
+        if not 0 < self.path_fraction <= 1:
+            raise ValueError(f"path_fraction is {self.path_fraction!r}; expected above 0, up to 1.")
+        self._check_pairs()
+
+    def _check_pairs(self) -> None:
+        """Settings that must fit each other."""
+        g, d = self.generator, self.discriminator
+        if (g.resolution, g.condition_dim) != (d.resolution, d.condition_dim):
+            raise ValueError(
+                f"the generator has resolution {g.resolution} and condition_dim {g.condition_dim}, "
+                f"the discriminator {d.resolution} and {d.condition_dim}; expected the same."
+            )
+        if self.batch_size > d.group_size and self.batch_size % d.group_size:
+            raise ValueError(
+                f"batch_size is {self.batch_size}; expected a multiple of the discriminator's "
+                f"group_size {d.group_size}."
+            )
+        reconstructs = self.reconstruction_weight > 0 and (
+            self.clean_fraction > 0 or self.warmup_images > 0
+        )
+        if self.perceptual_weight > 0 and not reconstructs:
+            raise ValueError(
+                "perceptual_weight without a reconstruction term; set reconstruction_weight and "
+                "clean_fraction or warmup_images."
+            )
+        if self.warmup_images > 0 and self.rest_images > 0:
+            raise ValueError("warmup_images and rest_images together: neither network would learn.")
+        if self.mirror and self.predicted_share > 0:
+            raise ValueError(
+                "mirror with predicted_share: nobody saw the mirrored images, so there is no brain "
+                "activity to predict their embeddings from. Switch one of the two off."
+            )
+        if g.n_conditions == 2 and self.caption_probability > 0:
+            raise ValueError(
+                "caption_probability with two conditions: the caption is the second one already."
+            )
+        if self.warmup_images > 0 and self.reconstruction_weight == 0:
+            raise ValueError("warmup_images without reconstruction_weight would train nothing.")
+        bad = [s for s in self.reconstruction_scales if s < 1 or g.resolution % s]
+        if bad or not self.reconstruction_scales:
+            raise ValueError(
+                f"reconstruction_scales are {self.reconstruction_scales}; expected divisors of the "
+                f"resolution {g.resolution}, at least one."
+            )
+
+    @property
+    def clean_batch(self) -> int:
+        """How many samples of a batch are conditioned on the image's own embedding."""
+        return round(self.clean_fraction * self.batch_size)
+
+    @property
+    def path_batch(self) -> int:
+        """How many samples of a batch the path length penalty sees."""
+        return max(1, round(self.path_fraction * self.batch_size))
+
+    def reconstruction_weight_at(self, images_seen: int) -> float:
+        """Weight of the reconstruction term after ``images_seen`` images."""
+        after = images_seen - self.warmup_images
+        if after <= 0 or self.reconstruction_decay_images == 0:
+            return self.reconstruction_weight
+        left = max(0.0, 1.0 - after / self.reconstruction_decay_images)
+        floor = self.reconstruction_floor
+        return self.reconstruction_weight * (floor + (1.0 - floor) * left)
+
+    def rate_factor_at(self, images_seen: int) -> float:
+        """Factor on the learning rates after ``images_seen`` images."""
+        if self.rate_decay_images == 0:
+            return 1.0
+        return min(1.0, max(0.0, (self.n_images - images_seen) / self.rate_decay_images))
+
+    def to_dict(self) -> dict:
+        """Plain nested dict, as JSON can hold it (tuples become lists)."""
+        return _listed(dataclasses.asdict(self))
+
+
+def with_defaults(saved: dict) -> dict:
+    """Settings of an older run, as :meth:`TrainingConfig.to_dict` gives them today.
+
+    A setting that the package did not have then stands at its default: that is how the run went.
+    """
+    return {
+        **{f.name: _listed(f.default) for f in dataclasses.fields(TrainingConfig) if _plain(f)},
+        **saved,
+        **{
+            name: {**{f.name: _listed(f.default) for f in dataclasses.fields(kind)}, **saved[name]}
+            for name, kind in (
+                ("generator", GeneratorConfig),
+                ("discriminator", DiscriminatorConfig),
+            )
+        },
+    }
+
+
+def _plain(setting: dataclasses.Field) -> bool:
+    return setting.default is not dataclasses.MISSING
+
+
+def _listed(value: object) -> object:
+    """Tuples as lists, recursively."""
+    if isinstance(value, dict):
+        return {key: _listed(entry) for key, entry in value.items()}
+    return [_listed(entry) for entry in value] if isinstance(value, tuple | list) else value

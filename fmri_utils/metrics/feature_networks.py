@@ -1,0 +1,388 @@
+"""The networks whose features score pictures, and where their weights are looked for.
+
+Nothing is downloaded here, and no network stands in for another: :func:`load_network` raises
+:class:`~fmri_utils.project.errors.WeightsError` for a network whose weights are not on the machine.
+The architecture is built without memory of its own (torch's meta device) and filled from the file,
+so that a random weight cannot slip in.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+from urllib.parse import urlparse
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ..project.artifacts import sha256_file
+from ..project.errors import WeightsError
+from ..project.reading import outer_cause, reading, require
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
+IMAGENET_LICENCE = "BSD-3-Clause (torchvision); learned on ImageNet, which is for research only"
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+SWAV_URL = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights: what it is called, where it comes from, where it is looked for.
+
+    Attributes
+    ----------
+    network : str
+        Name of the network that needs it.
+    name : str
+        File name in a folder of the user's own.
+    url : str
+        Where its publisher keeps it.
+    sha256_prefix : str
+        Start of its SHA-256; empty where it is not known before the file is asked for.
+    megabytes : float
+        About its size in MiB.
+    cached : pathlib.Path
+        Where the library (torch.hub, Hugging Face) keeps it after a download.
+    hub : str
+        Repository and file on the Hugging Face hub, whose cache has folders of its own.
+    licence : str
+        What its publisher says, in short.
+    """
+
+    network: str
+    name: str
+    url: str
+    sha256_prefix: str
+    megabytes: float
+    cached: Path
+    hub: str = ""
+    licence: str = ""
+
+    def path(self, folder: Path | None = None) -> Path:
+        """Where it is looked for: in ``folder`` if given, otherwise in the library's cache."""
+        return self.cached if folder is None else Path(folder) / self.name
+
+    def command(self, folder: Path | None = None) -> str:
+        """A shell command that brings the file to :meth:`path`."""
+        if self.hub and folder is None:
+            return f"HF_HUB_OFFLINE=0 hf download {self.hub}"
+        return f"curl -L --create-dirs -o '{self.path(folder)}' '{self.url}'"
+
+    def problem(self, folder: Path | None = None) -> str:
+        """Why the file cannot be used, without naming folders; empty if nothing is wrong."""
+        path = self.path(folder)
+        try:
+            if not path.is_file():
+                return (
+                    f"the weights {self.name} are not on this machine; `make weights PROFILE=nsd` "
+                    f"fetches them from {self.url}"
+                )
+            found = sha256_file(path) if self.sha256_prefix else ""
+        except OSError as err:
+            return f"the weights {self.name} cannot be read. {outer_cause(path, err)}"
+        if not found.startswith(self.sha256_prefix):
+            return (
+                f"the weights {self.name} have SHA-256 {found[:12]}..., expected "
+                f"{self.sha256_prefix}...: the file is damaged or another one"
+            )
+        return ""
+
+    def find(self, folder: Path | None = None) -> Path:
+        """The file on this machine.
+
+        Raises
+        ------
+        WeightsError
+            If it is not there, or its hash is another.
+        """
+        path = self.path(folder)
+        if os.path.lexists(path):  # it may be whole, and is not to be fetched again
+            require(path, f"the weights of {self.network}", "", WeightsError)
+        if problem := self.problem(folder):
+            raise WeightsError(
+                f"{self.network}: {problem}. Expected: the file at {path}. Get it with: "
+                f"{self.command(folder)}"
+            )
+        return path
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """One network of the published evaluation.
+
+    Attributes
+    ----------
+    name : str
+    rows : mapping of str to str
+        Row of the results table to the network's node; "" for its output.
+    kind : str
+        "two-way" (identification, higher is better) or "distance" (mean correlation distance of
+        pairs, lower is better).
+    size : int
+        Side of its input in pixels; pictures are resized, never cropped.
+    mean, std : tuple of float
+        Its own normalisation of RGB.
+    build : callable
+        Architecture without weights.
+    weights : callable
+        Gives its :class:`WeightsFile`.
+    select : callable
+        Picks and renames what the architecture needs from the file's tensors.
+    """
+
+    name: str
+    rows: Mapping[str, str]
+    kind: str
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    build: Callable[[], nn.Module]
+    weights: Callable[[], WeightsFile]
+    select: Callable[[dict], dict] = dict
+
+
+def _models() -> ModuleType:
+    """torchvision's models; their import takes seconds, and few notebooks need them."""
+    from torchvision import models
+
+    return models
+
+
+def _torchvision_file(network: str, weights: WeightsEnum) -> WeightsFile:
+    """What torchvision's own table says of a file of weights."""
+    name = Path(urlparse(weights.url).path).name
+    found = torch.hub.HASH_REGEX.search(name)
+    return WeightsFile(
+        network=network,
+        name=name,
+        url=weights.url,
+        sha256_prefix=found.group(1) if found else "",
+        megabytes=weights.meta["_file_size"],
+        cached=Path(torch.hub.get_dir()) / "checkpoints" / name,
+        licence=IMAGENET_LICENCE,
+    )
+
+
+def _swav_file() -> WeightsFile:
+    name = Path(urlparse(SWAV_URL).path).name
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+    licence = "CC BY-NC 4.0 (Meta); learned on ImageNet, which is for research only"
+    return WeightsFile("SwAV", name, SWAV_URL, "", 108.0, cached, licence=licence)
+
+
+def _swav_tensors(state: dict) -> dict:
+    """Tensors of the ResNet-50; the projection head and the prototypes are not part of it."""
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    return {k: v for k, v in state.items() if not k.startswith(("projection_head", "prototypes"))}
+
+
+def _headless_resnet() -> nn.Module:
+    network = _models().resnet50(weights=None)
+    network.fc = nn.Identity()  # SwAV learns without labels: there is no classifier to load
+    return network
+
+
+def _inception() -> nn.Module:
+    # The published weights want their input normalised anew (transform_input), which torchvision
+    # switches on only when it loads them itself.
+    return _models().inception_v3(
+        weights=None, init_weights=False, aux_logits=True, transform_input=True
+    )
+
+
+def open_clip_file(network: str, model: str, tag: str, megabytes: float) -> WeightsFile:
+    """The file that open_clip reads for a model's weights, out of the hub's cache.
+
+    The cache names a file's bytes by their SHA-256, as published by the hub, and links to them.
+
+    Parameters
+    ----------
+    network : str
+        Name for messages.
+    model, tag : str
+        As open_clip names them, such as "ViT-B-32-quickgelu" and "openai".
+    megabytes : float
+        About its size in MiB; open_clip does not tell.
+
+    Raises
+    ------
+    WeightsError
+        If open_clip knows no such weights on the hub.
+    """
+    import open_clip.pretrained
+    from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+
+    source = open_clip.pretrained.get_pretrained_cfg(model, tag).get("hf_hub", "")
+    repo, _, name = source.rpartition("/")  # a name is there only where it is not the usual one
+    if not repo:
+        known = open_clip.list_pretrained_tags_by_model(model)
+        raise WeightsError(
+            f"open_clip knows no weights {tag!r} of {model!r} on the hub. Expected: one of {known}."
+        )
+    name = name or open_clip.constants.HF_SAFE_WEIGHTS_NAME
+    found = try_to_load_from_cache(repo, name)
+    cached, digest = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / name, ""
+    if isinstance(found, str):
+        cached, digest = Path(found), Path(found).resolve().name
+    return WeightsFile(
+        network=network,
+        name=f"clip-{model.removesuffix('-quickgelu').lower()}-{tag}.safetensors",
+        url=hf_hub_url(repo, name),
+        sha256_prefix=digest if re.fullmatch("[0-9a-f]{64}", digest) else "",
+        megabytes=megabytes,
+        cached=cached,
+        hub=f"{repo} {name}",
+        licence="MIT (OpenAI)" if tag == "openai" else "see its page on the hub",
+    )
+
+
+def _clip_visual() -> nn.Module:
+    import open_clip
+
+    # encode_image is the image tower alone; the text tower need not be in memory.
+    return open_clip.CLIP(**open_clip.get_model_config(CLIP_NAME)).visual
+
+
+def _clip_tensors(state: dict) -> dict:
+    return {k.removeprefix("visual."): v for k, v in state.items() if k.startswith("visual.")}
+
+
+CLIP_NAME = "ViT-L-14-quickgelu"  # OpenAI's weights were trained with this activation
+CLIP_MEGABYTES = 1631.0  # 428 M parameters in single precision
+CLIP_COLOURS = {
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+}
+
+NETWORKS: dict[str, FeatureNetwork] = {
+    network.name: network
+    for network in (
+        FeatureNetwork(
+            name="AlexNet",
+            rows={"Alex(2)": "features.4", "Alex(5)": "features.11"},
+            kind="two-way",
+            size=256,
+            build=lambda: _models().alexnet(weights=None),
+            weights=lambda: _torchvision_file("AlexNet", _models().AlexNet_Weights.IMAGENET1K_V1),
+            **IMAGENET,
+        ),
+        FeatureNetwork(
+            name="InceptionV3",
+            rows={"Incep": "avgpool"},
+            kind="two-way",
+            size=342,
+            build=_inception,
+            weights=lambda: _torchvision_file(
+                "InceptionV3", _models().Inception_V3_Weights.DEFAULT
+            ),
+            **IMAGENET,
+        ),
+        FeatureNetwork(
+            name="CLIP",
+            rows={"CLIP": ""},
+            kind="two-way",
+            size=224,
+            build=_clip_visual,
+            weights=lambda: open_clip_file("CLIP", CLIP_NAME, "openai", CLIP_MEGABYTES),
+            select=_clip_tensors,
+            **CLIP_COLOURS,
+        ),
+        FeatureNetwork(
+            name="EfficientNet-B1",
+            rows={"EffNet-B": "avgpool"},
+            kind="distance",
+            size=255,
+            build=lambda: _models().efficientnet_b1(weights=None),
+            weights=lambda: _torchvision_file(
+                "EfficientNet-B1", _models().EfficientNet_B1_Weights.IMAGENET1K_V2
+            ),
+            **IMAGENET,
+        ),
+        FeatureNetwork(
+            name="SwAV",
+            rows={"SwAV": "avgpool"},
+            kind="distance",
+            size=224,
+            build=_headless_resnet,
+            weights=_swav_file,
+            select=_swav_tensors,
+            **IMAGENET,
+        ),
+    )
+}
+
+
+def required_weights(
+    networks: Sequence[FeatureNetwork] = tuple(NETWORKS.values()),
+) -> list[WeightsFile]:
+    """The files that the feature scores need, in the order of the results table."""
+    return [network.weights() for network in networks]
+
+
+def _read_tensors(path: Path) -> dict:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, Mapping):
+        raise TypeError(f"holds a {type(state).__name__}, not named tensors")
+    return dict(state)
+
+
+class _WholeOutput(nn.Module):
+    """A network whose output is its only feature, in the form of torchvision's extractors."""
+
+    def __init__(self, model: nn.Module, row: str):
+        super().__init__()
+        self.model, self.row = model, row
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {self.row: self.model(images)}
+
+
+def load_network(
+    network: FeatureNetwork, folder: Path | None = None, *, device: torch.device | str = "cpu"
+) -> nn.Module:
+    """A network with its published weights, giving the features of its rows.
+
+    Parameters
+    ----------
+    network : FeatureNetwork
+    folder : pathlib.Path, optional
+        Where the file lies; by default in the library's own cache.
+    device : torch.device or str
+
+    Returns
+    -------
+    torch.nn.Module
+        Takes normalised pictures (B, 3, size, size); gives a dict of row to features (B, ...).
+
+    Raises
+    ------
+    WeightsError
+        If the weights are not on the machine, damaged, or of another network.
+    """
+    path = network.weights().find(folder)
+    with torch.device("meta"):
+        model = network.build()
+    damaged = f"delete it and get it again with: {network.weights().command(folder)}"
+    with reading(path, f"the weights of {network.name}", damaged=damaged, error=WeightsError):
+        state = network.select(_read_tensors(path))
+        state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+        model.load_state_dict(state, assign=True)
+    model = model.eval().requires_grad_(False)
+    if "" in network.rows.values():
+        model = _WholeOutput(model, next(iter(network.rows)))
+    else:
+        nodes = {node: row for row, node in network.rows.items()}
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        model = create_feature_extractor(model, nodes, suppress_diff_warning=True)
+    return model.to(device)

@@ -1,0 +1,184 @@
+"""The check that every source of which image was shown when says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from ..project.errors import DataError
+from ..project.reading import reading
+from .design import (
+    need_columns,
+    need_whole,
+    read_design,
+    read_responses,
+    read_stim_info,
+    trial_table,
+)
+from .paths import NSDLayout
+from .published import check_published
+
+N_REPEAT_COLUMNS = 3
+
+
+def check_design(layout: NSDLayout, sessions: Iterable[int] | None = None) -> dict[str, int | None]:
+    """Check that every source in the folder names the same image for every trial.
+
+    ``nsd_expdesign.mat`` is compared with ``responses.tsv``, with the ``subjectX_repN`` columns
+    of ``nsd_stim_info_merged.csv`` and with the design matrices of the time series. If it is the
+    real experiment, its published numbers are checked as well (see :func:`check_published`).
+
+    Parameters
+    ----------
+    layout : NSDLayout
+        The subject.
+    sessions : iterable of int, optional
+        Sessions, from 1, in increasing order. By default all whose betas are in the folder.
+
+    Returns
+    -------
+    dict of str to int or None
+        Number of trials compared with each source; None for a source that is not in the folder.
+        With real data also ``published counts``, how many numbers were compared.
+
+    Raises
+    ------
+    DataError
+        At the first trial on which two sources disagree, or if a published number differs.
+    """
+    table = trial_table(layout, sessions)
+    checks = {
+        layout.responses.name: (layout.responses.is_file(), _check_responses),
+        layout.stim_info.name: (layout.stim_info.is_file(), _check_stim_info),
+        "design tables": (
+            any(layout.design_tables(s) for s in table["session"].unique()),
+            _check_design_tables,
+        ),
+    }
+    compared = {
+        name: check(layout, table) if there else None for name, (there, check) in checks.items()
+    }
+    published = check_published(layout, read_design(layout), table)
+    return compared | ({"published counts": len(published)} if published else {})
+
+
+def compare_trials(
+    table: pd.DataFrame,
+    found: np.ndarray,
+    path,
+    what: str = "nsd_id",
+    reference: str = "nsd_expdesign.mat",
+) -> None:
+    """Raise at the first trial at which another source has something else; all ids from 0.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Trials, as :func:`trial_table` gives them.
+    found : ndarray, shape (n_trials,)
+        What the other source says.
+    path : path-like
+        The other source, for the message.
+    what : str
+        Column of the table that it is compared with.
+    reference : str
+        Where the table comes from, for the message.
+
+    Raises
+    ------
+    DataError
+        If they differ.
+    """
+    expected = table[what].to_numpy()
+    wrong = np.flatnonzero(found != expected)
+    if wrong.size == 0:
+        return
+    first = table.iloc[wrong[0]]
+    shift = set((found - expected)[wrong].tolist())
+    hint = ""
+    if wrong.size == len(table) and shift in ({1}, {-1}):
+        hint = " All differ by one: ids were shifted between counting from 0 and 1."
+    shown = "no image" if found[wrong[0]] < 0 else f"{what} {found[wrong[0]]}"
+    raise DataError(
+        f"{path} disagrees with {reference} in {wrong.size} of {len(table)} trials, first in "
+        f"trial {first['trial']} (session {first['session']}, row {first['row']}; from 0): "
+        f"{shown}, expected {expected[wrong[0]]}.{hint} Fetch both files again."
+    )
+
+
+def _check_responses(layout: NSDLayout, table: pd.DataFrame) -> int:
+    path = layout.responses
+    responses = read_responses(layout)
+    if np.any(responses["SUBJECT"] != layout.subject):
+        raise DataError(
+            f"{path} belongs to subject {responses['SUBJECT'].unique().tolist()}. Fetch that of "
+            f"subject {layout.subject}."
+        )
+    if len(responses) <= table["trial"].max():
+        raise DataError(
+            f"{path} has {len(responses)} trials, but session {table['session'].max()} ends with "
+            f"trial {table['trial'].max()} (from 0). The file is cut off, or the betas are not "
+            "this subject's. Fetch it again."
+        )
+    rows = responses.iloc[table["trial"]]
+    if not np.array_equal(rows["SESSION"].to_numpy(), table["session"].to_numpy()):
+        raise DataError(f"{path} is not in the order of trials: SESSION differs. Fetch it again.")
+    compare_trials(table, rows["73KID"].to_numpy() - 1, path)
+    image = read_design(layout).image_of_trial[table["trial"]]
+    compare_trials(
+        table.assign(image=image), rows["10KID"].to_numpy() - 1, f"10KID in {path}", "image"
+    )
+    return len(table)
+
+
+def _check_stim_info(layout: NSDLayout, table: pd.DataFrame) -> int:
+    path = layout.stim_info
+    info = read_stim_info(layout)
+    columns = [f"subject{layout.subject}_rep{i}" for i in range(N_REPEAT_COLUMNS)]
+    need_columns(info, columns, path)
+    info[columns] = info[columns].fillna(0)
+    need_whole(info, columns, path)
+    trials = info[columns].to_numpy()  # 1-based trial numbers, 0 where not shown
+    nsd_id, _ = np.nonzero(trials)
+    numbers = trials[trials != 0].astype(int) - 1
+    if np.unique(numbers).size != numbers.size:
+        raise DataError(
+            f"{path} shows two images in one trial to subject {layout.subject}. Fetch it again."
+        )
+    # The table plans all sessions for all subjects, also for those who stopped earlier, so the
+    # trials asked for are looked up in it, never the other way round.
+    found = pd.Series(nsd_id, index=numbers).reindex(table["trial"], fill_value=-1).to_numpy()
+    compare_trials(table, found, path)
+    shared = info["shared1000"].to_numpy().astype(bool)[table["nsd_id"]]
+    compare_trials(
+        table.astype({"shared": int}), shared.astype(int), f"shared1000 in {path}", "shared"
+    )
+    return len(table)
+
+
+def _check_design_tables(layout: NSDLayout, table: pd.DataFrame) -> int:
+    n_compared = 0
+    for session, rows in table.groupby("session"):
+        paths = layout.design_tables(session)
+        if not paths:
+            continue
+        # Rest runs hold zeros only, so they add nothing, wherever they stand.
+        onsets = np.concatenate([_read_onsets(path) for path in paths])
+        found = onsets[onsets != 0] - 1
+        if found.size != len(rows):
+            raise DataError(
+                f"the {len(paths)} design tables of session {session} in {paths[0].parent} show "
+                f"{found.size} stimuli; expected {len(rows)}. Fetch the missing runs."
+            )
+        compare_trials(rows, found, paths[0].parent)
+        n_compared += len(rows)
+    return n_compared
+
+
+def _read_onsets(path) -> np.ndarray:
+    """Read a run's design: one number per volume, the image's id (from 1) at its onset or 0."""
+    damaged = "expected one whole number per volume. Fetch it again."
+    with reading(path, "the design of a run", damaged=damaged):
+        return np.loadtxt(path, dtype=int).reshape(-1)

@@ -1,0 +1,161 @@
+"""Against planted truth, which only a simulated subject has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from ..metrics import Interval
+from ..nsd.area_masks import not_available
+from ..project.checks import check_finite
+from ..project.errors import DataError
+
+
+def auroc(
+    null: np.ndarray | None,
+    scores: Mapping[str, np.ndarray],
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 500,
+) -> dict[str, Interval]:
+    """How well each statistic tells tuned voxels from voxels that carry nothing.
+
+    Parameters
+    ----------
+    null : numpy.ndarray of bool, (n_voxels,), or None
+        True where nothing was planted; None where nobody knows.
+    scores : mapping of str to numpy.ndarray, (n_voxels,)
+        Larger should mean tuned.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    dict of str to Interval
+        Area under the ROC curve, .5 for guessing, with a 95 % percentile interval over voxels,
+        resampled within tuned and null ones. Neighbours share noise, so the interval is narrower
+        than it should be. Empty where nobody knows, or, which is printed, where all voxels are of
+        one kind.
+    """
+    if null is None:
+        return {}
+    null = np.asarray(null, bool)
+    if null.all() or not null.any():
+        not_available("AUROC", f"{null.sum()} of {null.size} voxels carry nothing")
+        return {}
+    out = {}
+    for name, score in scores.items():
+        check_finite(score, name, ("voxel",))
+        tuned, empty = np.asarray(score)[~null], np.asarray(score)[null]
+        drawn = []
+        for _ in range(n_resamples):
+            a = tuned[rng.integers(tuned.size, size=tuned.size)]
+            b = empty[rng.integers(empty.size, size=empty.size)]
+            drawn.append(_area(a, b))
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        out[name] = Interval(_area(tuned, empty), float(low), float(high))
+    return out
+
+
+def _area(tuned: np.ndarray, empty: np.ndarray) -> float:
+    ranks = stats.rankdata(np.concatenate([tuned, empty]))
+    above = ranks[: tuned.size].sum() - tuned.size * (tuned.size + 1) / 2
+    return float(above / (tuned.size * empty.size))
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Rank correlations between planted and measured columns, with a permutation p value.
+
+    Attributes
+    ----------
+    r : numpy.ndarray, (n_planted, n_measured)
+        Spearman's correlation over voxels.
+    mean : float
+        Mean of the diagonal.
+    p : float
+        Share of permutations of the voxels with a mean at least as large, one-sided. Neighbouring
+        voxels are alike in both, so that it is too small rather than too large.
+    n : int
+        Voxels. With fewer than three the other numbers are NaN.
+    """
+
+    r: np.ndarray
+    mean: float
+    p: float
+    n: int
+
+    def __str__(self) -> str:
+        if self.n < 3:
+            return f"not available for this region ({self.n} voxels; it takes three)"
+        return f"{self.mean:.3f} (p = {self.p:.3g}, {self.n} voxels)"
+
+
+def alignment(
+    planted: np.ndarray,
+    measured: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    n_permutations: int = 2000,
+) -> Alignment:
+    """Do measured columns follow the planted ones of the same name over voxels?
+
+    Parameters
+    ----------
+    planted, measured : numpy.ndarray, (n_voxels, n_columns)
+        Such as receptive field centres (x, y) and effect centroids, or planted selectivity and
+        shifts along the matching concepts.
+
+    Returns
+    -------
+    Alignment
+        Over the voxels where all values are finite.
+    """
+    planted, measured = np.asarray(planted, float), np.asarray(measured, float)
+    if planted.shape != measured.shape or planted.ndim != 2:
+        raise DataError(
+            f"planted {planted.shape} and measured {measured.shape}. Expected: the same "
+            "(n_voxels, n_columns)."
+        )
+    kept = np.isfinite(planted).all(1) & np.isfinite(measured).all(1)
+    n = int(kept.sum())
+    if n < 3:
+        return Alignment(np.full((planted.shape[1],) * 2, np.nan), np.nan, np.nan, n)
+    a, b = (stats.rankdata(values[kept], axis=0) for values in (planted, measured))
+    # A constant column, of an SD of 0, correlates with nothing.
+    a, b = ((x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), np.inf) for x in (a, b))
+    r = a.T @ b / n
+    mean = float(np.diag(r).mean())
+    null = [(a * b[rng.permutation(n)]).mean() for _ in range(n_permutations)]
+    p = (1 + np.sum(np.array(null) >= mean - 1e-12)) / (n_permutations + 1)
+    return Alignment(r, mean, float(p), n)
+
+
+def receptive_field_overlap(
+    maps: np.ndarray, centres: np.ndarray, field: np.ndarray, size: np.ndarray
+) -> np.ndarray:
+    """Correlation over cells between each voxel's map and its planted receptive field.
+
+    Parameters
+    ----------
+    maps : numpy.ndarray, (n_voxels, n_cells)
+        Relative maps, so that what all voxels share is gone.
+    centres : numpy.ndarray, (n_cells, 2)
+        Degrees, from :func:`fmri_utils.perturbation.cell_centres`.
+    field : numpy.ndarray, (n_voxels, 2)
+        Planted centres, degrees.
+    size : numpy.ndarray, (n_voxels,)
+        Planted SD of the Gaussian, degrees.
+
+    Returns
+    -------
+    numpy.ndarray, (n_voxels,)
+    """
+    distance = ((centres[None] - np.asarray(field)[:, None]) ** 2).sum(2)
+    fields = np.exp(-distance / (2 * np.asarray(size)[:, None] ** 2))
+    a = maps - maps.mean(1, keepdims=True)
+    b = fields - fields.mean(1, keepdims=True)
+    norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.divide((a * b).sum(1), norm, out=np.full(len(a), np.nan), where=norm > 0)

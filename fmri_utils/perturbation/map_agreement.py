@@ -1,0 +1,67 @@
+"""How stable a map of effects is: over halves of the images, and over training seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from ..project.checks import check_finite
+from ..project.errors import DataError
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Rank correlations between maps.
+
+    Attributes
+    ----------
+    mean, low, high : float
+        Mean, smallest and largest over pairs.
+    full : float
+        What the mean over all images would reach by Spearman and Brown's formula; for seeds, the
+        mean itself.
+    """
+
+    mean: float
+    low: float
+    high: float
+    full: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f}; in full {self.full:.3f})"
+
+
+def split_half(values: np.ndarray, *, rng: np.random.Generator, n_splits: int = 20) -> Agreement:
+    """Rank correlation over voxels between the means of two random halves of the images.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, (n_images, n_voxels)
+        An effect per image and voxel.
+    rng : numpy.random.Generator
+    n_splits : int
+    """
+    n = len(values)
+    if n < 2:
+        raise DataError(f"{n} image. Expected: two or more to split.")
+    check_finite(values, "values", ("image", "voxel"))
+    found = []
+    for _ in range(n_splits):
+        order = rng.permutation(n)
+        halves = values[order[: n // 2]].mean(0), values[order[n // 2 :]].mean(0)
+        found.append(stats.spearmanr(*halves).statistic)
+    mean = float(np.mean(found))
+    return Agreement(mean, float(min(found)), float(max(found)), 2 * mean / (1 + mean))
+
+
+def between_maps(maps: np.ndarray) -> Agreement:
+    """Rank correlations over voxels between all pairs of maps (n_maps, n_voxels)."""
+    if len(maps) < 2:
+        raise DataError(f"{len(maps)} map. Expected: two or more, one per training seed.")
+    check_finite(maps, "maps", ("map", "voxel"))
+    ranks = stats.rankdata(maps, axis=1)
+    found = np.corrcoef(ranks)[np.triu_indices(len(maps), 1)]
+    mean = float(found.mean())
+    return Agreement(mean, float(found.min()), float(found.max()), mean)

@@ -1,0 +1,155 @@
+"""From an embedding to a picture, and from a picture to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from ..encoders import unit
+from ..lafite import Generator
+from ..project.checks import check_finite, check_pictures
+from ..project.errors import DataError
+
+
+def as_pictures(images: torch.Tensor) -> np.ndarray:
+    """Generator output (B, 3, H, W), about -1 to 1, as float32 RGB (B, H, W, 3) in [0, 1]."""
+    return (images.clamp(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def at_resolution(images: np.ndarray, size: int, *, batch_size: int = 100) -> np.ndarray:
+    """Stimuli at the resolution of a generator; those that have it are given back as they are.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, uint8 (N, H, W, 3)
+    size : int
+        Pixels on a side.
+
+    Returns
+    -------
+    numpy.ndarray, uint8 (N, size, size, 3)
+
+    Raises
+    ------
+    DataError
+        If the images have another shape or type.
+    """
+    images = check_pictures(images, "images", only_bytes=True)
+    if images.shape[1:] == (size, size, 3):
+        return images
+    from torchvision.transforms.v2 import functional as vision  # takes seconds
+
+    out = np.empty((len(images), size, size, 3), np.uint8)
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, start + batch_size)
+        tensor = torch.from_numpy(np.ascontiguousarray(images[rows])).permute(0, 3, 1, 2)
+        out[rows] = vision.resize(tensor, [size, size], antialias=True).permute(0, 2, 3, 1)
+    return out
+
+
+@torch.inference_mode()
+def generate(
+    generator: Generator,
+    z: torch.Tensor,
+    condition: np.ndarray | torch.Tensor,
+    *,
+    truncation_psi: float = 1.0,
+    noise_rng: torch.Generator | None = None,
+    batch_size: int = 25,
+    progress: bool = False,
+) -> np.ndarray:
+    """Draw pictures.
+
+    Parameters
+    ----------
+    generator : Generator
+        LAFITE.
+    z : torch.Tensor, (N, z_dim)
+        Latent noise.
+    condition : array, (N, C)
+        Embeddings; scaled to unit length here.
+    truncation_psi : float
+        1: the latent as drawn; 0: the mean latent.
+    noise_rng : torch.Generator, optional
+        Draws fresh noise buffers; without it the generator's fixed ones are used.
+    batch_size : int
+
+    Returns
+    -------
+    numpy.ndarray, float32 (N, H, W, 3)
+        RGB in [0, 1].
+
+    Raises
+    ------
+    DataError
+        If shapes do not fit, or a number is NaN or infinite.
+    """
+    condition = np.asarray(condition, np.float32)
+    if len(z) != len(condition) or condition.shape[1:] != (generator.config.condition_dim,):
+        raise DataError(
+            f"z has shape {tuple(z.shape)}, condition {condition.shape}. Expected: one z per "
+            f"condition of {generator.config.condition_dim} dimensions (another CLIP model?)."
+        )
+    check_finite(z, "z", ("picture", "dimension"), remedy="Draw z anew.")
+    check_finite(condition, "condition", ("picture", "dimension"), remedy="Predict it again.")
+    check_finite(truncation_psi, "truncation_psi")
+    condition = unit(condition)
+    device = next(generator.parameters()).device
+    mode = "const" if noise_rng is None else "random"
+    pictures = []
+    starts = range(0, len(z), batch_size)
+    for start in tqdm(starts, desc="generating", disable=not progress, leave=False):
+        rows = slice(start, start + batch_size)
+        images = generator(
+            z[rows].to(device),
+            torch.from_numpy(condition[rows]).to(device),
+            noise_mode=mode,
+            truncation_psi=truncation_psi,
+            rng=noise_rng,
+        )
+        pictures.append(as_pictures(images))
+    return np.concatenate(pictures)
+
+
+def draw_z(generator: Generator, n: int, seed: int) -> torch.Tensor:
+    """Latent noise (n, z_dim) from a seed."""
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(n, generator.config.z_dim, generator=rng)
+
+
+@torch.inference_mode()
+def growing_pictures(
+    generator: Generator, z: torch.Tensor, condition: np.ndarray
+) -> list[np.ndarray]:
+    """One picture at every resolution of the generator, from 4 x 4 to full size.
+
+    The generator's picture is the sum of what each resolution adds; these are the partial sums.
+
+    Returns
+    -------
+    list of numpy.ndarray, (r, r, 3)
+        RGB in [0, 1], r = 4, 8, ..., full size.
+    """
+    from ..lafite.layers import upsample_image
+
+    added = []
+    blocks = [getattr(generator.synthesis, f"b{r}").torgb for r in generator.synthesis.resolutions]
+    hooks = [b.register_forward_hook(lambda _m, _i, out: added.append(out)) for b in blocks]
+    try:
+        generate(generator, z[:1], condition[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    stages, image = [], None
+    for rgb in added:
+        image = rgb if image is None else upsample_image(image) + rgb
+        stages.append(as_pictures(image)[0])
+    return stages
+
+
+def agreement(truth: Mapping, reconstruction: Mapping, head: str = "kind") -> np.ndarray:
+    """Whether the judge sees the same in a picture as in the stimulus; (n,) of 0 and 1."""
+    return (truth[head] == reconstruction[head]).astype(float)

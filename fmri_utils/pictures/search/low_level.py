@@ -1,0 +1,192 @@
+"""A blurred colour picture read from early visual cortex, by the same ridge as the embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ...encoders import LinearEncoder, fit_ridge, out_of_fold, ridge_basis
+from ...nsd.area_masks import not_available
+from ...nsd.preprocessing import average_repeats
+from ...project.checks import check_pictures
+from ...project.errors import DataError
+
+EARLY = ("V1", "V2", "V3")
+
+
+def shrink(images: np.ndarray, size: int, *, batch_size: int = 500) -> np.ndarray:
+    """Pictures at a low resolution: each pixel the mean of the area it covers.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, (n, H, W, 3)
+        uint8, or float in [0, 1].
+    size : int
+        Pixels on a side, at most H and W.
+
+    Returns
+    -------
+    numpy.ndarray, float32 (n, size, size, 3)
+        In [0, 1].
+
+    Raises
+    ------
+    DataError
+        If the shape or range is another, or the pictures are smaller than ``size``.
+    """
+    images = check_pictures(images, "pictures")
+    if not 1 <= size <= min(images.shape[1:3]):
+        raise DataError(
+            f"pictures have shape {images.shape}, to be shrunk to {size} pixels. Expected: "
+            "(n, height, width, 3), not smaller than that."
+        )
+    scale = 255.0 if images.dtype == np.uint8 else 1.0
+    parts = []
+    for start in range(0, len(images), batch_size):
+        part = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
+        part = (part.permute(0, 3, 1, 2).float() / scale).clamp(0, 1)
+        part = F.adaptive_avg_pool2d(part, size)
+        parts.append(part.permute(0, 2, 3, 1).numpy())
+    return np.concatenate(parts)
+
+
+def enlarge(pictures: np.ndarray, size: int) -> np.ndarray:
+    """Blurred pictures (n, s, s, 3) at ``size`` pixels, bilinear, as they look by themselves."""
+    pictures = check_pictures(pictures, "blurred pictures")
+    tensor = torch.from_numpy(np.ascontiguousarray(pictures, np.float32)).permute(0, 3, 1, 2)
+    return F.interpolate(tensor, size, mode="bilinear").permute(0, 2, 3, 1).numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class LowLevel:
+    """A linear map from voxels to a blurred picture, and how well it does.
+
+    Attributes
+    ----------
+    encoder : LinearEncoder
+        betas to the pixels of a picture (s, s, 3), flattened.
+    size : int
+        s, pixels on a side.
+    error_variance : numpy.ndarray, (s, s, 3)
+        Mean squared error on training images that were left out, repeats averaged.
+    r2 : numpy.ndarray, (s, s, 3)
+        Share of the images' variance that is predicted, of the same predictions; 0 for the mean.
+    """
+
+    encoder: LinearEncoder
+    size: int
+    error_variance: np.ndarray
+    r2: np.ndarray
+
+    def predict(self, betas: np.ndarray) -> np.ndarray:
+        """Blurred pictures (n, s, s, 3) in [0, 1] of z-scored betas (n, n_voxels)."""
+        pictures = self.encoder.predict(betas).reshape(len(betas), self.size, self.size, 3)
+        return pictures.clip(0, 1).astype(np.float32)
+
+
+def fit_low_level(
+    betas: np.ndarray,
+    pictures: np.ndarray,
+    groups: np.ndarray,
+    *,
+    alphas: np.ndarray,
+    n_folds: int,
+    device: str | torch.device = "cpu",
+) -> LowLevel:
+    """Ridge from the voxels of early visual cortex to blurred pictures.
+
+    Parameters
+    ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        z-scored; the voxels of V1 to V3.
+    pictures : numpy.ndarray, (n_trials, s, s, 3)
+        What was seen in each trial; see :func:`shrink`.
+    groups : numpy.ndarray, (n_trials,)
+        Image of each trial; repeats of an image never fall into two folds.
+    alphas, n_folds, device
+        As for :func:`~fmri_utils.encoders.fit_ridge`.
+
+    Raises
+    ------
+    DataError
+        If the pictures have another shape or range, or as ``fit_ridge``.
+    """
+    pictures = check_pictures(np.asarray(pictures, np.float32), "pictures")
+    if pictures.shape[1] != pictures.shape[2]:
+        raise DataError(f"pictures have shape {pictures.shape}. Expected: (n_trials, s, s, 3).")
+    size = pictures.shape[1]
+    pixels = pictures.reshape(len(pictures), -1)
+    basis = ridge_basis(betas, device=device)
+    settings = {"n_folds": n_folds, "device": device, "basis": basis}
+    encoder, report = fit_ridge(betas, pixels, groups, alphas=alphas, **settings)
+    held = out_of_fold(betas, pixels, groups, alphas=report["best_alphas"], **settings)
+    # The map is linear: averaging predictions of repeats is predicting from averaged repeats.
+    predicted, ids, _ = average_repeats(held, groups)
+    _, first = np.unique(groups, return_index=True)
+    true = pixels[first]
+    assert len(ids) == len(true)
+    error = ((predicted - true) ** 2).mean(0)
+    shape = (size, size, 3)
+    r2 = 1 - error / true.var(0)
+    return LowLevel(encoder, size, error.reshape(shape), r2.reshape(shape))
+
+
+@dataclass(frozen=True)
+class Blurred:
+    """Blurred pictures predicted for the test images, and how wrong such predictions are.
+
+    Attributes
+    ----------
+    picture : numpy.ndarray, (N, s, s, 3)
+    error_variance : numpy.ndarray, (s, s, 3)
+    weight : float
+        Of their part of the objective.
+    """
+
+    picture: np.ndarray
+    error_variance: np.ndarray
+    weight: float = 0.1
+
+
+def read_blurred(
+    brain: Mapping[str, np.ndarray],
+    stimuli: Mapping[str, np.ndarray],
+    pattern: np.ndarray,
+    *,
+    size: int,
+    weight: float,
+    alphas: np.ndarray,
+    n_folds: int,
+) -> Blurred | None:
+    """Blurred pictures read from V1 to V3 of test patterns, by a ridge of their own.
+
+    None, and a printed line that says so, where the region has no voxel of these areas.
+
+    Parameters
+    ----------
+    brain, stimuli : mapping of str to numpy.ndarray
+        The arrays of ``betas.h5`` and ``stimuli.h5``.
+    pattern : numpy.ndarray, (n_test, n_voxels)
+        z-scored, averaged over repeats.
+    size : int
+        Pixels on a side.
+    weight : float
+        See :class:`Blurred`.
+    alphas, n_folds
+        As for :func:`~fmri_utils.encoders.fit_ridge`.
+    """
+    areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
+    early = np.any([areas[name] for name in EARLY if name in areas], axis=0)
+    if not early.any():
+        not_available("the blurred picture", f"no voxel in {', '.join(EARLY)}")
+        return None
+    train = brain["is_train"]
+    groups = brain["nsd_id"][train]
+    shrunk = shrink(stimuli["images"], size)[np.searchsorted(stimuli["nsd_id"], groups)]
+    betas = brain["betas"][train][:, early]
+    low_level = fit_low_level(betas, shrunk, groups, alphas=alphas, n_folds=n_folds)
+    return Blurred(low_level.predict(pattern[:, early]), low_level.error_variance, weight)

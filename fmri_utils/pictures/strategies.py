@@ -1,0 +1,370 @@
+"""Ways of using the generator, compared on the same images.
+
+* What does searching for z, or for the noise images, gain over a plain random z, if both may draw
+  as many pictures (:func:`compare_searches`)?
+* What does fine-tuning on embeddings predicted from the brain gain (:func:`compare_fine_tuning`)?
+
+(Two whole runs are put side by side by ``compare``.)
+
+Scores come from networks and pixels that no search and no training here ever saw.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import metrics
+from ..lafite import Generator
+from ..metrics.judge import Judge
+from ..project.checks import check_finite
+from ..project.errors import DataError
+from . import finetuning
+from .reconstruction import as_pictures
+from .search import (
+    Blurred,
+    Objective,
+    SearchSettings,
+    Target,
+    best_of_n,
+    make_target,
+    optimise_noise,
+    optimise_z,
+)
+from .search.problem import unit_conditions
+
+PLAIN = "plain random z"
+BEST, BY_Z, BY_NOISE = "best of n", "z optimised", "noise optimised"
+LOW_LEVEL = "z optimised, with blurred picture"
+HEADLINES = ("judge two-way", "judge kind", "PixCorr", "SSIM")
+
+
+def folder_name(name: str) -> str:
+    """A set's name as a folder is called: letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+@torch.inference_mode()
+def draw(
+    generator: Generator,
+    condition: np.ndarray | Tensor,
+    z: Tensor,
+    *,
+    truncation_psi: float = 1.0,
+    batch_size: int = 25,
+) -> np.ndarray:
+    """Pictures float32 (N, H, W, 3) in [0, 1], of one or two conditions (N, condition_width)."""
+    check_finite(z, "z", ("picture", "dimension"), remedy="Draw z anew.")
+    check_finite(truncation_psi, "truncation_psi")
+    condition = unit_conditions(generator, condition, len(z))
+    device = next(generator.parameters()).device
+    out = []
+    for start in range(0, len(z), batch_size):
+        rows = slice(start, start + batch_size)
+        images = generator(
+            z[rows].to(device), condition[rows].to(device), truncation_psi=truncation_psi
+        )
+        out.append(as_pictures(images))
+    return np.concatenate(out)
+
+
+def mean_scores(
+    seen: np.ndarray, draws: Mapping[str, Sequence[np.ndarray]], *, judge: Judge | None
+) -> metrics.scores.Scores:
+    """Scores of sets of pictures, averaged over several draws of each set image by image.
+
+    Parameters
+    ----------
+    seen : numpy.ndarray, (N, H, W, 3)
+    draws : mapping of str to sequence of numpy.ndarray, (N, H, W, 3)
+    judge : Judge, optional
+        Without it its rows say so.
+
+    Returns
+    -------
+    dict
+        As :func:`fmri_utils.metrics.picture_scores`.
+    """
+    out = {}
+    for name, several in draws.items():
+        sets = {str(k): pictures for k, pictures in enumerate(several)}
+        scored = metrics.picture_scores(seen, sets, judge=judge, networks=())
+        out[name] = {}
+        for row, first in scored["0"].items():
+            if first.per_image is None:
+                out[name][row] = first
+                continue
+            mean = np.mean([scored[k][row].per_image for k in sets], axis=0)
+            out[name][row] = dataclasses.replace(first, per_image=mean)
+    return out
+
+
+def compared(
+    repeats: Sequence[metrics.scores.Scores],
+    baseline: str,
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 1000,
+) -> dict[str, dict[str, dict]]:
+    """Each set's mean scores with intervals, and its paired difference from a baseline.
+
+    Parameters
+    ----------
+    repeats : sequence of dict
+        Scores of the same sets on the same images, one entry for each seed. Seeds and images are
+        both resampled; a few seeds tell whether a result is one seed's, not how seeds vary.
+    baseline : str
+
+    Returns
+    -------
+    dict
+        Row to set to ``value``, ``low``, ``high``, ``chance``, and ``difference`` (the same three,
+        and ``by_seed``; absent for the baseline); or to ``not_available`` with the reason.
+        JSON-serialisable.
+    """
+
+    def interval(arrays: list[np.ndarray], others: list[np.ndarray]) -> dict:
+        settings = {"rng": rng, "n_resamples": n_resamples, "shared_images": True}
+        return dict(vars(metrics.paired_difference(arrays, others, **settings)))
+
+    table = {}
+    for row in repeats[0][baseline]:
+        table[row] = {}
+        for name in repeats[0]:
+            score = repeats[0][name][row]
+            if score.per_image is None:
+                table[row][name] = {"not_available": score.reason}
+                continue
+            own = [scores[name][row].per_image for scores in repeats]
+            entry = interval(own, [np.zeros(len(one)) for one in own])
+            table[row][name] = {**entry, "chance": score.chance}
+            if name != baseline:
+                first = [scores[baseline][row].per_image for scores in repeats]
+                gain = interval(own, first)
+                gain["by_seed"] = [float((a - b).mean()) for a, b in zip(own, first, strict=True)]
+                table[row][name]["difference"] = gain
+    return table
+
+
+def gains_markdown(
+    rows: Mapping[str, Mapping[str, Mapping]], baseline: str, *, only: Sequence[str] = HEADLINES
+) -> str:
+    """Markdown of :func:`compared`: the baseline's scores, and every other set's difference.
+
+    Parameters
+    ----------
+    rows : mapping
+        As made, or as read back from JSON.
+    baseline : str
+    only : sequence of str
+        Rows to show, where they are available.
+    """
+    shown = [row for row in only if row in rows and "not_available" not in rows[row][baseline]]
+    lines = [["", *shown], ["---"] * (len(shown) + 1)]
+    lines.append([baseline, *(_cell(rows[row][baseline]) for row in shown)])
+    for name in rows[shown[0]] if shown else ():
+        if name != baseline:
+            lines.append([name, *(_cell(rows[row][name]["difference"], "+") for row in shown)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(values: Mapping, sign: str = "") -> str:
+    value, low, high = (format(values[key], f"{sign}.3f") for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def study_remark(study: Mapping, weights: str) -> str:
+    """Whether the results of a study are of the generator in use, in words.
+
+    Parameters
+    ----------
+    study : mapping
+        Its results; empty if there are none.
+    weights : str
+        SHA-256 of the generator's file.
+    """
+    if not study:
+        return "no results of `make study` here: it has not been run with this profile"
+    if study["weights"] != weights:
+        return "`make study` was run with other weights of the generator; run it again"
+    return f"`make study` was run with this generator, seeds {study['seeds']}"
+
+
+@dataclass(frozen=True, eq=False)
+class SearchComparison:
+    """Pictures of every method, and what the searches saw of them.
+
+    Attributes
+    ----------
+    draws : dict of str to list of numpy.ndarray, (N, H, W, 3)
+        Method to its pictures; several sets for the plain random z.
+    trajectories : dict of str to dict of str to numpy.ndarray, (n_records, N)
+        Method to what its search recorded.
+    passes : dict of str to int
+        Generator passes per picture.
+    z : Tensor, (n_plain, N, z_dim)
+        Of the plain draws.
+    """
+
+    draws: dict[str, list[np.ndarray]]
+    trajectories: dict[str, dict[str, np.ndarray]]
+    passes: dict[str, int]
+    z: Tensor
+
+
+def compare_searches(
+    generator: Generator,
+    condition: np.ndarray,
+    objective: Objective,
+    *,
+    passes: int,
+    rng: torch.Generator,
+    n_plain: int = 4,
+    blurred: Blurred | None = None,
+    methods: Sequence[str] = (BEST, BY_Z, BY_NOISE, LOW_LEVEL),
+    learning_rate: float = 0.3,
+    truncation_psi: float = 1.0,
+    batch_size: int = 25,
+    folder: Path | None = None,
+    progress: bool = False,
+) -> SearchComparison:
+    """Pictures for predicted embeddings by every way of choosing the noise, at equal passes.
+
+    A plain random z cannot use more than one pass: its expected score is the same however many are
+    drawn. ``n_plain`` draws only make the comparison with it more exact.
+
+    Parameters
+    ----------
+    generator : Generator
+    condition : numpy.ndarray, (N, C)
+        Predicted embeddings: what the generator is fed with, and what the searches aim at.
+    objective : Objective
+        Without low-level part; that is added where ``blurred`` is given.
+    passes : int
+        Generator passes per picture; a gradient step counts three.
+    rng : torch.Generator
+        On the CPU.
+    n_plain : int
+    blurred : Blurred, optional
+        Without it the method that uses it is left out.
+    methods : sequence of str
+    learning_rate : float
+        Of the descents.
+    truncation_psi, batch_size, progress
+        As for :func:`~fmri_utils.pictures.search.best_of_n`.
+    folder : pathlib.Path, optional
+        Keeps finished batches of every method; the same call resumes.
+
+    Raises
+    ------
+    DataError
+        If a method is unknown, or as the searches.
+    """
+    unknown = sorted(set(methods) - {BEST, BY_Z, BY_NOISE, LOW_LEVEL})
+    if unknown:
+        raise DataError(f"unknown methods {unknown}. Valid: {[BEST, BY_Z, BY_NOISE, LOW_LEVEL]}.")
+    n = len(condition)
+    z = torch.randn(n_plain, n, generator.config.z_dim, generator=rng)
+    drawing = {"truncation_psi": truncation_psi, "batch_size": batch_size}
+    draws = {PLAIN: [draw(generator, condition, z[k], **drawing) for k in range(n_plain)]}
+    settings = SearchSettings.within(passes, learning_rate=learning_rate)
+    shared = {"rng": rng, "progress": progress, **drawing}
+    guided = None
+    if blurred is not None:
+        guided = dataclasses.replace(objective, low_level_weight=blurred.weight)
+    aims = dict.fromkeys((BEST, BY_Z, BY_NOISE), objective) | {LOW_LEVEL: guided}
+    trajectories, spent = {}, {PLAIN: 1}
+    for name in methods:
+        if aims[name] is None:
+            continue
+        target = _target(condition, blurred if name == LOW_LEVEL else None)
+        asked = (generator, condition, target, aims[name])
+        own = shared | {"folder": None if folder is None else folder / folder_name(name)}
+        if name == BEST:
+            found = best_of_n(*asked, n=passes, **own)
+        elif name == BY_NOISE:
+            found = optimise_noise(*asked, settings=settings, z=z[0], **own)
+        else:
+            found = optimise_z(*asked, settings=settings, z=z[0], **own)
+        draws[name], trajectories[name] = [found.pictures], found.trajectory
+        spent[name] = found.passes
+    return SearchComparison(draws, trajectories, spent, z)
+
+
+def _target(condition: np.ndarray, blurred: Blurred | None) -> Target:
+    if blurred is None:
+        return make_target(condition)
+    return make_target(condition, blurred.picture, blurred.error_variance)
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationConditions:
+    """What generators are fed with when they are compared.
+
+    Attributes
+    ----------
+    predicted, true : numpy.ndarray, (N, C)
+        Embeddings read from the brain, and the images' own.
+    predicted_captions, true_captions : numpy.ndarray, (N, C), or None
+        The second conditions.
+    """
+
+    predicted: np.ndarray
+    true: np.ndarray
+    predicted_captions: np.ndarray | None = None
+    true_captions: np.ndarray | None = None
+
+    def conditions(self, generator: Generator) -> dict[str, np.ndarray]:
+        """Conditions of this generator, of one or two parts: read from the brain, and the true."""
+        if generator.config.n_conditions == 1:
+            return {"brain": self.predicted, "ceiling": self.true}
+        return {
+            "brain": np.concatenate([self.predicted, self.predicted_captions], axis=1),
+            "ceiling": np.concatenate([self.true, self.true_captions], axis=1),
+        }
+
+
+def compare_fine_tuning(
+    start: Generator,
+    train_step: Callable[[finetuning.FineTuning, str], Generator],
+    options: Mapping[str, finetuning.FineTuning],
+    test: EvaluationConditions,
+    *,
+    z: Tensor,
+    truncation_psi: float = 1.0,
+    batch_size: int = 25,
+) -> dict[str, dict[str, list[np.ndarray]]]:
+    """Pictures before fine-tuning and after every option, from the same z.
+
+    Parameters
+    ----------
+    start : Generator
+        Before.
+    train_step : callable
+        From an option and its name to the fine-tuned generator.
+    options : mapping of str to FineTuning
+    test : EvaluationConditions
+    z : Tensor, (n_z, N, z_dim)
+        Draws; scores are averaged over them. An option with ``zero_z`` draws once, with z = 0.
+
+    Returns
+    -------
+    dict
+        ``brain`` and ``ceiling``: set ("before", and each option) to pictures, for
+        :func:`mean_scores`.
+    """
+    drawing = {"truncation_psi": truncation_psi, "batch_size": batch_size}
+    out = {"brain": {}, "ceiling": {}}
+    for name, option in {"before": None, **options}.items():
+        generator = start if option is None else train_step(option, name)
+        zs = [torch.zeros_like(z[0])] if option is not None and option.zero_z else list(z)
+        for kind, condition in test.conditions(generator).items():
+            out[kind][name] = [draw(generator, condition, one, **drawing) for one in zs]
+    return out

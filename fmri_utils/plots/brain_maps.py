@@ -1,0 +1,146 @@
+"""Values of voxels shown on the subject's own mean volume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import nibabel as nib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.patches import Patch
+from nilearn import plotting
+
+from ..nsd.area_masks import not_available
+from .style import AREA_COLOURS, COLOURS, say_nothing, styled
+
+
+@styled
+def plot_volume(
+    image: nib.Nifti1Image,
+    background: nib.Nifti1Image,
+    *,
+    title: str = "",
+    cmap: str = "inferno",
+    vmin: float | None = None,
+    vmax: float | None = None,
+    n_cuts: int = 6,
+    display_mode: str = "z",
+    colorbar: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Slices of a volume over the subject's mean functional volume.
+
+    NSD's functional space is not MNI, so there is no standard brain to draw it on.
+
+    Parameters
+    ----------
+    image : nibabel.Nifti1Image, (X, Y, Z)
+        Zero, NaN or infinite where there is nothing to show; if that is everywhere, the background
+        is drawn alone, and a printed line says so.
+    background : nibabel.Nifti1Image, (X, Y, Z)
+    vmin, vmax : float, optional
+        Ends of the colours; by default, or if NaN, 0 (the smallest value if negative) and the
+        largest value.
+    """
+    ax = ax or plt.subplots(figsize=(9, 2.2))[1]
+    data = image.get_fdata()
+    data = np.where(np.isfinite(data), data, 0)
+    shown = nib.Nifti1Image(data, image.affine)
+    low = min(0.0, float(data.min())) if vmin is None or np.isnan(vmin) else vmin
+    high = float(data.max()) if vmax is None or np.isnan(vmax) else vmax
+    held = data if data.any() else np.nan_to_num(background.get_fdata())
+    cuts = _informative_cuts(held, image.affine, "xyz".index(display_mode), n_cuts)
+    slices = {"display_mode": display_mode, "cut_coords": cuts, "axes": ax, "title": None}
+    # nilearn would write the numbers of its colour bar over the last slice.
+    slices |= {"annotate": False, "black_bg": False, "colorbar": False}
+    if data.any():
+        colours = {"cmap": cmap, "vmin": low, "vmax": high, "threshold": 1e-9}
+        interpolation = {"resampling_interpolation": "nearest"}
+        plotting.plot_stat_map(shown, bg_img=background, **slices, **colours, **interpolation)
+    else:
+        not_available(title or "the map", "no voxel with a value")
+        plotting.plot_anat(background, **slices)
+    if title:
+        ax.set_title(title)
+    if colorbar and data.any():
+        colours = ScalarMappable(Normalize(low, high), cmap)
+        bar = ax.inset_axes((1.01, 0.05, 0.012, 0.9))
+        ax.figure.colorbar(colours, cax=bar, ticks=np.linspace(low, high, 3), format="%.3g")
+    return ax
+
+
+@styled
+def plot_areas(
+    labels: nib.Nifti1Image,
+    names: Sequence[str],
+    background: nib.Nifti1Image,
+    *,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Areas in colours of their own over the mean volume, with a legend.
+
+    Parameters
+    ----------
+    labels : nibabel.Nifti1Image, (X, Y, Z)
+        1 for the first of ``names`` and so on; 0 or NaN elsewhere.
+    names : sequence of str
+        At most nine; without any, the panel says so.
+    """
+    ax = ax or plt.subplots(figsize=(9, 2.4))[1]
+    if not names:
+        return say_nothing(ax, not_available(title or "areas", "no voxel in a named one"))
+    span = {"vmin": 0.5, "vmax": len(AREA_COLOURS) + 0.5, "cmap": ListedColormap(AREA_COLOURS)}
+    plot_volume(labels, background, title=title, colorbar=False, ax=ax, **span)
+    patches = [Patch(color=c, label=name) for c, name in zip(AREA_COLOURS, names, strict=False)]
+    ax.legend(handles=patches, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=len(names))
+    return ax
+
+
+def _informative_cuts(data: np.ndarray, affine: np.ndarray, axis: int, n_cuts: int) -> list[float]:
+    """World coordinates of slices spread over the share of the axis that holds most values."""
+    mass = (data != 0).sum(tuple(a for a in range(3) if a != axis)).astype(float)
+    mass = mass if mass.any() else np.ones_like(mass)
+    if n_cuts == 1:
+        return [float(affine[axis, axis] * mass.argmax() + affine[axis, 3])]
+    cumulative = np.cumsum(mass) / mass.sum()
+    levels = np.linspace(0.06, 0.94, n_cuts)
+    index = np.unique(np.searchsorted(cumulative, levels))
+    return [float(affine[axis, axis] * i + affine[axis, 3]) for i in index]
+
+
+@styled
+def plot_area_effects(
+    effect: np.ndarray,
+    areas: Mapping[str, np.ndarray],
+    *,
+    reference: float | None = None,
+    ylabel: str = "embedding effect (1 - cosine)",
+    ax: Axes | None = None,
+) -> Axes:
+    """Each voxel's effect as a dot, by area, with the area's median.
+
+    Parameters
+    ----------
+    effect : numpy.ndarray, (n_voxels,)
+    areas : mapping of str to bool numpy.ndarray, (n_voxels,)
+    reference : float, optional
+        Drawn as a horizontal line, such as the median of voxels known to carry nothing.
+    """
+    ax = ax or plt.subplots()[1]
+    ax.set_yscale("log")  # first: limits of nothing are not for a logarithm
+    rng = np.random.default_rng(0)  # where the dots lie, nothing else
+    for column, mask in enumerate(areas.values()):
+        values = effect[mask]
+        x = column + rng.uniform(-0.3, 0.3, len(values))
+        ax.plot(x, values, ".", ms=2.5, alpha=0.35, color=COLOURS["brain"], rasterized=True)
+        if len(values):
+            ax.plot([column - 0.35, column + 0.35], [np.median(values)] * 2, color=COLOURS["ink"])
+    if reference is not None:
+        ax.axhline(reference, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5)
+    ax.set_xticks(range(len(areas)), list(areas), rotation=45, ha="right")
+    ax.set_ylabel(ylabel)
+    return ax

@@ -1,0 +1,168 @@
+"""The results of a run: a page for people, and the same numbers as JSON.
+
+``results.json`` keeps every number in full precision, one row for each score of each method, so
+that runs can be gathered (over subjects, areas and seeds) and compared (``pipeline.compare``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..metrics import published_markdown, table_markdown
+from ..project.artifacts import sha256_json
+from ..project.errors import ArtifactError
+from ..project.reading import reading
+
+NOT_AVAILABLE = "not available"
+NUMBERS = ("value", "low", "high", "chance", "baseline", "ceiling")
+"""The numbers of a row of ``results.json``."""
+
+
+def results_page(
+    config: Mapping,
+    label: str,
+    encoder_table: Mapping,
+    picture_table: Mapping,
+    auroc: Mapping[str, float],
+) -> str:
+    """Markdown text of ``figures/results.md``.
+
+    Parameters
+    ----------
+    config : mapping
+        The profile's settings.
+    label : str
+        Data set and subject.
+    encoder_table, picture_table : mapping
+        From :func:`fmri_utils.metrics.score_table`.
+    auroc : mapping of str to float
+        Statistic to AUROC against planted truth; empty for real data.
+    """
+    parts = [
+        f"# Results: {label}",
+        f"Profile `{config['name']}`, seed {config['seed']}.",
+        "## From the brain to CLIP space",
+        "`brain_to_image` ranks all test images for a brain pattern, `image_to_brain` all "
+        "brain patterns for an image. The oracle is the ceiling; the mean embedding ignores the "
+        "brain.",
+        table_markdown(encoder_table),
+        "## From CLIP space to a picture",
+        "The ceiling is the generator fed with the true embedding; the random embedding is that of "
+        "another training image. The judge is a network that took no part in any training here.",
+        table_markdown(picture_table),
+    ]
+    if not picture_table["about"]["simulated"]:
+        parts += ["Beside published scores:", published_markdown(picture_table)]
+    parts += [
+        "## Which voxels carry anything?",
+        "AUROC of each statistic for telling tuned voxels from voxels that carry nothing (known "
+        "for simulated subjects only). Chance 0.5, ceiling 1.",
+    ]
+    rows = [f"| {name} | 0.500 | {value:.3f} |" for name, value in auroc.items()]
+    rows = rows or [f"| all of notebook 05 | 0.500 | {NOT_AVAILABLE} |"]
+    parts.append("\n".join(["| statistic | chance | AUROC |", "| --- | --- | --- |", *rows]))
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def results_record(
+    config: Mapping, encoder_table: Mapping, picture_table: Mapping, auroc: Mapping[str, float]
+) -> dict:
+    """What ``figures/results.json`` holds: the numbers of :func:`results_page`, unrounded.
+
+    Parameters
+    ----------
+    config : mapping
+        The profile's settings.
+    encoder_table, picture_table : mapping
+        From :func:`fmri_utils.metrics.score_table`.
+    auroc : mapping of str to float
+        Statistic to AUROC against planted truth; empty for real data.
+
+    Returns
+    -------
+    dict
+        ``dataset``, ``simulated``, ``subject``, ``seed``, ``profile``, ``roi``, ``overridden``,
+        ``configuration`` (SHA-256 of all settings), ``clip_model``, ``versions`` and ``rows``. Each
+        row has ``table`` ("embeddings", "pictures" or "voxels"), ``metric``, ``method``, ``role``
+        ("baseline", "method" or "ceiling"), ``better`` ("higher" or "lower"), ``n_images``,
+        ``interval_over``, the :data:`NUMBERS`, and ``not_available``: None, or the reason why
+        there is no ``value``. A number that does not exist is None.
+    """
+    about = picture_table["about"]
+    rows = [*_table_rows("embeddings", encoder_table), *_table_rows("pictures", picture_table)]
+    rows += [_auroc_row(name, value) for name, value in auroc.items()]
+    return {
+        "dataset": about["dataset"],
+        "simulated": about["simulated"],
+        "subject": config["subject"],
+        "seed": config["seed"],
+        "profile": config["name"],
+        "roi": config["data"]["roi"],
+        "overridden": list(config["overridden"]),
+        "configuration": sha256_json(config),
+        "clip_model": about["clip_model"],
+        "versions": picture_table["versions"],
+        "rows": rows,
+    }
+
+
+def _table_rows(name: str, table: Mapping) -> Iterator[dict]:
+    """One row for each score of each set of a table of scores."""
+    roles = {table["baseline"]: "baseline", table["ceiling"]: "ceiling"}
+    for metric, entry in table["rows"].items():
+        cells = entry["scores"]
+        ends = {role: cells[method].get("value") for method, role in roles.items()}
+        for method in table["sets"]:
+            yield _row(
+                table=name,
+                metric=metric,
+                method=method,
+                role=roles.get(method, "method"),
+                better=entry["better"],
+                n_images=table["n_images"],
+                **{**cells[method], **ends},
+            )
+
+
+def _auroc_row(statistic: str, value: float) -> dict:
+    known = {"table": "voxels", "metric": "AUROC", "role": "method", "better": "higher"}
+    return _row(**known, method=statistic, value=value, chance=0.5, ceiling=1.0)
+
+
+def _row(**known: object) -> dict:
+    """A row with every entry, None where there is none; JSON has no NaN."""
+    names = ("table", "metric", "method", "role", "better", "n_images", "interval_over")
+    row = {name: known.get(name) for name in (*names, *NUMBERS, "not_available")}
+    for name in NUMBERS:
+        if row[name] is not None and not math.isfinite(row[name]):
+            row[name] = None
+    if row["value"] is None and row["not_available"] is None:
+        row["not_available"] = "not a finite number"
+    return row
+
+
+def results_text(record: Mapping) -> str:
+    """The text of ``results.json``; equal results give equal bytes."""
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"
+
+
+def read_results(path: Path) -> dict:
+    """Read a ``results.json``.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is missing, damaged or something else.
+    """
+    damaged = "expected a results.json, as `make 08` writes it beside results.md."
+    with reading(path, "results", damaged=damaged, error=ArtifactError):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for row in record["rows"]:
+            if not {"table", "metric", "method", "not_available", *NUMBERS} <= set(row):
+                raise ValueError(f"a row has the entries {sorted(row)}")
+            if any(isinstance(row[n], bool | str | list | dict) for n in NUMBERS):
+                raise ValueError(f"a row holds something else than numbers: {row}")
+    return record

@@ -1,0 +1,246 @@
+"""Groups of voxels: left out, kept alone, stimulated; against random groups; Shapley values.
+
+Many voxels know the same. Leaving one out then changes little, because the others stand in for it
+(redundancy hides importance). Groups and Shapley values look past that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import factorial
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..encoders import LinearEncoder, unit
+from ..perturbation.change import check_betas
+from ..project.checks import check_finite
+from ..project.errors import DataError
+
+KINDS = ("leave_out", "keep_only", "stimulate")
+MAX_EXACT = 12
+
+
+def random_groups(
+    size: int, n_voxels: int, n_groups: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Random groups of ``size`` voxels, as index arrays, drawn without replacement within each."""
+    if not 1 <= size <= n_voxels:
+        raise DataError(f"a group of {size} voxels out of {n_voxels}. Expected: 1 to all of them.")
+    for _ in range(n_groups):
+        yield rng.choice(n_voxels, size, replace=False)
+
+
+def group_embedding(
+    encoder: LinearEncoder, betas: np.ndarray, group: np.ndarray, kind: str, k: float = 1.0
+) -> np.ndarray:
+    """Predicted embeddings with a group left out, kept alone, or stimulated.
+
+    Parameters
+    ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        z-scored: a voxel is left out by setting it to 0.
+    group : numpy.ndarray
+        Bool (n_voxels,), or indices of voxels.
+    kind : {"leave_out", "keep_only", "stimulate"}
+    k : float
+        Standard deviations, for "stimulate".
+
+    Returns
+    -------
+    numpy.ndarray, (n_trials, C)
+        Not normalised.
+    """
+    return changed_embedding(encoder, betas, encoder.predict(betas), group, kind, k)
+
+
+def changed_embedding(
+    encoder: LinearEncoder,
+    betas: np.ndarray,
+    whole: np.ndarray,
+    group: np.ndarray,
+    kind: str,
+    k: float = 1.0,
+) -> np.ndarray:
+    """:func:`group_embedding` of checked betas, whose prediction ``whole`` is known."""
+    if kind not in KINDS:
+        raise DataError(f"kind is {kind!r}. Expected: one of {KINDS}.")
+    check_finite(k, "k")
+    weights = encoder.weights[group]
+    if kind == "stimulate":
+        return whole + k * weights.sum(0)
+    part = np.asarray(betas)[:, group] @ weights
+    return encoder.intercept + part if kind == "keep_only" else whole - part
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    """A group's score beside those of random groups of its size.
+
+    Attributes
+    ----------
+    value : float
+    random : numpy.ndarray, (n_groups,)
+    p_smaller, p_larger : float
+        Share of random groups at least as small, or as large, the group itself counted in.
+    """
+
+    value: float
+    random: np.ndarray
+    p_smaller: float
+    p_larger: float
+
+
+def against_random(
+    encoder: LinearEncoder,
+    betas: np.ndarray,
+    truth: np.ndarray,
+    group: np.ndarray,
+    *,
+    kind: str,
+    rng: np.random.Generator,
+    n_groups: int = 1000,
+    progress: bool = False,
+) -> GroupScore:
+    """Mean cosine with the truth for a group, and for random groups of the same size.
+
+    Parameters
+    ----------
+    truth : numpy.ndarray, (n_trials, C)
+        Unit length.
+    group : numpy.ndarray of bool, (n_voxels,)
+    kind : {"leave_out", "keep_only"}
+    n_groups : int
+    """
+    check_finite(truth, "truth", ("trial", "dimension"))
+    n_voxels, size = len(encoder.weights), int(np.count_nonzero(group))
+    whole = encoder.predict(betas)
+
+    def score(which: np.ndarray) -> float:
+        return _accuracy(changed_embedding(encoder, betas, whole, which, kind), truth)
+
+    drawn = random_groups(size, n_voxels, n_groups, rng)
+    bar = tqdm(drawn, desc="random groups", total=n_groups, disable=not progress, leave=False)
+    value, random = score(np.asarray(group)), np.array([score(which) for which in bar])
+    smaller = (1 + (random <= value).sum()) / (n_groups + 1)
+    larger = (1 + (random >= value).sum()) / (n_groups + 1)
+    return GroupScore(value, random, float(smaller), float(larger))
+
+
+def group_parts(
+    encoder: LinearEncoder, betas: np.ndarray, groups: Sequence[np.ndarray]
+) -> np.ndarray:
+    """What each group adds to the predicted embeddings, (n_groups, n_trials, C)."""
+    betas = check_betas(encoder, betas)
+    return np.stack([betas[:, group] @ encoder.weights[group] for group in groups])
+
+
+def _cosines(embedding: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return (unit(embedding) * truth).sum(1)
+
+
+def _accuracy(embedding: np.ndarray, truth: np.ndarray) -> float:
+    return float(_cosines(embedding, truth).mean())
+
+
+def _check_disjoint(groups: Mapping[str, np.ndarray]) -> None:
+    overlap = np.sum([np.asarray(g, bool) for g in groups.values()], axis=0) > 1
+    if overlap.any():
+        raise DataError(
+            f"{overlap.sum()} voxels are in more than one of the groups {list(groups)}. Expected: "
+            "groups without overlap, so that their Shapley values add up."
+        )
+
+
+def shapley(
+    encoder: LinearEncoder,
+    betas: np.ndarray,
+    truth: np.ndarray,
+    groups: Mapping[str, np.ndarray],
+    *,
+    rng: np.random.Generator,
+    n_permutations: int = 200,
+    progress: bool = False,
+) -> dict[str, tuple[float, float]]:
+    """Shapley value of each group: its mean gain in accuracy over all orders of joining.
+
+    Accuracy is the mean cosine with the truth when only the groups that have joined are kept, all
+    other voxels being 0. Orders are sampled (Castro, Gomez & Tejada 2009), each together with its
+    reverse. Values of all groups add up to the gain of all groups together.
+
+    Parameters
+    ----------
+    truth : numpy.ndarray, (n_trials, C)
+        Unit length.
+    groups : mapping of str to bool numpy.ndarray, (n_voxels,)
+        Without overlap; there may be none.
+    n_permutations : int
+        Orders sampled, half of them reverses.
+
+    Returns
+    -------
+    dict of str to (float, float)
+        Value and its standard error.
+    """
+    if not groups:
+        return {}
+    _check_disjoint(groups)
+    check_finite(truth, "truth", ("trial", "dimension"))
+    parts = group_parts(encoder, betas, list(groups.values()))
+    gains = []
+    for _ in tqdm(range(max(1, n_permutations // 2)), desc="orders", disable=not progress):
+        order = rng.permutation(len(parts))
+        pair = [_gains_in_order(encoder.intercept, parts, truth, o) for o in (order, order[::-1])]
+        gains.append(np.mean(pair, axis=0))
+    mean = np.mean(gains, axis=0)
+    error = np.std(gains, axis=0, ddof=1) / len(gains) ** 0.5 if len(gains) > 1 else mean * np.nan
+    return {name: (float(m), float(e)) for name, m, e in zip(groups, mean, error, strict=True)}
+
+
+def _gains_in_order(
+    intercept: np.ndarray, parts: np.ndarray, truth: np.ndarray, order: np.ndarray
+) -> np.ndarray:
+    embedding = np.repeat(np.asarray(intercept, parts.dtype)[None], parts.shape[1], axis=0)
+    gains, before = np.empty(len(parts)), _accuracy(embedding, truth)
+    for group in order:
+        embedding = embedding + parts[group]
+        after = _accuracy(embedding, truth)
+        gains[group], before = after - before, after
+    return gains
+
+
+def shapley_by_trial(
+    encoder: LinearEncoder, betas: np.ndarray, truth: np.ndarray, groups: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Shapley values from all subsets, for at most twelve groups; see :func:`shapley`.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray, (n_trials,)
+        The value of each group for each trial, for intervals over trials.
+    """
+    _check_disjoint(groups)
+    n = len(groups)
+    if n > MAX_EXACT:
+        raise DataError(f"{n} groups. Expected: at most {MAX_EXACT}; sample with shapley().")
+    check_finite(truth, "truth", ("trial", "dimension"))
+    parts = group_parts(encoder, betas, list(groups.values()))
+    subsets = [s for size in range(n + 1) for s in combinations(range(n), size)]
+    value = {s: _cosines(encoder.intercept + parts[list(s)].sum(0), truth) for s in subsets}
+    weight = [factorial(size) * factorial(n - size - 1) / factorial(n) for size in range(n)]
+    out = {}
+    for g, name in enumerate(groups):
+        without = [s for s in subsets if g not in s]
+        gains = [weight[len(s)] * (value[tuple(sorted((*s, g)))] - value[s]) for s in without]
+        out[name] = np.sum(gains, axis=0)
+    return out
+
+
+def shapley_exact(
+    encoder: LinearEncoder, betas: np.ndarray, truth: np.ndarray, groups: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Mean over trials of :func:`shapley_by_trial`."""
+    values = shapley_by_trial(encoder, betas, truth, groups)
+    return {name: float(each.mean()) for name, each in values.items()}

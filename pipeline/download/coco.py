@@ -1,0 +1,319 @@
+"""Stimuli and captions from COCO: the photographs that NSD's stimuli were cropped from.
+
+NSD's own file of all 73,000 stimuli has 39.6 GB. The about 10,000 of one subject come as 1.6 GB of
+COCO's JPEGs, and are cropped here as the table of stimuli says. COCO's JPEGs and NSD's resizing are
+not known to the bit, so the results are near to what was shown, and not identical.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import shutil
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import PIL
+from PIL import Image
+from tqdm.auto import tqdm
+
+from fmri_utils.nsd.design import read_stim_info, trial_table
+from fmri_utils.nsd.paths import COCO_SPLITS, NSDLayout
+from fmri_utils.project.artifacts import sha256_file
+from fmri_utils.project.errors import DataError
+from fmri_utils.project.reading import reading
+
+from .answers import Remote, Transient
+from .client import BLOCK, Client
+from .download_log import Records, finished_file, part_of
+from .plan import check_space
+from .settings import Request
+from .transfer import fetch_all
+
+SIDE = 425  # pixels of NSD's stimuli
+JPEG_BYTES = 170_000  # of one of COCO's photographs, about
+AGAIN = "delete it and run the same command again."
+NO_PICTURE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's errors
+MOST_CAPTION_BYTES = 2**30  # the real files have 92 and 4 MB
+NOTE = (
+    "Cropped from COCO's JPEGs by cropBox and resized (bicubic, antialiased). Near to what NSD's "
+    "subjects saw (imgBrick in nsd_stimuli.hdf5), but not bit-identical."
+)
+
+
+def fetch_pictures(
+    request: Request,
+    layout: NSDLayout,
+    client: Client,
+    records: Records,
+    *,
+    say: Callable[[str], None],
+    progress: bool = True,
+) -> int:
+    """Bring the pictures that the subject saw in some sessions, cropped as they were shown.
+
+    They are added to those of earlier calls. JPEGs are kept until all have come, so a call that was
+    stopped goes on where it was.
+
+    Parameters
+    ----------
+    request : Request
+        Its subject and sessions.
+    layout : NSDLayout
+        The folder, with the design files.
+    client, records
+        Connections, and the list of finished files.
+    say : callable
+        Shows a line of text.
+    progress : bool
+        Show bars.
+
+    Returns
+    -------
+    int
+        Number of new pictures.
+
+    Raises
+    ------
+    DataError
+        If one cannot be had or read, or the table of stimuli is not as expected.
+    """
+    path = layout.stimuli_coco
+    ids = np.unique(trial_table(layout, request.sessions)["nsd_id"].to_numpy())
+    here = stored_ids(path) if records.is_whole(path) else np.empty(0, np.int64)
+    new = np.setdiff1d(ids, here)
+    if new.size == 0:
+        say(f"All {ids.size} pictures of these sessions are here.")
+        return 0
+    n_bytes = (new.size + here.size) * SIDE**2 * 3
+    check_space(layout.root, n_bytes + new.size * JPEG_BYTES)
+    info = read_stim_info(layout)
+    jpegs = part_of(path.with_name("coco_jpegs"))
+
+    def fetch_one(nsd_id: int) -> None:
+        row = info.iloc[nsd_id]
+        name = f"{row['cocoSplit']}/{int(row['cocoId']):012d}.jpg"
+        fetch_jpeg(client, f"{request.coco_url}/{name}", jpegs / name)
+
+    done = client.parallel(fetch_one, new.tolist())
+    for _ in tqdm(done, total=new.size, desc="COCO", unit="image", disable=not progress):
+        pass
+    attributes = {"note": NOTE, "coco_url": request.coco_url, "n_nsd_ids": len(info)}
+    _write(path, new, here, info, jpegs, attributes, progress)
+    records.add(path, Remote(request.coco_url, None), sha256_file(path))
+    shutil.rmtree(jpegs)
+    return new.size
+
+
+def stored_ids(path: Path) -> np.ndarray:
+    """NSD ids (from 0) of the pictures in a file, increasing."""
+    with reading(path, "the pictures cropped before", damaged=AGAIN), h5py.File(path) as file:
+        return file["nsd_ids"][()]
+
+
+def fetch_jpeg(client: Client, url: str, path: Path) -> None:
+    """Bring one photograph, unless it is here; it gets its name only if it can be read.
+
+    Raises
+    ------
+    DataError
+        If it does not exist, or comes damaged again and again.
+    """
+    if path.is_file():
+        return
+
+    def attempt() -> bytes:
+        data, remote = client.get(url)
+        if remote.md5 and hashlib.md5(data, usedforsecurity=False).hexdigest() != remote.md5:
+            raise Transient("its MD5 is not the server's")
+        try:
+            open_picture(data)
+        except NO_PICTURE as err:
+            raise Transient(f"it is no picture that can be read ({err})") from err
+        return data
+
+    data = client.retry(attempt, url)
+    # Thousands of small files: waiting for the disk at each would take longer than fetching them.
+    # One that a power cut spoils is found when it is cropped.
+    with finished_file(path, flush=False) as part:
+        part.write_bytes(data)
+
+
+def open_picture(data: bytes) -> Image.Image:
+    """Decode a JPEG to RGB, all of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
+            return picture.convert("RGB")
+
+
+def crop_picture(picture: Image.Image, crop: tuple[float, ...], side: int) -> np.ndarray:
+    """Cut a photograph to the square that was shown, and resize it.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+        The photograph.
+    crop : tuple of float
+        Shares of height (top, bottom) and width (left, right) that are cut away; ``cropBox`` of
+        NSD's table of stimuli.
+    side : int
+        Pixels of the result.
+
+    Returns
+    -------
+    ndarray of uint8, shape (side, side, 3)
+
+    Raises
+    ------
+    DataError
+        If what is left is no square.
+    """
+    top, bottom, left, right = crop
+    width, height = picture.size
+    box = (
+        round(left * width),
+        round(top * height),
+        width - round(right * width),
+        height - round(bottom * height),
+    )
+    wide, high = box[2] - box[0], box[3] - box[1]
+    if min(wide, high) < 1 or abs(wide - high) > 1:
+        raise DataError(
+            f"cropBox {crop} leaves {wide} x {high} pixels of a photograph of {width} x {height}; "
+            "expected a square. The table of stimuli or the photograph is another one: fetch "
+            "nsd_stim_info_merged.csv again."
+        )
+    return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC, box=box))
+
+
+def parse_crop(text: object) -> tuple[float, ...]:
+    """Read a ``cropBox`` such as ``(0, 0, 0.1671875, 0.1671875)``.
+
+    Raises
+    ------
+    DataError
+        If it is anything else than four shares from 0 to 1.
+    """
+    try:
+        crop = tuple(float(share) for share in ast.literal_eval(str(text)))
+    except (ValueError, SyntaxError, TypeError) as err:
+        raise DataError(f"cropBox is {text!r}; expected four numbers in brackets.") from err
+    if len(crop) != 4 or not all(0 <= share < 1 for share in crop):
+        raise DataError(f"cropBox is {text!r}; expected four shares from 0 to 1.")
+    return crop
+
+
+def _write(
+    path: Path,
+    new: np.ndarray,
+    here: np.ndarray,
+    info: pd.DataFrame,
+    jpegs: Path,
+    attributes: dict,
+    progress: bool,
+) -> None:
+    """Write all pictures, those of the earlier file among them, in the order of their ids."""
+    if "cropBox" not in info:
+        raise DataError(f"the table of stimuli has no column cropBox; it has {list(info)[:8]} ...")
+    ids = np.union1d(new, here)
+    with finished_file(path) as part, h5py.File(part, "w") as file:
+        images = file.create_dataset("images", (ids.size, SIDE, SIDE, 3), np.uint8)
+        file.create_dataset("nsd_ids", data=ids, track_times=False)
+        file.attrs.update({**attributes, "pillow": PIL.__version__})
+        _copy(path, images, np.searchsorted(ids, here))
+        for nsd_id in tqdm(new, desc="crop", unit="image", disable=not progress):
+            entry = info.iloc[nsd_id]
+            jpeg = jpegs / entry["cocoSplit"] / f"{int(entry['cocoId']):012d}.jpg"
+            data = jpeg.read_bytes()  # apart: what cannot be read now may be whole
+            try:
+                picture = open_picture(data)
+            except NO_PICTURE as err:
+                jpeg.unlink()
+                raise DataError(
+                    f"{jpeg} was damaged after it came ({err}). It is removed: run the same "
+                    "command again."
+                ) from err
+            cropped = crop_picture(picture, parse_crop(entry["cropBox"]), SIDE)
+            images[np.searchsorted(ids, nsd_id)] = cropped
+
+
+def _copy(path: Path, images: h5py.Dataset, rows: np.ndarray) -> None:
+    """Copy the pictures of the earlier file, in their order, to these rows."""
+    if rows.size:
+        with reading(path, "the pictures cropped before", damaged=AGAIN), h5py.File(path) as file:
+            for i, row in enumerate(rows):
+                images[row] = file["images"][i]
+
+
+def fetch_captions(
+    layout: NSDLayout, remote: Remote, client: Client, records: Records, *, progress: bool = True
+) -> None:
+    """Bring COCO's captions; their archive is removed afterwards.
+
+    Parameters
+    ----------
+    layout : NSDLayout
+        The folder.
+    remote : Remote
+        The archive on the server.
+    client, records
+        Connections, and the list of finished files.
+    progress : bool
+        Show a bar over bytes.
+
+    Raises
+    ------
+    DataError
+        If the archive is damaged or lacks them.
+    """
+    archive = layout.captions(COCO_SPLITS[0]).with_name("annotations_trainval2017.zip")
+    fetch_all(client, [(remote, archive)], records, progress=progress)
+    try:
+        for split in COCO_SPLITS:
+            path = layout.captions(split)
+            with finished_file(path) as part:
+                extract(archive, f"annotations/captions_{split}.json", part)
+            records.add(path, remote, sha256_file(path))
+    except DataError:  # damaged: of no use; on a full disk it is whole, and stays
+        archive.unlink()
+        records.forget(archive)
+        raise
+    archive.unlink()
+    records.forget(archive)
+
+
+def captions_here(layout: NSDLayout, records: Records) -> bool:
+    """Whether the captions of both splits are here."""
+    return all(records.is_whole(layout.captions(split)) for split in COCO_SPLITS)
+
+
+def extract(archive: Path, member: str, path: Path) -> None:
+    """Take one member, by its exact name, out of an archive to a place of our own choice.
+
+    No name in the archive is ever used as a path, and no more than a gigabyte is unpacked.
+
+    Raises
+    ------
+    DataError
+        If the archive is damaged, has no such member, or the member is far too long.
+    """
+    try:
+        with zipfile.ZipFile(archive) as file, open(path, "wb") as out:
+            info = file.getinfo(member)
+            if info.file_size > MOST_CAPTION_BYTES:
+                raise zipfile.BadZipFile(f"{member} would have {info.file_size} bytes")
+            with file.open(info) as stream:  # checks the member's CRC at its end
+                shutil.copyfileobj(stream, out, BLOCK)
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError) as err:
+        raise DataError(
+            f"the captions cannot be unpacked from {archive} ({type(err).__name__}: {err}). "
+            f"Expected {member} in it. It is removed: run the same command again."
+        ) from err

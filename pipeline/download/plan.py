@@ -1,0 +1,170 @@
+"""Which files a request stands for, and how long they are."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from fmri_utils.nsd.paths import NSDLayout
+from fmri_utils.project.errors import DataError
+
+from .answers import Denied, Missing, Remote
+from .client import Client
+from .settings import ATLASES, Request, atlases_of
+
+PRF = ("R2", "angle", "eccentricity", "size", "exponent", "gain", "meanvol")
+ANNOTATIONS = "annotations/annotations_trainval2017.zip"
+SPARE_BYTES = 200e6  # of disk that stay free
+
+
+class Bucket(NSDLayout):
+    """The paths of a subject's files in the bucket: those of the folder, but nothing to look at."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "root", Path())
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file that belongs to a request.
+
+    Attributes
+    ----------
+    key : str
+        Its place in the bucket, and below the data folder.
+    url : str
+        Its address.
+    what : str
+        Heading for lists.
+    optional : bool
+        Not every subject has it.
+    """
+
+    key: str
+    url: str
+    what: str
+    optional: bool = False
+
+
+def whole_files(request: Request) -> list[Wanted]:
+    """List the files that a request fetches whole, COCO's captions aside."""
+    bucket = bucket_of(request)
+    files: list[Wanted] = []
+
+    def add(what: str, *paths: Path, optional: bool = False) -> None:
+        for path in paths:
+            files.append(Wanted(path.as_posix(), url_of(request, path), what, optional))
+
+    add("design", bucket.expdesign, bucket.stim_info)
+    add("behaviour", bucket.responses)
+    add("maps", bucket.brainmask, bucket.mean_volume)
+    add("maps", *(bucket.prf(name) for name in PRF), optional=True)
+    add("maps", bucket.ncsnr())
+    add("maps", bucket.ncsnr(1), bucket.ncsnr(2), optional=True)
+    folder = bucket.ppdata / bucket.space
+    valid = (folder / f"valid_session{session:02d}.nii.gz" for session in request.sessions)
+    add("maps", *valid, optional=True)
+    needed = {"nsdgeneral", *(atlases_of(request.roi) if request.betas == "roi" else ())}
+    for atlas in ATLASES:
+        optional = atlas not in needed
+        add("ROIs", bucket.roi(atlas), optional=optional)
+        add("ROIs", bucket.roi(atlas, "lh"), bucket.roi(atlas, "rh"), optional=True)
+    for brain in (bucket.subject_name, "fsaverage"):  # programs by others read the latter
+        add("label names", *(bucket.ctab(atlas, brain) for atlas in ATLASES), optional=True)
+    if request.betas == "hdf5":
+        add("betas", *map(bucket.betas_hdf5, request.sessions))
+    if request.betas == "nifti":
+        add("betas", *map(bucket.betas_nifti, request.sessions))
+    if request.stimuli == "brick":
+        add("stimuli", bucket.stimuli)
+    return files
+
+
+def remote_sessions(request: Request) -> list[Wanted]:
+    """List the HDF5 files from which only some voxels are read."""
+    if request.betas != "roi":
+        return []
+    paths = map(bucket_of(request).betas_hdf5, request.sessions)
+    return [Wanted(p.as_posix(), url_of(request, p), "betas, only some voxels") for p in paths]
+
+
+def bucket_of(request: Request) -> Bucket:
+    """The bucket's paths for a request."""
+    return Bucket(Path(), request.subject, request.space, request.version)
+
+
+def url_of(request: Request, path: Path) -> str:
+    """Address of a file of the bucket."""
+    return f"{request.nsd_url}/{quote(path.as_posix())}"
+
+
+def annotations(request: Request) -> Wanted:
+    """COCO's archive of captions."""
+    path = bucket_of(request).stimuli.parent / ANNOTATIONS
+    return Wanted(path.as_posix(), f"{request.coco_url}/{ANNOTATIONS}", "captions")
+
+
+def look_up(client: Client, files: Sequence[Wanted], say: Callable[[str], None]) -> dict:
+    """Ask the server for size and version of files.
+
+    Returns
+    -------
+    dict of Wanted to Remote
+        In the order of ``files``, without the optional ones that are not there.
+
+    Raises
+    ------
+    DataError
+        If files that are not optional cannot be had; it names them all.
+    """
+
+    def ask(wanted: Wanted) -> tuple[Wanted, Remote | DataError]:
+        try:
+            return wanted, client.head(wanted.url)
+        except (Missing, Denied) as err:
+            return wanted, err
+
+    answers = dict(client.parallel(ask, files))
+    found, failed, skipped = {}, [], []
+    for wanted in files:
+        answer = answers[wanted]
+        if isinstance(answer, Remote):
+            found[wanted] = answer
+        elif wanted.optional:
+            code = 404 if isinstance(answer, Missing) else 403
+            skipped.append(f"{wanted.key.rsplit('/', 1)[-1]} ({code})")
+        else:
+            failed.append(answer)
+    if skipped:
+        say("Not on the server for this subject, and left out: " + ", ".join(skipped) + ".")
+    if failed:
+        raise DataError("\n".join(map(str, failed)))
+    return found
+
+
+def check_space(root: Path, n_bytes: float) -> None:
+    """Check that so many bytes fit on the disk.
+
+    Raises
+    ------
+    DataError
+        If they do not.
+    """
+    free = shutil.disk_usage(root).free if n_bytes > 0 else float("inf")
+    if n_bytes + SPARE_BYTES > free:
+        raise DataError(
+            f"the disk of {root} has {gigabytes(free)} free; {gigabytes(n_bytes)} are to be "
+            "written. Make room, choose another disk with ROOT=, or fetch less (SESSIONS=1-3, "
+            "BETAS=roi, STIMULI=coco)."
+        )
+
+
+def gigabytes(n_bytes: float) -> str:
+    """Write a number of bytes for people, e.g. ``1.09 GB``."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.3g} {unit}"
+    return f"{n_bytes:.0f} B"

@@ -1,0 +1,1 @@
+"""``make study``: what takes hours. Resumable; the notebooks show the results."""

@@ -1,0 +1,327 @@
+"""The generator's study: ``python -m pipeline.studies.study_generator PROFILE=demo``.
+
+Compares searches for z on all test images, and ways of fine-tuning on predicted embeddings, each
+with several seeds, and writes both tables to ``study_generator.json`` beside the figures, where
+notebook 04 reads them. Half an hour on one core in the demo. Both parts resume: finished batches
+and checkpoints lie in the run's derived folder under ``study_generator``, apart for each generator
+and seed, with curves and pictures of every fine-tuning and its weights, which can be used as
+``lafite.weights``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from fmri_utils import encoders, metrics, plots
+from fmri_utils.clip.space import open_clip_space
+from fmri_utils.lafite import Generator, TrainingConfig, load_generator, save_generator
+from fmri_utils.metrics.judge import load_judge
+from fmri_utils.pictures import finetuning, strategies
+from fmri_utils.pictures import search as latents
+from fmri_utils.pictures.reconstruction import at_resolution
+from fmri_utils.pictures.strategies import EvaluationConditions, folder_name
+from fmri_utils.project import artifacts
+from fmri_utils.project.devices import choose_device
+from fmri_utils.project.errors import FmriUtilsError
+from fmri_utils.project.profiles import PROJECT_ROOT, Profile
+
+from ..runner import parse_request
+
+FILES = {"betas.h5": "01", "stimuli.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
+RESULTS = "study_generator.json"
+# What the study reads.
+SECTIONS = ("data", "clip", "simulation", "encoder", "lafite", "reconstruction")
+
+
+class Material:
+    """What both studies read: the files of notebooks 01 to 03, and the networks.
+
+    Parameters
+    ----------
+    profile : Profile
+    progress : bool
+        Show progress bars.
+    """
+
+    def __init__(self, profile: Profile, *, progress: bool = True):
+        self.profile, self.progress = profile, progress
+        self.device = choose_device(profile.device)
+        self.inputs, loaded = {}, {}
+        for name, number in FILES.items():
+            path = profile.derived / name
+            loaded[name] = artifacts.load_arrays(path, remedy=f"Run `make {number}`.")
+            self.inputs[name] = artifacts.sha256_file(path)
+        self.brain, self.stimuli, self.clip, self.predicted = loaded.values()
+        weights = profile.path(profile.lafite.weights)
+        self.inputs[weights.name] = artifacts.sha256_file(weights)
+        self.generator = load_generator(weights, device=self.device)
+        self.space = open_clip_space(
+            profile.clip.model, profile.clip.pretrained, device=self.device, root=PROJECT_ROOT
+        )
+        self.encode = latents.clip_encoder(self.space)
+        judge = profile.lafite.judge
+        self.judge = load_judge(profile.path(judge)) if judge else None
+        self.folder = profile.derived / "study_generator" / self.inputs[weights.name][:12]
+
+    @property
+    def seeds(self) -> range:
+        """Of the noise, and of the fine-tunings."""
+        first = self.profile.seed
+        return range(first, first + self.profile.reconstruction.study_seeds)
+
+    @property
+    def drawing(self) -> dict[str, float]:
+        """How pictures are drawn."""
+        lafite = self.profile.lafite
+        return {"truncation_psi": lafite.truncation_psi, "batch_size": lafite.batch_size}
+
+    def draw_z(self, seed: int, n: int) -> torch.Tensor:
+        """Latent vectors (n, N, z_dim) for the test images."""
+        shape = n, len(self.predicted["test_ids"]), self.generator.config.z_dim
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+    @property
+    def alphas(self) -> np.ndarray:
+        """Ridge penalties of the profile."""
+        e = self.profile.encoder
+        return np.logspace(e.log10_alpha_min, e.log10_alpha_max, e.n_alphas)
+
+    def training(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """betas of the training trials, their images' ids, and the row of each in the stimuli."""
+        train = self.brain["is_train"]
+        groups = self.brain["nsd_id"][train]
+        return self.brain["betas"][train], groups, np.searchsorted(self.stimuli["nsd_id"], groups)
+
+    def seen(self) -> np.ndarray:
+        """Test images, uint8 (N, H, W, 3)."""
+        rows = np.searchsorted(self.stimuli["nsd_id"], self.predicted["test_ids"])
+        return self.stimuli["images"][rows]
+
+    def monitor(self) -> Callable[[torch.Tensor], dict[str, float]]:
+        """How far drawn test images are, as a set, from the seen ones; asked while training."""
+        seen = at_resolution(self.seen(), self.generator.config.resolution)
+        return metrics.training_monitor(seen, self.space.encode_images, device=self.device)
+
+    def blurred(self) -> latents.Blurred | None:
+        """Blurred pictures of the test images, read from V1 to V3; None without such voxels."""
+        settings = self.profile.reconstruction
+        return latents.read_blurred(
+            self.brain,
+            self.stimuli,
+            self.predicted["pattern"],
+            size=settings.low_level_size,
+            weight=settings.low_level_weight,
+            alphas=self.alphas,
+            n_folds=self.profile.encoder.n_folds,
+        )
+
+
+def study_searches(material: Material, *, passes: int) -> dict:
+    """The table of :func:`~fmri_utils.pictures.strategies.compare_searches` on all test images.
+
+    Parameters
+    ----------
+    material : Material
+    passes : int
+        Generator passes per picture.
+    """
+    predicted = material.predicted
+    objective = latents.Objective(material.encode)
+    blurred, seen = material.blurred(), material.seen() / 255.0
+    alone = {}
+    if blurred is not None:
+        alone["blurred picture alone"] = [latents.enlarge(blurred.picture, seen.shape[1])]
+    repeats, reached = [], []
+    for seed in material.seeds:
+        found = strategies.compare_searches(
+            material.generator,
+            predicted["condition"],
+            objective,
+            passes=passes,
+            rng=torch.Generator().manual_seed(seed),
+            n_plain=1,
+            blurred=blurred,
+            folder=material.folder / "searches" / f"seed-{seed}",
+            progress=material.progress,
+            **material.drawing,
+        )
+        own = predicted["truth"], found.z[0]
+        ceiling = strategies.draw(material.generator, *own, **material.drawing)
+        sets = {**found.draws, **alone, "ceiling": [ceiling]}
+        repeats.append(strategies.mean_scores(seen, sets, judge=material.judge))
+        reached.append({n: t["cosine"].max(0).mean() for n, t in found.trajectories.items()})
+    cosine = (encoders.unit(predicted["condition"]) * predicted["truth"]).sum(1)
+    return {
+        "passes": found.passes,
+        "n_images": len(cosine),
+        "cosine_of_true_image_with_prediction": float(cosine.mean()),
+        "cosine_of_picture_with_prediction": {
+            name: float(np.mean([one[name] for one in reached])) for name in reached[0]
+        },
+        "rows": strategies.compared(repeats, strategies.PLAIN, rng=np.random.default_rng(0)),
+    }
+
+
+def held_out(material: Material, kind: str) -> tuple[finetuning.HeldOutPredictions, np.ndarray]:
+    """Predictions of one kind of embedding: training images held out, and test images.
+
+    Parameters
+    ----------
+    kind : str
+        "image" or "caption", an entry of ``embeddings.h5``.
+    """
+    betas, groups, rows = material.training()
+    target = material.clip[kind][rows]
+    basis = encoders.ridge_basis(betas)
+    folds = {"n_folds": material.profile.encoder.n_folds, "basis": basis}
+    ridge, report = encoders.fit_ridge(betas, target, groups, alphas=material.alphas, **folds)
+    best = report["best_alphas"]
+    train = finetuning.predict_held_out(betas, target, groups, alphas=best, **folds)
+    matched, _ = encoders.match_spread(ridge, betas, target, groups, alphas=best, **folds)
+    return train, encoders.unit(matched.predict(material.predicted["pattern"]))
+
+
+def fine_tuned(
+    material: Material,
+    predictions: dict[str, tuple[finetuning.HeldOutPredictions, np.ndarray]],
+    config: TrainingConfig,
+    monitor: Callable[[torch.Tensor], dict[str, float]],
+    option: finetuning.FineTuning,
+    name: str,
+) -> Generator:
+    """The generator after one option; its folder gets checkpoints, curves, pictures and weights.
+
+    Parameters
+    ----------
+    predictions : dict of str to (HeldOutPredictions, numpy.ndarray)
+        "image" and "caption", from :func:`held_out`.
+    config, option
+        As for :func:`~fmri_utils.pictures.finetuning.fine_tune`.
+    monitor : callable
+        See :meth:`Material.monitor`.
+    name : str
+        Of the option.
+    """
+    stimuli, clip = material.stimuli, material.clip
+    train, test = zip(*predictions.values(), strict=True)
+    parts = slice(2 if option.two_conditions else 1)
+    rows = np.searchsorted(stimuli["nsd_id"], train[0].ids)
+    folder = material.folder / "fine-tuning" / f"seed-{config.seed}" / folder_name(name)
+    about = {"fine-tuning": name, "seed": str(config.seed), "images": str(config.n_images)}
+    result = finetuning.fine_tune(
+        material.generator,
+        stimuli["images"][rows],
+        clip["image"][rows],
+        np.concatenate([one.predicted for one in train[parts]], axis=2),
+        material.encode,
+        config=config,
+        option=option,
+        captions=encoders.unit(clip["caption"][rows])[:, None],
+        out_dir=folder,
+        on_grid=plots.save_progress(folder, material.profile.dataset_label, about=about),
+        grid_conditions=np.concatenate(test[parts], axis=1),
+        monitor=monitor,
+        device=material.device,
+        progress=material.progress,
+    )
+    weights = folder / "generator.safetensors"
+    if not weights.is_file():
+        save_generator(weights, result.generator, about)
+    return result.generator
+
+
+def study_fine_tuning(
+    material: Material,
+    *,
+    n_images: int,
+    rest_images: int,
+    learning_rate: float = 0.001,
+    options: dict[str, finetuning.FineTuning] = finetuning.OPTIONS,
+) -> dict:
+    """The tables of :func:`~fmri_utils.pictures.strategies.compare_fine_tuning` on all test images.
+
+    Parameters
+    ----------
+    material : Material
+    n_images, rest_images, learning_rate
+        As for :func:`~fmri_utils.pictures.finetuning.fine_tuning_config`.
+    options : dict of str to FineTuning
+    """
+    clip, seen = material.clip, material.seen() / 255.0
+    predictions = {kind: held_out(material, kind) for kind in ("image", "caption")}
+    image, test_image = predictions["image"]
+    test_rows = np.searchsorted(clip["nsd_id"], material.predicted["test_ids"])
+    test = EvaluationConditions(
+        test_image,
+        material.predicted["truth"],
+        predictions["caption"][1],
+        encoders.unit(clip["caption"][test_rows]),
+    )
+    monitor = material.monitor()
+    repeats = {"brain": [], "ceiling": []}
+    for seed in material.seeds:
+        config = finetuning.fine_tuning_config(
+            material.generator.config,
+            n_images=n_images,
+            rest_images=rest_images,
+            learning_rate=learning_rate,
+            clip_size=material.space.image_size,
+            seed=seed,
+        )
+        pictures = strategies.compare_fine_tuning(
+            material.generator,
+            partial(fine_tuned, material, predictions, config, monitor),
+            options,
+            test,
+            z=material.draw_z(seed, 1),
+            **material.drawing,
+        )
+        for kind, draws in pictures.items():
+            repeats[kind].append(strategies.mean_scores(seen, draws, judge=material.judge))
+    return {
+        "n_images_shown": n_images,
+        "n_images_discriminator_alone": rest_images,
+        "n_training_images": len(image.ids),
+        "n_test_images": len(test_rows),
+        "cosine_of_held_out_training_predictions": float(image.cosine.mean()),
+        "cosine_of_test_predictions": float((test_image * test.true).sum(1).mean()),
+        "rows": {
+            kind: strategies.compared(several, "before", rng=np.random.default_rng(0))
+            for kind, several in repeats.items()
+        },
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Run both studies; ``arguments`` are those of the notebooks' runner."""
+    try:
+        profile = parse_request(arguments).profile
+        material = Material(profile)
+        settings = profile.reconstruction
+        tables = {
+            "dataset": profile.dataset_label,
+            "clip_model": material.space.name,
+            "weights": artifacts.sha256_file(profile.path(profile.lafite.weights)),
+            "seeds": list(material.seeds),
+            "searches": study_searches(material, passes=settings.study_passes),
+            "fine_tuning": study_fine_tuning(
+                material,
+                n_images=settings.study_images,
+                rest_images=settings.study_rest_images,
+            ),
+        }
+        path = profile.figures / RESULTS
+        artifacts.save_json(path, tables, config=profile.as_dict(*SECTIONS), inputs=material.inputs)
+    except FmriUtilsError as err:
+        sys.stderr.write(f"error: {err}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,173 @@
+"""The perturbation study: ``python -m pipeline.studies.study_perturbation PROFILE=demo``.
+
+What takes too long for notebook 05: family-wise error over 200 subjects in whom no voxel carries
+anything, the maps of five training seeds, and redundancy over several subjects. Written to
+``study_perturbation.json`` beside the figures, where notebook 05 reads it. About twenty minutes on
+one core in the demo. Every run is kept when it is finished, under ``study`` in the run's derived
+folder: a killed study goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from fmri_utils import encoders, perturbation
+from fmri_utils.project import artifacts
+from fmri_utils.project.errors import DataError, FmriUtilsError
+from fmri_utils.project.parts import Parts
+from fmri_utils.project.profiles import Profile
+from fmri_utils.project.simulation_config import SimulationConfig
+from simulated_nsd.ground_truth import load_ground_truth
+
+from ..runner import parse_request
+from .calibration import NullTrials, calibrate
+
+RESULTS = "study_perturbation.json"
+SECTIONS = ("data", "clip", "simulation", "encoder")  # what the study reads
+FILES = {"betas.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
+REDUNDANCIES = (1, 3, 10, 30, 60)
+
+
+class Material:
+    """What the study reads: the files of notebooks 01 to 03, and the planted truth.
+
+    Parameters
+    ----------
+    profile : Profile
+
+    Raises
+    ------
+    DataError
+        If the profile has real data, of which no truth is known.
+    """
+
+    def __init__(self, profile: Profile):
+        if profile.simulation is None:
+            raise DataError(
+                f"profile {profile.name!r} has real data. Expected: a simulated subject, whose "
+                "noise can be drawn again without its signal. Run the study with PROFILE=demo."
+            )
+        self.profile, self.inputs = profile, {}
+        loaded = {}
+        for name, number in FILES.items():
+            path = profile.derived / name
+            loaded[name] = artifacts.load_arrays(path, remedy=f"Run `make {number}`.")
+            self.inputs[name] = artifacts.sha256_file(path)
+        self.brain, self.clip, self.predicted = loaded.values()
+        path = profile.derived / "matched.safetensors"
+        self.encoder = encoders.load_encoder(path, remedy="Run `make 03`.")
+        self.inputs[path.name] = artifacts.sha256_file(path)
+        self.folder = profile.derived / "study"
+
+    def null_trials(self) -> NullTrials:
+        """Draws test trials without signal, at the times of the real test trials."""
+        profile, brain = self.profile, self.brain
+        truth = load_ground_truth(profile.data_root, profile.subject, brain["mask"])
+        session = brain["session"]
+        first = np.searchsorted(session, session)  # trials are in the order of the sessions
+        last = np.searchsorted(session, session, side="right") - 1
+        position = np.arange(len(session)) - first
+        time = 2 * position / np.maximum(last - first, 1) - 1
+        rows = perturbation.repeat_rows(brain["nsd_id"], brain["is_test"])
+        config = SimulationConfig(**profile.simulation)
+        return NullTrials(truth, config, session[rows], time[rows])
+
+
+def study_calibration(material: Material, *, n_runs: int, progress: bool = True) -> dict:
+    """Family-wise error over ``n_runs`` runs; see :func:`fmri_utils.perturbation.calibrate`."""
+    return calibrate(
+        material.encoder,
+        material.null_trials(),
+        folder=material.folder,
+        key={"study": "calibration", **material.inputs},
+        n_runs=n_runs,
+        progress=progress,
+    )
+
+
+def study_seeds(material: Material, *, n_seeds: int, progress: bool = True) -> dict:
+    """How far maps agree between contrastive encoders that differ in their seed only."""
+    brain, clip, e = material.brain, material.clip, material.profile.encoder
+    train = brain["is_train"]
+    target = clip["image"][np.searchsorted(clip["nsd_id"], brain["nsd_id"][train])]
+    settings = {"n_steps": e.n_steps, "batch_size": e.batch_size, "temperature": e.temperature}
+    settings |= {"learning_rate": e.learning_rate, "weight_decay": e.weight_decay}
+    pattern, truth = material.predicted["pattern"], material.predicted["truth"]
+    parts = Parts(material.folder, {"study": "seeds", **settings, **material.inputs})
+
+    def compute(seed: int) -> dict[str, np.ndarray]:
+        encoder, _ = encoders.fit_contrastive(
+            brain["betas"][train], target, brain["nsd_id"][train], seed=seed, **settings
+        )
+        return {
+            "effect": perturbation.embedding_effect(encoder, pattern).mean(0),
+            "contribution": perturbation.contribution(encoder, pattern, truth).mean(0),
+        }
+
+    parts.run(range(n_seeds), compute, progress=progress, what="training seeds")
+    runs = [parts.load(seed) for seed in range(n_seeds)]
+    found = {}
+    for name in ("effect", "contribution"):
+        agreement = perturbation.between_maps(np.stack([run[name] for run in runs]))
+        found[name] = {"mean": agreement.mean, "low": agreement.low, "high": agreement.high}
+    return {"n_seeds": n_seeds, "encoder": "contrastive", "rank_correlation": found}
+
+
+def study_redundancy(*, n_subjects: int, progress: bool = True) -> dict:
+    """AUROC of every statistic against redundancy, mean and range over linear subjects."""
+    curves = [
+        perturbation.redundancy_curve(REDUNDANCIES, seed=seed, progress=progress)
+        for seed in range(n_subjects)
+    ]
+    found = {}
+    for name in curves[0]:
+        values = np.array([[interval.value for interval in curve[name]] for curve in curves])
+        rows = (values.mean(0), values.min(0), values.max(0))
+        found[name] = dict(zip(("mean", "low", "high"), np.round(rows, 4).tolist(), strict=True))
+    return {"n_subjects": n_subjects, "redundancies": list(REDUNDANCIES), "auroc": found}
+
+
+def run_study(
+    profile: Profile,
+    *,
+    n_runs: int = 200,
+    n_seeds: int = 5,
+    n_subjects: int = 5,
+    progress: bool = True,
+) -> dict:
+    """Run all parts, or what is missing of them, and write the results with their manifest."""
+    material = Material(profile)
+    results = {
+        "calibration": study_calibration(material, n_runs=n_runs, progress=progress),
+        "seeds": study_seeds(material, n_seeds=n_seeds, progress=progress),
+        "redundancy": study_redundancy(n_subjects=n_subjects, progress=progress),
+    }
+    artifacts.save_json(
+        profile.figures / RESULTS,
+        results,
+        config=profile.as_dict(*SECTIONS),
+        inputs=material.inputs,
+    )
+    return results
+
+
+def main(arguments: list[str]) -> int:
+    """Run the study with the runner's settings; errors of the user are one line."""
+    try:
+        request = parse_request(arguments)
+        results = run_study(request.profile)
+    except FmriUtilsError as err:
+        print(err, file=sys.stderr)
+        return 2
+    calibration = results["calibration"]
+    print(
+        f"family-wise error {calibration['rate']:.3f} "
+        f"[{calibration['low']:.3f}, {calibration['high']:.3f}] over {calibration['n_runs']} runs"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,188 @@
+"""The scores of all runs in one table: means over subjects with intervals over subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fmri_utils.metrics import Interval, paired_difference
+from fmri_utils.project.artifacts import load_arrays, load_json, sha256_file
+
+from ..runner import wanted_notebooks, written_by
+from .settings import Run
+
+FILES = {"embedding": "encoder_scores.json", "picture": "picture_scores.json"}
+REMEDY = "Run the sweep again: only this run is done anew."
+NOTE = (
+    "Per-image scores are averaged over seeds, then over a subject's images, then over subjects. "
+    "Brackets: 95 % bootstrap interval, subjects drawn first and then images; with one subject, "
+    "images only. With few subjects it is too narrow rather than too wide, so each subject's mean "
+    "stands beside it. Scores that are no mean over images stay in each run's own results page."
+)
+
+
+def gather(runs: Sequence[Run], *, seed: int = 0, n_resamples: int = 1000) -> dict:
+    """Read the scores that finished runs have written and put them into one table.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Finished ones. Scores count if a notebook up to the target wrote them: what later ones left
+        may be of an earlier encoder.
+    seed : int
+        Of the bootstrap.
+    n_resamples : int
+
+    Returns
+    -------
+    dict
+        ``rows``: ``kind`` ("embedding" or "picture"), ``area``, ``set``, ``score``, ``better``,
+        ``chance``, ``value``, ``low``, ``high``, ``interval_over``, ``subjects`` (number to mean)
+        and ``n_seeds``; ``differences``: the same, of each area less the first one, paired by
+        subject and image; ``inputs``: the hash of every file that was read. All are empty if no
+        run has come to notebook 03.
+
+    Raises
+    ------
+    ArtifactError
+        If a file differs from its manifest.
+    """
+    found, about, inputs = {}, {}, {}
+    for run in runs:
+        written = written_by(run.profile, wanted_notebooks(run.request))
+        for kind, name in FILES.items():
+            path = run.profile.derived / name
+            if path not in written or not path.is_file():
+                continue
+            content = load_json(path, remedy=REMEDY)
+            inputs[f"{run.name}/{name}"] = sha256_file(path)
+            for key, values in content["per_image"].items():
+                set_name, score = key.split("/", 1)
+                row = content["table"]["rows"][score]
+                if row["statistic"] != "mean":
+                    continue
+                chance = row["scores"][set_name]["chance"]
+                about[kind, set_name, score] = {"better": row["better"], "chance": chance}
+                by_subject = found.setdefault((kind, set_name, score), {}).setdefault(run.area, {})
+                by_subject.setdefault(run.profile.subject, []).append(np.array(values))
+    same = len({_test_images(run) for run in runs}) == 1
+    boot = {"n_resamples": n_resamples, "shared_images": same}
+    table = {"rows": [], "differences": [], "inputs": inputs}
+    for (kind, set_name, score), areas in found.items():
+        start = {"kind": kind, "set": set_name, "score": score, **about[kind, set_name, score]}
+        means = {area: _mean_over_seeds(subjects) for area, subjects in areas.items()}
+        first = next(iter(means))
+        for area, scores in means.items():
+            rng = np.random.default_rng(seed)
+            zero = {subject: np.zeros(len(values)) for subject, values in scores.items()}
+            n_seeds = max(len(each) for each in areas[area].values())
+            row = {**start, "area": area, "n_seeds": n_seeds}
+            table["rows"].append(row | _interval(scores, zero, rng, **boot))
+            if area != first and set(scores) & set(means[first]):
+                row = {**start, "area": f"{area} - {first}", "n_seeds": n_seeds, "chance": None}
+                rng = np.random.default_rng(seed)
+                table["differences"].append(row | _interval(scores, means[first], rng, **boot))
+    return table
+
+
+def _test_images(run: Run) -> tuple[int, ...]:
+    path = run.profile.derived / "predictions.h5"
+    if not path.is_file():
+        return ()
+    return tuple(load_arrays(path, remedy=REMEDY, names=("test_ids",))["test_ids"].tolist())
+
+
+def _mean_over_seeds(subjects: Mapping[int, list[np.ndarray]]) -> dict[int, np.ndarray]:
+    return {subject: np.mean(seeds, axis=0) for subject, seeds in sorted(subjects.items())}
+
+
+def _interval(
+    first: Mapping[int, np.ndarray],
+    second: Mapping[int, np.ndarray],
+    rng: np.random.Generator,
+    *,
+    n_resamples: int,
+    shared_images: bool,
+) -> dict:
+    """Mean of ``first - second`` over the subjects that both have, as a part of a row."""
+    both = [subject for subject in first if subject in second]
+    pairs = [first[s] for s in both], [second[s] for s in both]
+    if len(both) == 1:
+        found = paired_difference(pairs[0][0], pairs[1][0], rng=rng, n_resamples=n_resamples)
+        over = "images"
+    else:
+        boot = {"n_resamples": n_resamples, "shared_images": shared_images}
+        found = paired_difference(*pairs, rng=rng, **boot)
+        over = "subjects and images"
+    means = {s: float((a - b).mean()) for s, a, b in zip(both, *pairs, strict=True)}
+    return {**vars(found), "interval_over": over, "subjects": means}
+
+
+def page(table: Mapping, label: str, lacking: Mapping[str, str]) -> str:
+    """Markdown of a gathered table.
+
+    Parameters
+    ----------
+    table : mapping
+        From :func:`gather`.
+    label : str
+        Data set.
+    lacking : mapping of str to str
+        Name of each run without a result, and why.
+    """
+    parts = [f"# Sweep: {label}", NOTE]
+    if lacking:
+        parts.append(f"**{len(lacking)} runs are not in this table:**")
+        parts.append("\n".join(f"* {name}: {reason}" for name, reason in lacking.items()))
+    for kind in FILES:
+        rows = [row for row in table["rows"] if row["kind"] == kind]
+        if rows:
+            parts += [f"## Scores by {kind}", _markdown(rows)]
+    if table["differences"]:
+        text = "Paired by subject and image; an area is called better only if its interval leaves "
+        parts += ["## Areas compared", text + "0 out.", _markdown(table["differences"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(rows: Sequence[Mapping]) -> str:
+    head = (
+        "score",
+        "of",
+        "area",
+        "better",
+        "chance",
+        "mean",
+        "each subject",
+        "seeds",
+    )
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for row in rows:
+        chance = "not available" if row["chance"] is None else f"{row['chance']:.3f}"
+        each = ", ".join(f"{number}: {value:.3f}" for number, value in row["subjects"].items())
+        mean = Interval(row["value"], row["low"], row["high"])
+        cells = (row["score"], row["set"], row["area"], row["better"], chance, str(mean), each)
+        lines.append("| " + " | ".join([*cells, str(row["n_seeds"])]) + " |")
+    return "\n".join(lines)
+
+
+def figure_rows(table: Mapping) -> dict[str, list[Mapping]]:
+    """Title of each panel of the figure to its rows, one for each area."""
+    panels = {
+        "two-way, embeddings": ("embedding", "contrastive-linear", "two-way identification"),
+        "MRR, embeddings": ("embedding", "contrastive-linear", "brain_to_image MRR"),
+        "two-way, judge": ("picture", "from the brain", "judge two-way"),
+        "PixCorr": ("picture", "from the brain", "PixCorr"),
+    }
+    found = {title: [] for title in panels}
+    for row in table["rows"]:
+        for title, (kind, name, score) in panels.items():
+            if (row["kind"], row["set"]) == (kind, name) and row["score"].startswith(score):
+                found[title].append(row)
+    return {title: rows for title, rows in found.items() if rows}
+
+
+def results_paths(folder: Path) -> tuple[Path, Path]:
+    """The table as JSON and as a page."""
+    return folder / "results.json", folder / "results.md"

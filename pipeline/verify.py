@@ -1,0 +1,322 @@
+"""Is every file what its manifest says, and would it be made the same today? ``make verify``.
+
+Looked at is what has a manifest: derived files, figures (the committed ones too), results of
+studies, and what each notebook wrote in its last run. A file can be
+
+* *changed*: its bytes are not those that were written, or a figure's own metadata contradict what
+  is written beside it;
+* *missing*;
+* *stale*: one of its inputs or settings is another today, so that it would be made anew.
+
+Results of studies come with the repository and are read by notebooks; that the derived files they
+were computed from have other bytes here is noted, not counted: other hardware rounds otherwise. Of
+figures ``inputs.json`` says from which derived files this machine has made them, or found that they
+say the same.
+
+Inputs that are not here (a fresh clone has figures, but no derived files) cannot be compared; they
+are counted and named.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fmri_utils.project.artifacts import own_files, package_versions, sha256_file, sha256_json
+from fmri_utils.project.errors import ProfileError
+from fmri_utils.project.profiles import PROJECT_ROOT, WHICH_RUN, Profile, load_profile
+from fmri_utils.project.provenance import FIGURES, INPUTS, PROVENANCE, figure_origin
+
+from . import runner
+
+FOLDERS = ("data/derived", "figures", "runs")
+STUDIES = "figures/study_*.json"  # shipped: `make all` makes their inputs anew, but not them
+CHANGED, MISSING, STALE = "changed", "missing", "stale"
+
+
+@dataclass
+class Report:
+    """What was found.
+
+    Attributes
+    ----------
+    checked : set of str
+        Files whose bytes were compared, relative to the project's root.
+    findings : dict of (str, str) to str
+        (kind, file) to why.
+    notes : list of str
+        What could not be compared, and other things that are no fault.
+    """
+
+    checked: set[str] = field(default_factory=set)
+    findings: dict[tuple[str, str], str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """All of it, in lines."""
+        lines = [f"{kind:<8} {name}: {why}" for (kind, name), why in sorted(self.findings.items())]
+        lines += [f"note     {note}" for note in self.notes]
+        counts = {k: sum(kind == k for kind, _ in self.findings) for k in (CHANGED, MISSING, STALE)}
+        found = ", ".join(f"{n} {kind}" for kind, n in counts.items())
+        lines.append(f"{len(self.checked)} files compared with what was written: {found}")
+        if self.findings:
+            lines.append(
+                "`make all` makes what is stale or missing again, and `make sweep` a table of a "
+                "sweep. Of what was changed by hand keep a copy elsewhere, then delete it and run "
+                "`make all`."
+            )
+        return "\n".join(lines)
+
+
+def verify(root: Path = PROJECT_ROOT) -> Report:
+    """Compare all files that have a manifest with it, and their inputs with today's."""
+    return _Verifier(root).run()
+
+
+class _Verifier:
+    def __init__(self, root: Path):
+        self.root, self.report = root, Report()
+        self.absent: set[str] = set()  # inputs that are not here
+        self.hash_of = functools.cache(sha256_file)
+
+    def run(self) -> Report:
+        folders = [self.root / name for name in FOLDERS]
+        for folder in folders:
+            for path in own_files(folder, "**/*.json"):
+                if path.name == PROVENANCE:
+                    self._check_figures(path)
+                elif path.with_suffix("").suffix and not path.name.endswith(".stamp.json"):
+                    self._check_manifest(path)
+        for folder in ("figures", "runs/*/figures"):
+            figures = {f for kind in FIGURES for f in own_files(self.root, f"{folder}/**/*{kind}")}
+            for inner in sorted({path.parent for path in figures}):
+                if not (inner / PROVENANCE).is_file():
+                    self._find(MISSING, inner / PROVENANCE, "nothing says what made the figures")
+        for stamps in sorted({p.parent for p in own_files(self.root, "runs/**/*.stamp.json")}):
+            self._check_run(stamps)
+        if self.absent:
+            self._note(f"inputs that are not here, not compared: {', '.join(sorted(self.absent))}")
+        return self.report
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def _find(self, kind: str, path: Path, why: str) -> None:
+        self.report.findings.setdefault((kind, self._name(path)), why)
+
+    def _note(self, text: str) -> None:
+        if text not in self.report.notes:
+            self.report.notes.append(text)
+
+    def _check_bytes(self, path: Path, digest: object, source: Path) -> None:
+        if not path.is_file():
+            self._find(MISSING, path, f"{source.name} names it")
+            return
+        self.report.checked.add(self._name(path))
+        if self.hash_of(path) != digest:
+            self._find(CHANGED, path, f"its bytes are not those that {source.name} names")
+
+    def _read(self, path: Path, *names: str) -> dict | None:
+        """A manifest with these mappings in it, or None if it is not readable as one."""
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            if all(isinstance(manifest[name], Mapping) for name in names):
+                return manifest
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        self._find(CHANGED, path, "it is no longer a manifest that can be read")
+        return None
+
+    def _check_manifest(self, path: Path) -> None:
+        manifest = self._read(path, "config", "inputs")
+        if manifest is not None:
+            file = path.with_suffix("")
+            self._check_bytes(file, manifest.get("sha256"), path)
+            self._check_origin(file, manifest)
+
+    def _check_figures(self, path: Path) -> None:
+        """All files of a folder of figures, and what the figures say of themselves."""
+        provenance = self._read(path, "config", "inputs", "files")
+        if provenance is None:
+            return
+        beside, here = path.with_name(INPUTS), None
+        if beside.is_file():
+            here = self._read(beside, "inputs", "versions")
+        else:
+            self._note(f"{self._name(beside)} is not here: no run here has made these figures")
+        here = here or {"inputs": {}}
+        inputs = {**provenance["inputs"], **here["inputs"]}
+        self._check_origin(path, {**provenance, **here, "inputs": inputs})
+        named = provenance["files"]
+        for name, digest in named.items():
+            file = path.with_name(name)
+            self._check_bytes(file, digest, path)
+            if file.suffix in FIGURES and file.is_file():
+                why = _contradiction(figure_origin(file), provenance)
+                if why:
+                    self._find(CHANGED, file, why)
+        there = {f.name for kind in FIGURES for f in own_files(path.parent, f"*{kind}")}
+        unnamed = sorted(there - set(named))
+        if unnamed:
+            self._note(f"{self._name(path)} does not name {', '.join(unnamed)}")
+
+    def _check_origin(self, file: Path, manifest: Mapping) -> None:
+        """Whether inputs and settings are still those that a file was made from."""
+        config, profiles = manifest["config"], {}
+        if isinstance(config.get("runs"), Mapping):  # a sweep: inputs are named "run/file"
+            for run, settings in config["runs"].items():
+                profiles[run] = self._profile(file, settings, f"settings of {run}")
+        else:
+            profiles[""] = self._profile(file, config)
+        for name, digest in manifest["inputs"].items():
+            run, _, inner = name.rpartition("/")
+            profile = profiles.get(run)
+            source = next((p for p in _places(inner, file, profile) if p.is_file()), None)
+            if source is None:
+                self.absent.add(name)
+            elif self.hash_of(source) != digest:
+                if file.match(STUDIES) and profile and source.is_relative_to(profile.derived):
+                    self._note(
+                        f"{self._name(file)} was made from another {name}: of another machine, "
+                        "whose last digits differ, or of earlier code. `make study` runs it again."
+                    )
+                else:
+                    self._find(STALE, file, f"it was made from another {name}")
+        here = package_versions()
+        for name, version in manifest.get("versions", {}).items():
+            if name in here and here[name] != version:
+                self._note(f"made with {name} {version}, here is {here[name]}")
+
+    def _profile(self, file: Path, config: Mapping, what: str = "settings") -> Profile | None:
+        """Today's profile of the same name; what differs in it is a finding."""
+        if not isinstance(config, Mapping) or not set(WHICH_RUN) <= set(config):
+            return None
+        try:
+            profile = profile_of(config)
+        except ProfileError as err:
+            self._find(STALE, file, f"{what} are no longer valid ({err})")
+            return None
+        changed = _differences(config, json.loads(json.dumps(profile.as_dict())))
+        if changed:
+            self._find(STALE, file, f"{what} are others now: {'; '.join(changed)}")
+        return profile
+
+    def _check_run(self, stamps: Path) -> None:
+        """What notebooks wrote in their last run, and whether they would run again."""
+        derived = self.root / "data" / "derived" / stamps.relative_to(self.root / "runs")
+        configs = (self._config(path) for path in own_files(derived, "*.*.json"))
+        config = next(filter(None, configs), None)
+        steps = [] if config is None else runner.plan(profile_of(config), _notebooks(self.root))
+        keys = {path.stem: key for path, key in steps}
+        would_run = []
+        for path in own_files(stamps, "*.stamp.json"):
+            stem = path.name.removesuffix(".stamp.json")
+            try:
+                stamp = json.loads(path.read_text())
+                outputs, key = dict(stamp["outputs"]), stamp["key"]
+            except (ValueError, KeyError, TypeError):
+                self._find(CHANGED, path, "it is no longer a stamp that can be read")
+                continue
+            for name, digest in outputs.items():
+                self._check_bytes(self.root / name, digest, path)
+            if keys.get(stem, key) != key:
+                would_run.append(path)
+        if would_run:
+            rest = f" (and {len(would_run) - 1} notebooks after it)" if would_run[1:] else ""
+            self._find(
+                STALE,
+                would_run[0],
+                "the notebook's source, the package, settings, weights or data are others now: "
+                f"it would run again{rest}",
+            )
+
+    def _config(self, path: Path) -> Mapping | None:
+        try:
+            config = json.loads(path.read_text())["config"]
+            profile_of(config)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return config
+
+
+def _notebooks(root: Path) -> list[Path]:
+    return runner.numbered_notebooks(root / "notebooks")
+
+
+def profile_of(config: Mapping) -> Profile:
+    """Today's profile with the settings that a manifest names.
+
+    Raises
+    ------
+    ProfileError
+        If the profile, or one of its overridden keys, no longer exists.
+    """
+    return load_profile(
+        config["name"],
+        subject=config["subject"],
+        seed=config["seed"],
+        device=config["device"],
+        overrides=config["overridden"],
+    )
+
+
+def _differences(then: Mapping, now: Mapping, before: str = "") -> list[str]:
+    """Settings that both have, with other values. A setting that came later changed nothing."""
+    out = []
+    for name in sorted(set(then) & set(now)):
+        a, b = then[name], now[name]
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            out += _differences(a, b, f"{before}{name}.")
+        elif a != b:
+            out.append(f"{before}{name} was {a}, is {b}")
+    return out
+
+
+def _places(name: str, file: Path, profile: Profile | None) -> Iterator[Path]:
+    """Where an input may lie: beside the file, among the derived files, or among the weights."""
+    yield file.parent / name
+    if profile is not None:
+        yield profile.derived / name
+        for relative in (profile.lafite.weights, profile.lafite.judge, profile.dino.weights):
+            if name == Path(relative).name:
+                yield profile.path(relative)
+        if name == "generator":
+            yield profile.path(profile.lafite.weights)
+
+
+def _contradiction(origin: Mapping[str, str], provenance: Mapping) -> str:
+    """What a figure's own metadata say otherwise than the file beside it; empty if nothing."""
+    if not origin:
+        return "the figure does not say what made it"
+    expected = {
+        "notebook": provenance["made_by"],
+        "configuration": sha256_json(provenance["config"])[:12],
+        "seed": str(provenance["config"]["seed"]),
+    }
+    lacking = sorted(set(expected) - set(origin))
+    if lacking:
+        return f"the figure does not say its {', '.join(lacking)}"
+    other = [name for name in sorted(expected) if origin[name] != expected[name]]
+    if other:
+        said = ", ".join(f"{name}={origin[name]}" for name in other)
+        return f"the figure says that it was made from {said}; {PROVENANCE} says otherwise"
+    return ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; 0 if all is as written, 1 if something is changed, missing or stale."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments:
+        sys.stderr.write(f"error: {list(arguments)} was given; expected nothing: all is verified\n")
+        return 2
+    report = verify()
+    sys.stdout.write(report.text() + "\n")
+    return 1 if report.findings else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,142 @@
+"""Command line of ``make pretrain``: scenes, CLIP, judge, generator, model cards.
+
+Stages whose result is there are skipped; delete a file in ``data/pretrained`` to train it again.
+Hours on two cores; every stage resumes where it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from fmri_utils.clip.space import ClipSpace, open_clip_space
+from fmri_utils.lafite import Generator, save_generator
+from fmri_utils.metrics.judge import Judge, load_judge, save_judge
+from fmri_utils.pictures.reconstruction import draw_z, generate
+from fmri_utils.project.artifacts import atomic_path, package_versions
+from fmri_utils.project.errors import FmriUtilsError
+from fmri_utils.project.profiles import PROJECT_ROOT
+
+from .. import scenes
+from . import demo_clip, demo_dino, demo_generator, demo_judge, noise_vectors, report
+from .drawn_data import HELD_OUT, PRETRAINING, drawn_scenes
+
+SHIPPED = PROJECT_ROOT / "data" / "pretrained"
+WORK = PROJECT_ROOT / "data" / "pretraining"
+N_CLIP, N_JUDGE, N_GENERATOR, N_HELD_OUT = 50_000, 20_000, 100_000, 1_000
+CLIP_SEED, JUDGE_SEED, GENERATOR_SEED = 0, 1, 2
+LICENCE = "MIT, like the code; made of drawn scenes only"
+
+
+def write_card(path: Path, **facts: object) -> None:
+    """Write a model card beside the weights."""
+    card = {"licence": LICENCE, "versions": package_versions(), **facts}
+    with atomic_path(path) as tmp:
+        tmp.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+
+
+def train_clip(held_out: dict[str, np.ndarray]) -> ClipSpace:
+    """The demo CLIP, trained if it is not there."""
+    folder = SHIPPED / "clip"
+    if not (folder / "open_clip_config.json").is_file():
+        data = drawn_scenes(WORK, stream=PRETRAINING, seed=CLIP_SEED, n=N_CLIP, size=64)
+        network = demo_clip.train(data, WORK / "clip.pt", n_epochs=5, seed=CLIP_SEED)
+        demo_clip.save_bundle(network, folder)
+        (folder / "card.json").unlink(missing_ok=True)
+    space = open_clip_space(f"local-dir:{folder}")
+    if not (folder / "card.json").is_file():
+        write_card(
+            folder / "card.json",
+            what="CLIP for the simulated scenes: 64 px, 128 dimensions, open_clip local-dir bundle",
+            training=f"{N_CLIP} scenes (stream {PRETRAINING}, seed {CLIP_SEED}), 5 epochs of 256",
+            scores=report.clip_report(space, held_out),
+            held_out=f"{N_HELD_OUT} scenes of stream {HELD_OUT}, seed 0",
+        )
+    return space
+
+
+def train_judge(held_out: dict[str, np.ndarray]) -> Judge:
+    """The judge, trained if it is not there."""
+    path = SHIPPED / "judge.safetensors"
+    if not path.is_file():
+        data = drawn_scenes(WORK, stream=PRETRAINING, seed=JUDGE_SEED, n=N_JUDGE, size=64)
+        save_judge(demo_judge.train(data, n_epochs=5, seed=JUDGE_SEED), path)
+        path.with_name("judge-card.json").unlink(missing_ok=True)
+    judged = load_judge(path)
+    if not path.with_name("judge-card.json").is_file():
+        write_card(
+            path.with_name("judge-card.json"),
+            what="independent judge: convolutional classifier of thing, background and colour",
+            training=f"{N_JUDGE} scenes (stream {PRETRAINING}, seed {JUDGE_SEED}), 5 epochs",
+            scores=report.judge_report(judged, held_out),
+            held_out=f"{N_HELD_OUT} scenes of stream {HELD_OUT}, seed 0",
+        )
+    return judged
+
+
+def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndarray]) -> None:
+    """LAFITE's generator, trained to redraw scenes if it is not there."""
+    path = SHIPPED / "lafite.safetensors"
+    if path.is_file():
+        return
+    # Scenes that CLIP has not learned from, as it has not from those that a subject sees.
+    data = drawn_scenes(WORK, stream=PRETRAINING, seed=GENERATOR_SEED, n=N_GENERATOR, size=64)
+    images, embeddings = data["images"], space.encode_images(data["images"], progress=True)
+    facts = noise_vectors.Facts.of(scenes.sample_scenes(PRETRAINING, GENERATOR_SEED, N_GENERATOR))
+    expectation = noise_vectors.fit_expectation(embeddings, facts)
+    noise = noise_vectors.noise_of(expectation, embeddings, facts, demo_generator.CONFIG.z_dim)
+    state = demo_generator.train(images, embeddings, noise, space, WORK / "generator.pt")
+    ship_generator(state, space, judged, held_out, path)
+
+
+def ceiling(state: dict, space: ClipSpace, judged: Judge, held_out: dict) -> dict[str, float]:
+    """The judge's scores of pictures drawn from the true embeddings of held-out scenes."""
+    network = Generator(demo_generator.CONFIG)
+    network.load_state_dict(state)
+    condition = space.encode_images(held_out["images"])
+    z = draw_z(network, len(condition), 0)
+    return report.ceiling_report(judged, generate(network.eval(), z, condition), held_out)
+
+
+def ship_generator(
+    state: dict, space: ClipSpace, judged: Judge, held_out: dict, path: Path
+) -> None:
+    """Write the generator with its card, which holds its scores on held-out scenes."""
+    shown = ", ".join(f"{s.n_images} images at {s.resolution} px" for s in demo_generator.STAGES)
+    facts = {
+        "what": "LAFITE generator for the simulated scenes, conditioned on the demo CLIP",
+        "training": f"redrawing of scenes from their embeddings ({shown}, batch 8) under noise "
+        "vectors that stand for what an embedding leaves open of a scene's description (place and "
+        "size of the main thing, its direction, companions, weather); no discriminator; the loss "
+        "compares pixels, outlines and early feature maps of CLIP; the judge has no part in it",
+        "data": f"{N_GENERATOR} scenes (stream {PRETRAINING}, seed {GENERATOR_SEED})",
+        "ceiling_on_held_out_scenes": ceiling(state, space, judged, held_out),
+        "licence": LICENCE,
+    }
+    network = Generator(demo_generator.CONFIG)
+    network.load_state_dict(state)
+    save_generator(path, network, facts)
+    write_card(path.with_name("lafite-card.json"), **facts)
+
+
+def main() -> int:
+    """Run all stages; 0 on success, 2 on a clear error."""
+    if len(sys.argv) > 1:
+        sys.stderr.write(f"error: `make pretrain` takes no settings; got {sys.argv[1:]}.\n")
+        return 2
+    try:
+        held_out = drawn_scenes(WORK, stream=HELD_OUT, seed=0, n=N_HELD_OUT, size=64)
+        space = train_clip(held_out)
+        judged = train_judge(held_out)
+        train_generator(space, judged, held_out)
+    except FmriUtilsError as err:
+        sys.stderr.write(f"error: {err}\n")
+        return 2
+    return demo_dino.main()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

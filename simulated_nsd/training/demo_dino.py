@@ -1,0 +1,134 @@
+"""Train the demo's student and teacher: ``python -m simulated_nsd.training.demo_dino``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fmri_utils.dino import (
+    DinoSettings,
+    ImageSettings,
+    LabelledPictures,
+    knn_hits,
+    load_teacher,
+    save_teacher,
+    train_images,
+)
+from fmri_utils.dino.on_pictures import as_tensor
+from fmri_utils.metrics import bootstrap, paired_difference
+from fmri_utils.project.artifacts import atomic_path, package_versions
+from fmri_utils.project.errors import FmriUtilsError
+from fmri_utils.project.profiles import PROJECT_ROOT
+
+from .drawn_data import HELD_OUT, PRETRAINING, drawn_scenes
+
+SETTINGS = ImageSettings(
+    DinoSettings(n_steps=3000, batch_size=64, learning_rate=5e-4, teacher_temperature=0.03)
+)
+SHOWN = (0, 1, 2, 3)  # held-out scenes of the snapshots
+N_KNOWN = 2_000
+N_SCENES, SCENES_SEED = 50_000, 0  # CLIP's, which are drawn already
+
+
+def train_dino(
+    data: dict[str, np.ndarray],
+    held_out: dict[str, np.ndarray],
+    path: Path,
+    checkpoint: Path,
+    *,
+    settings: ImageSettings = SETTINGS,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict:
+    """Train on scenes without their labels, write the teacher, return facts for its card.
+
+    Parameters
+    ----------
+    data, held_out : dict
+        From :func:`simulated_nsd.training.drawn_data.drawn_scenes`.
+    path : pathlib.Path
+        Of the weights.
+    checkpoint : pathlib.Path
+        The training resumes from it.
+
+    Returns
+    -------
+    dict
+    """
+    labelled = LabelledPictures(
+        data["images"][:N_KNOWN], data["kind"][:N_KNOWN], held_out["images"], held_out["kind"]
+    )
+    pair, record = train_images(
+        data["images"],
+        settings,
+        shown=held_out["images"][list(SHOWN)],
+        labelled=labelled.first(600, 300),
+        seed=seed,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    save_teacher(path, pair, settings, record)
+    return {
+        "what": "teacher of a self-supervised student-teacher training (DINO), vision transformer",
+        "training": f"{settings.dino.n_steps} steps of {settings.dino.batch_size} scenes out of "
+        f"{len(data['images'])}, seed {seed}; no labels",
+        "scores": report(path, labelled),
+    }
+
+
+def report(path: Path, labelled: LabelledPictures) -> dict:
+    """Nearest neighbours' accuracy of the weights, of random ones, and of pixels."""
+    teacher, settings, _ = load_teacher(path)
+    torch.manual_seed(0)
+    networks = {"teacher": teacher.backbone, "random weights": settings.learner().backbone}
+    labels = (labelled.known_labels, labelled.asked_labels)
+    pictures = [as_tensor(x, settings.size) for x in (labelled.known, labelled.asked)]
+    features = {"pixels": [x.flatten(1).numpy() for x in pictures]}
+    for name, network in networks.items():
+        with torch.no_grad():
+            features[name] = [
+                torch.cat([network(part) for part in x.split(250)]).numpy() for x in pictures
+            ]
+    hits = {n: knn_hits(f[0], labels[0], f[1], labels[1]) for n, f in features.items()}
+    found = {
+        f"accuracy, {name}": vars(bootstrap(h, rng=np.random.default_rng(0)))
+        for name, h in hits.items()
+    }
+    for name in ("random weights", "pixels"):
+        gain = paired_difference(hits["teacher"], hits[name], rng=np.random.default_rng(0))
+        found[f"teacher - {name}"] = vars(gain)
+    return found
+
+
+def run() -> None:
+    """Train if the weights are not there; write weights and card."""
+    shipped, work = (PROJECT_ROOT / "data" / name for name in ("pretrained", "pretraining"))
+    path = shipped / "dino.safetensors"
+    if path.is_file():
+        return
+    held_out = drawn_scenes(work, stream=HELD_OUT, seed=0, n=1_000, size=64)
+    data = drawn_scenes(work, stream=PRETRAINING, seed=SCENES_SEED, n=N_SCENES, size=64)
+    facts = train_dino(data, held_out, path, work / "dino.pt")
+    card = {"licence": "MIT, like the code; made of drawn scenes only", **facts}
+    with atomic_path(path.with_name("dino-card.json")) as tmp:
+        text = json.dumps({**card, "versions": package_versions()}, indent=1, sort_keys=True)
+        tmp.write_text(text + "\n")
+
+
+def main() -> int:
+    """Command line; 0 on success, 2 on a clear error."""
+    try:
+        run()
+    except FmriUtilsError as err:
+        sys.stderr.write(f"error: {err}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    raise SystemExit(main())
