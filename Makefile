@@ -63,7 +63,7 @@ verify: $(READY) ## is any figure or derived file changed by hand, missing or ou
 compare: $(READY) ## two runs side by side, within tolerance: A=figures B=folder of another run
 	@$(PYTHON) -m pipeline.compare $(call quoted,$(value A)) $(call quoted,$(value B))
 
-audit: ## are there advisories against the pinned packages? (needs pypi.org; an environment of its own)
+audit: ## are there advisories against the pinned packages? (needs PyPI; an environment of its own)
 	@$(BASE_PYTHON) -m venv build/audit && build/audit/bin/python -m pip install -q pip-audit
 	@build/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 

@@ -243,8 +243,8 @@ _ = plots.plot_reliability(ncsnr, reliability)
 
 # %% [markdown]
 # The line is no fit: if signal and noise add up, the correlation of two trials is the signal's share
-# of the variance. Voxels well off the line deserve a look, those that lack a session first. And this
-# is what an error of one in the trial order would have looked like:
+# of the variance. Voxels well off the line deserve a look; those that lack a session should be on it,
+# as that session's trials are left out. And this is what an error of one in the trial order would have looked like:
 
 # %%
 shifted = nsd.split_half_reliability(train_betas, np.roll(train_ids, 1), rng, n_splits=1)

@@ -215,7 +215,7 @@ def mask_transposed(patch):
 
 def mask_by(labels_to_mask):
     def term_mask(layout, atlas, areas, hemisphere):
-        return labels_to_mask(nsd.read_roi(paths, atlas, hemisphere)[0])
+        return labels_to_mask(nsd.read_roi(layout, atlas, hemisphere)[0])
 
     return lambda patch: patch.setattr(rois, "_term_mask", term_mask)
 
@@ -340,7 +340,7 @@ def nan_in_atlas(folder):
 
 MISUSES = {
     "responses off by one": (
-        ids_shifted_in(lambda layout: paths.responses, sep="\t"),
+        ids_shifted_in(lambda layout: layout.responses, sep="\t"),
         r"responses\.tsv disagrees .* counting from 0 and 1",
     ),
     "mask transposed": (read_with(lambda f: nsd.roi_mask(f.layout).T), "mask is transposed"),

@@ -220,7 +220,7 @@ def test_design_tables_of_the_time_series_are_compared(nsd_copy):
     right = path.read_text()
     for text in ("onset\n1.5\n", "1\t2\n3\n"):
         path.write_text(text)
-        with pytest.raises(DataError, match=r"run05\.tsv is no design of a run"):
+        with pytest.raises(DataError, match=r"design of a run: .*run05\.tsv cannot be read"):
             check_design(layout)
     onsets = np.loadtxt(folder / "design_session01_run03.tsv", dtype=int)
     np.savetxt(folder / "design_session01_run03.tsv", onsets - (onsets > 0), fmt="%d")

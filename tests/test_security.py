@@ -20,10 +20,12 @@ from pipeline.pairing import notebook_sources
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = notebook_sources(ROOT / "notebooks")
-PACKAGE, BENCHMARKS, TESTS = (
-    own_files(ROOT / name, "**/*.py")
-    for name in ("fmri_utils", "simulated_nsd", "pipeline", "benchmarks", "tests")
-)
+PACKAGE = [
+    path
+    for name in ("fmri_utils", "simulated_nsd", "pipeline")
+    for path in own_files(ROOT / name, "**/*.py")
+]
+BENCHMARKS, TESTS = (own_files(ROOT / name, "**/*.py") for name in ("benchmarks", "tests"))
 
 ALLOWED_IN_TESTS = {
     # make pickles, hostile ones among them

@@ -96,7 +96,7 @@ def started(monkeypatch):
         asked.append(resources)
         raise FmriUtilsError("no workers in this test")
 
-    for name in ("engines", "atlas"):
+    for name in ("engines", "spread_atlas"):
         monkeypatch.setattr(f"pipeline.sweep.{name}.open_client", refuse)
     return asked
 

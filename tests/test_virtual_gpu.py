@@ -19,7 +19,7 @@ SMALL = """
 import virtual_gpu
 virtual_gpu.install()
 import torch
-from fmri_utils.devices import choose_device
+from fmri_utils.project.devices import choose_device
 from fmri_utils.lafite import Generator, GeneratorConfig
 
 def refused(function):
