@@ -10,6 +10,7 @@ an upper bound; bytes and requests are exact.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import mmap
 import platform
@@ -77,7 +78,7 @@ def measure(path: Path) -> dict:
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         server.files["/betas"], server.etags["/betas"], server.delay = data, '"1-2"', DELAY
         client = Client()
-        remote = client.head(f"{server.url}/betas")
+        remote = asyncio.run(client.head(f"{server.url}/betas"))
         start = time.perf_counter()
         stored, traffic = read_voxels(client, remote, voxels, GRID)
         seconds = time.perf_counter() - start
@@ -86,10 +87,10 @@ def measure(path: Path) -> dict:
     return {
         "file_bytes": remote.size,
         "n_voxels": voxels.size,
-        "bytes": traffic.n_bytes,
-        "share_of_the_file": round(traffic.n_bytes / remote.size, 4),
-        "requests": traffic.n_requests,
-        "rounds": traffic.n_rounds,
+        "bytes": traffic["n_bytes"],
+        "share_of_the_file": round(traffic["n_bytes"] / remote.size, 4),
+        "requests": traffic["n_requests"],
+        "rounds": traffic["n_rounds"],
         "requests_one_after_the_other": n_reads,
         "seconds_at_50_ms": round(seconds, 1),
         "seconds_one_after_the_other_at_50_ms": round(n_reads * DELAY),

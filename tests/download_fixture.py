@@ -1,5 +1,8 @@
 """Fixtures of the downloader's tests; ``pytest_plugins = ["nsd_fixture", "download_fixture"]``."""
 
+import contextlib
+import io
+
 import pytest
 from download_server import Server
 
@@ -30,10 +33,10 @@ def fetch(server, tmp_path, monkeypatch):
         given |= {"NSD_URL": f"{server.url}/nsd", "COCO_URL": f"{server.url}/coco"}
         given |= dict(argument.split("=", 1) for argument in arguments)
         request = parse_request([f"{k}={v}" for k, v in given.items()], root)
-        said = []
-        client = client or Client(n_connections=8, timeout=5, backoff=0)
-        download(request, client, say=said.append, progress=False)
-        return "\n".join(said)
+        client = client or Client(n_connections=8, timeout=5, backoff=0.01)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            download(request, client)
+        return said.getvalue()
 
     fetch.root = tmp_path / "data"
     return fetch

@@ -12,6 +12,7 @@ from download_server import Fault, contents
 from fmri_utils.nsd import NSDLayout, read_betas, roi_mask
 from fmri_utils.project.artifacts import sha256_file
 from fmri_utils.project.errors import DataError
+from pipeline.download import transfer
 from pipeline.download.client import Client
 from pipeline.download.download_log import alone
 
@@ -55,7 +56,7 @@ def test_a_subject_arrives_whole_and_can_be_read(nsd, fetch, kind):
     for name in ("nsd_expdesign.mat", "responses.tsv", "lh.streams.nii.gz", "ncsnr.nii.gz"):
         assert any(key.endswith(name) for key in got)
     assert any(key.endswith("prf-visualrois.mgz.ctab") for key in got)
-    assert "prf_gain.nii.gz (404)" in said  # which the fixture does not have
+    assert "prf_gain.nii.gz" in said  # which the fixture does not have
     listed = json.loads((fetch.root / "downloads.json").read_text())["files"]
     assert {key: entry["sha256"] for key, entry in listed.items()} == {
         key: sha256_file(nsd.root / key) for key in got
@@ -73,52 +74,31 @@ def test_what_is_here_is_not_fetched_again(server, fetch):
 
 
 def test_dropped_connections_are_resumed_where_they_broke(server, fetch, arrived, original):
-    places = [0, 1000, 20_000, 5]
-    server.fail(URL, *(Fault(drop_after=n) for n in places))
+    server.fail(URL, *(Fault(drop_after=n) for n in (0, 1000, 20_000, 5)))
     fetch(ARGUMENT)
     assert arrived() == original
     asked = server.asked(part=BETAS)
-    starts = [e.headers.get("Range") for e in asked]
-    assert starts == [None, None, "bytes=1000-", "bytes=21000-", "bytes=21005-"]
-    assert all(e.headers["If-Range"] == server.etag(URL) for e in asked[2:])
+    starts = [e.headers["range"].removesuffix(f"-{len(original) - 1}") for e in asked]
+    assert starts == ["bytes=0", "bytes=0", "bytes=1000", "bytes=21000", "bytes=21005"]
+    assert {e.headers["if-match"] for e in asked} == {server.etag(URL)}
     assert sum(e.sent for e in asked) == len(original)
 
 
-@pytest.mark.parametrize("status", [500, 503, 429])
-def test_a_server_in_trouble_is_asked_again(server, fetch, arrived, original, status):
-    server.fail(URL, Fault(status=status), Fault(status=status), Fault(drop_after=99))
-    fetch(ARGUMENT)
+def test_a_connection_that_stalls_is_dropped(server, fetch, arrived, original):
+    server.fail(URL, Fault(stall_after=1000))
+    fetch(ARGUMENT, client=Client(timeout=0.5, backoff=0.01))
+    server.go.set()
     assert arrived() == original
 
 
-def test_pauses_grow_and_follow_retry_after(server, fetch):
-    client, waited = Client(timeout=5, backoff=1), []
-    client.stopped.wait = lambda seconds: waited.append(seconds)
-    slow = Fault(status=503, headers={"Retry-After": "20"})
-    endless = Fault(status=503, headers={"Retry-After": "9000"})
-    server.fail(URL, *[Fault(status=500)] * 3, slow, endless)
-    fetch(ARGUMENT, client=client)
-    assert 0.5 <= waited[0] <= 1
-    assert 1 <= waited[1] <= 2
-    assert 2 <= waited[2] <= 4
-    assert waited[3:] == [20, 60]
-
-
-def test_a_server_that_stays_in_trouble_is_a_clear_error(server, fetch, arrived):
-    server.fail(URL, *[Fault(status=500)] * 99)
-    with pytest.raises(DataError, match=r"session01.nii.gz .*6 attempts.*500.*run the same"):
+def test_a_server_that_stays_in_trouble_or_is_not_there_is_a_clear_error(server, fetch, arrived):
+    server.fail(URL, Fault(status=503), Fault(status=429), *[Fault(status=500)] * 99)
+    with pytest.raises(DataError, match=r"session01.nii.gz could not .*6 retries.*500.*run the"):
         fetch(ARGUMENT)
     assert arrived() is None
-
-
-def test_an_endless_series_of_drops_ends(server, fetch, arrived):
-    server.fail(URL, Fault(drop_after=700), *[Fault(drop_after=0)] * 99)
-    with pytest.raises(DataError, match="6 attempts"):
-        fetch(ARGUMENT)
-    assert arrived() is None
-    server.faults.clear()
-    fetch(ARGUMENT)
-    assert server.asked(part=BETAS)[-1].headers["Range"] == "bytes=700-"
+    client = Client(n_retries=2, backoff=0.01)
+    with pytest.raises(DataError, match=r"2 retries.*Connection refused"):
+        fetch("NSD_URL=http://127.0.0.1:9", client=client)
 
 
 @pytest.mark.parametrize(
@@ -132,28 +112,6 @@ def test_what_cannot_be_had_is_said_before_anything_is_fetched(server, fetch, st
     assert server.asked("GET") == []
 
 
-def test_a_refused_range_begins_anew(server, fetch, arrived, original):
-    server.fail(URL, Fault(drop_after=1000), Fault(status=416))
-    fetch(ARGUMENT)
-    assert arrived() == original
-    assert server.asked(part=BETAS)[-1].headers.get("Range") is None
-
-
-def test_a_server_without_ranges_begins_anew(server, fetch, arrived, original):
-    server.fail(URL, Fault(drop_after=1000), Fault(ignore_range=True))
-    fetch(ARGUMENT)
-    assert arrived() == original
-    assert len(server.asked(part=BETAS)) == 2
-
-
-def test_a_server_without_etags_begins_anew(server, fetch, arrived, original):
-    server.send_validators = False
-    server.fail(URL, Fault(drop_after=1000))
-    fetch(ARGUMENT)
-    assert arrived() == original
-    assert server.asked(part=BETAS)[-1].headers.get("Range") is None
-
-
 @pytest.mark.parametrize("same_length", [True, False])
 def test_a_file_that_changes_meanwhile_is_never_mixed(
     server, fetch, arrived, original, same_length
@@ -163,69 +121,62 @@ def test_a_file_that_changes_meanwhile_is_never_mixed(
         other += b"\0" * (len(original) - len(other))
     assert (len(other) == len(original)) == same_length
     server.fail(URL, Fault(drop_after=1000, replace_by=other))
-    fetch(ARGUMENT)
-    assert arrived() == other
-
-
-def test_a_file_that_never_stops_changing_is_given_up(server, fetch, arrived):
-    versions = [gzip.compress(bytes([n]) * 5000) for n in range(9)]
-    server.fail(URL, *(Fault(drop_after=10, replace_by=v) for v in versions))
-    with pytest.raises(DataError, match="changed 3 times"):
+    with pytest.raises(DataError, match=r"session01.nii.gz (has changed|could not be fetched)"):
         fetch(ARGUMENT)
     assert arrived() is None
+    fetch(ARGUMENT)
+    assert arrived() == other
+    assert leftovers(fetch.root) == []
 
 
 def test_a_shorter_answer_is_not_taken_for_the_file(server, fetch, arrived):
-    server.fail(URL, *[Fault(say_length=5000)] * 9)
-    with pytest.raises(DataError, match="changed 3 times"):
+    server.fail(URL, Fault(say_length=5000))
+    with pytest.raises(DataError, match=r"5000 bytes of .* came; expected"):
         fetch(ARGUMENT)
     assert arrived() is None
 
 
-@pytest.mark.parametrize("multipart", [False, True])
-def test_a_changed_byte_is_noticed(server, fetch, arrived, original, multipart):
+@pytest.mark.parametrize(
+    ("name", "multipart"),
+    [(BETAS, False), (BETAS, True), (BETAS.replace("nii.gz", "hdf5"), False)],
+)
+def test_a_changed_byte_is_noticed(nsd, server, fetch, name, multipart):
     server.multipart = multipart  # then the ETag is no MD5, and gzip's own checksum has to do
-    server.fail(URL, Fault(flip=9000))
-    fetch(ARGUMENT)
-    assert arrived() == original
-    (fetch.root / BETAS).unlink()
-    server.fail(URL, Fault(flip=9000), Fault(flip=9001))
-    with pytest.raises(DataError, match=r"session01.nii.gz came damaged twice"):
-        fetch(ARGUMENT)
-    assert arrived() is None
-
-
-def test_a_changed_byte_of_a_file_without_checksum_is_noticed_by_its_md5(nsd, server, fetch):
-    name = f"{FOLDER}/betas_session01.hdf5"
-    server.fail(f"/nsd/{name}", Fault(flip=100_000))
-    fetch("BETAS=hdf5")
+    server.fail(f"/nsd/{name}", Fault(flip=9000))
+    kind = "BETAS=hdf5" if name.endswith("hdf5") else ARGUMENT
+    with pytest.raises(DataError, match=r"session01\..* came damaged: .*Run the same"):
+        fetch(kind)
+    assert not (fetch.root / name).exists()
+    fetch(kind)
     assert (fetch.root / name).read_bytes() == (nsd.root / name).read_bytes()
-    assert len(server.asked(part=name)) == 2
 
 
 def test_an_hdf5_file_that_is_cut_off_on_the_server_is_noticed(nsd, server, fetch):
     name = f"{FOLDER}/betas_session01.hdf5"
     server.multipart = True
     server.files[f"/nsd/{name}"] = (nsd.root / name).read_bytes()[:-3000]
-    with pytest.raises(DataError, match="damaged twice"):
+    with pytest.raises(DataError, match="came damaged"):
         fetch("BETAS=hdf5")
     assert not (fetch.root / name).exists()
 
 
-def unfinished(server, fetch, size):
-    """Leave a part of the session behind, as a kill would."""
-    server.fail(URL, Fault(drop_after=size), *[Fault(status=500)] * 6)
-    with pytest.raises(DataError, match="6 attempts"):
+def unfinished(server, fetch, monkeypatch):
+    """Leave two pieces of the session behind, as a kill would."""
+    monkeypatch.setattr(transfer, "PIECE", 2000)
+    server.fail(URL, Fault(), Fault(), Fault(drop_after=700), *[Fault(status=500)] * 7)
+    with pytest.raises(DataError, match="500"):
         fetch(ARGUMENT)
     server.faults.clear()
     server.log.clear()
-    part = fetch.root / (BETAS + ".part")
-    assert part.stat().st_size == size
+    (part,) = fetch.root.glob(BETAS + ".*.part")
+    assert part.stat().st_size == 4000
     return part
 
 
-def test_an_unfinished_file_is_not_read_and_is_resumed(server, fetch, arrived, original):
-    part = unfinished(server, fetch, 4000)
+def test_an_unfinished_file_is_not_read_and_is_resumed(
+    server, fetch, arrived, original, monkeypatch
+):
+    part = unfinished(server, fetch, monkeypatch)
     layout = NSDLayout(fetch.root, 1)
     with pytest.raises(DataError, match="there are no betas"):
         read_betas(layout, roi_mask(layout), progress=False)
@@ -235,23 +186,22 @@ def test_an_unfinished_file_is_not_read_and_is_resumed(server, fetch, arrived, o
     assert not part.exists()
 
 
-@pytest.mark.parametrize("damage", ["no notes", "cut notes", "too long", "other version"])
+@pytest.mark.parametrize("damage", ["too long", "other version", "no version"])
 def test_an_unfinished_file_of_unknown_origin_is_thrown_away(
-    server, fetch, arrived, original, damage
+    server, fetch, arrived, original, damage, monkeypatch
 ):
-    part = unfinished(server, fetch, 4000)
-    notes = part.with_name(part.name + ".json")
-    if damage == "no notes":
-        notes.unlink()
-    elif damage == "cut notes":
-        notes.write_text(notes.read_text()[:30])
-    elif damage == "too long":
+    part = unfinished(server, fetch, monkeypatch)
+    if damage == "too long":
         part.write_bytes(original + b"more")
-    else:
+    elif damage == "other version":
         server.files[URL] = original = gzip.compress(original, mtime=0)
+    else:
+        server.send_validators = False
+        part.rename(part.with_name("betas_session01.nii.gz..part"))
     fetch(ARGUMENT)
     assert arrived() == original
     assert sum(e.sent for e in server.asked(part=BETAS)) == len(original)
+    assert leftovers(fetch.root) == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "removed"])
@@ -336,15 +286,3 @@ def test_an_unreadable_list_is_a_clear_error(fetch):
     (fetch.root / "downloads.json").write_text("{")
     with pytest.raises(DataError, match="Delete it"):
         fetch(ARGUMENT)
-
-
-def test_a_server_that_is_not_there(server, fetch):
-    client = Client(n_attempts=2, backoff=0, timeout=2)
-    with pytest.raises(DataError, match=r"2 attempts.*NewConnectionError"):
-        fetch("NSD_URL=http://127.0.0.1:9", client=client)
-
-
-def test_connections_are_used_again(server, fetch):
-    fetch(ARGUMENT)
-    assert len(server.log) > 50
-    assert server.n_connections <= 8 + 4

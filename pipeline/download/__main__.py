@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from fmri_utils.project.profiles import PROJECT_ROOT
 
 from .client import Client
-from .command import at_terminal, exit_status, say
+from .command import exit_status, say
 from .consent import ensure_consent
 from .job import download, list_files
 from .settings import parse_request
@@ -19,12 +18,10 @@ def _run(arguments: Sequence[str]) -> None:
     request = parse_request(arguments, PROJECT_ROOT / "data" / "nsd")
     client = Client(n_connections=request.connections)
     if request.dry_run:
-        list_files(request, client, say=say)
+        list_files(request, client)
         return
-    ensure_consent(
-        request.root, at_terminal=at_terminal(), ask=input, say=say, environment=os.environ
-    )
-    download(request, client, say=say, progress=sys.stderr.isatty())
+    ensure_consent(request.root)
+    download(request, client)
     say(
         f"Subject {request.subject} is in {request.root}. Please cite Allen et al. (2022), and do "
         "not pass the data on."

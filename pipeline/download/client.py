@@ -1,53 +1,90 @@
-"""Requests over HTTP: what a file is (size, ETag), its whole stream, or a part of it.
+"""Requests over HTTP by obstore: what a file is (size, ETag), its bytes, or a part of them.
 
-Every answer is checked against the version that was asked for, so bytes of two versions of a file
-never meet. Answers 5xx, dropped connections and bodies that end early are tried again with growing
-pauses; whatever will not get better by waiting is a clear error at once.
+obstore repeats an answer 5xx or 429, a dropped connection and one that stalls, with growing pauses,
+and goes on in the middle of a body where it broke. What is added here: a part is asked for with
+the ETag of the version that was begun, so bytes of two versions of a file never meet; and each
+error says what to do next.
 """
 
 from __future__ import annotations
 
-import random
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import asyncio
+import functools
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
-from urllib.parse import urljoin
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urlsplit
 
-import urllib3
-from urllib3.exceptions import (
-    HTTPError,
-    LocationParseError,
-    SSLError,
-    URLSchemeUnknown,
+import obstore
+from obstore.exceptions import (
+    BaseError,
+    NotSupportedError,
+    PermissionDeniedError,
+    PreconditionError,
 )
+from obstore.store import HTTPStore
+from tqdm.auto import tqdm
 
 from fmri_utils.project.errors import DataError
 
-from .answers import Remote, Stopped, Transient, check_part, check_status, remote_of
-
-LONGEST_PAUSE = 60.0  # seconds, also where a server's Retry-After asks for more
-BLOCK = 2**20
+PATIENCE = timedelta(minutes=10)  # for one request, all its repetitions together
+CAUSE = r'message: "([^"]+)"|(InvalidCertificate)'  # in what obstore tells for debugging
 J, T = TypeVar("J"), TypeVar("T")
 
 
+class Missing(DataError):
+    """The server has no such file (404)."""
+
+
+class Denied(DataError):
+    """The server does not give this file away (403)."""
+
+
+class Changed(DataError):
+    """The file on the server is no longer the one that was begun."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One version of a file on a server.
+
+    Attributes
+    ----------
+    url : str
+        Its address.
+    size : int
+        Bytes.
+    etag : str or None
+        The server's name for this version, with its quotes. Weak ones are not kept.
+    """
+
+    url: str
+    size: int
+    etag: str | None
+
+    @property
+    def md5(self) -> str | None:
+        """MD5 of the bytes where the ETag is one: S3 makes others for uploads in several parts."""
+        name = (self.etag or "").strip('"')
+        return name if re.fullmatch(r"[0-9a-f]{32}", name) else None
+
+
 class Client:
-    """A pool of connections with patience.
+    """Connections to the servers of NSD and COCO.
 
     Parameters
     ----------
     n_connections : int
         Requests that may run at the same time.
     timeout : float
-        Seconds without an answer after which a connection counts as dropped.
-    n_attempts : int
-        Attempts in a row without any progress before it gives up.
+        Seconds without a byte after which a connection counts as dropped.
+    n_retries : int
+        How often a request is repeated.
     backoff : float
-        Seconds of the first pause; each further one is twice as long.
-    n_redirects : int
-        How often a file may be said to lie elsewhere; NSD and COCO do not do that.
+        Seconds of the first pause; each further one is about twice as long.
     """
 
     def __init__(
@@ -55,50 +92,56 @@ class Client:
         *,
         n_connections: int = 32,
         timeout: float = 30.0,
-        n_attempts: int = 6,
+        n_retries: int = 6,
         backoff: float = 0.5,
-        n_redirects: int = 0,
     ):
         self.n_connections = n_connections
-        self.n_attempts = n_attempts
-        self.backoff, self.n_redirects = backoff, n_redirects
-        self.stopped = threading.Event()
-        self.n_requests = self.n_bytes = 0
-        self._lock = threading.Lock()
-        self._open: set[urllib3.BaseHTTPResponse] = set()  # their bodies are being read
-        self._options = {
-            "maxsize": n_connections,
-            "block": True,
-            "timeout": urllib3.Timeout(connect=timeout, read=timeout),
-            "retries": False,
-            # Bytes are wanted as they are stored, or sizes and sums would not fit.
-            "headers": {"Accept-Encoding": "identity", "User-Agent": "fmri-utils"},
+        options = {
+            "client_options": {
+                "allow_http": True,  # only if the address says so
+                "timeout": PATIENCE,
+                "read_timeout": timedelta(seconds=timeout),
+                "default_headers": {"User-Agent": "fmri-utils"},
+            },
+            "retry_config": {
+                "max_retries": n_retries,
+                "retry_timeout": PATIENCE,
+                "backoff": {"init_backoff": timedelta(seconds=backoff)},
+            },
         }
-        self._pools: dict[tuple, urllib3.PoolManager] = {}
+        self._store = functools.cache(lambda server: HTTPStore.from_url(server, **options))
 
     def parallel(
-        self, function: Callable[[J], T], jobs: Sequence[J], n_threads: int | None = None
-    ) -> Iterator[T]:
-        """Call ``function`` on all jobs in threads; yields results in the order they come.
+        self,
+        function: Callable[[J], Awaitable[T]],
+        jobs: Sequence[J],
+        n_at_once: int | None = None,
+        **bar,
+    ) -> list[T]:
+        """Call ``function`` on all jobs at the same time; gives the results in the jobs' order.
 
-        At the first error, or when the user stops, the other threads leave at their next step, and
-        their connections are shut, so that none waits for bytes that do not come.
+        At the first error, or when the user stops, the other calls are cancelled at once. ``bar``
+        goes to tqdm, which shows nothing by default.
         """
-        pool = ThreadPoolExecutor(min(n_threads or self.n_connections, max(1, len(jobs))))
-        try:
-            for future in as_completed([pool.submit(function, job) for job in jobs]):
-                yield future.result()
-        except BaseException:
-            self.stopped.set()
-            for response in self._open.copy():
-                with suppress(ValueError, RuntimeError, OSError):  # it has just ended
-                    response.shutdown()  # a thread that waits for its bytes comes back at once
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            self.stopped.clear()
 
-    def head(self, url: str) -> Remote:
+        async def run() -> list[T]:
+            gate = asyncio.Semaphore(n_at_once or self.n_connections)
+
+            async def one(job: J) -> T:
+                async with gate:
+                    result = await function(job)
+                shown.update()
+                return result
+
+            with suppress(ExceptionGroup):
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(one(job)) for job in jobs]
+            return [task.result() for task in tasks if not task.cancelled()]  # or its error
+
+        with tqdm(total=len(jobs), **{"disable": True, **bar}) as shown:
+            return asyncio.run(run())
+
+    async def head(self, url: str) -> Remote:
         """Ask for size and version of a file, without its bytes.
 
         Raises
@@ -106,23 +149,16 @@ class Client:
         DataError
             :class:`Missing`, :class:`Denied`, or if the server cannot be reached.
         """
+        with _clear_errors(url):
+            return _remote(url, await obstore.head_async(*self._place(url)))
 
-        def ask() -> Remote:
-            with self._answer("HEAD", url, {}) as response:
-                return remote_of(url, response, whole=True)
-
-        return self.retry(ask, url)
-
-    def get(self, url: str) -> tuple[bytes, Remote]:
+    async def get(self, url: str) -> tuple[bytes, Remote]:
         """Fetch a small file into memory."""
+        with _clear_errors(url):
+            answer = await obstore.get_async(*self._place(url))
+            return bytes(await answer.bytes_async()), _remote(url, answer.meta)
 
-        def ask() -> tuple[bytes, Remote]:
-            with self.stream(url) as (remote, _, blocks):
-                return b"".join(blocks), remote
-
-        return self.retry(ask, url)
-
-    def get_range(self, remote: Remote, start: int, stop: int) -> bytes:
+    async def get_range(self, remote: Remote, start: int, stop: int) -> bytes:
         """Fetch bytes ``start`` to ``stop`` (exclusive) of one version of a file.
 
         Raises
@@ -130,142 +166,65 @@ class Client:
         DataError
             :class:`Changed` if the server now has another version, or if it does not give parts.
         """
-
-        def ask() -> bytes:
-            headers = {"Range": f"bytes={start}-{stop - 1}"}
-            if remote.etag:
-                headers["If-Match"] = remote.etag
-            with self._answer("GET", remote.url, headers) as response:
-                if response.status == 200:
-                    raise DataError(
-                        f"the server ignores ranges: {remote.url} was answered whole. Fetch whole "
-                        "files instead: BETAS=hdf5 or BETAS=nifti."
-                    )
-                check_part(remote, response, start, stop)
-                data = b"".join(self._blocks(response))
-            if len(data) != stop - start:
-                raise Transient(f"{len(data)} bytes came, {stop - start} were asked for")
-            return data
-
-        return self.retry(ask, remote.url)
-
-    @contextmanager
-    def stream(
-        self, url: str, start: int = 0, begun: Remote | None = None
-    ) -> Iterator[tuple[Remote, int, Iterator[bytes]]]:
-        """Open a file from byte ``start`` of the version ``begun``; one attempt.
-
-        Yields
-        ------
-        remote : Remote
-            The version that answers.
-        start : int
-            Where its bytes begin: 0 if the server sends the file from its beginning, because it
-            has another version or does not know ranges.
-        blocks : iterator of bytes
-            Its bytes.
-        """
-        headers = {}
-        if start:
-            headers = {"Range": f"bytes={start}-", "If-Range": begun.validator}
-        with self._answer("GET", url, headers) as response:
-            if start and response.status == 206:
-                check_part(begun, response, start, begun.size)
-                yield begun, start, self._blocks(response)
-            else:
-                yield remote_of(url, response, whole=True), 0, self._blocks(response)
-
-    def retry(self, attempt: Callable[[], T], what: str) -> T:
-        """Call ``attempt`` until it raises no :class:`Transient`."""
-        for failures in range(1, self.n_attempts + 1):
-            try:
-                return attempt()
-            except Transient as err:
-                self.pause(failures, err, what)
-        raise AssertionError("pause() raises after the last attempt")
-
-    def pause(self, failures: int, err: Transient, what: str) -> None:
-        """Wait before the next attempt, or give up after the last one."""
-        if failures >= self.n_attempts:
+        # obstore's own get_ranges asks for no version and for ten parts at a time.
+        options = {"range": (start, stop)} | ({"if_match": remote.etag} if remote.etag else {})
+        with _clear_errors(remote.url):
+            answer = await obstore.get_async(*self._place(remote.url), options=options)
+            data = bytes(await answer.bytes_async())
+        if _remote(remote.url, answer.meta) != remote:  # a server may pass over the condition
+            raise _changed(remote.url)
+        if len(data) != stop - start:
             raise DataError(
-                f"{what} could not be fetched in {failures} attempts; the last one: {err}. Check "
-                "the network and run the same command again: it goes on where it stopped."
-            ) from err
-        wait = max(err.pause, self.backoff * 2 ** (failures - 1) * random.uniform(0.5, 1))
-        if self.stopped.wait(min(wait, LONGEST_PAUSE)):
-            raise Stopped
-
-    @contextmanager
-    def _answer(self, method: str, url: str, headers: dict[str, str]) -> Iterator:
-        """One request; its body has not been read yet."""
-        response, place = self._request(method, url, headers), url
-        for _ in range(self.n_redirects):
-            if target := response.get_redirect_location():
-                place = urljoin(place, target)
-                response.drain_conn()
-                response.release_conn()
-                response = self._request(method, place, headers)
-        try:
-            check_status(url, response)
-            self._open.add(response)
-            if self.stopped.is_set():  # asked after it is among those that will be shut
-                raise Stopped
-            yield response
-        finally:
-            self._open.discard(response)
-            if method == "HEAD" or response.status >= 400:
-                response.drain_conn()  # little is left, and the connection can be used again
-            response.close()  # closes the connection only if bytes are left in it
-            response.release_conn()
-
-    def _request(self, method: str, url: str, headers: dict[str, str]):
-        with self._lock:
-            self.n_requests += 1
-        with _as_own_errors(url):
-            return self._pool(url).request(
-                method,
-                url,
-                headers={**self._options["headers"], **headers},
-                preload_content=False,
-                redirect=False,
+                f"{len(data)} bytes of {remote.url} came; expected {stop - start}. Check whether a "
+                "proxy stands between, and run the same command again."
             )
+        return data
 
-    def _blocks(self, response) -> Iterator[bytes]:
-        # A body that ends before its Content-Length raises: that is urllib3's default.
-        with _as_own_errors("the body of an answer"):
-            for block in response.stream(BLOCK, decode_content=False):
-                if self.stopped.is_set():
-                    raise Stopped
-                with self._lock:
-                    self.n_bytes += len(block)
-                yield block
+    def _place(self, url: str) -> tuple[HTTPStore, str]:
+        parts = urlsplit(url)
+        return self._store(f"{parts.scheme}://{parts.netloc}"), parts.path.lstrip("/")
 
-    def _pool(self, url: str) -> urllib3.PoolManager:
-        """The pool for a server, through the proxy that the system names for it, if any."""
-        parts = urllib3.util.parse_url(url)
-        server = (parts.scheme, parts.netloc)
-        with self._lock:
-            if server not in self._pools:
-                proxy = None if proxy_bypass(parts.host or "") else getproxies().get(parts.scheme)
-                self._pools[server] = (
-                    urllib3.ProxyManager(proxy, **self._options)
-                    if proxy
-                    else urllib3.PoolManager(**self._options)
-                )
-            return self._pools[server]
+
+def _remote(url: str, found: dict) -> Remote:
+    etag = found["e_tag"]
+    return Remote(url, found["size"], etag if etag and etag.startswith('"') else None)
+
+
+def _changed(url: str) -> Changed:
+    return Changed(
+        f"{url} has changed on the server while it was being fetched. Run the same command again: "
+        "the file is begun anew."
+    )
 
 
 @contextmanager
-def _as_own_errors(what: str) -> Iterator[None]:
-    """Turn urllib3's errors into this module's: what waiting may help against, and the rest."""
+def _clear_errors(url: str) -> Iterator[None]:
+    """Turn obstore's errors into this module's."""
     try:
         yield
-    except (LocationParseError, URLSchemeUnknown) as err:
-        raise DataError(f"{what} is no address ({err}). Expected: https://...") from err
-    except SSLError as err:
-        raise DataError(
-            f"the identity of the server of {what} cannot be verified ({err}). Check the date of "
-            "this computer, and whether a proxy needs a certificate (SSL_CERT_FILE)."
+    except FileNotFoundError as err:
+        raise Missing(
+            f"{url} does not exist on the server (404). Not every subject has every file and "
+            "session; check SUBJECT, SESSIONS, ROI and the address."
         ) from err
-    except HTTPError as err:
-        raise Transient(f"{type(err).__name__}: {err}") from err
+    except PermissionDeniedError as err:
+        raise Denied(
+            f"the server denies access to {url} (403). NSD and COCO can be read without an "
+            "account, so either this file is withheld (as the last three sessions of every NSD "
+            "subject were until August 2023), or there is none of this name, or a proxy stands "
+            "between. Leave it out, for instance with SESSIONS=1-37, or ask the authors of NSD."
+        ) from err
+    except PreconditionError as err:
+        raise _changed(url) from err
+    except NotSupportedError as err:
+        raise DataError(
+            f"the server ignores ranges: {url} was answered whole, though a part was asked for. "
+            "Check the address, and whether a proxy stands between."
+        ) from err
+    except (BaseError, ValueError) as err:
+        causes = ["".join(found) for found in re.findall(CAUSE, str(err))]
+        said = "; ".join([str(err).splitlines()[0], *causes])
+        raise DataError(
+            f"{url} could not be fetched ({said}). Check the address, the network and the date of "
+            "this computer, then run the same command again: it goes on where it stopped."
+        ) from err

@@ -14,7 +14,6 @@ import shutil
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -26,18 +25,19 @@ from tqdm.auto import tqdm
 
 from fmri_utils.nsd.design import read_stim_info, trial_table
 from fmri_utils.nsd.paths import COCO_SPLITS, NSDLayout
-from fmri_utils.project.artifacts import sha256_file
+from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.reading import reading
 
-from .answers import Remote, Transient
-from .client import BLOCK, Client
-from .download_log import Records, finished_file, part_of
+from .client import Client, Remote
+from .command import say
+from .download_log import Records
 from .plan import check_space
 from .settings import Request
 from .transfer import fetch_all
 
 SIDE = 425  # pixels of NSD's stimuli
+JPEG_START = b"\xff\xd8"
 JPEG_BYTES = 170_000  # of one of COCO's photographs, about
 AGAIN = "delete it and run the same command again."
 NO_PICTURE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's errors
@@ -53,10 +53,7 @@ def fetch_pictures(
     layout: NSDLayout,
     client: Client,
     records: Records,
-    *,
-    say: Callable[[str], None],
-    progress: bool = True,
-) -> int:
+) -> None:
     """Bring the pictures that the subject saw in some sessions, cropped as they were shown.
 
     They are added to those of earlier calls. JPEGs are kept until all have come, so a call that was
@@ -70,15 +67,6 @@ def fetch_pictures(
         The folder, with the design files.
     client, records
         Connections, and the list of finished files.
-    say : callable
-        Shows a line of text.
-    progress : bool
-        Show bars.
-
-    Returns
-    -------
-    int
-        Number of new pictures.
 
     Raises
     ------
@@ -91,25 +79,22 @@ def fetch_pictures(
     new = np.setdiff1d(ids, here)
     if new.size == 0:
         say(f"All {ids.size} pictures of these sessions are here.")
-        return 0
+        return
     n_bytes = (new.size + here.size) * SIDE**2 * 3
     check_space(layout.root, n_bytes + new.size * JPEG_BYTES)
     info = read_stim_info(layout)
-    jpegs = part_of(path.with_name("coco_jpegs"))
+    jpegs = path.with_name("coco_jpegs.part")
 
-    def fetch_one(nsd_id: int) -> None:
+    async def fetch_one(nsd_id: int) -> None:
         row = info.iloc[nsd_id]
         name = f"{row['cocoSplit']}/{int(row['cocoId']):012d}.jpg"
-        fetch_jpeg(client, f"{request.coco_url}/{name}", jpegs / name)
+        await fetch_jpeg(client, f"{request.coco_url}/{name}", jpegs / name)
 
-    done = client.parallel(fetch_one, new.tolist())
-    for _ in tqdm(done, total=new.size, desc="COCO", unit="image", disable=not progress):
-        pass
+    client.parallel(fetch_one, new.tolist(), desc="COCO", unit="image", disable=None)
     attributes = {"note": NOTE, "coco_url": request.coco_url, "n_nsd_ids": len(info)}
-    _write(path, new, here, info, jpegs, attributes, progress)
-    records.add(path, Remote(request.coco_url, None), sha256_file(path))
+    _write(path, new, here, info, jpegs, attributes)
+    records.add(path, Remote(request.coco_url, 0, None))
     shutil.rmtree(jpegs)
-    return new.size
 
 
 def stored_ids(path: Path) -> np.ndarray:
@@ -118,32 +103,30 @@ def stored_ids(path: Path) -> np.ndarray:
         return file["nsd_ids"][()]
 
 
-def fetch_jpeg(client: Client, url: str, path: Path) -> None:
-    """Bring one photograph, unless it is here; it gets its name only if it can be read.
+async def fetch_jpeg(client: Client, url: str, path: Path) -> None:
+    """Bring one photograph, unless it is here.
 
     Raises
     ------
     DataError
-        If it does not exist, or comes damaged again and again.
+        If it does not exist, or comes damaged.
     """
     if path.is_file():
         return
-
-    def attempt() -> bytes:
-        data, remote = client.get(url)
-        if remote.md5 and hashlib.md5(data, usedforsecurity=False).hexdigest() != remote.md5:
-            raise Transient("its MD5 is not the server's")
-        try:
-            open_picture(data)
-        except NO_PICTURE as err:
-            raise Transient(f"it is no picture that can be read ({err})") from err
-        return data
-
-    data = client.retry(attempt, url)
+    data, remote = await client.get(url)
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if remote.md5 not in (None, md5) or not data.startswith(JPEG_START):
+        raise DataError(
+            f"{url} came damaged: it begins with {data[:12]!r} and has the MD5 {md5}; expected a "
+            f"JPEG{f' of MD5 {remote.md5}' if remote.md5 else ''}. Check whether a proxy stands "
+            "between, and run the same command again."
+        )
     # Thousands of small files: waiting for the disk at each would take longer than fetching them.
     # One that a power cut spoils is found when it is cropped.
-    with finished_file(path, flush=False) as part:
-        part.write_bytes(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(data)
+    part.replace(path)
 
 
 def open_picture(data: bytes) -> Image.Image:
@@ -218,18 +201,17 @@ def _write(
     info: pd.DataFrame,
     jpegs: Path,
     attributes: dict,
-    progress: bool,
 ) -> None:
     """Write all pictures, those of the earlier file among them, in the order of their ids."""
     if "cropBox" not in info:
         raise DataError(f"the table of stimuli has no column cropBox; it has {list(info)[:8]} ...")
     ids = np.union1d(new, here)
-    with finished_file(path) as part, h5py.File(part, "w") as file:
+    with atomic_path(path) as part, h5py.File(part, "w") as file:
         images = file.create_dataset("images", (ids.size, SIDE, SIDE, 3), np.uint8)
         file.create_dataset("nsd_ids", data=ids, track_times=False)
         file.attrs.update({**attributes, "pillow": PIL.__version__})
         _copy(path, images, np.searchsorted(ids, here))
-        for nsd_id in tqdm(new, desc="crop", unit="image", disable=not progress):
+        for nsd_id in tqdm(new, desc="crop", unit="image", disable=None):
             entry = info.iloc[nsd_id]
             jpeg = jpegs / entry["cocoSplit"] / f"{int(entry['cocoId']):012d}.jpg"
             data = jpeg.read_bytes()  # apart: what cannot be read now may be whole
@@ -253,9 +235,7 @@ def _copy(path: Path, images: h5py.Dataset, rows: np.ndarray) -> None:
                 images[row] = file["images"][i]
 
 
-def fetch_captions(
-    layout: NSDLayout, remote: Remote, client: Client, records: Records, *, progress: bool = True
-) -> None:
+def fetch_captions(layout: NSDLayout, remote: Remote, client: Client, records: Records) -> None:
     """Bring COCO's captions; their archive is removed afterwards.
 
     Parameters
@@ -266,8 +246,6 @@ def fetch_captions(
         The archive on the server.
     client, records
         Connections, and the list of finished files.
-    progress : bool
-        Show a bar over bytes.
 
     Raises
     ------
@@ -275,13 +253,13 @@ def fetch_captions(
         If the archive is damaged or lacks them.
     """
     archive = layout.captions(COCO_SPLITS[0]).with_name("annotations_trainval2017.zip")
-    fetch_all(client, [(remote, archive)], records, progress=progress)
+    fetch_all(client, [(remote, archive)], records)
     try:
         for split in COCO_SPLITS:
             path = layout.captions(split)
-            with finished_file(path) as part:
+            with atomic_path(path) as part:
                 extract(archive, f"annotations/captions_{split}.json", part)
-            records.add(path, remote, sha256_file(path))
+            records.add(path, remote)
     except DataError:  # damaged: of no use; on a full disk it is whole, and stays
         archive.unlink()
         records.forget(archive)
@@ -311,7 +289,7 @@ def extract(archive: Path, member: str, path: Path) -> None:
             if info.file_size > MOST_CAPTION_BYTES:
                 raise zipfile.BadZipFile(f"{member} would have {info.file_size} bytes")
             with file.open(info) as stream:  # checks the member's CRC at its end
-                shutil.copyfileobj(stream, out, BLOCK)
+                shutil.copyfileobj(stream, out)
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError) as err:
         raise DataError(
             f"the captions cannot be unpacked from {archive} ({type(err).__name__}: {err}). "

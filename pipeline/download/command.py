@@ -1,22 +1,34 @@
-"""What the commands of this room share: a voice, and one way to end."""
+"""What the commands of this room share: a voice, the question of consent, and one way to end."""
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 
-from fmri_utils.project.errors import FmriUtilsError
+from fmri_utils.project.errors import DataError, FmriUtilsError
 
-
-def say(text: str) -> None:
-    """Show a line at once."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+ANSWER = "I agree"
+say = functools.partial(print, flush=True)
 
 
 def at_terminal() -> bool:
     """Whether a person can be asked."""
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def agree(question: str, remedy: str) -> None:
+    """Ask for consent; return only if the answer is :data:`ANSWER`.
+
+    Raises
+    ------
+    DataError
+        On any other answer; ``remedy`` says what to do then.
+    """
+    if input(question).strip().strip("`'\"").lower() != ANSWER.lower():
+        raise DataError(
+            f"the terms were not accepted, so nothing was downloaded. Expected: {ANSWER}. {remedy}"
+        )
 
 
 def exit_status(command: Callable[[], None]) -> int:
@@ -31,17 +43,19 @@ def exit_status(command: Callable[[], None]) -> int:
     try:
         command()
     except FmriUtilsError as err:
-        sys.stderr.write(f"error: {err}\n")
+        print(f"error: {err}", file=sys.stderr)
         return 2
     except OSError as err:
-        sys.stderr.write(
+        print(
             f"error: {type(err).__name__}: {err}. Check disk and permissions, then run the same "
-            "command again: it goes on where it stopped.\n"
+            "command again: it goes on where it stopped.",
+            file=sys.stderr,
         )
         return 2
     except (KeyboardInterrupt, EOFError):
-        sys.stderr.write(
-            "\nstopped. Finished files stay; the same command goes on where it stopped.\n"
+        print(
+            "\nstopped. Finished files stay; the same command goes on where it stopped.",
+            file=sys.stderr,
         )
         return 130
     return 0

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Mapping
+import os
 from pathlib import Path
 
+from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.errors import DataError
 
-from .download_log import finished_file
+from .command import ANSWER, agree, at_terminal, say
 
 MARKER = "nsd-terms-accepted.json"
 VARIABLE = "NSD_TERMS_ACCEPTED"
-ANSWER = "I agree"
 TERMS_URL = "https://cvnlab.slite.page/p/IB6BSeW_7o"  # codespell:ignore slite
 SITE_URL = "https://naturalscenesdataset.org"
 SUMMARY_VERSION = 1  # raise it when the summary changes in substance: everybody is asked again
@@ -46,29 +46,16 @@ QUESTION = (
 )
 
 
-def ensure_consent(
-    root: Path,
-    *,
-    at_terminal: bool,
-    ask: Callable[[str], str],
-    say: Callable[[str], None],
-    environment: Mapping[str, str],
-) -> None:
+def ensure_consent(root: Path) -> None:
     """Return only if the terms were accepted; ask at a terminal if they were not yet.
+
+    Where there is no terminal, the variable ``NSD_TERMS_ACCEPTED=yes`` is needed besides the
+    record: a folder that was only copied does not speak for the person who runs the job.
 
     Parameters
     ----------
     root : pathlib.Path
         The data folder; the answer is recorded in ``nsd-terms-accepted.json`` there.
-    at_terminal : bool
-        Whether a person can be asked.
-    ask : callable
-        Shows a question and returns the answer, as :func:`input`.
-    say : callable
-        Shows a text.
-    environment : mapping of str to str
-        Where there is no terminal, the variable ``NSD_TERMS_ACCEPTED=yes`` is needed besides the
-        record: a folder that was only copied does not speak for the person who runs the job.
 
     Raises
     ------
@@ -76,54 +63,28 @@ def ensure_consent(
         If consent was refused, or cannot be asked for.
     """
     given = _recorded(root)
-    if at_terminal:
-        if given:
-            return
-        remedy = f"Read and submit the agreement ({SITE_URL}), then run the same command again."
-        agree(SUMMARY, QUESTION, remedy, ask=ask, say=say)
-        _record(root)
-        say(f"Recorded in {root / MARKER}.")
-        return
-    if not given:
+    if at_terminal():
+        if not given:
+            say(SUMMARY)
+            agree(
+                QUESTION,
+                f"Read and submit the agreement ({SITE_URL}), then run the same command again.",
+            )
+            _record(root)
+            say(f"Recorded in {root / MARKER}.")
+    elif not given:
         raise DataError(
             "consent to the terms of NSD cannot be asked for without a terminal, and none is "
             f"recorded in {root / MARKER}. Run the same command once at a terminal (the first "
             f"question comes before any download), then start it here with {VARIABLE}=yes in the "
             f"environment. The terms: {TERMS_URL}"
         )
-    if not is_yes(environment.get(VARIABLE, "")):
+    elif os.environ.get(VARIABLE) != "yes":
         raise DataError(
             f"consent to the terms of NSD is recorded in {root / MARKER}, but this runs without a "
             f"terminal. Set {VARIABLE}=yes in the environment to confirm that it is yours. The "
             f"terms: {TERMS_URL}"
         )
-
-
-def agree(
-    summary: str,
-    question: str,
-    remedy: str,
-    *,
-    ask: Callable[[str], str],
-    say: Callable[[str], None],
-) -> None:
-    """Show what is agreed to and ask; returns only if the answer is :data:`ANSWER`.
-
-    Raises
-    ------
-    DataError
-        On any other answer; ``remedy`` says what to do then.
-    """
-    say(summary)
-    if ask(question).strip().strip("`'\"").lower() != ANSWER.lower():
-        raise DataError(
-            f"the terms were not accepted, so nothing was downloaded. Expected: {ANSWER}. {remedy}"
-        )
-
-
-def is_yes(text: str) -> bool:
-    """Whether a variable such as ``NSD_TERMS_ACCEPTED`` says yes."""
-    return text.strip().lower() == "yes"
 
 
 def _recorded(root: Path) -> bool:
@@ -146,6 +107,5 @@ def _record(root: Path) -> None:
         "summary_version": SUMMARY_VERSION,
         "terms": TERMS_URL,
     }
-    root.mkdir(parents=True, exist_ok=True)
-    with finished_file(root / MARKER) as part:
+    with atomic_path(root / MARKER) as part:
         part.write_text(json.dumps(marker, indent=1) + "\n")

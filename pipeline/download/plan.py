@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from fmri_utils.nsd.paths import NSDLayout
 from fmri_utils.project.errors import DataError
 
-from .answers import Denied, Missing, Remote
-from .client import Client
+from .client import Client, Denied, Missing, Remote
+from .command import say
 from .settings import ATLASES, Request, atlases_of
 
 PRF = ("R2", "angle", "eccentricity", "size", "exponent", "gain", "meanvol")
@@ -98,7 +97,7 @@ def bucket_of(request: Request) -> Bucket:
 
 def url_of(request: Request, path: Path) -> str:
     """Address of a file of the bucket."""
-    return f"{request.nsd_url}/{quote(path.as_posix())}"
+    return f"{request.nsd_url}/{path.as_posix()}"
 
 
 def annotations(request: Request) -> Wanted:
@@ -107,7 +106,19 @@ def annotations(request: Request) -> Wanted:
     return Wanted(path.as_posix(), f"{request.coco_url}/{ANNOTATIONS}", "captions")
 
 
-def look_up(client: Client, files: Sequence[Wanted], say: Callable[[str], None]) -> dict:
+def ask_all(client: Client, files: Sequence[Wanted]) -> dict[Wanted, Remote | DataError]:
+    """Ask the server for size and version of files; an error is the answer where there is none."""
+
+    async def ask(wanted: Wanted) -> Remote | DataError:
+        try:
+            return await client.head(wanted.url)
+        except DataError as err:
+            return err
+
+    return dict(zip(files, client.parallel(ask, files), strict=True))
+
+
+def look_up(client: Client, files: Sequence[Wanted]) -> dict[Wanted, Remote]:
     """Ask the server for size and version of files.
 
     Returns
@@ -120,28 +131,17 @@ def look_up(client: Client, files: Sequence[Wanted], say: Callable[[str], None])
     DataError
         If files that are not optional cannot be had; it names them all.
     """
-
-    def ask(wanted: Wanted) -> tuple[Wanted, Remote | DataError]:
-        try:
-            return wanted, client.head(wanted.url)
-        except (Missing, Denied) as err:
-            return wanted, err
-
-    answers = dict(client.parallel(ask, files))
-    found, failed, skipped = {}, [], []
-    for wanted in files:
-        answer = answers[wanted]
-        if isinstance(answer, Remote):
-            found[wanted] = answer
-        elif wanted.optional:
-            code = 404 if isinstance(answer, Missing) else 403
-            skipped.append(f"{wanted.key.rsplit('/', 1)[-1]} ({code})")
-        else:
-            failed.append(answer)
-    if skipped:
-        say("Not on the server for this subject, and left out: " + ", ".join(skipped) + ".")
+    answers = ask_all(client, files)
+    found = {wanted: answer for wanted, answer in answers.items() if isinstance(answer, Remote)}
+    failed = {wanted: answer for wanted, answer in answers.items() if wanted not in found}
+    for error in failed.values():
+        if not isinstance(error, (Missing, Denied)):
+            raise error  # the same for all: there is no network, or no such server
+    if needed := [str(error) for wanted, error in failed.items() if not wanted.optional]:
+        raise DataError("\n".join(needed))
     if failed:
-        raise DataError("\n".join(map(str, failed)))
+        names = (wanted.key.rsplit("/", 1)[-1] for wanted in failed)
+        say(f"Not on the server for this subject, and left out: {', '.join(names)}.")
     return found
 
 

@@ -12,9 +12,10 @@ will do.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import mmap
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 import h5py
@@ -23,24 +24,12 @@ import numpy as np
 from fmri_utils.nsd.paths import TRIALS_PER_SESSION
 from fmri_utils.project.errors import DataError
 
-from .answers import Remote
-from .client import Client
+from .client import Client, Remote
 
 BLOCK = 512  # bytes; what is known of the file is counted in these
 FIRST_BYTES = 2**15  # superblock, groups and the dataset's header are at the start
 GAP_BYTES = 2**14  # a gap up to this long costs less to fetch than another request
-LONGEST_REQUEST = 2**20
-MOST_ROUNDS = 50  # an index has a handful of levels
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What reading some voxels took: bytes and requests, and rounds of parallel requests."""
-
-    n_bytes: int
-    n_requests: int
-    n_rounds: int
+P, T = TypeVar("P"), TypeVar("T")
 
 
 class _NotYet(Exception):
@@ -60,20 +49,15 @@ class SparseFile(io.RawIOBase):
         Told the number of bytes that came.
     """
 
-    def __init__(self, client: Client, remote: Remote, on_bytes: Callable[[int], None]):
+    def __init__(self, client: Client, remote: Remote, on_bytes: Callable[[int], object]):
         super().__init__()
         self.client, self.remote, self.on_bytes = client, remote, on_bytes
         self.position = 0
         self.fell_short = False
-        self.blocks: dict[int, bytes] = {}
-        self.wanted: set[int] = set()
-        self.n_bytes = self.n_requests = self.n_rounds = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
+        self.bytes = mmap.mmap(-1, remote.size + 1)  # memory is taken only where bytes have come
+        self.here = np.zeros(-(-remote.size // BLOCK), dtype=bool)
+        self.wanted = np.zeros_like(self.here)
+        self.traffic = Counter()
 
     def tell(self) -> int:
         return self.position
@@ -85,72 +69,53 @@ class SparseFile(io.RawIOBase):
 
     def readinto(self, buffer) -> int:
         """Read at the position, or note what is missing and raise."""
-        size = max(0, min(len(buffer), self.remote.size - self.position))
-        first = self.position // BLOCK
-        numbers = range(first, -(-(self.position + size) // BLOCK))
-        try:
-            data = b"".join([self.blocks[number] for number in numbers])
-        except KeyError:
-            self.want(self.position, size)
+        stop = min(self.position + len(buffer), self.remote.size)
+        size = max(0, stop - self.position)
+        if not self.here[blocks := _blocks(self.position, stop)].all():
+            self.wanted[blocks] = True
             self.fell_short = True
-            raise _NotYet from None
-        start = self.position - first * BLOCK
-        buffer[:size] = data[start : start + size]
+            raise _NotYet
+        buffer[:size] = self.bytes[self.position : self.position + size]
         self.position += size
         return size
 
-    def want(self, start: int, size: int) -> None:
-        """Note that bytes are needed."""
-        stop = min(start + size, self.remote.size)
-        numbers = range(start // BLOCK, -(-stop // BLOCK))
-        self.wanted.update(number for number in numbers if number not in self.blocks)
+    def read_all(self, read: Callable[[P], T], places: Sequence[P]) -> list[T]:
+        """Call ``read`` on all places, again and again, each time with what was missing before."""
+        results = {}
+        while True:
+            for place in places:
+                self.fell_short = False
+                try:
+                    if place not in results:
+                        results[place] = read(place)
+                except Exception:  # HDF5 may report a failed read as an error of its own
+                    if not self.fell_short:
+                        raise
+            if len(results) == len(places):
+                return [results[place] for place in places]
+            self.fetch_wanted()
 
     def fetch_wanted(self) -> None:
         """Fetch everything noted, neighbours together, all at the same time."""
-        spans = merged(np.array(sorted(self.wanted)), self.remote.size)
-        self.wanted.clear()
+        numbers = np.flatnonzero(self.wanted & ~self.here)
+        self.wanted[:] = False
+        ends = np.flatnonzero(np.diff(numbers) > GAP_BYTES // BLOCK + 1) + 1
+        runs = np.split(numbers, ends)
+        spans = [(run[0] * BLOCK, min((run[-1] + 1) * BLOCK, self.remote.size)) for run in runs]
 
-        def get(span: tuple[int, int]) -> tuple[int, bytes]:
-            return span[0], self.client.get_range(self.remote, *span)
+        async def get(span: tuple[int, int]) -> None:
+            start, stop = map(int, span)
+            self.bytes[start:stop] = await self.client.get_range(self.remote, start, stop)
+            self.here[_blocks(start, stop)] = True
+            self.traffic.update(n_bytes=stop - start, n_requests=1)
+            self.on_bytes(stop - start)
 
-        for start, data in self.client.parallel(get, spans):
-            for offset in range(0, len(data), BLOCK):
-                self.blocks[(start + offset) // BLOCK] = data[offset : offset + BLOCK]
-            self.n_bytes += len(data)
-            self.on_bytes(len(data))
-        self.n_requests += len(spans)
-        self.n_rounds += 1
-        if self.n_rounds > MOST_ROUNDS:
-            raise DataError(
-                f"{self.remote.url} needs more than {MOST_ROUNDS} rounds of requests: its index is "
-                "not one that this can follow. Fetch whole files instead: BETAS=hdf5."
-            )
+        self.client.parallel(get, spans)
+        self.traffic["n_rounds"] += 1
 
 
-def merged(numbers: np.ndarray, size: int) -> list[tuple[int, int]]:
-    """Join blocks into spans of bytes, bridging short gaps.
-
-    Parameters
-    ----------
-    numbers : ndarray of int, shape (n_blocks,)
-        Blocks, increasing.
-    size : int
-        Length of the file.
-
-    Returns
-    -------
-    list of (int, int)
-        First byte and the one after the last, increasing, none longer than ``LONGEST_REQUEST``.
-    """
-    longest = LONGEST_REQUEST // BLOCK
-    spans: list[list[int]] = []
-    for number in numbers.tolist():
-        near = spans and number - spans[-1][1] <= GAP_BYTES // BLOCK
-        if near and number + 1 - spans[-1][0] <= longest:
-            spans[-1][1] = number + 1
-        else:
-            spans.append([number, number + 1])
-    return [(first * BLOCK, min(stop * BLOCK, size)) for first, stop in spans]
+def _blocks(start: int, stop: int) -> slice:
+    return slice(start // BLOCK, -(-stop // BLOCK))
 
 
 def read_voxels(
@@ -158,8 +123,8 @@ def read_voxels(
     remote: Remote,
     voxels: np.ndarray,
     grid: tuple[int, int, int],
-    on_bytes: Callable[[int], None] = lambda n: None,
-) -> tuple[np.ndarray, Traffic]:
+    on_bytes: Callable[[int], object] = lambda n: None,
+) -> tuple[np.ndarray, Counter]:
     """Read single voxels of one session from a server.
 
     Parameters
@@ -179,63 +144,33 @@ def read_voxels(
     -------
     stored : ndarray of int16, shape (750, n_voxels)
         300 times percent signal change, as stored.
-    traffic : Traffic
-        What it took.
+    traffic : collections.Counter
+        What it took: ``n_bytes``, ``n_requests`` and ``n_rounds`` of parallel requests.
 
     Raises
     ------
     DataError
         If the file is not as NSD writes it, is cut off, or changed meanwhile (:class:`Changed`).
     """
-    if remote.size is None or remote.validator is None:
+    if remote.etag is None:
         raise DataError(
-            f"the server tells neither length nor version of {remote.url}, so parts of it cannot "
-            "be trusted to belong together. Fetch whole files instead: BETAS=hdf5."
+            f"the server does not tell the version of {remote.url}, so parts of it cannot be "
+            "trusted to belong together. Fetch whole files instead: BETAS=hdf5."
         )
     source = SparseFile(client, remote, on_bytes)
-    source.want(0, FIRST_BYTES)
+    source.wanted[_blocks(0, FIRST_BYTES)] = True
     source.fetch_wanted()
     # The file must be closed before Python ends, or HDF5 calls back into a dead interpreter.
-    with _as_data_errors(remote, source), _until_there(source, lambda: h5py.File(source)) as file:
-        dataset = _until_there(source, lambda: file.get("betas"))
+    with _as_data_errors(remote), source.read_all(h5py.File, [source])[0] as file:
+        (dataset,) = source.read_all(file.get, ["betas"])
         _check_dataset(remote, dataset, grid)
-        stored = np.empty((voxels.size, TRIALS_PER_SESSION), dtype=np.int16)
-        places = np.column_stack(np.unravel_index(voxels, grid[::-1])).tolist()  # z, y, x
-        pending = list(range(voxels.size))
-        while pending:
-            pending = [i for i in pending if not _try(source, dataset, places[i], stored[i])]
-            if pending:
-                source.fetch_wanted()
-    traffic = Traffic(source.n_bytes, source.n_requests, source.n_rounds)
-    return np.ascontiguousarray(stored.T), traffic
-
-
-def _try(source: SparseFile, dataset: h5py.Dataset, place: list[int], out: np.ndarray) -> bool:
-    """Read a voxel if all its bytes are here; otherwise they are noted."""
-    z, y, x = place
-    source.fell_short = False
-    try:
-        out[:] = dataset[:, z, y, x]
-    except Exception:  # HDF5 may report a failed read as an error of its own
-        if not source.fell_short:
-            raise
-        return False
-    return True
-
-
-def _until_there(source: SparseFile, read: Callable[[], T]) -> T:
-    """Call ``read`` again and again, with what it needed."""
-    while True:
-        try:
-            return read()
-        except Exception:
-            if not source.wanted:
-                raise
-            source.fetch_wanted()
+        places = zip(*map(np.ndarray.tolist, np.unravel_index(voxels, grid[::-1])), strict=True)
+        read = source.read_all(lambda place: dataset[(slice(None), *place)], list(places))
+        return np.stack(read, axis=1), source.traffic
 
 
 @contextmanager
-def _as_data_errors(remote: Remote, source: SparseFile):
+def _as_data_errors(remote: Remote) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, KeyError) as err:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import threading
+import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,28 +12,24 @@ import h5py
 from isal import igzip
 from tqdm.auto import tqdm
 
-from fmri_utils.project.artifacts import sha256_file
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.reading import outer_cause
 
-from .answers import Changed, Remote, Transient
-from .client import BLOCK, Client
-from .download_log import Records, claim, move_into_place, part_of
+from .client import Client, Remote
+from .download_log import Records
 
 N_FILES = 4  # whole files at the same time
-N_VERSIONS = 3  # a file that changes more often than this while it is fetched is given up
-
-OnBytes = Callable[[int], None]
+PIECE = 2**24  # bytes of one request; what a killed download loses at most
 
 
-def fetch(
-    client: Client,
-    remote: Remote,
-    path: Path,
-    records: Records,
-    on_bytes: OnBytes = lambda n: None,
-    *,
-    sha256: str = "",
+def part_of(path: Path, remote: Remote) -> Path:
+    """Name of a file while it is not whole; it tells the version of the file on the server."""
+    version = re.sub("[^0-9A-Za-z-]", "", remote.etag or "")
+    return path.with_name(f"{path.name}.{version}.part")
+
+
+async def fetch(
+    client: Client, remote: Remote, path: Path, records: Records, on_bytes: Callable[[int], object]
 ) -> str:
     """Bring a whole file, unless it is here already.
 
@@ -48,9 +44,7 @@ def fetch(
     records : Records
         List of finished files.
     on_bytes : callable
-        Told the number of bytes of each step; negative if bytes were thrown away.
-    sha256 : str
-        Start of the SHA-256 that its publisher gives, if any.
+        Told the number of bytes of each step.
 
     Returns
     -------
@@ -62,188 +56,76 @@ def fetch(
     Raises
     ------
     DataError
-        If it cannot be had, arrives damaged twice, keeps changing, or another file is in its place.
+        If it cannot be had, arrives damaged, changes meanwhile, or another file is in its place.
     """
+    entry = records.get(path)
     if records.is_whole(path):
         on_bytes(path.stat().st_size)
-        entry = records.get(path)
         return "here" if entry["etag"] == remote.etag else "newer"
-    if path.exists() and records.get(path) is None:
-        _adopt(path, remote, records, sha256)
+    if path.exists() and entry is None:  # brought by hand, or finished just before a kill
+        if problem := _damage(path, remote, path.name):
+            raise DataError(
+                f"{path} was not brought by this command and is not what the server has: "
+                f"{problem}. It is left alone. Delete it or move it away to fetch {remote.url}."
+            )
         on_bytes(path.stat().st_size)
+        records.add(path, remote)
         return "known"
-    if remote.size is None:
+    part = part_of(path, remote)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for other in path.parent.glob(f"{path.name}.*.part"):
+        of_this_version = other == part and remote.etag and part.stat().st_size <= remote.size
+        if not of_this_version:
+            other.unlink()
+    with open(part, "ab") as file:
+        on_bytes(file.tell())
+        while (start := file.tell()) < remote.size:
+            file.write(await client.get_range(remote, start, min(start + PIECE, remote.size)))
+            on_bytes(file.tell() - start)
+        file.flush()
+        os.fsync(file.fileno())
+    if problem := _damage(part, remote, path.name):
+        part.unlink()
         raise DataError(
-            f"the server does not say how long {remote.url} is, so it cannot be checked. Expected: "
-            "a Content-Length. Check the address and whether a proxy stands between."
+            f"{remote.url} came damaged: {problem}. Run the same command again. If that does not "
+            "help, it is damaged on the server or changed on the way: try another network."
         )
-    damaged = 0
-    for _ in range(N_VERSIONS):
-        try:
-            digest = _download(client, remote, path, on_bytes, sha256)
-            break
-        except _Damaged as err:
-            damaged += 1
-            if damaged > 1:
-                raise DataError(
-                    f"{remote.url} came damaged twice: {err}. It is damaged on the server, or "
-                    "something on the way changes it. Try another network."
-                ) from err
-        except Changed as err:
-            last = err
-            _notes(part_of(path)).unlink(missing_ok=True)  # so that it begins anew
-            remote = client.head(remote.url)
-    else:
-        raise DataError(f"{remote.url} changed {N_VERSIONS} times while it was fetched. {last}")
-    records.add(path, remote, digest)
+    part.replace(path)
+    records.add(path, remote)
     return "fetched"
 
 
-class _Damaged(Exception):
-    """A whole file does not have the bytes that it should have."""
+def _damage(path: Path, remote: Remote, name: str) -> str:
+    """Why a file is not what the server has; empty if nothing is wrong.
 
-
-def _adopt(path: Path, remote: Remote, records: Records, sha256: str) -> None:
-    """List a file that was brought by hand, or finished just before a kill."""
+    Its length and, where the server tells it, its MD5 are compared. A ``.gz`` has a checksum of
+    its own, and an HDF5 file knows its length.
+    """
     size = path.stat().st_size
-    digest = sha256_file(path)
-    unsure = remote.md5 is None or sha256
-    same = size == remote.size and (unsure or _md5(path) == remote.md5)
+    if size != remote.size:
+        return f"it has {size} bytes, not {remote.size}"
     try:
-        if not same:
-            raise _Damaged(f"{size} bytes of other content than the {remote.size} of the server")
-        _check_digest(digest, sha256)
-        check_content(path, path.name)
-    except _Damaged as err:
-        raise DataError(
-            f"{path} was not brought by this command and is not what the server has ({err}). It is "
-            f"left alone. Delete it or move it away to fetch {remote.url}."
-        ) from err
-    _notes(part_of(path)).unlink(missing_ok=True)
-    records.add(path, remote, digest)
-
-
-def _check_digest(found: str, wanted: str) -> None:
-    if not found.startswith(wanted):
-        raise _Damaged(f"its SHA-256 is {found}, not {wanted}{'...' * (len(wanted) < 64)}")
-
-
-def _md5(path: Path) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, _new_md5).hexdigest()
-
-
-def _new_md5():
-    return hashlib.md5(usedforsecurity=False)  # also where the system forbids MD5 for security
-
-
-class _Part:
-    """The unfinished file, the version that it is of, and the hashes of its bytes so far."""
-
-    def __init__(self, path: Path, remote: Remote, on_bytes: OnBytes):
-        self.path, self.remote, self.on_bytes = part_of(path), remote, on_bytes
-        self.size = 0
-        self._new_hashes()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = open(self.path, "ab")  # noqa: SIM115, closed by `with`
-        claim(self.file, f"on {path}")  # the caches of libraries are shared by projects
-
-    def __enter__(self):
-        if self._is_of_this_version():
-            with open(self.path, "rb") as file:
-                while block := file.read(BLOCK):
-                    self._count(block)
-        else:
-            self.begin()
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def _is_of_this_version(self) -> bool:
-        if self.remote.validator is None or self.path.stat().st_size > self.remote.size:
-            return False
-        try:
-            return json.loads(_notes(self.path).read_text()) == vars(self.remote)
-        except (FileNotFoundError, ValueError):  # another error of the system is no new version
-            return False
-
-    def _new_hashes(self) -> None:
-        self.sha256, self.md5 = hashlib.sha256(), _new_md5()
-
-    def begin(self) -> None:
-        """Throw away what is there."""
-        # The bytes go before the notes are written, so the notes never name another version's.
-        self.file.truncate(0)
-        _notes(self.path).write_text(json.dumps(vars(self.remote)))
-        self.on_bytes(-self.size)
-        self.size = 0
-        self._new_hashes()
-
-    def append(self, block: bytes) -> None:
-        self.file.write(block)
-        self._count(block)
-
-    def _count(self, block: bytes) -> None:
-        self.size += len(block)
-        self.sha256.update(block)
-        self.md5.update(block)
-        self.on_bytes(len(block))
-
-
-def _notes(part: Path) -> Path:
-    return part.with_name(part.name + ".json")
-
-
-def _download(client: Client, remote: Remote, path: Path, on_bytes: OnBytes, sha256: str) -> str:
-    """Fetch the rest of a file, check it and move it into place; returns its SHA-256."""
-    with _Part(path, remote, on_bytes) as part:
-        failures = 0
-        while part.size != remote.size:
-            before = part.size
-            try:
-                _append_stream(client, part)
-                failures = 0
-            except Transient as err:
-                failures = 1 if part.size > before else failures + 1
-                client.pause(failures, err, remote.url)
-        part.file.flush()
-        try:
-            if remote.md5 and not sha256 and part.md5.hexdigest() != remote.md5:
-                raise _Damaged(f"its MD5 is {part.md5.hexdigest()}, not {remote.md5}")
-            _check_digest(part.sha256.hexdigest(), sha256)
-            check_content(part.path, path.name)
-        except _Damaged:
-            part.begin()
-            raise
-    move_into_place(part.path, path)
-    _notes(part.path).unlink()
-    return part.sha256.hexdigest()
-
-
-def _append_stream(client: Client, part: _Part) -> None:
-    wanted = part.remote
-    if wanted.validator is None and part.size:
-        part.begin()  # nothing would tell whether the rest is of the same version
-    with client.stream(wanted.url, part.size, wanted) as (version, start, blocks):
-        if (version.size, version.validator) != (wanted.size, wanted.validator):
-            raise Changed(
-                f"It was {wanted.size} bytes, {wanted.etag}; now {version.size}, {version.etag}."
-            )
-        if start != part.size:
-            part.begin()  # the server does not know ranges
-        for block in blocks:
-            part.append(block)
-    if part.size < wanted.size:
-        raise Transient(f"the answer ended after {part.size} of {wanted.size} bytes")
+        if remote.md5:
+            with open(path, "rb") as file:
+                md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+            if md5.hexdigest() != remote.md5:
+                return f"its MD5 is {md5.hexdigest()}, not {remote.md5}"
+        if name.endswith(".gz"):
+            with igzip.open(path) as file:
+                while file.read(PIECE):
+                    pass  # gzip verifies its checksum when it reaches the end
+        elif name.endswith(".hdf5"):
+            h5py.File(path, "r").close()
+    except Exception as err:  # libraries raise many types on damaged files
+        said = f"{name} cannot be read ({type(err).__name__}: {err})"
+        if cause := outer_cause(path, err):
+            raise DataError(f"{said}. {cause}") from err
+        return said
+    return ""
 
 
 def fetch_all(
-    client: Client,
-    jobs: Sequence[tuple[Remote, Path]],
-    records: Records,
-    *,
-    progress: bool = True,
+    client: Client, jobs: Sequence[tuple[Remote, Path]], records: Records
 ) -> dict[Path, str]:
     """Bring many whole files, some at the same time; see :func:`fetch`.
 
@@ -253,48 +135,16 @@ def fetch_all(
         As for :func:`fetch`.
     jobs : sequence of (Remote, pathlib.Path)
         What to bring, and where it goes.
-    progress : bool
-        Show a bar over bytes.
 
     Returns
     -------
     dict of pathlib.Path to str
         What :func:`fetch` says of each.
     """
-    total = sum(remote.size or 0 for remote, _ in jobs)
-    lock = threading.Lock()
-    with tqdm(total=total, desc="files", unit="B", unit_scale=True, disable=not progress) as bar:
+    total = sum(remote.size for remote, _ in jobs)
+    with tqdm(total=total, desc="files", unit="B", unit_scale=True, disable=None) as bar:
 
-        def count(n_bytes: int) -> None:
-            with lock:
-                bar.update(n_bytes)
-
-        def one(job: tuple[Remote, Path]) -> tuple[Path, str]:
-            return job[1], fetch(client, *job, records, count)
+        async def one(job: tuple[Remote, Path]) -> tuple[Path, str]:
+            return job[1], await fetch(client, *job, records, bar.update)
 
         return dict(client.parallel(one, jobs, N_FILES))
-
-
-def check_content(path: Path, name: str) -> None:
-    """Read a file's own checksum or structure, by its name.
-
-    Raises
-    ------
-    _Damaged
-        If a ``.gz`` fails its checksum, or an HDF5 file is cut off.
-    DataError
-        If the file may be whole, but the system does not let it be read.
-    """
-    try:
-        if name.endswith(".gz"):
-            with igzip.open(path) as file:
-                while file.read(BLOCK):
-                    pass  # gzip verifies its checksum when it reaches the end
-        elif name.endswith(".hdf5"):
-            # Compares the file's length with its own record of it. The lock on it is our own.
-            h5py.File(path, "r", locking=False).close()
-    except Exception as err:  # libraries raise many types on damaged files
-        said = f"{name} cannot be read ({type(err).__name__}: {err})"
-        if cause := outer_cause(path, err):
-            raise DataError(f"{said}. {cause}") from err
-        raise _Damaged(said) from err
