@@ -51,15 +51,6 @@ def prepare(
     return simulate_subject(root, SimulationConfig(**settings), subject, progress=progress)
 
 
-def planted_nulls(
-    root: Path, settings: Mapping | None, subject: int, mask: np.ndarray
-) -> np.ndarray | None:
-    """Which voxels of a mask carry nothing; bool (n_voxels,), or None for real data."""
-    if settings is None:
-        return None
-    return load_ground_truth(root, subject, mask).voxels["null"].to_numpy(bool)
-
-
 def planted_truth(
     root: Path, simulation: Mapping | None, subject: int, mask: np.ndarray
 ) -> GroundTruth | None:

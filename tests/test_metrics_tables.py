@@ -104,22 +104,6 @@ def test_unpaired_scores_are_refused(first, second, shared, message):
         metrics.paired_difference(first, second, rng=rng(), shared_images=shared)
 
 
-def test_recovered_share_lies_between_baseline_and_ceiling():
-    draw = rng(4)
-    baseline = draw.normal(0.1, 0.1, 200)
-    ceiling = baseline + 0.6 + 0.05 * draw.standard_normal(200)
-    method = baseline + 0.15 + 0.05 * draw.standard_normal(200)
-    share = metrics.recovered_share(method, baseline, ceiling, rng=draw)
-    assert share.value == pytest.approx(0.25, abs=0.02)
-    assert 0.2 < share.low < share.value < share.high < 0.3
-    distance = metrics.recovered_share(1 - method, 1 - baseline, 1 - ceiling, rng=draw)
-    assert distance.value == pytest.approx(share.value)
-    with pytest.raises(DataError, match="nothing to recover"):
-        metrics.recovered_share(method, baseline, draw.permutation(baseline), rng=draw)
-    with pytest.raises(DataError, match="same images"):
-        metrics.recovered_share(method[:5], baseline, ceiling, rng=draw)
-
-
 # Diagnostics
 
 
@@ -149,10 +133,6 @@ def test_bottleneck_curve_rises_and_says_how_many_dimensions_do():
         assert part["value"][0] < part["value"][2] < part["value"][-1] == 1
         assert (part["low"] <= part["value"]).all() and (part["value"] <= part["high"]).all()
     assert curve["brain_to_image_top1"]["chance"] == 1 / 80
-    needed = metrics.dims_needed(curve["n_dims"], [0.5, 0.7, 0.9, 0.97, 1.0], 0.5, share=0.9)
-    assert needed == 10
-    with pytest.raises(DataError, match="rises above chance"):
-        metrics.dims_needed([1, 2], [0.4, 0.5], 0.5)
     with pytest.raises(DataError, match="at least one"):
         metrics.bottleneck_curve(truth, {}, rng=rng())
 

@@ -47,18 +47,6 @@ def test_alignment_finds_what_goes_together_and_its_direction():
     assert abs(apart.mean) < 0.2
 
 
-def test_overlap_with_the_receptive_field_is_highest_at_its_own_place():
-    centres = perturbation.cell_centres(8, 8.4)
-    field = np.array([[2.0, 1.0], [-2.0, -1.0]])
-    size = np.array([1.0, 1.0])
-    distance = ((centres[None] - field[:, None]) ** 2).sum(2)
-    maps = np.exp(-distance / 2)
-    own = perturbation.receptive_field_overlap(maps, centres, field, size)
-    other = perturbation.receptive_field_overlap(maps[::-1], centres, field, size)
-    np.testing.assert_allclose(own, 1)
-    assert other.max() < 0
-
-
 def test_redundancy_hides_voxels_from_ablation_but_not_from_the_encoding_pattern():
     curve = perturbation.redundancy_curve(
         [1, 20], seed=0, n_sources=5, n_null=60, n_training=120, n_test=40

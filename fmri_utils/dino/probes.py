@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -189,8 +189,3 @@ def features_of(backbone: nn.Module, patterns: np.ndarray) -> np.ndarray:
     check_inputs(inputs)
     with torch.no_grad():
         return backbone(inputs).numpy()
-
-
-def average_scores(runs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Scores of each image, averaged over seeds."""
-    return {name: np.mean([run[name] for run in runs], 0) for name in runs[0]}

@@ -13,9 +13,9 @@ A path through it::
 """
 
 from .arrays import correlation_matrix
-from .diagnostics import bottleneck_curve, dims_needed, effective_rank, repeat_ceiling
+from .diagnostics import bottleneck_curve, effective_rank, repeat_ceiling
 from .feature_networks import NETWORKS, FeatureNetwork, WeightsFile, load_network, required_weights
-from .features import FeatureScorer, feature_scores
+from .features import FeatureScorer
 from .frechet import fid_weights, frechet_distance, frechet_monitor, training_monitor
 from .identification import (
     DIRECTIONS,
@@ -29,7 +29,7 @@ from .identification import (
 )
 from .pixels import pixcorr, pixcorr_scores, ssim, ssim_scores
 from .scores import Score, embedding_scores, per_image_arrays, picture_scores
-from .statistics import Interval, bootstrap, paired_difference, recovered_share
+from .statistics import Interval, bootstrap, paired_difference
 from .tables import (
     NOT_AVAILABLE,
     differences,
@@ -53,10 +53,8 @@ __all__ = [
     "clustered_two_way_scores",
     "correlation_matrix",
     "differences",
-    "dims_needed",
     "effective_rank",
     "embedding_scores",
-    "feature_scores",
     "fid_weights",
     "frechet_distance",
     "frechet_monitor",
@@ -68,7 +66,6 @@ __all__ = [
     "pixcorr",
     "pixcorr_scores",
     "published_markdown",
-    "recovered_share",
     "repeat_ceiling",
     "required_weights",
     "retrieval",

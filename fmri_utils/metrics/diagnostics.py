@@ -94,31 +94,6 @@ def bottleneck_curve(
     return curve
 
 
-def dims_needed(
-    n_dims: np.ndarray, value: np.ndarray, chance: float, *, share: float = 0.95
-) -> int:
-    """The smallest bottleneck that goes ``share`` of the way from chance to the best score.
-
-    Parameters
-    ----------
-    n_dims, value : numpy.ndarray, (k,)
-        A curve of :func:`bottleneck_curve`.
-
-    Raises
-    ------
-    DataError
-        If no bottleneck scores above chance.
-    """
-    n_dims, value = np.asarray(n_dims), np.asarray(value, float)
-    if not value.max() > chance:
-        raise DataError(
-            f"the best score is {value.max():.3g}, chance {chance:.3g}. Expected: a curve that "
-            "rises above chance somewhere."
-        )
-    enough = value >= chance + share * (value.max() - chance)
-    return int(n_dims[enough].min())
-
-
 def repeat_ceiling(truth: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
     """How well a linear map could predict each dimension if the repeats were without noise.
 

@@ -194,36 +194,3 @@ def chance_from_correlations(correlations: np.ndarray, kind: str) -> float:
         return 0.5
     n = len(correlations)
     return float(1 - (correlations.sum() - np.trace(correlations)) / (n * (n - 1)))
-
-
-def feature_scores(
-    network: FeatureNetwork | str,
-    truth: np.ndarray,
-    reconstruction: np.ndarray,
-    *,
-    folder: Path | None = None,
-    device: str | torch.device = "cpu",
-    batch_size: int = 25,
-    progress: bool = False,
-) -> dict[str, np.ndarray]:
-    """Per-image scores of one network, for a single set of reconstructions.
-
-    Parameters
-    ----------
-    network, folder, device, batch_size, progress
-        As for :class:`FeatureScorer`.
-    truth, reconstruction : numpy.ndarray, (n, H, W, 3)
-        float RGB in [0, 1], or uint8.
-
-    Returns
-    -------
-    dict of numpy.ndarray, (n,)
-        Row of the results table ("Alex(2)", ...) to scores.
-
-    Raises
-    ------
-    WeightsError
-        If the network's weights are not on the machine. Nothing is downloaded.
-    """
-    scorer = FeatureScorer(network, folder, device=device, batch_size=batch_size, progress=progress)
-    return scorer.scores(truth, reconstruction)

@@ -17,7 +17,6 @@ A path through it::
 Images and trials count from 0, sessions and subjects from 1, as in their file names.
 """
 
-from . import mindeye2
 from .area_masks import (
     NAMED_AREAS,
     Areas,
@@ -79,7 +78,6 @@ __all__ = [
     "is_nsd",
     "leave_cluster_out",
     "main_areas",
-    "mindeye2",
     "noise_ceiling",
     "not_available",
     "read_betas",

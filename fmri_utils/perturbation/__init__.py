@@ -15,7 +15,7 @@ A path through it::
     test = max_t(reliability(encoder, repeats, pairings).null)      # and whether it beats noise
 """
 
-from .against_truth import Alignment, alignment, auroc, receptive_field_overlap
+from .against_truth import Alignment, alignment, auroc
 from .atlas import ImageEffects, image_effects
 from .change import EmbeddingChange
 from .concepts import (
@@ -119,7 +119,6 @@ __all__ = [
     "picture_gram",
     "picture_jacobian",
     "picture_sketch",
-    "receptive_field_overlap",
     "redundancy_curve",
     "refit_change",
     "refit_weights",

@@ -131,31 +131,3 @@ def alignment(
     null = [(a * b[rng.permutation(n)]).mean() for _ in range(n_permutations)]
     p = (1 + np.sum(np.array(null) >= mean - 1e-12)) / (n_permutations + 1)
     return Alignment(r, mean, float(p), n)
-
-
-def receptive_field_overlap(
-    maps: np.ndarray, centres: np.ndarray, field: np.ndarray, size: np.ndarray
-) -> np.ndarray:
-    """Correlation over cells between each voxel's map and its planted receptive field.
-
-    Parameters
-    ----------
-    maps : numpy.ndarray, (n_voxels, n_cells)
-        Relative maps, so that what all voxels share is gone.
-    centres : numpy.ndarray, (n_cells, 2)
-        Degrees, from :func:`fmri_utils.perturbation.cell_centres`.
-    field : numpy.ndarray, (n_voxels, 2)
-        Planted centres, degrees.
-    size : numpy.ndarray, (n_voxels,)
-        Planted SD of the Gaussian, degrees.
-
-    Returns
-    -------
-    numpy.ndarray, (n_voxels,)
-    """
-    distance = ((centres[None] - np.asarray(field)[:, None]) ** 2).sum(2)
-    fields = np.exp(-distance / (2 * np.asarray(size)[:, None] ** 2))
-    a = maps - maps.mean(1, keepdims=True)
-    b = fields - fields.mean(1, keepdims=True)
-    norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.divide((a * b).sum(1), norm, out=np.full(len(a), np.nan), where=norm > 0)

@@ -55,18 +55,6 @@ class PictureEffect:
         same = np.repeat(self.baseline[None], len(self.perturbed), axis=0)
         return ssim_scores(same, self.perturbed)
 
-    def reembedding(self, embed: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """1 - cosine between baseline and perturbed pictures seen again through CLIP, (n_voxels,).
-
-        Parameters
-        ----------
-        embed : callable
-            ``embed(pictures (n, H, W, 3)) -> embeddings (n, C)``, such as a CLIP space's
-            ``encode_images``.
-        """
-        seen = unit(np.asarray(embed(np.concatenate([self.baseline[None], self.perturbed])), float))
-        return ((seen[1:] - seen[0]) ** 2).sum(1) / 2  # 1 - cosine without its cancellation
-
 
 def renderer(generator: Generator, *, psi: float, seed: int) -> Callable:
     """A function ``(z, condition, fresh_noise) -> (B, H, W, 3)`` for :func:`picture_effect`.
