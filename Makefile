@@ -28,7 +28,7 @@ BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1
 export PYTHONHASHSEED := 0
 
-.PHONY: help all smoke html test test-long verify compare audit lab lint sync weights nsd-download lafite-import study sweep bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+.PHONY: help all smoke html test test-rounding test-long verify compare audit lab lint sync weights nsd-download lafite-import study sweep bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
@@ -53,6 +53,13 @@ $(NOTEBOOKS): $(READY)
 
 test: $(READY) ## unit tests, reference tensors, notebook pairs, all notebooks on tiny data
 	@$(PYTHON) -m pytest -n 2 --no-loadscope-reorder
+
+NUMERICAL := areas comparisons encoders encoders_losses lafite lafite_processes lafite_reference lafite_winograd latents
+NUMERICAL += perturbation perturbation_images perturbation_refit perturbation_statistics
+OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE OPENBLAS_CORETYPE=Nehalem
+
+test-rounding: $(READY) ## the numerical tests with the instructions of an old processor, which round differently
+	@$(OLD_PROCESSOR) $(PYTHON) -m pytest -n 2 $(NUMERICAL:%=tests/test_%.py)
 
 test-long: $(READY) ## long: the real data's path on stand-ins of its formats, 30 kills, Slurm, an imitated GPU
 	@$(PYTHON) -m pytest -m slow

@@ -49,7 +49,7 @@ about = {
     "configuration": artifacts.sha256_json(cfg.as_dict())[:12],
     "seed": str(cfg.seed),
 }
-written = []
+written, fresh = [], cfg.runs / "figures-drawn"
 
 # %% [markdown]
 # ## Figure 1: the model
@@ -86,7 +86,7 @@ figure = plots.fig_model(
 )
 
 # %%
-written += plots.save_figure(figure, cfg.figures, "fig1_model", about=about)
+written += plots.save_figure(figure, fresh, "fig1_model", about=about)
 
 # %% [markdown]
 # ## Figure 2: ground truth beside samples
@@ -98,7 +98,7 @@ figure = plots.fig_reconstructions(
 )
 
 # %%
-written += plots.save_figure(figure, cfg.figures, "fig2_reconstructions", about=about)
+written += plots.save_figure(figure, fresh, "fig2_reconstructions", about=about)
 
 # %% [markdown]
 # ## Figure 3: the joint embedding
@@ -118,7 +118,7 @@ figure = plots.fig_joint_embedding(
 )
 
 # %%
-written += plots.save_figure(figure, cfg.figures, "fig3_joint_embedding", about=about)
+written += plots.save_figure(figure, fresh, "fig3_joint_embedding", about=about)
 
 # %% [markdown]
 # ## Figure 4: leave one voxel out
@@ -135,7 +135,7 @@ figure = plots.fig_leave_one_out(
 )
 
 # %%
-written += plots.save_figure(figure, cfg.figures, "fig4_leave_one_out", about=about)
+written += plots.save_figure(figure, fresh, "fig4_leave_one_out", about=about)
 
 # %% [markdown]
 # ## Figure 5: a student and a teacher
@@ -149,9 +149,9 @@ show = dict(row=int(training["row"]), label=str(training["label"]), lines=lines)
 figure = next(plots.student_teacher_frames(training, n_frames=1, **show))
 
 # %%
-written += plots.save_figure(figure, cfg.figures, "fig5_student_teacher", about=about)
+written += plots.save_figure(figure, fresh, "fig5_student_teacher", about=about)
 frames = plots.student_teacher_frames(training, n_frames=cfg.dino.n_frames, **show)
-written.append(plots.save_animation(frames, cfg.figures, "fig5_student_teacher", about=about))
+written.append(plots.save_animation(frames, fresh, "fig5_student_teacher", about=about))
 
 # %% [markdown]
 # ## Figure 6: visual areas
@@ -162,7 +162,7 @@ written.append(plots.save_animation(frames, cfg.figures, "fig5_student_teacher",
 figure = plots.fig_visual_areas(data["areas"], label=cfg.dataset_label)
 
 # %%
-written += plots.save_figure(figure, cfg.figures, "fig6_visual_areas", about=about)
+written += plots.save_figure(figure, fresh, "fig6_visual_areas", about=about)
 
 # %% [markdown]
 # ## Figure 7: scores between chance and ceiling
@@ -176,7 +176,7 @@ tables = encoder_scores["table"], picture_scores["table"]
 figure = plots.fig_scores(*tables, label=cfg.dataset_label)
 
 # %%
-written += plots.save_figure(figure, cfg.figures, "fig7_scores", about=about)
+written += plots.save_figure(figure, fresh, "fig7_scores", about=about)
 
 # %% [markdown]
 # ## The table
@@ -195,8 +195,8 @@ Markdown(text)
 # %%
 record = results_record(cfg.as_dict(), *tables, auroc)
 for name, content in {"results.json": results_text(record), "results.md": text}.items():
-    written.append(cfg.figures / name)
-    with provenance.settled_path(written[-1]) as tmp:
+    written.append(fresh / name)
+    with artifacts.atomic_path(written[-1]) as tmp:
         tmp.write_text(content)
 print("rows of results.json:", len(record["rows"]))
 
@@ -207,20 +207,21 @@ print("rows of results.json:", len(record["rows"]))
 # same in full, with a hash of each figure. `inputs.json` has the hashes of the derived files. From both, `make
 # verify` can say what was changed by hand or is out of date.
 #
-# Another processor adds up in another order, so its derived files differ in the last digits. A figure that is
-# there already therefore stays if the new one shows the same.
+# Another processor adds up in another order, so its numbers differ in the last digits. Some trainings amplify this
+# until their curves look different. Figures that are in the folder already therefore stay if the same code made
+# them and no score has changed, or if the new ones show the same.
 
 # %%
 read = [cfg.derived / f"{name}.h5" for name in steps]
 read += [cfg.derived / f"{name}_scores.json" for name in ("encoder", "picture")]
-weights = cfg.path(cfg.lafite.weights)
-described = provenance.write_provenance(
-    cfg.figures,
+weights = [cfg.path(name) for name in (cfg.lafite.weights, cfg.lafite.judge, cfg.dino.weights)]
+published = provenance.publish(
     written,
+    cfg.figures,
     made_by=about["notebook"],
     config=cfg.as_dict(),
-    weights={weights.name: artifacts.sha256_file(weights)},
-    inputs={path.name: artifacts.sha256_file(path) for path in read},
+    weights={p.name: artifacts.sha256_file(p) for p in weights if p.is_file()},
+    inputs={p.name: artifacts.sha256_file(p) for p in read},
 )
 
 # %% [markdown]
@@ -273,6 +274,4 @@ print(f"about {n_test * (width / 0.04) ** 2:.0f} images for an interval of +- 0.
 # </details>
 
 # %%
-artifacts.list_outputs(
-    [*written, *described], root=PROJECT_ROOT, next_notebook="the figures folder"
-)
+artifacts.list_outputs(published, root=PROJECT_ROOT, next_notebook="the figures folder")

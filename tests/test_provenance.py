@@ -1,5 +1,6 @@
 """Figures that come with the repository stay as they are where only the rounding is another's."""
 
+import itertools
 import json
 import shutil
 
@@ -8,122 +9,161 @@ import numpy as np
 import pytest
 
 from fmri_utils import plots
-from fmri_utils.project import artifacts
+from fmri_utils.project import artifacts, provenance
 from fmri_utils.project.profiles import PROJECT_ROOT
-from fmri_utils.project.provenance import same_numbers, settled_path, write_provenance
 from pipeline import runner, verify
 
 ABOUT = {"notebook": "08_figures", "configuration": "0123", "seed": "0"}
 CURVE = np.random.default_rng(0).standard_normal(40).cumsum()
 IMAGE = np.random.default_rng(1).random((30, 30))
-
-
-def draw(folder, scale=1.0, title="0.391", about=ABOUT):
-    """A figure of a curve, a map and a number, still and as an animation; returns the files."""
-
-    def figure():
-        fig, axes = plt.subplots(1, 2, figsize=(6, 3))
-        axes[0].plot(CURVE * scale)
-        axes[1].imshow(IMAGE * scale, cmap="RdBu_r", vmin=0, vmax=1)
-        axes[1].set_title(title)
-        return fig
-
-    files = plots.save_figure(figure(), folder, "fig", about=about)
-    return [*files, plots.save_animation([figure()], folder, "fig", about=about)]
-
-
-def describe(folder, files):
-    config = {"seed": 0}
-    write_provenance(folder, files, made_by="08_figures", config=config, inputs={"x.h5": "1"})
-
-
-def bytes_of(files):
-    return {path.name: path.read_bytes() for path in files}
-
-
-@pytest.fixture
-def drawn(tmp_path):
-    files = draw(tmp_path)
-    describe(tmp_path, files)
-    return tmp_path, bytes_of(files)
-
-
-@pytest.mark.parametrize("scale", [1 + 1e-6, 1 - 1e-5])
-def test_what_differs_by_rounding_stays(drawn, scale):
-    folder, before = drawn
-    fresh = bytes_of(draw(folder / "elsewhere", scale))
-    assert any(fresh[name] != before[name] for name in fresh)
-    assert bytes_of(draw(folder, scale)) == before
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"scale": 1.02}, {"title": "0.392"}, {"about": ABOUT | {"seed": "1"}}],
-    ids=["a shape", "a digit", "settings"],
-)
-def test_what_shows_something_else_is_replaced(drawn, change):
-    folder, before = drawn
-    after = bytes_of(draw(folder, **change))
-    assert all(after[name] != before[name] for name in before)
-    assert after == bytes_of(draw(folder / "elsewhere", **change))
-
-
-def test_what_was_changed_by_hand_or_removed_is_made_again(drawn):
-    folder, before = drawn
-    for name in before:
-        path = folder / name
-        path.write_bytes(before[name] + b"\n")
-        assert bytes_of(draw(folder)) == before
-        path.unlink()
-        assert bytes_of(draw(folder)) == before
-    (folder / "provenance.json").write_text("{")  # nothing says what the files were
-    assert bytes_of(draw(folder, 1 + 1e-5)) == bytes_of(draw(folder / "elsewhere", 1 + 1e-5))
-
-
-def write(folder, record, text):
-    for name, content in {"results.json": json.dumps(record), "results.md": text}.items():
-        with settled_path(folder / name) as tmp:
-            tmp.write_text(content)
-    return bytes_of([folder / "results.json", folder / "results.md"])
-
-
 RECORD = {"seed": 0, "versions": {"python": "3.11.7"}, "rows": [{"value": 0.47, "n_images": 100}]}
 PAGE = "| top-1 | 0.470 |\n\npython 3.11.7"
 
 
+def draw(folder, scale=1.0, shade=0.0, title="0.391", about=ABOUT, record=RECORD, page=PAGE):
+    """A figure of a curve, a map and a number, still and as an animation, and results."""
+
+    def figure():
+        fig, axes = plt.subplots(1, 2, figsize=(6, 3))
+        axes[0].plot(CURVE * scale)
+        axes[1].imshow(IMAGE * scale + shade, cmap="RdBu_r", vmin=0, vmax=1)
+        axes[1].set_title(title)
+        return fig
+
+    files = plots.save_figure(figure(), folder, "fig", about=about)
+    files.append(plots.save_animation([figure()], folder, "fig", about=about))
+    for name, text in {"results.json": json.dumps(record), "results.md": page}.items():
+        (folder / name).write_text(text)
+        files.append(folder / name)
+    return files
+
+
+@pytest.fixture
+def again(tmp_path):
+    """A function that draws and publishes; with ``code`` as another version of the sources."""
+
+    def again(code="this", weights=(), **changes):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(provenance, "code_digest", lambda: code)
+            files = provenance.publish(
+                draw(tmp_path / "drawn", **changes), tmp_path / "figures", made_by="08_figures",
+                config={"seed": 0}, weights=dict(weights), inputs={"x.h5": "1"},
+            )  # fmt: skip
+        assert sorted(files) == sorted((tmp_path / "figures").iterdir())
+        return {path.name: path.read_bytes() for path in files}
+
+    return again
+
+
+def drawn(tmp_path):
+    """What was drawn last, whether it was published or not."""
+    return {path.name: path.read_bytes() for path in (tmp_path / "drawn").iterdir()}
+
+
+def replaced(before, after):
+    return {name for name in before if before[name] != after[name]}
+
+
+FIGURES = {"fig.png", "fig.pdf", "fig.gif"}
+RESULTS = {"results.json", "results.md"}
+
+
+@pytest.mark.parametrize("scale", [1 + 1e-6, 1 - 1e-5])
+def test_what_differs_by_rounding_stays_whatever_the_code(again, tmp_path, scale):
+    before = again()
+    after = again("other", scale=scale)
+    assert replaced(drawn(tmp_path), before)
+    assert not replaced(before, after) - {"provenance.json"}
+
+
+CHANGES = {
+    "a shape": {"scale": 1.02},
+    "a shade": {"shade": 0.02},
+    "a digit": {"title": "0.392"},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_figures_that_show_something_else_are_replaced_if_the_code_is_another(
+    again, tmp_path, change
+):
+    before = again()
+    assert not replaced(before, again("this", **change))  # a training on another processor
+    after = again("other", **change)
+    assert replaced(before, after) == FIGURES | {"provenance.json"}
+    assert not replaced(drawn(tmp_path), after)
+
+
+def test_other_settings_or_weights_or_scores_are_no_rounding(again):
+    before = again()
+    other = {"weights": {"lafite.safetensors": "2"}, "scale": 1.02}
+    assert replaced(before, again(**other)) == FIGURES | {"provenance.json"}
+    before = again()
+    record = RECORD | {"rows": [{"value": 0.48, "n_images": 100}]}
+    after = again(scale=1.02, record=record, page=PAGE.replace("0.470", "0.480"))
+    assert replaced(before, after) == FIGURES | RESULTS | {"provenance.json"}
+    before = again()
+    after = again(about=ABOUT | {"seed": "1"})
+    assert replaced(before, after) >= FIGURES
+
+
+def test_what_was_changed_by_hand_or_removed_is_made_again(again, tmp_path):
+    before = again()
+    for name in FIGURES | RESULTS:
+        path = tmp_path / "figures" / name
+        path.write_bytes(before[name] + b"\n")
+        assert not replaced(before, again())
+        path.unlink()
+        assert not replaced(before, again())
+    (tmp_path / "figures" / "provenance.json").write_text("{")  # nothing says what the files were
+    after = again(scale=1 + 1e-5)
+    assert not replaced(drawn(tmp_path), after)
+    assert replaced(before, after)
+
+
 @pytest.mark.parametrize(
-    ("changes", "page", "stays"),
+    ("changes", "page", "gone"),
     [
-        ({"rows": [{"value": 0.47 * (1 + 2e-6), "n_images": 100}]}, PAGE, True),
-        ({"versions": {"python": "3.13.1"}}, PAGE.replace("3.11.7", "3.13.1"), True),
-        ({"rows": [{"value": 0.48, "n_images": 100}]}, PAGE.replace("0.470", "0.480"), False),
-        ({"rows": [{"value": 0.47, "n_images": 101}]}, PAGE, False),
-        ({"rows": [{"value": None, "n_images": 100}]}, PAGE, False),
-        ({"seed": 1}, PAGE, False),
+        ({"rows": [{"value": 0.47 * (1 + 2e-6), "n_images": 100}]}, PAGE, set()),
+        ({"versions": {"python": "3.13.1"}}, PAGE.replace("3.11.7", "3.13.1"), set()),
+        ({}, PAGE + " on Linux", {"results.md"}),
+        ({"rows": [{"value": 0.48, "n_images": 100}]}, PAGE.replace("0.470", "0.480"), RESULTS),
+        ({"rows": [{"value": 0.47, "n_images": 101}]}, PAGE, {"results.json"}),
+        ({"rows": [{"value": None, "n_images": 100}]}, PAGE, {"results.json"}),
+        ({"seed": 1}, PAGE, {"results.json"}),
     ],
 )
-def test_results_stay_but_for_other_numbers(tmp_path, changes, page, stays):
-    before = write(tmp_path, RECORD, PAGE)
-    describe(tmp_path, [tmp_path / name for name in before])
-    assert (write(tmp_path, RECORD | changes, page) == before) == stays
-    assert json.loads((tmp_path / "results.json").read_text()) == (
-        RECORD if stays else RECORD | changes
-    )
-    assert (tmp_path / "results.md").read_text() == (PAGE if stays else page)
+def test_results_stay_but_for_other_numbers_or_words(again, changes, page, gone):
+    before = again()
+    after = again(record=RECORD | changes, page=page)
+    assert replaced(before, after) - {"provenance.json"} == gone
+    if gone:
+        assert after["results.md"].decode() == page
+    if "results.json" in gone:
+        assert json.loads(after["results.json"]) == RECORD | changes
 
 
-def test_a_page_with_other_words_is_replaced(tmp_path):
-    before = write(tmp_path, RECORD, PAGE)
-    describe(tmp_path, [tmp_path / name for name in before])
-    after = write(tmp_path, RECORD, PAGE + " on Linux")
-    assert after["results.json"] == before["results.json"]
-    assert after["results.md"].decode() == PAGE + " on Linux"
+def test_the_code_is_its_sources_without_comments(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "PROJECT_ROOT", tmp_path)
+    digest = provenance.code_digest.__wrapped__
+    source, notebook = tmp_path / "fmri_utils" / "a.py", tmp_path / "notebooks" / "01_x.py"
+    found = []
+    for path, text in (
+        *((source, "x = 1\n"), (source, "# why\nx = 1\n"), (source, "x = 2\n")),
+        *((notebook, "# %%\ny = 1\n"), (notebook, "# text\n# %%\ny = 1\n")),
+        (tmp_path / "constraints.txt", "torch==2\n"),
+        (tmp_path / "README.md", "text"),
+    ):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        found.append(digest())
+    assert [a == b for a, b in itertools.pairwise(found)] == [True, False, False, True, False, True]
 
 
 def test_numbers_are_the_same_but_for_rounding():
-    assert same_numbers([1.0, {"a": 1e-17}], [1.00005, {"a": 0.0}])
+    assert provenance.same_numbers([1.0, {"a": 1e-17}], [1.00005, {"a": 0.0}])
     for other in ([1.001, {"a": 0.0}], [1.0, {"b": 0.0}], [1.0], [True, {"a": 0.0}], {"a": 1.0}):
-        assert not same_numbers([1.0, {"a": 0.0}], other)
+        assert not provenance.same_numbers([1.0, {"a": 0.0}], other)
 
 
 # --- the smoke run, as another machine would do it again -----------------------------------------
@@ -144,7 +184,7 @@ def another_machine(smoke, tmp_path):
                 arrays = artifacts.load_arrays(path, remedy="")
                 about = {name: manifest[name] for name in ("config", "inputs")}
                 artifacts.save_arrays(path, dict(changed(arrays, change)), **about)
-        runner.stamp_path(profile, NOTEBOOK).unlink()
+        runner.stamp_path(profile, NOTEBOOK).unlink(missing_ok=True)
         written = runner.execute(NOTEBOOK, profile.runs / "08_figures.ipynb", parameters(arguments))
         return {path.name: path.read_bytes() for path in written if path.suffix != ".ipynb"}
 
@@ -171,35 +211,39 @@ def changed(arrays, change, before=""):
         if isinstance(value, dict):
             yield from changed(value, change, f"{before}{name}/")
         else:
+            value = np.asarray(value)
             yield f"{before}{name}", change(value) if value.dtype.kind == "f" else value
 
 
-def test_another_machine_leaves_the_figures_as_they_are(another_machine):
+def of_other_code(profile):
+    """As if other code had made the figures that are there; gives all files of the folder."""
+    path = profile.figures / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"code": "other"}))
+    return {path.name: path.read_bytes() for path in artifacts.own_files(profile.figures, "*")}
+
+
+def test_another_machine_and_other_code_leave_figures_that_show_the_same(another_machine):
     again, profile = another_machine
-    before = {path.name: path.read_bytes() for path in artifacts.own_files(profile.figures, "*")}
-    rng = np.random.default_rng(0)
+    before, rng = of_other_code(profile), np.random.default_rng(0)
     every = [path.stem for path in artifacts.own_files(profile.derived, "*.h5")]
-
-    def rounding(x):
-        return (x * (1 + 1e-6 * rng.standard_normal(x.shape))).astype(x.dtype)
-
-    after = again(every, rounding)
+    after = again(every, lambda x: (x * (1 + 1e-6 * rng.standard_normal(x.shape))).astype(x.dtype))
     assert after.keys() == before.keys()
-    assert {name for name in before if before[name] != after[name]} == {"inputs.json"}
+    assert replaced(before, after) == {"provenance.json", "inputs.json"}
     found = verify.verify().findings
     own = profile.figures.relative_to(PROJECT_ROOT).as_posix()
     assert not [name for _, name in found if name.startswith(own)]
-    inputs = json.loads(after["inputs.json"])["inputs"]
-    digest = artifacts.sha256_file(profile.derived / "effects.h5")
-    assert (
-        inputs["effects.h5"] == digest != json.loads(before["inputs.json"])["inputs"]["effects.h5"]
-    )
+    one, two = (json.loads(files["inputs.json"])["inputs"] for files in (before, after))
+    assert one["effects.h5"] != two["effects.h5"]
+    assert two["effects.h5"] == artifacts.sha256_file(profile.derived / "effects.h5")
 
 
-def test_other_results_replace_the_figures_that_show_them(another_machine):
+def test_a_training_that_another_machine_takes_elsewhere_changes_nothing_but_other_code_does(
+    another_machine,
+):
     again, profile = another_machine
     before = {path.name: path.read_bytes() for path in artifacts.own_files(profile.figures, "*")}
-    after = again(["areas"], lambda x: x * 0.8)
-    differing = {name for name in before if before[name] != after[name]}
-    figure = {f"fig6_visual_areas.{suffix}" for suffix in ("png", "pdf")}
-    assert differing == {*figure, "provenance.json", "inputs.json"}
+    after = again(["joint"], lambda x: x * 0.9)
+    assert replaced(before, after) == {"inputs.json"}
+    before = of_other_code(profile)
+    figure = {f"fig3_joint_embedding.{suffix}" for suffix in ("png", "pdf")}
+    assert replaced(before, again([], None)) == {*figure, "provenance.json"}

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, FancyBboxPatch, Rectangle
 from PIL import Image
 
-from ..project.provenance import settled_path
+from ..project.artifacts import atomic_path
 from .style import COLOURS, styled
 
 STUDENT, TEACHER = COLOURS["image"], COLOURS["brain"]
@@ -329,9 +329,6 @@ def save_animation(
 ) -> Path:
     """Draw figures as frames of a GIF; the same figures give the same bytes.
 
-    A GIF that is there already and shows the same stays, see
-    :func:`fmri_utils.project.provenance.settled_path`.
-
     All frames share one palette, so that a colour does not flicker. Each figure is closed.
 
     Parameters
@@ -358,7 +355,7 @@ def save_animation(
     indexed = [f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
     text = "; ".join(f"{key}={value}" for key, value in sorted(about.items()))
     path = Path(folder) / f"{name}.gif"
-    with settled_path(path) as tmp:
+    with atomic_path(path) as tmp:
         indexed[0].save(
             tmp,
             save_all=True,

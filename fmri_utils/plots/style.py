@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..project.provenance import settled_path
+from ..project.artifacts import atomic_path
 
 # Okabe & Ito's palette: told apart with every common form of colour blindness.
 COLOURS = {
@@ -97,9 +97,6 @@ def save_figure(
 ) -> list[Path]:
     """Save a figure as PNG and PDF with its provenance and without a date; close it.
 
-    Files that are there already and show the same stay, see
-    :func:`fmri_utils.project.provenance.settled_path`.
-
     Parameters
     ----------
     figure : matplotlib.figure.Figure
@@ -122,7 +119,7 @@ def save_figure(
     paths = []
     for suffix, entries in metadata.items():
         path = folder / f"{name}.{suffix}"
-        with settled_path(path) as tmp:
+        with atomic_path(path) as tmp:
             figure.savefig(tmp, dpi=dpi, metadata=entries)
         paths.append(path)
     plt.close(figure)
