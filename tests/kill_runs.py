@@ -39,6 +39,7 @@ def copy_project(folder, source=PROJECT):
     ignored = shutil.ignore_patterns("__pycache__", ".*")
     for name in ("fmri_utils", "simulated_nsd", "pipeline", "notebooks"):
         shutil.copytree(source / name, folder / name, ignore=ignored)
+    shutil.copy(source / "constraints.txt", folder)
     (folder / "data").mkdir()
     (folder / "data" / "pretrained").symlink_to(source / "data" / "pretrained")
     return folder

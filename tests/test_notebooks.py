@@ -63,7 +63,7 @@ def test_a_damaged_input_is_named_before_it_is_used(smoke):
         damaged.write_bytes(whole[: len(whole) // 2])
         source = PROJECT_ROOT / "notebooks" / "04_lafite_reconstruction.py"
         parameters = {"PROFILE": "smoke", "SEED": 971, "INTERACTIVE": False}
-        with pytest.raises(FmriUtilsError, match=r"predictions\.h5 differs from its manifest"):
+        with pytest.raises(FmriUtilsError, match=r"predictions\.h5 cannot be read.*Run `make 03`"):
             runner.execute(source, profile.runs / "trial.ipynb", parameters)
     finally:
         damaged.write_bytes(whole)
