@@ -23,7 +23,6 @@ import nibabel as nib
 import numpy as np
 from tqdm import tqdm
 
-from fmri_utils.nsd import NSDLayout, betas_to_file
 from fmri_utils.nsd.betas import read_session
 from fmri_utils.project.artifacts import atomic_path
 
@@ -86,19 +85,7 @@ def plain_hdf5(path: str, mask: np.ndarray) -> np.ndarray:
         return file["betas"][:].T[mask].T.astype(np.float32) / PSC_SCALE
 
 
-def to_file(path: str, mask: np.ndarray) -> np.ndarray:
-    """Four sessions (the same file under four names) into one float32 file."""
-    session = Path(path)
-    for number in (2, 3, 4):
-        link = session.with_name(f"betas_session{number:02d}.nii.gz")
-        link.unlink(missing_ok=True)
-        link.symlink_to(session.name)
-    layout = NSDLayout(session.parents[5], 1)
-    out = session.parents[5] / "matrix.npy"
-    return betas_to_file(layout, mask, [1, 2, 3, 4], out, prefer="nifti", progress=False)
-
-
-WAYS = {f.__name__: f for f in (ours, plain_nifti, plain_hdf5, to_file)}
+WAYS = {f.__name__: f for f in (ours, plain_nifti, plain_hdf5)}
 
 
 def child(way: str, path: str, mask_file: str) -> None:
@@ -134,7 +121,6 @@ def main() -> None:
         runs = {
             "NIfTI, nibabel get_fdata then mask": measure("plain_nifti", nifti, folder),
             "NIfTI, streamed": measure("ours", nifti, folder),
-            "NIfTI, four sessions to one file": measure("to_file", nifti, folder),
             "HDF5, whole then mask": measure("plain_hdf5", hdf5, folder),
             "HDF5, only the voxels' chunks": measure("ours", hdf5, folder),
         }

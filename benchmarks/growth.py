@@ -25,7 +25,7 @@ from tqdm import tqdm
 from fmri_utils import encoders, perturbation
 from fmri_utils.encoders import LinearEncoder
 from fmri_utils.lafite import Generator, GeneratorConfig
-from fmri_utils.nsd import NSDLayout, betas_to_file
+from fmri_utils.nsd import NSDLayout, read_betas
 from fmri_utils.project.artifacts import atomic_path
 
 REPEATS, LEAST_SECONDS = 3, 0.1
@@ -120,13 +120,8 @@ def sessions(folder: Path, n_sessions: int) -> Run:
             link.symlink_to("betas_session01.nii.gz")
     layout, mask = NSDLayout(folder, 1), np.zeros(grid, bool)
     mask[8:16, 8:24, 8:24] = True
-    numbers, out = list(range(1, n_sessions + 1)), folder / f"{n_sessions}.npy"
-
-    def run() -> None:
-        out.unlink(missing_ok=True)
-        betas_to_file(layout, mask, numbers, out, prefer="nifti", progress=False)
-
-    return run
+    numbers = range(1, n_sessions + 1)
+    return lambda: read_betas(layout, mask, numbers, progress=False)
 
 
 def costs(folder: Path) -> dict[str, tuple[str, tuple[int, ...], Callable[[int], Run]]]:

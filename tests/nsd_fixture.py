@@ -2,7 +2,7 @@
 
 Independent of the package's reader and of its simulator, so that neither can hide an error of the
 other. Tests get it with ``pytest_plugins = ["nsd_fixture"]``: ``nsd`` is shared and must not be
-changed, ``nsd_copy`` is a fresh copy to damage.
+changed, ``nsd_copy`` is a fresh copy to damage; ``layout`` and ``damaged`` are their paths.
 """
 
 import json
@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
+
+from fmri_utils.nsd.paths import NSDLayout
 
 SHAPE = (7, 5, 6)
 N_SHARED, N_OWN, N_SUBJECTS = 10, 490, 3
@@ -217,3 +219,15 @@ def nsd_copy(nsd, tmp_path):
     root = tmp_path / "nsd"
     shutil.copytree(nsd.root, root)
     return SimpleNamespace(**{**vars(nsd), "root": root})
+
+
+@pytest.fixture
+def layout(nsd):
+    """Paths of subject 1 in the shared folder."""
+    return NSDLayout(nsd.root, 1)
+
+
+@pytest.fixture
+def damaged(nsd_copy):
+    """Paths of subject 1 in the copy."""
+    return NSDLayout(nsd_copy.root, 1)

@@ -14,7 +14,6 @@ from fmri_utils.nsd import (
     NSDLayout,
     available_sessions,
     beta_file,
-    betas_to_file,
     read_betas,
     roi_mask,
 )
@@ -189,14 +188,12 @@ def test_an_area_is_read_as_from_the_whole_file(nsd, fetch, server):
     assert re.search(r"Voxels of nsdgeneral: .* requests", said)
     layout = NSDLayout(fetch.root, 1)
     assert available_sessions(layout) == [1, 2]
-    assert beta_file(layout, 1) == beta_file(layout, 1, "roi") == fetch.root / ROI_NAME
+    assert beta_file(layout, 1) == fetch.root / ROI_NAME
     mask = roi_mask(layout)
     for part in (mask, mask & (np.indices(mask.shape)[2] > 2)):
         np.testing.assert_array_equal(
             read_betas(layout, part, progress=False), stored(nsd, part, (1, 2))
         )
-    matrix = betas_to_file(layout, mask, [1, 2], fetch.root / "m.npy", progress=False)
-    np.testing.assert_array_equal(matrix, stored(nsd, mask, (1, 2)))
     server.log.clear()
     fetch("BETAS=roi", "SESSIONS=1-2")
     assert server.asked() == []
@@ -214,8 +211,6 @@ def test_missing_voxels_are_named_with_the_command_that_fetches_them(nsd, fetch)
     )
     with pytest.raises(DataError, match=f"not {n} of the {mask.sum()} of the mask"):
         read_session(fetch.root / ROI_NAME, mask)
-    with pytest.raises(DataError, match="were not downloaded"):
-        betas_to_file(layout, mask, None, fetch.root / "m.npy", progress=False)
     command = shlex.split(re.search(r"`make nsd-download (.*)`", str(err.value))[1])
     request = parse_request(command, fetch.root)
     assert request.root == fetch.root

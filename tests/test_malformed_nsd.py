@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from malformed import HarmlessError, flipped, refuse_all, replaced
 
 from fmri_utils import nsd as reader
+from fmri_utils.nsd.betas import read_session
 from fmri_utils.nsd.roi_betas import RoiBetas, flat_voxels, save_roi_betas
 
 pytest_plugins = ["nsd_fixture"]
@@ -44,8 +45,8 @@ def files(folder):
     """Kind of file to its path and to the reading of it."""
     layout, mask, ids = folder.layout, folder.mask, folder.ids
 
-    def betas(prefer):
-        return lambda: reader.read_betas(layout, mask, [1], prefer=prefer, progress=False)
+    def betas(path):
+        return path, lambda: read_session(path, mask)
 
     return {
         "expdesign": (layout.expdesign, lambda: reader.trial_table(layout)),
@@ -72,9 +73,9 @@ def files(folder):
         "mean": (layout.mean_volume, lambda: reader.read_mean_volume(layout).get_fdata()),
         "prf": (layout.prf("angle"), lambda: reader.read_prf(layout, mask)),
         "ncsnr": (layout.ncsnr(), lambda: reader.read_ncsnr(layout, mask)),
-        "nifti": (layout.betas_nifti(1), betas("nifti")),
-        "hdf5": (layout.betas_hdf5(1), betas("hdf5")),
-        "roi hdf5": (layout.betas_roi(1), betas("roi")),
+        "nifti": betas(layout.betas_nifti(1)),
+        "hdf5": betas(layout.betas_hdf5(1)),
+        "roi hdf5": betas(layout.betas_roi(1)),
         "stimuli": (layout.stimuli, lambda: reader.read_images(layout, ids, progress=False)),
         "captions": (layout.captions("train2017"), lambda: reader.read_captions(layout, ids)),
     }

@@ -22,6 +22,7 @@ from fmri_utils.nsd import (
     trial_table,
 )
 from fmri_utils.nsd import published as published_module
+from fmri_utils.nsd.betas import read_session
 from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fullsize"]
@@ -76,13 +77,13 @@ def test_papers_numbers():
 
 
 @pytest.mark.parametrize("n_sessions", [30, 32, 37, 40])
-@pytest.mark.parametrize("prefer", ["nifti", "hdf5"])
-def test_every_beta_names_the_image_of_its_trial(full_nsd, n_sessions, prefer):
+@pytest.mark.parametrize("file_of", [NSDLayout.betas_nifti, NSDLayout.betas_hdf5])
+def test_every_beta_names_the_image_of_its_trial(full_nsd, n_sessions, file_of):
     layout = NSDLayout(full_nsd.root, 1)
     sessions = first_sessions(layout, n_sessions)
     assert sessions == list(range(1, n_sessions + 1))
     mask = roi_mask(layout)
-    betas = read_betas(layout, mask, sessions, prefer=prefer, progress=False)
+    betas = np.concatenate([read_session(file_of(layout, s), mask) for s in sessions])
     nsd_id = trial_table(layout, sessions)["nsd_id"].to_numpy()
     np.testing.assert_array_equal(betas, full_nsd.stored_betas(nsd_id)[mask].T / np.float32(300))
 

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -18,6 +17,7 @@ from test_malformed_nsd import KINDS, files, folder  # noqa: F401
 
 from fmri_utils.lafite import read_official_pickle
 from fmri_utils.metrics.feature_networks import WeightsFile
+from fmri_utils.nsd import beta_file
 from fmri_utils.nsd import betas as nsd_betas
 from fmri_utils.plots import results
 from fmri_utils.project import artifacts
@@ -271,9 +271,8 @@ def test_what_is_required_is_missing_a_folder_or_not_to_be_looked_for(tmp_path):
 
 
 def test_a_closed_folder_of_betas_is_not_taken_for_an_empty_one(folder):  # noqa: F811
-    _, read = files(folder)["hdf5"]
     with not_permitted(folder.layout.betas):
-        keeps_it(refused(read), "x on all folders above")
+        keeps_it(refused(lambda: beta_file(folder.layout, 1)), "x on all folders above")
 
 
 def test_hdf5s_own_mark_is_not_taken_for_damage(tmp_path):
@@ -290,17 +289,3 @@ def test_a_released_checkpoint_without_permission_is_named(tmp_path):
     path.write_bytes(b"1")
     with not_permitted(path):
         keeps_it(refused(lambda: read_official_pickle(path)), "This user may not read it")
-
-
-def test_the_matrix_of_betas_is_kept_when_it_cannot_be_read(folder, tmp_path):  # noqa: F811
-    path = tmp_path / "betas.npy"
-
-    def read():
-        nsd_betas.betas_to_file(folder.layout, folder.mask, [1], path, progress=False)
-
-    read()
-    with not_permitted(path):
-        keeps_it(refused(read), "This user may not read it")
-    artifacts.manifest_path(path).unlink()
-    assert "Delete it or choose another name" in refused(read)
-    assert Path(path).is_file()

@@ -13,6 +13,7 @@ import pytest
 import scipy.io
 
 from fmri_utils import nsd
+from fmri_utils.nsd.betas import read_session
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.simulation_config import SimulationConfig
 from simulated_nsd import stimulus_file, subject
@@ -113,8 +114,8 @@ def test_the_reader_gives_back_what_was_simulated(layout, root):
     truth = load_ground_truth(root, 2)
     np.testing.assert_array_equal(truth.voxels[["i", "j", "k"]], np.argwhere(mask))
     table = nsd.trial_table(layout)
-    for prefer in ("nifti", "hdf5"):
-        betas = nsd.read_betas(layout, mask, prefer=prefer, progress=False)
+    for path in (layout.betas_nifti(1), layout.betas_hdf5(1)):
+        betas = read_session(path, mask)
         assert betas.shape == (750, TINY.n_nsdgeneral)
         # Trials and voxels are where the truth says: means over trials follow the planted signal.
         row = pd.Series(range(len(truth.nsd_id)), index=truth.nsd_id)[table["nsd_id"]].to_numpy()

@@ -27,7 +27,7 @@ from .area_masks import (
     visual_areas,
     voxel_names,
 )
-from .betas import beta_file, betas_to_file, read_betas
+from .betas import beta_file, read_betas
 from .captions import read_captions
 from .design import Design, read_design, read_responses, read_stim_info, trial_table
 from .maps import noise_ceiling, read_brainmask, read_mean_volume, read_ncsnr, read_prf
@@ -68,7 +68,6 @@ __all__ = [
     "available_sessions",
     "average_repeats",
     "beta_file",
-    "betas_to_file",
     "check_design",
     "check_published",
     "check_shared_pictures",

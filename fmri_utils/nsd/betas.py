@@ -9,11 +9,7 @@ and give the same matrix: columns in the order in which ``array[mask]`` takes vo
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -22,8 +18,7 @@ import numpy as np
 from isal import igzip
 from tqdm.auto import tqdm
 
-from ..project.artifacts import atomic_path, check_manifest, explained, sha256_json, write_manifest
-from ..project.errors import ArtifactError, DataError
+from ..project.errors import DataError
 from ..project.reading import reading
 from .paths import PSC_SCALE, REMEDY, TRIALS_PER_SESSION, NSDLayout, check_sessions
 from .roi_betas import check_roi_files, is_roi_file, roi_blocks
@@ -33,8 +28,11 @@ BLOCK_BYTES = 32 * 2**20
 """Memory for one block of volumes while a NIfTI file is streamed."""
 
 
-def beta_file(layout: NSDLayout, session: int, prefer: str = "auto") -> Path:
-    """Choose the file of a session.
+def beta_file(layout: NSDLayout, session: int) -> Path:
+    """Choose the file of a session, whichever of the formats is there: the numbers are the same.
+
+    HDF5 comes first, because a mask touches a small part of that file; then NIfTI, then the file
+    of some voxels only.
 
     Parameters
     ----------
@@ -42,29 +40,18 @@ def beta_file(layout: NSDLayout, session: int, prefer: str = "auto") -> Path:
         The subject.
     session : int
         From 1.
-    prefer : {"auto", "nifti", "hdf5", "roi"}
-        ``"auto"`` takes HDF5 where it exists (a mask touches a small part of that file), then
-        NIfTI, then the file of some voxels only; the others insist on one of these. The numbers
-        are the same.
 
     Raises
     ------
     DataError
-        If there is no such file.
+        If there is none.
     """
-    files = {
-        "hdf5": layout.betas_hdf5(session),
-        "nifti": layout.betas_nifti(session),
-        "roi": layout.betas_roi(session),
-    }
-    candidates = {"auto": tuple(files.values()), **{kind: (f,) for kind, f in files.items()}}
-    if prefer not in candidates:
-        raise DataError(f"prefer is {prefer!r}; expected one of {list(candidates)}.")
+    files = (layout.betas_hdf5(session), layout.betas_nifti(session), layout.betas_roi(session))
     with reading(layout.betas, "the folder of betas", damaged=REMEDY):
-        for path in candidates[prefer]:
+        for path in files:
             if path.is_file():
                 return path
-    names = " or ".join(path.name for path in candidates[prefer])
+    names = " or ".join(path.name for path in files)
     raise DataError(
         f"the betas of session {session} of {layout.subject_name} are missing: no {names} in "
         f"{layout.betas}. {REMEDY} Or leave the session out."
@@ -76,7 +63,6 @@ def read_betas(
     mask: np.ndarray,
     sessions: Iterable[int] | None = None,
     *,
-    prefer: str = "auto",
     progress: bool = True,
 ) -> np.ndarray:
     """Read single-trial betas of the voxels of a mask.
@@ -89,8 +75,6 @@ def read_betas(
         Voxels to read.
     sessions : iterable of int, optional
         Sessions, from 1, in increasing order. By default all that are in the folder.
-    prefer : {"auto", "nifti", "hdf5", "roi"}
-        Which format to read; see :func:`beta_file`.
     progress : bool
         Show a bar over sessions.
 
@@ -108,18 +92,18 @@ def read_betas(
     """
     mask = check_mask(mask)
     sessions = check_sessions(layout, sessions)
-    paths = [beta_file(layout, session, prefer) for session in sessions]
+    paths = [beta_file(layout, session) for session in sessions]
     check_roi_files(layout, paths, mask)
     n_voxels = np.count_nonzero(mask)
     betas = np.empty((len(paths) * TRIALS_PER_SESSION, n_voxels), dtype=np.float32)
     bar = tqdm(paths, desc="betas", unit="session", disable=not progress)
     for i, path in enumerate(bar):
         rows = slice(i * TRIALS_PER_SESSION, (i + 1) * TRIALS_PER_SESSION)
-        read_session(path, mask, out=betas[rows])
+        betas[rows] = read_session(path, mask)
     return betas
 
 
-def read_session(path: Path, mask: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def read_session(path: Path, mask: np.ndarray) -> np.ndarray:
     """Read one session's betas from one file; see :func:`read_betas`.
 
     Parameters
@@ -128,8 +112,6 @@ def read_session(path: Path, mask: np.ndarray, out: np.ndarray | None = None) ->
         ``.nii.gz``, ``.hdf5``, or ``.roi.hdf5`` with some voxels only.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels to read.
-    out : ndarray of float32, shape (750, n_voxels), optional
-        Where to write.
 
     Returns
     -------
@@ -138,8 +120,7 @@ def read_session(path: Path, mask: np.ndarray, out: np.ndarray | None = None) ->
     """
     nifti = path.name.endswith(".nii.gz")
     blocks = _nifti_blocks if nifti else roi_blocks if is_roi_file(path) else _hdf5_blocks
-    if out is None:
-        out = np.empty((TRIALS_PER_SESSION, np.count_nonzero(mask)), dtype=np.float32)
+    out = np.empty((TRIALS_PER_SESSION, np.count_nonzero(mask)), dtype=np.float32)
     with reading(path, "the betas", damaged="delete it and fetch it again."):
         if nifti:  # HDF5 files say nothing of their axes
             check_axes(nib.load(path).affine, path)
@@ -237,134 +218,3 @@ def _groups(runs: list[np.ndarray], n_voxels: int) -> Iterator[list[np.ndarray]]
     bounds = np.flatnonzero(np.diff(group_of)) + 1
     for first, last in itertools.pairwise([0, *bounds, len(runs)]):
         yield runs[first:last]
-
-
-def betas_to_file(
-    layout: NSDLayout,
-    mask: np.ndarray,
-    sessions: Iterable[int] | None,
-    path: Path | str,
-    *,
-    prefer: str = "auto",
-    progress: bool = True,
-) -> np.ndarray:
-    """Write the matrix of :func:`read_betas` to a ``.npy`` file, session by session.
-
-    For matrices that do not fit in memory. A call that was killed goes on after the last session
-    that was finished, and ``path`` appears only when it is whole. A file that an earlier call made
-    from the same betas and mask is reused.
-
-    Parameters
-    ----------
-    layout, mask, sessions, prefer, progress
-        As for :func:`read_betas`.
-    path : path-like
-        Ends in ``.npy``. Its manifest is written beside it.
-
-    Returns
-    -------
-    numpy.memmap of float32, shape (n_trials, n_voxels)
-        Read-only view of the file, percent signal change.
-
-    Raises
-    ------
-    DataError
-        As :func:`read_betas`, or if ``path`` is a file that this function did not write.
-    """
-    path = Path(path)
-    if path.suffix != ".npy":
-        raise DataError(f"the matrix of betas is written as .npy; got the name {path.name!r}.")
-    sessions = check_sessions(layout, sessions)
-    sources = [beta_file(layout, session, prefer) for session in sessions]
-    mask = check_mask(mask)
-    check_roi_files(layout, sources, mask)
-    config = _fingerprint(layout, mask, sessions, sources)
-    if not _is_current(path, config):
-        part = _part(path)
-        shape = (len(sources) * TRIALS_PER_SESSION, int(mask.sum()))
-        _fill(part, shape, sources, mask, config, progress)
-        part.replace(path)
-        write_manifest(path, config=config)
-        _notes(part).unlink()
-    return np.load(path, mmap_mode="r")
-
-
-def _fingerprint(layout: NSDLayout, mask: np.ndarray, sessions: list[int], sources) -> dict:
-    """Describe what a matrix is made from; a change in it means that the matrix is stale."""
-    files = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sources]
-    bits = np.packbits(mask).tobytes().hex()
-    return {
-        "content": "betas, percent signal change, (trials, voxels)",
-        "subject": layout.subject,
-        "space": layout.space,
-        "beta_version": layout.beta_version,
-        "sessions": sessions,
-        "sources": sha256_json(files),
-        "mask": sha256_json([list(mask.shape), bits]),
-    }
-
-
-def _is_current(path: Path, config: dict) -> bool:
-    if not path.exists():
-        return False
-    try:
-        manifest = check_manifest(path, remedy="")
-    except ArtifactError as err:
-        if _notes(_part(path)).exists():  # killed between the file and its manifest: write again
-            return False
-        if isinstance(err.__cause__, OSError):  # it may be the matrix, but cannot be read now
-            raise
-        raise DataError(
-            f"{path} exists, but is no matrix of betas that was written here ({err}). Delete it or "
-            "choose another name."
-        ) from err
-    return manifest["config"] == config
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
-
-
-def _notes(part: Path) -> Path:
-    return part.with_name(part.name + ".json")
-
-
-def _make_room(part: Path, shape: tuple[int, int]) -> None:
-    """Start the file at its full length; a full disk is told now, later it would kill Python."""
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.unlink(missing_ok=True)
-    needed, free = shape[0] * shape[1] * 4, shutil.disk_usage(part.parent).free
-    if needed > free:
-        raise DataError(
-            f"the matrix of betas {shape} needs {needed / 1e9:.1f} GB, but {part.parent} has "
-            f"{free / 1e9:.1f} GB left. Free some, choose another folder, or read fewer voxels or "
-            "sessions."
-        )
-    np.lib.format.open_memmap(part, "w+", dtype=np.float32, shape=shape)
-    if hasattr(os, "posix_fallocate"):  # otherwise whoever writes meanwhile could take the room
-        with explained(part), open(part, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
-
-
-def _fill(part: Path, shape, sources, mask, config: dict, progress: bool) -> None:
-    """Fill the unfinished file; its notes say which sessions are on disk."""
-    done: list[int] = []
-    with suppress(OSError, ValueError, KeyError):
-        notes = json.loads(_notes(part).read_text())
-        if notes["config"] == config and np.load(part, mmap_mode="r").shape == shape:
-            done = notes["done"]
-    if not done:
-        _make_room(part, shape)
-    bar = tqdm(sources, desc="betas", unit="session", disable=not progress)
-    for i, source in enumerate(bar):
-        if i in done:
-            continue
-        # Opened anew for every session, so that no more than one of them is mapped into memory.
-        matrix = np.load(part, mmap_mode="r+")
-        rows = slice(i * TRIALS_PER_SESSION, (i + 1) * TRIALS_PER_SESSION)
-        read_session(source, mask, out=matrix[rows])
-        matrix.flush()  # the session must be on disk before the notes say so
-        del matrix
-        done.append(i)
-        with atomic_path(_notes(part)) as tmp:
-            tmp.write_text(json.dumps({"config": config, "done": done}))
