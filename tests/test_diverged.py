@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from test_encoders import planted
-from test_encoders_training import FITS, QUICK, SMALL
-from test_encoders_training import fit_mlp as short_mlp
+from test_encoders_training import FITS, QUICK
 from test_lafite_processes import CLIP
 from test_lafite_processes import SMALL as SIZES
 from test_lafite_training import CONFIG, GENERATOR
@@ -195,35 +194,18 @@ def test_the_denoiser_stops():
 # -- encoders ------------------------------------------------------------------------------------
 
 
-def test_an_encoder_that_diverges_keeps_its_last_checkpoint(tmp_path, monkeypatch):
-    data = planted()
-    whole, _ = short_mlp(data)
-    take = loop.Run.take
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            loop.Run, "take", lambda run, step, loss, rate: take(
-                run, step, loss, 1e30 if step >= 45 else rate
-            )
-        )  # fmt: skip
-        with pytest.raises(DivergedError, match=MESSAGE.format(46)):
-            short_mlp(data, folder=tmp_path)
-    assert [p.name for p in sorted(tmp_path.glob("*.safetensors"))] == ["step-000040.safetensors"]
-    resumed, _ = short_mlp(data, folder=tmp_path)
-    for name, expected in whole.network.state_dict().items():
-        assert torch.equal(resumed.network.state_dict()[name], expected)
-
-
 @pytest.mark.parametrize("name", FITS)
 def test_no_fit_by_steps_ends_with_nan(name, monkeypatch):
     """Their losses, made NaN at the third step, or the learning rate absurd."""
-    data, take = planted(n_images=30), loop.Run.take
-    monkeypatch.setattr(
-        loop.Run,
-        "take",
-        lambda run, step, loss, rate: take(run, step, loss * (np.nan if step == 2 else 1), rate),
-    )
+    draw, spoiled = loop.Batches.draw, nan_from(2, lambda betas: betas)
+
+    def third_is_nan(batches, size):
+        betas, embeddings = draw(batches, size)
+        return spoiled(betas), embeddings
+
+    monkeypatch.setattr(loop.Batches, "draw", third_is_nan)
     with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(2)):
-        FITS[name](*data)
+        FITS[name](*planted(n_images=30))
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
@@ -234,24 +216,6 @@ def test_weights_that_only_say_chance_are_no_result(weight_decay):
         encoders.fit_contrastive(
             *planted(n_images=30), learning_rate=1e30, weight_decay=weight_decay, **settings
         )
-
-
-def test_weights_of_an_encoder_are_looked_at_before_they_are_saved(tmp_path, monkeypatch):
-    take = loop.Run.take
-
-    def poisoned(run, step, loss, rate):
-        take(run, step, loss, rate)
-        if step == 23:
-            run.network.direct.weight.data[0, 0] = np.nan
-
-    monkeypatch.setattr(loop.Run, "take", poisoned)
-    settings = dataclasses.replace(QUICK, save_every=8)  # at 24 there is no check
-    with pytest.raises(DivergedError, match=r"the weights direct\.weight are .* at step 24"):
-        short_mlp(planted(), training=settings, settings=SMALL, folder=tmp_path)
-    (path,) = tmp_path.glob("*.safetensors")
-    assert path.name == "step-000016.safetensors" and all_finite(
-        {k: v for k, v in load_file(path).items() if k != "history"}
-    )
 
 
 @pytest.mark.parametrize("name", joint.OBJECTIVES)

@@ -1,25 +1,16 @@
-"""Training: repeatable, resumable to the same bits, blind to what it must not see."""
+"""Training: repeatable to the same bits, blind to what it must not see."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 import torch
-from test_encoders import planted
+from test_encoders import planted, top1
 
 from fmri_utils import encoders
 from fmri_utils.encoders import gradient_fit as loop
 from fmri_utils.encoders.mlp import mlp_loss, soft_temperature
-from fmri_utils.metrics import retrieval_ranks
-from fmri_utils.project.artifacts import manifest_path
-from fmri_utils.project.errors import (
-    ArtifactError,
-    DataError,
-    DivergedError,
-    ProfileError,
-    WeightsError,
-)
+from fmri_utils.project.errors import DataError, DivergedError, ProfileError
 
 QUICK = encoders.Training(
     n_steps=60,
@@ -29,7 +20,6 @@ QUICK = encoders.Training(
     one_cycle=True,
     voxel_dropout=0.3,
     check_every=10,
-    save_every=20,
 )
 SMALL = encoders.MLPSettings(
     hidden=32,
@@ -51,73 +41,6 @@ def state(encoder):
 
 def same(first, second):
     return all(np.array_equal(a, b) for a, b in zip(first.values(), second.values(), strict=True))
-
-
-def killed_at(monkeypatch, step):
-    """Make the optimiser stop the process, as a kill would, when it reaches a step."""
-    take = loop.Run.take
-
-    def stops(run, now, *args):
-        if now == step:
-            raise KeyboardInterrupt
-        take(run, now, *args)
-
-    monkeypatch.setattr(loop.Run, "take", stops)
-
-
-def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, monkeypatch):
-    data = planted()
-    whole, report = fit_mlp(data)
-    with monkeypatch.context() as patch:
-        killed_at(patch, 45)
-        with pytest.raises(KeyboardInterrupt):
-            fit_mlp(data, folder=tmp_path)
-    assert [p.name for p in sorted(tmp_path.glob("*.safetensors"))] == ["step-000040.safetensors"]
-    with monkeypatch.context() as patch:
-        killed_at(patch, 39)  # would stop a run that started over
-        resumed, again = fit_mlp(data, folder=tmp_path)
-    assert same(state(whole), state(resumed))
-    for name in ("step", "validation_loss", "best_step", "held"):
-        np.testing.assert_array_equal(report[name], again[name])
-    with monkeypatch.context() as patch:
-        killed_at(patch, 60 - 1)  # a finished run trains no further
-        finished, _ = fit_mlp(data, folder=tmp_path)
-    assert same(state(whole), state(finished))
-
-
-def test_a_checkpoint_cut_off_before_its_manifest_does_not_count(tmp_path, monkeypatch):
-    data = planted()
-    whole, _ = fit_mlp(data)
-    with monkeypatch.context() as patch:
-        killed_at(patch, 45)
-        with pytest.raises(KeyboardInterrupt):
-            fit_mlp(data, folder=tmp_path)
-    (tmp_path / "step-000050.safetensors").write_bytes(b"half")
-    resumed, _ = fit_mlp(data, folder=tmp_path)
-    assert same(state(whole), state(resumed))
-
-
-def test_a_checkpoint_of_other_data_or_settings_is_refused(tmp_path):
-    data = planted()
-    fit_mlp(data, folder=tmp_path)
-    with pytest.raises(WeightsError, match="another seed"):
-        fit_mlp(data, folder=tmp_path, seed=1)
-    changed = dataclasses.replace(QUICK, learning_rate=1e-3)
-    with pytest.raises(WeightsError, match="another learning_rate"):
-        fit_mlp(data, folder=tmp_path, training=changed)
-    with pytest.raises(WeightsError, match="another data"):
-        fit_mlp((data[0] + 1, *data[1:]), folder=tmp_path)
-    path = next(tmp_path.glob("*.safetensors"))
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")
-    with pytest.raises(ArtifactError, match="damaged"):
-        fit_mlp(data, folder=tmp_path)
-
-
-def test_checkpoints_have_a_manifest_with_versions_and_settings(tmp_path):
-    fit_mlp(planted(), folder=tmp_path)
-    manifest = json.loads(manifest_path(next(tmp_path.glob("*.safetensors"))).read_text())
-    assert manifest["config"]["n_blocks"] == 1
-    assert "torch" in manifest["versions"]
 
 
 def test_training_repeats_with_its_seed_and_leaves_torchs_random_state_alone():
@@ -188,26 +111,13 @@ def test_it_stops_when_held_out_images_get_no_better_and_keeps_the_best():
     assert again.item() == pytest.approx(report["validation_loss"].min(), rel=1e-5)
 
 
-def test_one_cycle_is_torchs_schedule():
-    layer = torch.nn.Linear(1, 1)
-    optimiser = torch.optim.AdamW(layer.parameters(), 3e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-4, total_steps=100)
-    settings = dataclasses.replace(QUICK, n_steps=100, learning_rate=3e-4)
-    for step in range(100):
-        assert settings.rate(step) == pytest.approx(schedule.get_last_lr()[0], rel=1e-9)
-        optimiser.step()
-        if step < 99:
-            schedule.step()
-
-
 def test_the_mlp_retrieves_images_never_seen():
     betas, embeddings, image = planted(noise=0.7)
     train = image < 100
     longer = dataclasses.replace(QUICK, n_steps=120, voxel_dropout=0.0, validation_share=0.05)
     encoder, _ = fit_mlp((betas[train], embeddings[train], image[train]), training=longer)
     average = betas[~train].reshape(20, 3, -1).mean(1)
-    ranks = retrieval_ranks(embeddings[~train][::3], encoder.predict(average))["brain_to_image"]
-    assert (ranks < 0.5).mean() > 0.4  # chance is 0.05
+    assert top1(embeddings[~train][::3], encoder.predict(average)) > 0.4  # chance is 0.05
 
 
 def test_the_recipe_is_bimixco_first_and_soft_clip_after(monkeypatch):
@@ -242,9 +152,7 @@ def test_the_mlp_survives_the_disk_and_checks_its_input(tmp_path):
 
 def test_mind_readers_loss_learns_the_direction_of_clamped_targets():
     betas, embeddings, image = planted(noise=0.5)
-    encoder, report = encoders.fit_mind_reader(
-        betas, 5 * embeddings, image, seed=0, n_epochs=15, learning_rate=3e-3
-    )
+    encoder, report = encoders.fit_mind_reader(betas, 5 * embeddings, image, seed=0, n_epochs=200)
     assert report["validation_loss"].min() < 0.5 * report["validation_loss"][0]
     clamped = encoders.unit(np.clip(5 * embeddings, -1.5, 1.5))
     cosine = (encoders.unit(encoder.predict(betas)) * clamped).sum(1)

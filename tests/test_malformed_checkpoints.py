@@ -26,7 +26,6 @@ from fmri_utils.dino.on_pictures import ImageSettings
 from fmri_utils.dino.student_teacher import DinoSettings
 from fmri_utils.dino.teacher_files import load_teacher, save_teacher
 from fmri_utils.encoders import load_encoder, save_encoder
-from fmri_utils.encoders.checkpoints import load_latest, save_checkpoint
 from fmri_utils.encoders.linear import LinearEncoder
 from fmri_utils.encoders.mlp import MLPEncoder, MLPSettings, ResidualMLP
 from fmri_utils.lafite import generator_from_state
@@ -55,18 +54,6 @@ def small_teacher(folder):
     settings = ImageSettings(DinoSettings(3), 16, 8, 12, 1, 2, 6, 1, 16, 8)
     pair = SimpleNamespace(teacher=settings.learner(), centre=torch.zeros(6))
     save_teacher(folder / "teacher.safetensors", pair, settings, {"loss": np.array([np.nan, 1, 0])})
-
-
-def encoder_run():
-    network = torch.nn.Linear(3, 2)
-    optimiser = torch.optim.AdamW(network.parameters())
-    network(torch.ones(1, 3)).sum().backward()
-    optimiser.step()
-    best = {k: v.clone() for k, v in network.state_dict().items()}
-    state = {"step": 1, "finished": False, "best": 0.5, "best_step": 1, "last_loss": 0.5}
-    return SimpleNamespace(
-        network=network, optimiser=optimiser, best_state=best, history=[[1.0, np.nan]], **state
-    )
 
 
 @pytest.fixture(scope="module")
@@ -348,42 +335,6 @@ def test_clip_bundles(folder):
             return open_clip_space(f"local-dir:{bundle}")
 
     refuse_all("weights: clip", cases, attempt, more=6)
-
-
-def test_checkpoints_of_an_encoders_training(folder):
-    own = folder / "encoder"
-    own.mkdir()
-    path = save_checkpoint(own, encoder_run(), {"seed": 0})
-    manifest = path.with_name(path.name + ".json")
-    assert load_latest(own, encoder_run(), {"seed": 0})
-    whole, kept = path.read_bytes(), json.loads(manifest.read_text())
-    cases = st.one_of(
-        st.tuples(st.just("cut"), st.floats(0, 0.99)),
-        st.tuples(st.just("flip"), st.floats(0, 0.999), st.integers(1, 255)),
-        st.tuples(
-            st.just("manifest"), st.sampled_from(["", "[]", "3", "{}", "{", "\0", "[" * 9999])
-        ),
-        st.tuples(st.just("identity"), st.integers(1, 9)),
-        st.tuples(st.just("sha"), st.sampled_from([None, 3, "", [], "0" * 64])),
-    )
-
-    def attempt(case):
-        how, *rest = case
-        identity, data, text = {"seed": 0}, whole, manifest.read_bytes()
-        if how == "cut":
-            data = whole[: int(rest[0] * len(whole))]
-        elif how == "flip":
-            data = flipped(whole, *rest)
-        elif how == "manifest":
-            text = rest[0].encode()
-        elif how == "identity":
-            identity = {"seed": rest[0]}
-        else:
-            text = json.dumps({**kept, "sha256": rest[0]}).encode()
-        with replaced(path, data), replaced(manifest, text):
-            return load_latest(own, encoder_run(), identity)
-
-    refuse_all("weights: training", cases, attempt, more=8)
 
 
 def test_the_restricted_reader_takes_what_torch_saves(tmp_path):

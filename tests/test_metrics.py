@@ -44,8 +44,8 @@ def test_fixture_random_permutation_two_way_half_and_retrieval_one_in_300(embedd
     for _ in range(100):
         shuffled = embeddings[rng.permutation(len(embeddings))]
         two_way.append(metrics.two_way_identification(embeddings, shuffled))
-        for direction, ranks in metrics.retrieval_ranks(embeddings, shuffled).items():
-            top1[direction].append((ranks < 0.5).mean())
+        for direction, scores in metrics.retrieval_scores(embeddings, shuffled).items():
+            top1[direction].append(scores["top1"].mean())
     assert abs(np.mean(two_way) - 0.5) < 3 * np.std(two_way) / np.sqrt(100)
     for direction in metrics.DIRECTIONS:
         error = np.std(top1[direction]) / np.sqrt(100)
@@ -70,9 +70,9 @@ def test_fixture_asymmetric_data_prove_the_two_retrieval_directions():
     # found; from image 1 the right brain pattern is.
     truth = np.array([[1.0, 0.0], [0.0, 1.0]])
     brain = np.array([[1.0, 0.0], [1.0, 0.2]])
-    ranks = metrics.retrieval_ranks(truth, brain)
-    assert ranks["brain_to_image"].tolist() == [0, 1]
-    assert ranks["image_to_brain"].tolist() == [0, 0]
+    scores = metrics.retrieval_scores(truth, brain)
+    assert scores["brain_to_image"]["rank"].tolist() == [1, 2]
+    assert scores["image_to_brain"]["rank"].tolist() == [1, 1]
     scores = metrics.retrieval(truth, brain, rng=np.random.default_rng(0))
     assert scores["brain_to_image"]["top1"] == 0.5
     assert scores["image_to_brain"]["top1"] == 1
@@ -200,7 +200,7 @@ def test_csls_agrees_with_its_definition_and_undoes_a_hub():
     truth = rng.standard_normal((200, 16)) + 1.0
     brain = truth.mean(0) + 0.15 * (truth - truth.mean(0)) + 0.05 * rng.standard_normal((200, 16))
     top1 = [
-        (metrics.retrieval_ranks(truth, brain, csls_neighbours=k)["brain_to_image"] < 0.5).mean()
+        metrics.retrieval_scores(truth, brain, csls_neighbours=k)["brain_to_image"]["top1"].mean()
         for k in (0, 10)
     ]
     assert top1[1] > top1[0] + 0.1
@@ -213,8 +213,8 @@ def test_csls_agrees_with_its_definition_and_undoes_a_hub():
 
 def test_retrieval_of_one_answer_for_all_is_at_the_middle_rank(embeddings):
     same = np.ones_like(embeddings)
-    ranks = metrics.retrieval_ranks(np.ones_like(embeddings), same)["brain_to_image"]
-    np.testing.assert_array_equal(ranks, 299 / 2)
+    scores = metrics.retrieval_scores(np.ones_like(embeddings), same)["brain_to_image"]
+    np.testing.assert_array_equal(scores["rank"], 1 + 299 / 2)
 
 
 def test_retrieval_among_drawn_candidates_is_easier_and_says_how_many(embeddings):
@@ -227,8 +227,8 @@ def test_retrieval_among_drawn_candidates_is_easier_and_says_how_many(embeddings
     assert score["top1_drawn"] > score["top1"]
     assert score["top1_drawn_low"] < score["top1_drawn"] < score["top1_drawn_high"]
     # Exactly: the share of draws of 29 rivals that hold none of the better ones.
-    ranks = metrics.retrieval_ranks(embeddings, noisy)["brain_to_image"].astype(int)
-    expected = stats.hypergeom.pmf(0, 299, ranks, 29).mean()
+    better = metrics.retrieval_scores(embeddings, noisy)["brain_to_image"]["rank"].astype(int) - 1
+    expected = stats.hypergeom.pmf(0, 299, better, 29).mean()
     assert score["top1_drawn"] == pytest.approx(expected, abs=0.05)
     all_of_them = metrics.retrieval(embeddings[:50], noisy[:50], rng=np.random.default_rng(0))
     for scores in all_of_them.values():

@@ -72,6 +72,7 @@ def k():
         search={"settings": latents.SearchSettings(1), "rng": torch.Generator()},
         images=rng.integers(0, 256, (N, 16, 16, 3), dtype=np.uint8),
         linear=nn.Linear(V, C),
+        ridge=controls.fitter(encoders.fit_ridge, **fit),
         training=encoders.Training(1, 4, 1e-3, 0.0),
         joint=dict(
             name="infonce", n_steps=1, batch_size=4, dim=2, temperature=0.1, seed=0, n_checks=1
@@ -178,7 +179,7 @@ BETAS = {
         bad(k.betas), k.truth, k.groups, n_classes=2, seed=0, **k.fit
     ),
     "leave_clusters_out": lambda k, bad: controls.leave_clusters_out(
-        controls.fixed_ridge(ALPHAS), k.betas, k.truth, k.groups, bad(k.betas), k.truth,
+        k.ridge, k.betas, k.truth, k.groups, bad(k.betas), k.truth,
         k.rows + 90, n_clusters=2, seed=0,
     ),
     "predict_held_out": lambda k, bad: finetuning.predict_held_out(
@@ -371,7 +372,7 @@ OTHERS = {
     "leave_clusters_out, truth": (
         "truth: ",
         lambda k, bad: controls.leave_clusters_out(
-            controls.fixed_ridge(ALPHAS), k.betas, k.truth, k.groups, k.betas, bad(k.truth),
+            k.ridge, k.betas, k.truth, k.groups, k.betas, bad(k.truth),
             k.rows + 90, n_clusters=2, seed=0,
         ),
     ),
@@ -404,7 +405,7 @@ OTHERS = {
     "VoxelData, targets": ("test_targets: ", lambda k, bad: voxel_data(bad, test_targets=1)),
     "two_way": ("truth: ", lambda k, bad: metrics.two_way_scores(bad(k.truth), k.truth)),
     "retrieval": (
-        "reconstruction: ", lambda k, bad: metrics.retrieval_ranks(k.truth, bad(k.truth))
+        "reconstruction: ", lambda k, bad: metrics.retrieval_scores(k.truth, bad(k.truth))
     ),
     "frechet_distance": (
         "reconstruction: ", lambda k, bad: metrics.frechet_distance(k.truth, bad(k.truth))

@@ -93,22 +93,6 @@ def check_patterns(betas: np.ndarray, n_voxels: int) -> np.ndarray:
     return betas
 
 
-def check_folds(groups: np.ndarray, n_folds: int) -> int:
-    """Number of images, after checking that they fill the folds.
-
-    Raises
-    ------
-    DataError
-        If there are more folds than images, or fewer than two folds.
-    """
-    n_images = len(np.unique(groups))
-    if n_folds > n_images:
-        raise DataError(f"{n_folds} folds, but only {n_images} images. Expected: fewer folds.")
-    if n_folds < 2:
-        raise DataError(f"{n_folds} folds. Expected: at least 2.")
-    return n_images
-
-
 def compute_device(device: str | torch.device) -> torch.device:
     """The device that a fit runs on, which has to be there.
 

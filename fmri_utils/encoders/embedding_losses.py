@@ -8,7 +8,7 @@ return a scalar. What they call a good prediction differs:
 * :func:`info_nce`: the right image is the best of the batch, in both directions;
 * :func:`bimixco`: the same for betas that were mixed from two images (:func:`mix_betas`);
 * :func:`soft_clip`: the batch's images are as likely as they resemble the right one;
-* :func:`mind_reader_loss`: a mixture of the first two or three.
+* :func:`mind_reader_loss`: a mixture of the first two.
 """
 
 from __future__ import annotations
@@ -160,29 +160,12 @@ def soft_clip(prediction: torch.Tensor, target: torch.Tensor, temperature: float
     return _both_ways(logits, labels, labels.T)
 
 
-def mind_reader_loss(
-    prediction: torch.Tensor,
-    target: torch.Tensor,
-    *,
-    contrastive_share: float = 0.0,
-    temperature: float = 0.5,
-) -> torch.Tensor:
-    """0.4 MSE + 0.6 (1 - cosine), optionally mixed with InfoNCE (Mind Reader, Lin et al. 2022).
+def mind_reader_loss(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """0.4 MSE + 0.6 (1 - cosine) (Mind Reader, Lin et al. 2022).
 
-    Parameters
-    ----------
-    prediction, target : torch.Tensor, (B, C)
-        Targets clamped to +-1.5 and scaled to unit length: :func:`mind_reader_target`.
-    contrastive_share : float
-        0 for the first two terms only; .5 for half of them and half InfoNCE.
-    temperature : float
-        Of InfoNCE.
+    Targets are clamped to +-1.5 and scaled to unit length: :func:`mind_reader_target`.
     """
-    loss = 0.4 * mse(prediction, target) + 0.6 * cosine_loss(prediction, target)
-    if contrastive_share == 0:
-        return loss
-    contrast = info_nce(prediction, target, temperature)
-    return (1 - contrastive_share) * loss + contrastive_share * contrast
+    return 0.4 * mse(prediction, target) + 0.6 * cosine_loss(prediction, target)
 
 
 def mind_reader_target(embedding: torch.Tensor) -> torch.Tensor:

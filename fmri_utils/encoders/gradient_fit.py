@@ -1,18 +1,15 @@
 """One training loop for every mapper that is fitted by gradient steps.
 
 Everything random at a step (which images, which repeat, dropout, mixtures) follows from the seed
-and the number of the step. So a run that was killed goes on from its last checkpoint and ends with
-the same weights, bit for bit, as one that was not.
+and the number of the step, so a fit repeats bit for bit.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,11 +19,10 @@ from tqdm.auto import tqdm
 from ..nsd.preprocessing import average_repeats
 from ..project.checks import check_learning, check_weights
 from ..project.errors import DataError
-from .checkpoints import load_latest, save_checkpoint
 from .common import check_training, compute_device
 
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor, float], torch.Tensor]
-Check = Callable[[nn.Module, torch.Tensor, torch.Tensor], float]
+Check = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,6 @@ class Training:
         Share of the training *images* that are kept out to choose the step; never test images.
     check_every, patience : int
         Steps between two checks on them; stop after so many steps without a better one.
-    save_every : int
-        Steps between two checkpoints, if a folder for them is given.
     """
 
     n_steps: int
@@ -63,7 +57,6 @@ class Training:
     validation_share: float = 0.1
     check_every: int = 25
     patience: int = 300
-    save_every: int = 250
 
     def __post_init__(self):
         if not (self.n_steps >= 1 and self.batch_size >= 2 and self.check_every >= 1):
@@ -81,19 +74,13 @@ class Training:
                 "Expected: shares from 0 to below 1, the first above 0."
             )
 
-    def rate(self, step: int) -> float:
-        """Learning rate of a step, counted from 0; the cosine form of torch's OneCycleLR."""
+    def schedule(self, optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        """The learning rate of every step."""
         if not self.one_cycle:
-            return self.learning_rate
-        top = 0.3 * self.n_steps - 1
-        first, last = self.learning_rate / 25, self.learning_rate / 25e4
-        if step <= top:
-            return _cosine(first, self.learning_rate, step / max(top, 1e-9))
-        return _cosine(self.learning_rate, last, (step - top) / (self.n_steps - 1 - top))
-
-
-def _cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+            return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, self.learning_rate, total_steps=self.n_steps, cycle_momentum=False
+        )
 
 
 @contextmanager
@@ -152,16 +139,6 @@ def averaged(
     return tuple(torch.from_numpy(a).to(device) for a in arrays)
 
 
-def identity_of(
-    name: str, settings: dict, betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray
-) -> dict:
-    """What a checkpoint belongs to: the fit's name, its settings, and a hash of its data."""
-    digest = hashlib.sha256()
-    for array in (betas, embeddings, groups):
-        digest.update(np.ascontiguousarray(array))
-    return {"fit": name, "data": digest.hexdigest(), **settings}
-
-
 def train(
     network: nn.Module,
     loss_of: Loss,
@@ -173,10 +150,8 @@ def train(
     training: Training,
     seed: int,
     name: str,
-    device: str | torch.device = "cpu",
-    folder: Path | None = None,
-    settings: dict | None = None,
-    progress: bool = False,
+    device: str | torch.device,
+    progress: bool,
 ) -> dict[str, np.ndarray]:
     """Train a network on single trials; it ends with the weights of its best check.
 
@@ -188,7 +163,7 @@ def train(
         ``loss_of(network, betas (B, V), embeddings (B, C), share) -> scalar``; ``share`` of the
         steps is done, 0 to 1.
     check_of : callable
-        ``check_of(network, betas, embeddings) -> float`` on the held-out training images with
+        ``check_of(network, betas, embeddings) -> scalar`` on the held-out training images with
         repeats averaged; lower is better.
     betas, embeddings, groups
         As for :func:`fmri_utils.encoders.fit_ridge`.
@@ -196,30 +171,24 @@ def train(
     seed : int
         Of the validation images and of everything drawn at a step.
     name : str
-        What is trained, for the progress bar and the checkpoints.
+        What is trained, for the progress bar.
     device : str or torch.device
         "cpu" or "cuda".
-    folder : pathlib.Path, optional
-        For checkpoints; a finished or interrupted run with the same data and settings goes on.
-    settings : dict, optional
-        Further settings that a checkpoint must agree in.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     dict
-        ``step``, ``train_loss``, ``validation_loss`` at each check, ``best_step``, and ``held``,
-        the images held out.
+        ``step``, ``train_loss`` (of the step before), ``validation_loss`` at each check,
+        ``best_step``, and ``held``, the images held out.
 
     Raises
     ------
     DataError
         On unfit data.
     DivergedError
-        When a loss, or a weight to be saved, is no longer finite. The checkpoint stays what it was.
-    WeightsError, ArtifactError
-        If the folder's checkpoint belongs to other data or settings, or is damaged.
+        When a loss or a weight is no longer finite.
     """
     check_training(betas, embeddings, groups)
     device = compute_device(device)
@@ -230,76 +199,39 @@ def train(
     optimiser = torch.optim.AdamW(
         network.parameters(), training.learning_rate, weight_decay=training.weight_decay
     )
-    run = Run(network, optimiser)
-    if folder is not None:
-        every = {**asdict(training), **(settings or {}), "seed": seed}
-        identity = identity_of(name, every, betas, embeddings, groups)
-        load_latest(folder, run, identity)
-    steps = range(run.step, training.n_steps + 1)
-    for step in tqdm(steps, desc=name, disable=not progress, leave=False):
-        if run.finished:
-            break
+    schedule = training.schedule(optimiser)
+    history, best, best_step, last_loss = [], math.inf, 0, math.nan
+    for step in tqdm(range(training.n_steps + 1), desc=name, disable=not progress, leave=False):
         if step % training.check_every == 0 or step == training.n_steps:
-            run.check(step, check_of(network.eval(), *test), training.patience)
-        run.step = step
-        done = run.finished or step == training.n_steps
-        if folder is not None and step > 0 and (done or step % training.save_every == 0):
-            run.finished = done
+            with torch.no_grad():
+                value = check_of(network.eval(), *test).item()
+            check_learning(value, "the validation loss", step)
             check_weights(network.state_dict(), step)
-            save_checkpoint(folder, run, identity)
-        if done:
+            history.append([step, last_loss, value])
+            if value < best:
+                best, best_step = value, step
+                best_state = {k: v.detach().clone() for k, v in network.state_dict().items()}
+            elif step - best_step >= training.patience:
+                break
+        if step == training.n_steps:
             break
         with seeded(seed, 2, step, device=device):
             x, y = batches.draw(training.batch_size)
             x = nn.functional.dropout(x, training.voxel_dropout)
             loss = loss_of(network.train(), x, y, step / training.n_steps)
-        run.take(step, loss, training.rate(step))
-    network.load_state_dict(run.best_state)
-    network.eval()
-    return {**run.report(), "held": np.unique(groups[held])}
-
-
-class Run:
-    """Where a training run stands: all that a checkpoint keeps."""
-
-    def __init__(self, network: nn.Module, optimiser: torch.optim.Optimizer):
-        self.network, self.optimiser = network, optimiser
-        self.step, self.finished = 0, False
-        self.best, self.best_step = math.inf, 0
-        self.best_state: dict[str, torch.Tensor] = {}
-        self.history: list[list[float]] = []  # step, train loss, validation loss
-        self.last_loss = math.nan
-
-    def check(self, step: int, value: float, patience: int) -> None:
-        """Record a check; keep the weights if it is the best, stop if the best is long ago."""
-        check_learning(value, "the validation loss", step)
-        check_weights(self.network.state_dict(), step)
-        if self.history and self.history[-1][0] == step:
-            return  # recorded before the checkpoint that this run goes on from
-        self.history.append([step, self.last_loss, value])
-        if value < self.best:
-            self.best, self.best_step = value, step
-            state = self.network.state_dict()
-            self.best_state = {k: v.detach().clone() for k, v in state.items()}
-        elif step - self.best_step >= patience:
-            self.finished = True
-
-    def take(self, step: int, loss: torch.Tensor, rate: float) -> None:
-        """One optimiser step."""
-        self.last_loss = loss.item()
-        check_learning(self.last_loss, "the loss", step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.zero_grad()
+        last_loss = loss.item()
+        check_learning(last_loss, "the loss", step)
+        optimiser.zero_grad()
         loss.backward()
-        self.optimiser.step()
-
-    def report(self) -> dict[str, np.ndarray]:
-        """History as arrays; the training loss is that of the step before each check."""
-        step, train_loss, validation_loss = np.array(self.history).T
-        return {
-            "step": step.astype(int),
-            "train_loss": train_loss,
-            "validation_loss": validation_loss,
-            "best_step": np.array(self.best_step),
-        }
+        optimiser.step()
+        schedule.step()
+    network.load_state_dict(best_state)
+    network.eval()
+    steps, train_loss, validation_loss = np.array(history).T
+    return {
+        "step": steps.astype(int),
+        "train_loss": train_loss,
+        "validation_loss": validation_loss,
+        "best_step": np.array(best_step),
+        "held": np.unique(groups[held]),
+    }

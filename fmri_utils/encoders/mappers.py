@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -124,7 +123,6 @@ def fit_mapper(
     seed: int,
     n_targets: int = 1,
     device: str | torch.device = "cpu",
-    folder: Path | None = None,
     basis: RidgeBasis | None = None,
     progress: bool = False,
 ) -> tuple[Mapper, dict[str, np.ndarray]]:
@@ -141,8 +139,6 @@ def fit_mapper(
     n_targets : int
         Embeddings that :func:`fmri_utils.encoders.stack_targets` put beside each other.
     device : str or torch.device
-    folder : pathlib.Path, optional
-        Checkpoints of those that are trained by steps.
     basis : RidgeBasis, optional
         For ridge.
     progress : bool
@@ -156,7 +152,7 @@ def fit_mapper(
     if name not in MAPPERS:
         raise DataError(f"no mapper {name!r}. Valid mappers: {', '.join(MAPPERS)}.")
     data = (betas, embeddings, groups)
-    steps = dict(seed=seed, n_targets=n_targets, device=device, folder=folder, progress=progress)
+    steps = dict(seed=seed, n_targets=n_targets, device=device, progress=progress)
     if name == "mean":
         return fit_mean(*data)
     if name == "ridge":

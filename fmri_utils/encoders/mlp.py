@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -171,7 +170,6 @@ def fit_mlp(
     seed: int,
     n_targets: int = 1,
     device: str | torch.device = "cpu",
-    folder: Path | None = None,
     progress: bool = False,
 ) -> tuple[MLPEncoder, dict[str, np.ndarray]]:
     """Train the residual MLP, stopped where held-out training images score best.
@@ -183,7 +181,7 @@ def fit_mlp(
     training : Training
         MindEye: AdamW at 3e-4 with a one-cycle schedule.
     settings : MLPSettings
-    seed, n_targets, device, folder, progress
+    seed, n_targets, device, progress
         As for :func:`fmri_utils.encoders.fit_contrastive`.
 
     Returns
@@ -208,8 +206,6 @@ def fit_mlp(
         seed=seed,
         name="mlp",
         device=device,
-        folder=folder,
-        settings={**asdict(settings), "n_targets": n_targets},
         progress=progress,
     )
     return MLPEncoder(network, betas.shape[1]), report

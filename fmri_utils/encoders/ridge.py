@@ -1,14 +1,13 @@
 """Ridge regression from voxels to embeddings, one penalty for each embedding dimension.
 
-Two solvers give the same answer.
+One eigendecomposition of the smaller of the voxels' and the trials' Gram matrix (the second is the
+kernel form) serves all penalties, all folds and all targets. Held-out errors follow from it
+exactly, without refitting: with the hat matrix H, the error of a fold F is (I - H_FF)^-1 times its
+residual (for one trial this is Allen's PRESS, 1974).
 
-* ``eigen``, the default: one eigendecomposition of the smaller of the voxels' and the trials' Gram
-  matrix (the second is the kernel form) serves all penalties, all folds and all targets. Held-out
-  errors follow from it exactly, without refitting: with the hat matrix H, the error of a fold F
-  is (I - H_FF)^-1 times its residual (for one trial this is Allen's PRESS, 1974).
-* ``himalaya`` (Dupre la Tour et al. 2022): the library of voxelwise modelling. It forms a matrix of
-  voxels x trials for every penalty and fold, which pays for ten thousands of targets. Here the
-  targets are few, and it takes about ten times as long.
+himalaya (Dupre la Tour et al. 2022), the library of voxelwise modelling, gives the same answer. It
+forms a matrix of voxels x trials for every penalty and fold, which pays for ten thousands of
+targets. For few targets it takes about ten times as long.
 """
 
 from __future__ import annotations
@@ -22,11 +21,9 @@ from sklearn.model_selection import GroupKFold
 from ..nsd.preprocessing import average_repeats
 from ..project.checks import check_finite
 from ..project.errors import DataError
-from .common import REMEDY, check_folds, check_training, compute_device
-from .himalaya_ridge import solve_himalaya
+from .common import REMEDY, check_training, compute_device
 from .linear import LinearEncoder
 
-SOLVERS = ("eigen", "himalaya")
 MAX_SOLVES = 6  # penalties up to which solving for each is faster than an eigendecomposition
 
 
@@ -44,15 +41,12 @@ class RidgeBasis:
         Of the Gram matrix of the centred betas.
     axes : torch.Tensor, (V, r)
         The eigenbasis; ``scores = (betas - mean) @ axes``.
-    form : str
-        "primal" or "kernel".
     """
 
     mean: torch.Tensor
     scores: torch.Tensor
     eigenvalues: torch.Tensor
     axes: torch.Tensor
-    form: str
 
 
 def ridge_basis(betas: np.ndarray, *, device: str | torch.device = "cpu") -> RidgeBasis:
@@ -74,15 +68,15 @@ def ridge_basis(betas: np.ndarray, *, device: str | torch.device = "cpu") -> Rid
     x = torch.tensor(betas, dtype=torch.float32, device=compute_device(device))
     mean = x.mean(0)
     x -= mean
-    form = "kernel" if len(x) < x.shape[1] else "primal"
-    values, vectors = torch.linalg.eigh(x @ x.T if form == "kernel" else x.T @ x)
+    kernel = len(x) < x.shape[1]
+    values, vectors = torch.linalg.eigh(x @ x.T if kernel else x.T @ x)
     # Directions without variance in float32 carry rounding errors only.
     kept = values > values[-1] * 1e-7
     values, vectors = values[kept], vectors[:, kept]
-    if form == "kernel":
+    if kernel:
         root = values.sqrt()
-        return RidgeBasis(mean, vectors * root, values, x.T @ (vectors / root), form)
-    return RidgeBasis(mean, x @ vectors, values, vectors, form)
+        return RidgeBasis(mean, vectors * root, values, x.T @ (vectors / root))
+    return RidgeBasis(mean, x @ vectors, values, vectors)
 
 
 def make_folds(groups: np.ndarray, n_folds: int, seed: int | None = None) -> list[np.ndarray]:
@@ -99,9 +93,14 @@ def make_folds(groups: np.ndarray, n_folds: int, seed: int | None = None) -> lis
     Raises
     ------
     DataError
-        If there are more folds than images.
+        If there are more folds than images, or fewer than two.
     """
-    check_folds(groups, n_folds)
+    n_images = len(np.unique(groups))
+    if not 2 <= n_folds <= n_images:
+        raise DataError(
+            f"{n_folds} folds of {n_images} images. Expected: at least 2, and at most one for each "
+            "image."
+        )
     splitter = GroupKFold(n_folds, shuffle=seed is not None, random_state=seed)
     return [held for _, held in splitter.split(groups, groups=groups)]
 
@@ -138,21 +137,6 @@ def _finish(weights: torch.Tensor, mean: torch.Tensor, target_mean: torch.Tensor
     return LinearEncoder(weights.cpu().numpy(), intercept.cpu().numpy(), "ridge")
 
 
-def _fit_eigen(basis: RidgeBasis, embeddings: np.ndarray, alphas: np.ndarray, folds: list):
-    y = torch.tensor(embeddings, dtype=torch.float32, device=basis.mean.device)
-    y_mean = y.mean(0)
-    y = y - y_mean
-    alphas = torch.tensor(alphas, dtype=torch.float32, device=y.device)
-    loss = []
-    for alpha in alphas:
-        squared = _held_out_errors(basis, y, alpha[None], folds) ** 2
-        loss.append(torch.stack([squared[torch.as_tensor(f)].mean(0) for f in folds]).mean(0))
-    loss = torch.stack(loss)  # (n_alphas, C)
-    best = loss.argmin(0)
-    encoder = _finish(_weights(basis, y, alphas[best]), basis.mean, y_mean)
-    return encoder, alphas[best].cpu().numpy(), loss.gather(0, best[None])[0].cpu().numpy()
-
-
 def fit_ridge(
     betas: np.ndarray,
     embeddings: np.ndarray,
@@ -161,7 +145,6 @@ def fit_ridge(
     alphas: np.ndarray,
     n_folds: int,
     seed: int | None = None,
-    solver: str = "eigen",
     device: str | torch.device = "cpu",
     basis: RidgeBasis | None = None,
 ) -> tuple[LinearEncoder, dict[str, np.ndarray]]:
@@ -178,15 +161,13 @@ def fit_ridge(
     alphas : numpy.ndarray
         Penalties tried.
     n_folds : int
-        More folds are faster with the solver ``eigen``: a fold costs its size squared.
+        More folds are faster: a fold costs its size squared.
     seed : int, optional
         Of the division into folds, the only random thing here; by default it is not shuffled.
-    solver : str
-        One of :data:`SOLVERS`; both use the kernel form where n_trials < n_voxels.
     device : str or torch.device
         "cpu" or "cuda".
     basis : RidgeBasis, optional
-        From :func:`ridge_basis` of these betas, to save its time; ``eigen`` only.
+        From :func:`ridge_basis` of these betas, to save its time.
 
     Returns
     -------
@@ -204,17 +185,23 @@ def fit_ridge(
     """
     check_training(betas, embeddings, groups)
     folds = make_folds(groups, n_folds, seed)
-    if solver not in SOLVERS:
-        raise DataError(f"no ridge solver {solver!r}. Valid solvers: {', '.join(SOLVERS)}.")
     check_finite(alphas, "alphas")
-    alphas = np.sort(np.asarray(alphas, np.float32))
-    if solver == "himalaya":
-        encoder, best, loss = solve_himalaya(betas, embeddings, alphas, folds, device)
-    else:
-        basis = _own_basis(betas, basis, device)
-        encoder, best, loss = _fit_eigen(basis, embeddings, alphas, folds)
-    report = {"best_alphas": best, "cv_scores": 1 - loss / embeddings.var(0), "cv_loss": loss}
-    return encoder, report
+    basis = _own_basis(betas, basis, device)
+    y = torch.tensor(embeddings, dtype=torch.float32, device=basis.mean.device)
+    y_mean = y.mean(0)
+    y = y - y_mean
+    alphas = torch.tensor(np.sort(alphas), dtype=torch.float32, device=y.device)
+    losses = []
+    for alpha in alphas:
+        squared = _held_out_errors(basis, y, alpha[None], folds) ** 2
+        losses.append(torch.stack([squared[torch.as_tensor(f)].mean(0) for f in folds]).mean(0))
+    losses = torch.stack(losses)  # (n_alphas, C)
+    best = losses.argmin(0)
+    encoder = _finish(_weights(basis, y, alphas[best]), basis.mean, y_mean)
+    loss = losses.gather(0, best[None])[0].cpu().numpy()
+    scores = 1 - loss / embeddings.var(0)
+    best_alphas = alphas[best].cpu().numpy()
+    return encoder, {"best_alphas": best_alphas, "cv_scores": scores, "cv_loss": loss}
 
 
 def _own_basis(
@@ -342,16 +329,17 @@ def match_spread(
     """
     settings = dict(alphas=alphas, n_folds=n_folds, device=device, basis=basis)
     single = out_of_fold(betas, embeddings, groups, **settings)
-    predicted, _, _ = average_repeats(
-        single, groups
-    )  # the map is linear: the same as averaging betas
+    # The map is linear: averaged predictions are predictions from averaged betas.
+    predicted, _, _ = average_repeats(single, groups)
     _, first = np.unique(groups, return_index=True)
     true = embeddings[first]
     scale = float(np.sqrt(true.var(0).sum() / predicted.var(0).sum()))
-    mean = embeddings.mean(0)
-    matched = LinearEncoder(
-        (encoder.weights * scale).astype(np.float32),
-        ((encoder.intercept - mean) * scale + mean).astype(np.float32),
-        f"{encoder.method}, spread matched",
-    )
-    return matched, scale
+    method = f"{encoder.method}, spread matched"
+    return scaled(encoder, embeddings.mean(0), scale, method), scale
+
+
+def scaled(encoder: LinearEncoder, mean: np.ndarray, scale: float, method: str) -> LinearEncoder:
+    """The same map with its deviations from a mean embedding (C,) scaled."""
+    weights = (encoder.weights * scale).astype(np.float32)
+    intercept = ((encoder.intercept - mean) * scale + mean).astype(np.float32)
+    return LinearEncoder(weights, intercept, method)

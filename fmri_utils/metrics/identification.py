@@ -204,27 +204,6 @@ def places_in(similarity: np.ndarray) -> dict[str, Places]:
     return dict(zip(DIRECTIONS, map(find_places, (similarity, similarity.T)), strict=True))
 
 
-def retrieval_ranks(
-    truth: np.ndarray, reconstruction: np.ndarray, *, csls_neighbours: int = 0
-) -> dict[str, np.ndarray]:
-    """Expected rank of the right answer among all candidates, 0 for the best, in both directions.
-
-    Parameters
-    ----------
-    truth, reconstruction, csls_neighbours
-        As for :func:`similarity_matrix`.
-
-    Returns
-    -------
-    dict of numpy.ndarray, (n,)
-        ``brain_to_image`` ranks all images for a brain pattern, ``image_to_brain`` all brain
-        patterns for an image. Take top-k and reciprocal ranks from :func:`retrieval_scores`: in a
-        tie they are not those of the expected rank.
-    """
-    similarity = similarity_matrix(truth, reconstruction, csls_neighbours=csls_neighbours)
-    return {name: places.rank - 1 for name, places in places_in(similarity).items()}
-
-
 def retrieval_scores(
     truth: np.ndarray, reconstruction: np.ndarray, *, csls_neighbours: int = 0
 ) -> dict[str, dict[str, np.ndarray]]:

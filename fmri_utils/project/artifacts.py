@@ -44,7 +44,6 @@ PACKAGES = (
     "scipy",
     "scikit-image",
     "scikit-learn",
-    "himalaya",
 )
 
 

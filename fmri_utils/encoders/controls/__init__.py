@@ -18,7 +18,6 @@ from .control_table import SCORES, chance_levels, scores_per_image, validity_tab
 from .pairing_controls import (
     Fit,
     fitter,
-    fixed_ridge,
     leave_clusters_out,
     pairing_oracle,
     shuffle_pairing,
@@ -32,7 +31,6 @@ __all__ = [
     "chance_levels",
     "fit_prototypes",
     "fitter",
-    "fixed_ridge",
     "leave_clusters_out",
     "pairing_oracle",
     "scores_per_image",

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
 from ...nsd.splits import leave_cluster_out
 from ...project.checks import check_finite
 from ...project.errors import DataError
-from .. import Mapper, check_patterns, check_training, refit_ridge
+from .. import Mapper, check_patterns, check_training
 
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Mapper]
 """``fit(betas, embeddings, groups) -> mapper``: a fit function with its settings filled in."""
@@ -37,27 +36,6 @@ def fitter(fit: Callable, **settings: object) -> Fit:
         return fit(betas, embeddings, groups, **settings)[0]
 
     return only_mapper
-
-
-def fixed_ridge(alphas: np.ndarray, *, device: str | torch.device = "cpu") -> Fit:
-    """Ridge with penalties that were chosen before, for controls that fit it many times.
-
-    Parameters
-    ----------
-    alphas : numpy.ndarray, (C,)
-        ``best_alphas`` of :func:`fmri_utils.encoders.fit_ridge`.
-    device : str or torch.device
-
-    Returns
-    -------
-    callable
-        ``f(betas, embeddings, groups) -> mapper``.
-    """
-
-    def fit(betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray) -> Mapper:
-        return refit_ridge(betas, embeddings, alphas=alphas, device=device)
-
-    return fit
 
 
 def pairing_oracle(truth: np.ndarray) -> dict[str, np.ndarray]:
