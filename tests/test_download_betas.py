@@ -10,14 +10,8 @@ import numpy as np
 import pytest
 from download_server import Fault, contents
 
-from fmri_utils.nsd import (
-    NSDLayout,
-    available_sessions,
-    beta_file,
-    read_betas,
-    roi_mask,
-)
-from fmri_utils.nsd.betas import read_session
+from fmri_utils.nsd import NSDLayout, available_sessions, read_betas, roi_mask
+from fmri_utils.nsd.betas import beta_file, read_session
 from fmri_utils.project.errors import DataError
 from pipeline.download import ranges
 from pipeline.download.client import Changed, Client

@@ -13,7 +13,8 @@ import pytest
 from download_server import Fault
 from PIL import Image
 
-from fmri_utils.nsd import NSDLayout, read_captions, read_images, read_stim_info, trial_table
+from fmri_utils.nsd import NSDLayout, read_captions, read_images, trial_table
+from fmri_utils.nsd.design import read_stim_info
 from fmri_utils.project.errors import ArtifactError, DataError
 from pipeline.download import coco
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fmri_utils import nsd
+from fmri_utils.nsd.design import read_stim_info
 from fmri_utils.project.simulation_config import SimulationConfig
 from simulated_nsd.subject import simulate_subject
 
@@ -52,7 +53,7 @@ def test_what_was_downloaded_is_the_subject(simulated, server, fetch):
         nsd.read_images(ours, ids, progress=False), nsd.read_images(truth, ids, progress=False)
     )
     ids = nsd.trial_table(ours)["nsd_id"].unique()
-    assert set(nsd.read_stim_info(truth)["cocoSplit"].iloc[ids]) == {"train2017", "val2017"}
+    assert set(read_stim_info(truth)["cocoSplit"].iloc[ids]) == {"train2017", "val2017"}
     assert nsd.read_captions(ours, ids) == nsd.read_captions(truth, ids)
     for atlas in ("prf-visualrois", "streams", "floc-faces"):
         for brain in ("subj01", "fsaverage"):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from malformed import HarmlessError, flipped, refuse_all, replaced
 
 from fmri_utils import nsd as reader
+from fmri_utils.nsd import rois
 from fmri_utils.nsd.betas import read_session
 from fmri_utils.nsd.roi_betas import RoiBetas, flat_voxels, save_roi_betas
 
@@ -62,13 +63,13 @@ def files(folder):
         "nsdgeneral": (layout.roi("nsdgeneral"), lambda: reader.roi_mask(layout)),
         "visual": (
             layout.roi("prf-visualrois"),
-            lambda: reader.visual_areas(layout, mask, ["visual"]),
+            lambda: reader.visual_areas(layout, mask),
         ),
         "left": (
             layout.roi("nsdgeneral", "lh"),
-            lambda: reader.visual_areas(layout, mask, ["hemispheres"]),
+            lambda: reader.visual_areas(layout, mask),
         ),
-        "ctab": (layout.ctab("prf-visualrois"), lambda: reader.read_roi(layout, "prf-visualrois")),
+        "ctab": (layout.ctab("prf-visualrois"), lambda: rois.read_roi(layout, "prf-visualrois")),
         "brainmask": (layout.brainmask, lambda: reader.read_brainmask(layout)),
         "mean": (layout.mean_volume, lambda: reader.read_mean_volume(layout).get_fdata()),
         "prf": (layout.prf("angle"), lambda: reader.read_prf(layout, mask)),
@@ -86,7 +87,7 @@ KINDS = (
     *("ctab", "brainmask", "mean", "prf", "ncsnr", "nifti", "hdf5", "roi hdf5", "stimuli"),
     "captions",
 )
-OPTIONAL = {"responses", "design table", "ctab"}  # without them there is less to compare
+OPTIONAL = {"responses", "design table", "ctab", "visual", "left"}  # what is not there is told
 # What a file is overwritten with, always of another format or of other contents.
 SWAPS = [
     *(("expdesign", "stim_info"), ("expdesign", "hdf5"), ("stim_info", "responses")),

@@ -8,16 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fmri_utils.nsd import (
-    NSDLayout,
-    read_betas,
-    read_ncsnr,
-    read_roi,
-    roi_mask,
-    to_volume,
-)
+from fmri_utils.nsd import NSDLayout, read_betas, read_ncsnr, roi_mask, to_volume
 from fmri_utils.nsd import betas as betas_module
 from fmri_utils.nsd.betas import read_session
+from fmri_utils.nsd.rois import read_roi
 from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]

@@ -4,18 +4,15 @@ import numpy as np
 import pytest
 
 from fmri_utils.nsd import (
-    NSDLayout,
     noise_ceiling,
     read_brainmask,
     read_mean_volume,
     read_ncsnr,
     read_prf,
-    read_roi,
     roi_mask,
-    split_by_image,
-    trial_table,
     visual_areas,
 )
+from fmri_utils.nsd.rois import read_roi
 from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]
@@ -24,29 +21,16 @@ VISUAL = ["V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"]
 STREAMS = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
 
 
-@pytest.fixture
-def layout(nsd):
-    return NSDLayout(nsd.root, 1)
-
-
-@pytest.fixture
-def damaged(nsd_copy):
-    return NSDLayout(nsd_copy.root, 1)
-
-
 def test_labels_and_names(nsd, layout):
     labels, names = read_roi(layout, "prf-visualrois")
     np.testing.assert_array_equal(labels, nsd.subjects[1].rois["prf-visualrois"])
     assert labels.dtype == np.int16
     assert names == dict(enumerate(VISUAL, start=1))  # parsed in spite of trailing white space
-    assert names.label_source == "ctab"
 
 
-def test_published_names_are_used_only_without_a_table_and_say_so(layout):
+def test_published_names_are_used_without_a_table(layout):
     _, names = read_roi(layout, "floc-faces")
-    assert names.label_source == "published"
-    assert names[2] == "FFA-1"
-    assert len(names) == 5
+    assert names == dict(enumerate(("OFA", "FFA-1", "FFA-2", "mTL-faces", "aTL-faces"), start=1))
 
 
 def test_mask_is_the_labelled_voxels_only(nsd, layout):
@@ -54,12 +38,12 @@ def test_mask_is_the_labelled_voxels_only(nsd, layout):
     mask = roi_mask(layout, "nsdgeneral")
     assert mask.sum() == (volume == 1).sum()
     assert mask.sum() < (volume != -1).sum()
-    left = roi_mask(layout, "nsdgeneral", hemisphere="lh")
+    left = roi_mask(layout, "lh.nsdgeneral")
     np.testing.assert_array_equal(left, mask & nsd.subjects[1].left)
-    v1 = roi_mask(layout, "prf-visualrois", areas=["V1v", "V1d"])
+    v1 = roi_mask(layout, "prf-visualrois:V1v,V1d")
     np.testing.assert_array_equal(v1, np.isin(nsd.subjects[1].rois["prf-visualrois"], [1, 2]))
     with pytest.raises(DataError, match=r"V9.*hV4"):
-        roi_mask(layout, "prf-visualrois", areas=["V9"])
+        roi_mask(layout, "prf-visualrois:V9")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +71,7 @@ def test_missing_and_damaged_rois_are_named(nsd, damaged):
         read_roi(damaged, "HCP_MMP1")
     damaged.ctab("streams").write_text("early one\n")
     with pytest.raises(DataError, match="early one"):
-        visual_areas(damaged, roi_mask(damaged), ["streams"])
+        visual_areas(damaged, roi_mask(damaged))
     path = damaged.roi("streams")
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(DataError, match=r"streams\.nii\.gz.*delete it"):
@@ -108,26 +92,23 @@ def test_areas_are_masks_over_the_voxels(nsd, layout):
     assert all(a.shape == (mask.sum(),) and a.dtype == bool for a in areas.values())
     assert list(areas) == ["V1", "V2", "V3", "hV4", "faces", *STREAMS, "lh", "rh", "unassigned"]
     assert areas.missing == ("eccentricity", "places", "bodies", "words")
-    assert areas.label_source == {"visual": "ctab", "faces": "published", "streams": "ctab"}
 
 
-def test_areas_in_detail(nsd, layout):
-    mask = roi_mask(layout)
-    areas = visual_areas(layout, mask, ["visual", "faces"], detail=True)
-    np.testing.assert_array_equal(areas["V1v"] | areas["V1d"], areas["V1"])
-    assert areas["FFA-2"].any()
-    assert not areas["mTL-faces"].any()  # this subject has none: the area is empty, not absent
-    assert "early" not in areas
-
-
-def test_areas_asked_for_by_name_must_be_there(layout):
-    with pytest.raises(DataError, match="floc-places"):
-        visual_areas(layout, roi_mask(layout), ["visual", "places"])
-    with pytest.raises(DataError, match="hemispheres"):
-        visual_areas(layout, roi_mask(layout), ["cerebellum"])
+def test_areas_of_another_grid_or_other_names_are_refused(damaged):
     with pytest.raises(DataError, match="transposed"):
-        visual_areas(layout, roi_mask(layout).T)
-    assert "unassigned" not in visual_areas(layout, roi_mask(layout), ["streams"])
+        visual_areas(damaged, roi_mask(damaged).T)
+    damaged.ctab("prf-visualrois").write_text("".join(f"{i} area{i}\n" for i in range(8)))
+    with pytest.raises(DataError, match=r"prf-visualrois names no \['V1d', 'V1v'"):
+        visual_areas(damaged, roi_mask(damaged))
+
+
+def test_areas_without_visual_areas_have_none_that_is_unassigned(damaged):
+    mask = roi_mask(damaged)
+    for name in ("prf-visualrois", "floc-faces"):
+        damaged.roi(name).unlink()
+    areas = visual_areas(damaged, mask)
+    assert list(areas) == [*STREAMS, "lh", "rh"]
+    assert areas.missing[:2] == ("visual", "eccentricity")
 
 
 @pytest.mark.parametrize(
@@ -155,23 +136,11 @@ def test_noise_ceiling_of_mixed_repeats():
         noise_ceiling([-0.1], 3)
 
 
-def test_noise_ceiling_of_the_test_images_of_a_split(nsd):
-    table = trial_table(NSDLayout(nsd.root, 2))
-    split = split_by_image(table)
-    counts = split.test_repeats(table["nsd_id"])
-    assert len(set(counts.tolist())) > 1  # mixed, as in NSD's first 37 sessions
-    inverse = np.mean([1 / np.sum(table["nsd_id"] == i) for i in split.test_ids])
-    expected = 100 * 0.3**2 / (0.3**2 + inverse)
-    assert noise_ceiling(0.3, counts) == pytest.approx(expected)
-
-
 def test_ncsnr_keeps_nan(nsd, layout):
     mask = np.ones(nsd.shape, bool)
     values = read_ncsnr(layout, mask)
     np.testing.assert_array_equal(values, nsd.subjects[1].ncsnr[mask])
     assert np.isnan(values).sum() == (~nsd.subjects[1].brain).sum()
-    with pytest.raises(DataError, match=r"ncsnr_split1\.nii\.gz"):
-        read_ncsnr(layout, mask, split=1)
 
 
 def test_prf_table(nsd, layout):

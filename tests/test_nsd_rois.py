@@ -3,17 +3,9 @@
 import numpy as np
 import pytest
 
-from fmri_utils.nsd import (
-    NSDLayout,
-    atlas_areas,
-    available_rois,
-    read_betas,
-    read_brainmask,
-    read_labels,
-    read_roi,
-    roi_mask,
-)
+from fmri_utils.nsd import NSDLayout, read_betas, read_brainmask, roi_mask, visual_areas
 from fmri_utils.nsd.paths import REMEDY
+from fmri_utils.nsd.rois import available_rois, read_labels, read_roi
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.profiles import load_profile
 
@@ -61,7 +53,7 @@ def atlases(nsd, tmp_path_factory):
     [
         ("nsdgeneral+floc-faces", lambda v: (v["nsdgeneral"] > 0) | (v["floc-faces"] > 0)),
         (
-            ["nsdgeneral", "streams", "Kastner2015"],
+            "nsdgeneral+streams+Kastner2015",
             lambda v: (v["nsdgeneral"] > 0) | (v["streams"] > 0) | (v["Kastner2015"] > 0),
         ),
         (
@@ -104,7 +96,7 @@ def test_unions_of_hemispheres(nsd, atlases):
     both = truth & left | ~left & (volumes["floc-faces"] == 1)
     np.testing.assert_array_equal(roi_mask(layout, "lh.nsdgeneral+rh.floc-faces:OFA"), both)
     union = (truth | (volumes["floc-faces"] > 0)) & ~left
-    np.testing.assert_array_equal(roi_mask(layout, "nsdgeneral+floc-faces", hemisphere="rh"), union)
+    np.testing.assert_array_equal(roi_mask(layout, "rh.nsdgeneral+rh.floc-faces"), union)
 
 
 def test_whole_brain(nsd, atlases, nsd_copy):
@@ -127,23 +119,19 @@ def test_a_profile_names_a_union(atlases):
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "message"),
+    ("name", "message"),
     [
-        ("", {}, "expected a name such as 'nsdgeneral"),
-        ([], {}, "expected a name"),
-        ("nsdgeneral", {"hemisphere": "left"}, "'lh', 'rh' or None"),
-        ("lh.nsdgeneral", {"hemisphere": "rh"}, "as well"),
-        ("nsdgeneral+streams", {"areas": ["early"]}, "belong to one atlas"),
-        ("streams:early", {"areas": ["early"]}, "belong to one atlas"),
-        ("streams:early,late", {}, r"no labels \['late'\]; it has \['early', "),
-        ("brainmask:V1", {}, "no areas"),
-        ("lh.brainmask", {}, "no hemispheres"),
-        ("nsdgeneral+floc-facez", {}, r"floc-facez\.nii\.gz.*'floc-bodies', 'floc-faces'"),
+        ("", "expected a name such as 'nsdgeneral"),
+        ("+nsdgeneral", "expected a name"),
+        ("streams:early,late", r"no labels \['late'\]; it has \['early', "),
+        ("brainmask:V1", "no areas"),
+        ("lh.brainmask", "no hemispheres"),
+        ("nsdgeneral+floc-facez", r"floc-facez\.nii\.gz.*'floc-bodies', 'floc-faces'"),
     ],
 )
-def test_impossible_names_are_refused(atlases, name, arguments, message):
+def test_impossible_names_are_refused(atlases, name, message):
     with pytest.raises(DataError, match=message):
-        roi_mask(atlases[0], name, **arguments)
+        roi_mask(atlases[0], name)
 
 
 def test_atlases_of_two_subjects_are_refused(nsd, nsd_copy):
@@ -182,16 +170,14 @@ def test_an_atlas_without_names_is_a_mask_but_has_no_areas(atlases):
 
 def test_names_of_kastner_and_hcp(atlases):
     layout, _ = atlases
-    names = read_labels(layout, "Kastner2015")
-    assert (list(names.values()), names.label_source) == (KASTNER, "ctab")
+    assert list(read_labels(layout, "Kastner2015").values()) == KASTNER
     hcp = read_labels(layout, "HCP_MMP1")
     assert len(hcp) == 180
     assert [hcp[i] for i in (1, 3, 4, 5, 18)] == ["V1", "55b", "9-46d", "4", "area 18"]
     for name, labels in FAMILIES.items():
         assert list(read_labels(layout, name).values()) == labels.split()
     layout.ctab("Kastner2015").unlink()
-    names = read_labels(layout, "Kastner2015")
-    assert (list(names.values()), names.label_source) == (KASTNER, "published")
+    assert list(read_labels(layout, "Kastner2015").values()) == KASTNER  # as published
 
 
 def test_colours_and_comments_in_a_table_are_no_part_of_the_names(nsd_copy):
@@ -207,24 +193,10 @@ def test_colours_and_comments_in_a_table_are_no_part_of_the_names(nsd_copy):
             read_labels(layout, "streams")
 
 
-def test_areas_of_any_atlas(nsd, atlases):
-    layout, volumes = atlases
-    mask = roi_mask(layout)
-    areas = atlas_areas(layout, "HCP_MMP1", mask)
-    assert len(areas) == 180
-    assert areas.label_source == {"HCP_MMP1": "ctab"}
-    for number, where in enumerate(areas.values(), start=1):
-        np.testing.assert_array_equal(where, volumes["HCP_MMP1"][mask] == number)
-    left = atlas_areas(layout, "Kastner2015", mask, "lh")
-    assert not np.any(list(left.values()), axis=0)[~nsd.subjects[1].left[mask]].any()
-    with pytest.raises(DataError, match="transposed"):
-        atlas_areas(layout, "HCP_MMP1", mask.T)
-
-
 def test_labels_that_share_a_name_are_one_area(nsd_copy):
     layout = NSDLayout(nsd_copy.root, 1)
     layout.ctab("streams").write_text("".join(f"{i} {'ab'[i % 2]}\n" for i in range(1, 8)))
     volume, mask = nsd_copy.subjects[1].rois["streams"], roi_mask(layout)
-    areas = atlas_areas(layout, "streams", mask)
+    areas = visual_areas(layout, mask)
     np.testing.assert_array_equal(areas["b"], np.isin(volume, [1, 3, 5, 7])[mask])
     np.testing.assert_array_equal(roi_mask(layout, "streams:a"), np.isin(volume, [2, 4, 6]))

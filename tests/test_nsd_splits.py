@@ -1,21 +1,10 @@
 """Splits: by image, at NSD's own size."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from sklearn.model_selection import GroupKFold
 
-from fmri_utils.nsd import (
-    NSDLayout,
-    Split,
-    hold_out_images,
-    leave_cluster_out,
-    split_by_image,
-    split_from_ids,
-    trial_table,
-)
+from fmri_utils.nsd import NSDLayout, split_by_image, trial_table
+from fmri_utils.nsd.splits import Split, leave_cluster_out, split_from_ids
 from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture", "nsd_fullsize"]
@@ -52,29 +41,6 @@ def test_no_image_is_in_both_sets(nsd, subject):
     split = split_by_image(table)
     check_partition(table["nsd_id"], split)
     assert set(split.test_ids) <= set(nsd.shared_ids)
-    held = hold_out_images(table, split, 0.2, np.random.default_rng(0))
-    check_partition(table["nsd_id"], held)
-    assert held.test_ids.size == round(0.2 * split.train_ids.size)
-    assert set(held.train_ids) | set(held.test_ids) == set(split.train_ids)
-    for train, test in GroupKFold(4).split(
-        split.train_trials, groups=table["nsd_id"].iloc[split.train_trials]
-    ):
-        groups = table["nsd_id"].to_numpy()[split.train_trials]
-        assert not set(groups[train]) & set(groups[test])
-
-
-def test_a_split_knows_its_table_and_its_repeats(nsd):
-    table = trial_table(NSDLayout(nsd.root, 1))
-    nsd_id = table["nsd_id"].to_numpy()
-    for split in (split_by_image(table), split_by_image(table, min_repeats=2)):
-        split.check_fits(nsd_id)
-        counts = split.test_repeats(nsd_id)
-        assert counts.tolist() == [np.count_nonzero(nsd_id == i) for i in split.test_ids]
-        for other in (nsd_id[:750], np.roll(nsd_id, 1), np.r_[nsd_id, split.test_ids[:1]]):
-            with pytest.raises(DataError, match="was not made from this table"):
-                split.check_fits(other)
-            with pytest.raises(DataError, match="was not made from this table"):
-                split.test_repeats(other)
 
 
 def test_a_split_by_trial_is_refused():
@@ -91,10 +57,6 @@ def test_rules_without_images_are_refused(nsd):
     table = trial_table(NSDLayout(nsd.root, 1))
     with pytest.raises(DataError, match="empty"):
         split_by_image(table, min_repeats=4)
-    with pytest.raises(DataError, match="min_repeats"):
-        split_by_image(table, min_repeats=0)
-    with pytest.raises(DataError, match="fraction"):
-        hold_out_images(table, split_by_image(table), 1.0, np.random.default_rng(0))
 
 
 def test_clusters_are_left_out_whole():
@@ -115,23 +77,5 @@ def test_clusters_are_left_out_whole():
     again = leave_cluster_out(embeddings, ids, 3, seed=0)
     for a, b in zip(splits, again, strict=True):
         np.testing.assert_array_equal(a.test_ids, b.test_ids)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"ids": np.zeros(5, int)}, "ids repeat"),
-        ({"ids": np.arange(4)}, "expected"),
-        ({"n_clusters": 6}, "2 to 5"),
-        ({"embeddings": np.zeros((5, 2))}, "zero"),
-    ],
-)
-def test_clusters_of_wrong_input_are_refused(change, message):
-    arguments = {"embeddings": np.eye(5), "ids": np.arange(5), "n_clusters": 2, "seed": 0}
-    with pytest.raises(DataError, match=message):
-        leave_cluster_out(**(arguments | change))
-
-
-def test_reader_does_not_import_torch():
-    code = "import sys, fmri_utils.nsd; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with pytest.raises(DataError, match="2 to 90"):
+        leave_cluster_out(embeddings, ids, 91, seed=0)

@@ -5,17 +5,11 @@ import json
 import h5py
 import numpy as np
 import pytest
-from PIL import Image
 
-from fmri_utils.nsd import NSDLayout, check_shared_pictures, read_captions, read_images
+from fmri_utils.nsd import NSDLayout, read_captions, read_images
 from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]
-
-
-@pytest.fixture
-def layout(nsd):
-    return NSDLayout(nsd.root, 1)
 
 
 @pytest.mark.parametrize("ids", [[5], [3, 4, 9], [9, 3, 4], [7, 7, 0, 7, 2, 0]])
@@ -67,27 +61,6 @@ def test_stimulus_file_must_be_whole_and_nsds(nsd_copy):
     path.unlink()
     with pytest.raises(DataError, match="stimuli is missing"):
         read_images(layout, [0], progress=False)
-
-
-def test_shared_pictures_are_those_of_the_brick(nsd_copy):
-    layout = NSDLayout(nsd_copy.root, 1)
-    ids = nsd_copy.shared_ids
-    assert check_shared_pictures(layout, ids) == 0
-    layout.shared_pictures.mkdir(parents=True)
-    paths = [
-        layout.shared_pictures / f"shared{n:04d}_nsd{i + 1:05d}.png" for n, i in enumerate(ids, 1)
-    ]
-    for path, nsd_id in zip(paths, ids, strict=True):
-        Image.fromarray(nsd_copy.images[nsd_id]).save(path)
-    assert check_shared_pictures(layout, ids, n_pictures=10) == len(ids)
-    with pytest.raises(DataError, match=r"shared0001_nsd\d+\.png is named as shared image 1"):
-        check_shared_pictures(layout, ids - 1)
-    Image.fromarray(nsd_copy.images[ids[1]].transpose(1, 0, 2)).save(paths[1])
-    with pytest.raises(DataError, match=r"shared0002_nsd.* axes exchanged"):
-        check_shared_pictures(layout, ids)
-    Image.fromarray(nsd_copy.images[ids[1] - 1]).save(paths[1])
-    with pytest.raises(DataError, match="rows are shifted"):
-        check_shared_pictures(layout, ids)
 
 
 def test_captions_follow_their_image_through_both_coco_splits(layout):

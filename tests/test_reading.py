@@ -17,8 +17,8 @@ from test_malformed_nsd import KINDS, files, folder  # noqa: F401
 
 from fmri_utils.lafite import read_official_pickle
 from fmri_utils.metrics.feature_networks import WeightsFile
-from fmri_utils.nsd import beta_file
 from fmri_utils.nsd import betas as nsd_betas
+from fmri_utils.nsd.betas import beta_file
 from fmri_utils.plots import results
 from fmri_utils.project import artifacts
 from fmri_utils.project.errors import (

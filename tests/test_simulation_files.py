@@ -13,6 +13,7 @@ import pytest
 import scipy.io
 
 from fmri_utils import nsd
+from fmri_utils.nsd import design
 from fmri_utils.nsd.betas import read_session
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.simulation_config import SimulationConfig
@@ -141,14 +142,14 @@ def test_every_source_of_the_design_agrees(layout):
 def test_stim_info_has_nsds_columns_and_the_whole_plan(layout):
     raw = pd.read_csv(layout.stim_info)
     assert raw.shape == (TINY.n_ids, 41)
-    info = nsd.read_stim_info(layout)
+    info = design.read_stim_info(layout)
     assert info["shared1000"].sum() == TINY.n_shared
     assert (info["subject2"] == 1).sum() == TINY.n_images
     trials = info[[f"subject2_rep{r}" for r in range(3)]].to_numpy()
     shown = trials[info["subject2"] == 1]
     assert (np.diff(shown, axis=1) > 0).all()
     assert shown.max() == 1500  # also beyond the session that was acquired
-    responses = nsd.read_responses(layout)
+    responses = design.read_responses(layout)
     assert responses.shape == (750, 19)
     assert responses["SESSION"].unique().tolist() == [1]
 
@@ -212,7 +213,7 @@ def test_captions_are_in_coco_format(layout, root):
 
 
 def test_every_subject_sees_pictures_of_both_coco_splits(layout, root):
-    info = nsd.read_stim_info(layout)
+    info = design.read_stim_info(layout)
     val = info["cocoSplit"] == "val2017"
     assert set(info["cocoSplit"]) == {"train2017", "val2017"}
     assert not (val & (info["shared1000"] == 1)).any()
@@ -257,7 +258,7 @@ def test_maps_have_their_borders_and_levels(layout):
 
 def test_truth_comes_in_the_order_of_any_mask(layout, root):
     whole = load_ground_truth(root, 2)
-    left = nsd.roi_mask(layout, "nsdgeneral", hemisphere="lh")
+    left = nsd.roi_mask(layout, "lh.nsdgeneral")
     half = load_ground_truth(root, 2, left)
     assert set(half.voxels["hemisphere"]) == {"lh"}
     rows = (whole.voxels["hemisphere"] == "lh").to_numpy()

@@ -9,6 +9,7 @@ import pytest
 import threadpoolctl
 
 from fmri_utils import nsd
+from fmri_utils.nsd import rois
 from fmri_utils.nsd.realism import PUBLISHED_NCSNR
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.simulation_config import BETA_VERSIONS, SimulationConfig
@@ -199,14 +200,13 @@ def test_kastner_has_all_its_areas(brain):
 
 def test_every_atlas_is_written_with_its_hemispheres_and_names(eight):
     layout = nsd.NSDLayout(eight[0], 1)
-    labels, names = nsd.read_roi(layout, "HCP_MMP1")
+    labels, names = rois.read_roi(layout, "HCP_MMP1")
     assert list(names.values()) == list(HCP_MMP1)
-    assert names.label_source == "ctab"
     assert layout.ctab("HCP_MMP1").read_text().splitlines()[0].split() == ["0", "Unknown"]
-    left, right = (nsd.read_roi(layout, "HCP_MMP1", side)[0] for side in ("lh", "rh"))
+    left, right = (rois.read_roi(layout, "HCP_MMP1", side)[0] for side in ("lh", "rh"))
     np.testing.assert_array_equal(np.maximum(left, right), labels)
     assert not (left[10:] >= 0).any()  # low X is left
-    assert nsd.roi_mask(layout, "HCP_MMP1", areas=["V1"]).sum() > 0
+    assert nsd.roi_mask(layout, "HCP_MMP1:V1").sum() > 0
 
 
 # --- maps ------------------------------------------------------------------------------------
@@ -244,8 +244,8 @@ def test_the_tree_has_nsds_files(eight):
     r2 = nib.load(layout.betas / "R2.nii.gz").get_fdata()
     assert np.isnan(r2[~inside]).all()
     assert 0 <= np.nanmin(r2) < np.nanmax(r2) <= 100
-    v1 = nsd.roi_mask(layout, "prf-visualrois", areas=["V1v", "V1d"])
-    elsewhere = inside & ~(nsd.read_roi(layout, "streams")[0] >= 0)
+    v1 = nsd.roi_mask(layout, "prf-visualrois:V1v,V1d")
+    elsewhere = inside & ~(rois.read_roi(layout, "streams")[0] >= 0)
     assert np.median(r2[v1]) > np.median(r2[elsewhere]) + 10
     missed = nib.load(layout.mean_volume.with_name("valid_session02.nii.gz")).get_fdata() == 0
     second = nib.load(layout.betas / "R2_session02.nii.gz").get_fdata()

@@ -11,100 +11,24 @@ A path through it::
     split = split_by_image(table)                   # shared images are the test set
     fit = ~table["shared"].to_numpy()
     betas = zscore_sessions(betas, table["session"], fit)
-    score = score_voxels(betas, table, split, rng)  # from training trials only
-    ceiling = noise_ceiling(read_ncsnr(layout, mask), split.test_repeats(table["nsd_id"]))
+    score = split_half_reliability(betas[fit], table["nsd_id"][fit], rng)  # (n_voxels,)
+    ceiling = noise_ceiling(read_ncsnr(layout, mask), 3)  # percent of variance
 
 Images and trials count from 0, sessions and subjects from 1, as in their file names.
 """
 
-from .area_masks import (
-    NAMED_AREAS,
-    Areas,
-    atlas_areas,
-    available,
-    main_areas,
-    not_available,
-    visual_areas,
-    voxel_names,
-)
-from .betas import beta_file, read_betas
+from .area_masks import NAMED_AREAS, available, main_areas, visual_areas, voxel_names
+from .betas import read_betas
 from .captions import read_captions
-from .design import Design, read_design, read_responses, read_stim_info, trial_table
+from .design import trial_table
 from .maps import noise_ceiling, read_brainmask, read_mean_volume, read_ncsnr, read_prf
-from .paths import PSC_SCALE, TRIALS_PER_SESSION, NSDLayout, available_sessions, require
+from .paths import NSDLayout, available_sessions
 from .preprocessing import average_repeats, voxel_report, zscore_sessions
-from .published import SHARED_COUNTS, SharedCounts, check_published, is_nsd
 from .regions import FIELD_NAMES, region
-from .rois import LabelTable, available_rois, read_labels, read_roi, roi_mask
-from .selection import (
-    estimate_ncsnr,
-    score_voxels,
-    select_by_ncsnr,
-    select_voxels,
-    split_half_reliability,
-)
-from .sessions import SessionCoverage, first_sessions, session_coverage
-from .splits import Split, hold_out_images, leave_cluster_out, split_by_image, split_from_ids
-from .stimuli import check_shared_pictures, read_images
+from .reliability import estimate_ncsnr, split_half_reliability
+from .rois import roi_mask
+from .sessions import first_sessions, session_coverage
+from .splits import split_by_image
+from .stimuli import read_images
 from .trial_sources import check_design
 from .volumes import to_volume
-
-__all__ = [
-    "FIELD_NAMES",
-    "NAMED_AREAS",
-    "PSC_SCALE",
-    "SHARED_COUNTS",
-    "TRIALS_PER_SESSION",
-    "Areas",
-    "Design",
-    "LabelTable",
-    "NSDLayout",
-    "SessionCoverage",
-    "SharedCounts",
-    "Split",
-    "atlas_areas",
-    "available",
-    "available_rois",
-    "available_sessions",
-    "average_repeats",
-    "beta_file",
-    "check_design",
-    "check_published",
-    "check_shared_pictures",
-    "estimate_ncsnr",
-    "first_sessions",
-    "hold_out_images",
-    "is_nsd",
-    "leave_cluster_out",
-    "main_areas",
-    "noise_ceiling",
-    "not_available",
-    "read_betas",
-    "read_brainmask",
-    "read_captions",
-    "read_design",
-    "read_images",
-    "read_labels",
-    "read_mean_volume",
-    "read_ncsnr",
-    "read_prf",
-    "read_responses",
-    "read_roi",
-    "read_stim_info",
-    "region",
-    "require",
-    "roi_mask",
-    "score_voxels",
-    "select_by_ncsnr",
-    "select_voxels",
-    "session_coverage",
-    "split_by_image",
-    "split_from_ids",
-    "split_half_reliability",
-    "to_volume",
-    "trial_table",
-    "visual_areas",
-    "voxel_names",
-    "voxel_report",
-    "zscore_sessions",
-]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..project.errors import DataError
 from .paths import NSDLayout
-from .rois import LabelTable, read_roi
+from .rois import read_roi
 from .volumes import check_mask
 
 FAMILIES = MappingProxyType(
@@ -37,64 +37,14 @@ class Areas(dict):
 
     Attributes
     ----------
-    label_source : dict of str to str
-        Where each family's names come from; see :class:`LabelTable`.
     missing : tuple of str
-        Families that were not asked for by name and whose files are not in the folder.
+        Families whose files are not in the folder.
     """
 
-    def __init__(self):
-        super().__init__()
-        self.label_source: dict[str, str] = {}
-        self.missing: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
-def atlas_areas(
-    layout: NSDLayout, name: str, mask: np.ndarray, hemisphere: str | None = None
-) -> Areas:
-    """Say for every voxel of a mask in which label of one atlas it is, e.g. of HCP_MMP1.
-
-    The labels of several atlases have the same names (V1, RSC), so each is a set of its own.
-
-    Parameters
-    ----------
-    layout : NSDLayout
-        The subject.
-    name : str
-        The atlas.
-    mask : ndarray of bool, shape (X, Y, Z)
-        The voxels.
-    hemisphere : {"lh", "rh"}, optional
-        Only this hemisphere.
-
-    Returns
-    -------
-    Areas
-        Dict of label name to bool array (n_voxels,), in the order of the ids and of
-        ``volume[mask]``. A label without a voxel in the mask is all False.
-    """
-    labels, names = read_roi(layout, name, hemisphere)
-    areas = Areas()
-    areas.label_source[name] = names.label_source
-    areas.update(_by_name(labels[check_mask(mask, labels.shape, f"the atlas {name}")], names))
-    return areas
-
-
-def _by_name(labels: np.ndarray, names: LabelTable) -> dict[str, np.ndarray]:
-    """Where each name is; labels that share a name are united."""
-    found: dict[str, np.ndarray] = {}
-    for number, name in names.items():
-        found[name] = found.get(name, False) | (labels == number)
-    return found
-
-
-def visual_areas(
-    layout: NSDLayout,
-    mask: np.ndarray,
-    families: Iterable[str] | None = None,
-    *,
-    detail: bool = False,
-) -> Areas:
+def visual_areas(layout: NSDLayout, mask: np.ndarray) -> Areas:
     """Say for every voxel of a mask to which visual areas it belongs.
 
     Areas overlap between families, and extend outside nsdgeneral: here they are intersected with
@@ -103,14 +53,10 @@ def visual_areas(
     Parameters
     ----------
     layout : NSDLayout
-        The subject.
+        The subject. Families whose files are not in its folder are listed in ``missing`` of the
+        result.
     mask : ndarray of bool, shape (X, Y, Z)
         The voxels, e.g. ``roi_mask(layout, "nsdgeneral")``.
-    families : iterable of str, optional
-        Any of :data:`FAMILIES`. By default those whose files are in the folder; the others are
-        listed in ``missing`` of the result.
-    detail : bool
-        Also give the single labels (V1v, FFA-1, ...) of merged areas.
 
     Returns
     -------
@@ -124,36 +70,21 @@ def visual_areas(
     Raises
     ------
     DataError
-        If a family that was asked for by name is unknown or not in the folder.
+        If a file is damaged, or is not of this subject and space.
     """
-    wanted = list(FAMILIES) if families is None else _check_families(families)
     areas = Areas()
-    there = [f for f in wanted if families is not None or _is_there(layout, f)]
-    areas.missing = tuple(f for f in wanted if f not in there)
-    assigned, any_assigned = np.zeros(np.count_nonzero(mask), dtype=bool), False
-    for family in there:
-        if family == "hemispheres":
-            for side in ("lh", "rh"):
-                labels, _ = read_roi(layout, FAMILIES[family], side)
-                areas[side] = labels[check_mask(mask, labels.shape, "the atlas")] >= 0
-            continue
-        labels, names = read_roi(layout, FAMILIES[family])
-        labels = labels[check_mask(mask, labels.shape, "the atlas")]
-        areas.label_source[family] = names.label_source
-        areas.update(_family_areas(family, labels, names, detail))
-        if family == "visual" or family in FLOC:
-            assigned, any_assigned = assigned | (labels > 0), True
-    if any_assigned:
-        areas["unassigned"] = ~assigned
+    areas.missing = tuple(family for family in FAMILIES if not _is_there(layout, family))
+    assigned = []
+    for family in (f for f in FAMILIES if f not in areas.missing):
+        for side in ("lh", "rh") if family == "hemispheres" else (None,):
+            labels, names = read_roi(layout, FAMILIES[family], side)
+            labels = labels[check_mask(mask, labels.shape, "the atlas")]
+            areas |= {side: labels >= 0} if side else _family_areas(family, labels, names)
+        if family in ("visual", *FLOC):
+            assigned.append(labels > 0)
+    if assigned:
+        areas["unassigned"] = ~np.logical_or.reduce(assigned)
     return areas
-
-
-def _check_families(families: Iterable[str]) -> list[str]:
-    wanted = [families] if isinstance(families, str) else list(families)
-    unknown = [f for f in wanted if f not in FAMILIES]
-    if unknown:
-        raise DataError(f"unknown families of areas {unknown}; expected any of {list(FAMILIES)}.")
-    return wanted
 
 
 def _is_there(layout: NSDLayout, family: str) -> bool:
@@ -162,21 +93,21 @@ def _is_there(layout: NSDLayout, family: str) -> bool:
 
 
 def _family_areas(
-    family: str, labels: np.ndarray, names: LabelTable, detail: bool
+    family: str, labels: np.ndarray, names: Mapping[int, str]
 ) -> dict[str, np.ndarray]:
     """Areas of one family; ``labels`` has one id per voxel, shape (n_voxels,)."""
-    single = _by_name(labels, names)
     if family in FLOC:
-        return {family: labels > 0} | (single if detail else {})
+        return {family: labels > 0}
+    single: dict[str, np.ndarray] = {}
+    for number, name in names.items():  # labels that share a name are united
+        single[name] = single.get(name, False) | (labels == number)
     if family != "visual":
         return single
-    parts = {part for merged in MERGED.values() for part in merged}
-    absent = parts - set(single)
+    absent = {part for parts in MERGED.values() for part in parts} - set(single)
     if absent:
         raise DataError(f"{FAMILIES[family]} names no {sorted(absent)}; it has {list(single)}.")
-    areas = {name: single[a] | single[b] for name, (a, b) in MERGED.items()}
-    areas |= {name: where for name, where in single.items() if detail or name not in parts}
-    return areas
+    merged = {name: single.pop(a) | single.pop(b) for name, (a, b) in MERGED.items()}
+    return merged | single
 
 
 def main_areas(areas: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from ..project.errors import DataError
 from ..project.reading import reading
 from .paths import PSC_SCALE, REMEDY, TRIALS_PER_SESSION, NSDLayout, check_sessions
-from .roi_betas import check_roi_files, is_roi_file, roi_blocks
+from .roi_betas import check_roi_files, flat_voxels, is_roi_file, roi_blocks
 from .volumes import check_axes, check_mask
 
 BLOCK_BYTES = 32 * 2**20
@@ -122,8 +122,6 @@ def read_session(path: Path, mask: np.ndarray) -> np.ndarray:
     blocks = _nifti_blocks if nifti else roi_blocks if is_roi_file(path) else _hdf5_blocks
     out = np.empty((TRIALS_PER_SESSION, np.count_nonzero(mask)), dtype=np.float32)
     with reading(path, "the betas", damaged="delete it and fetch it again."):
-        if nifti:  # HDF5 files say nothing of their axes
-            check_axes(nib.load(path).affine, path)
         for where, stored in blocks(path, mask):
             out[where] = stored / np.float32(PSC_SCALE)
     return out
@@ -146,17 +144,15 @@ def _check_stored(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
 def _nifti_blocks(path: Path, mask: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield (trials, stored values (n, n_voxels)) from a gzip stream, read once, front to back."""
     image = nib.load(path)
-    header, proxy = image.header, image.dataobj
-    shape, dtype = image.shape, header.get_data_dtype()
+    check_axes(image.affine, path)  # HDF5 files say nothing of their axes
+    proxy, shape, dtype = image.dataobj, image.shape, image.get_data_dtype()
     _check_stored(path, shape, dtype)
     if (proxy.slope, proxy.inter) != (1, 0):
         raise DataError(
             f"{path} scales its values by {proxy.slope} (scl_slope); NSD's betas have no scaling. "
             "This is a converted file: its units are unknown. Fetch the original."
         )
-    columns = np.ravel_multi_index(
-        np.nonzero(check_mask(mask, shape[:3], str(path))), shape[:3], order="F"
-    )
+    columns = flat_voxels(check_mask(mask, shape[:3], str(path)))
     n_bytes = int(np.prod(shape[:3])) * dtype.itemsize
     per_block = max(1, BLOCK_BYTES // n_bytes)
     with igzip.open(path) as stream:  # inflates several times faster than zlib

@@ -46,7 +46,7 @@ def read_mean_volume(layout: NSDLayout) -> nib.Nifti1Image:
     return nib.Nifti1Image(volume, affine)
 
 
-def read_ncsnr(layout: NSDLayout, mask: np.ndarray, split: int | None = None) -> np.ndarray:
+def read_ncsnr(layout: NSDLayout, mask: np.ndarray) -> np.ndarray:
     """Read NSD's noise-ceiling signal-to-noise ratio, sd(signal) / sd(noise) of one trial.
 
     It was computed from all trials, those of the shared images included. Do not choose voxels by
@@ -58,19 +58,17 @@ def read_ncsnr(layout: NSDLayout, mask: np.ndarray, split: int | None = None) ->
         The subject.
     mask : ndarray of bool, shape (X, Y, Z)
         Voxels to read.
-    split : {1, 2}, optional
-        Read the map of one half of the images.
 
     Returns
     -------
     ndarray of float32, shape (n_voxels,)
         At least 0; NaN where a voxel has no data.
     """
-    ncsnr = _read_values(layout.ncsnr(split), "the noise-ceiling SNR map", mask)
+    ncsnr = _read_values(layout.ncsnr(), "the noise-ceiling SNR map", mask)
     wrong = (ncsnr < 0) | np.isinf(ncsnr)
     if wrong.any() or np.isnan(ncsnr).all():
         raise DataError(
-            f"{layout.ncsnr(split)} is negative or infinite in {np.count_nonzero(wrong)} and "
+            f"{layout.ncsnr()} is negative or infinite in {np.count_nonzero(wrong)} and "
             f"unknown in {np.count_nonzero(np.isnan(ncsnr))} of the {ncsnr.size} voxels of the "
             "mask; expected finite values from 0, NaN in some at most. Fetch the original map."
         )

@@ -203,11 +203,6 @@ class NSDLayout:
         """Some of the images, cropped from COCO's: near to what was shown, not identical."""
         return self.stimuli.with_name("nsd_stimuli_coco.hdf5")
 
-    @property
-    def shared_pictures(self) -> Path:
-        """Folder of the shared images as single files."""
-        return self.root / "nsddata" / "stimuli" / "nsd" / "shared1000"
-
     def captions(self, split: str) -> Path:
         """COCO captions of a COCO split, e.g. ``"train2017"``."""
         return self.stimuli.parent / "annotations" / f"captions_{split}.json"
@@ -277,18 +272,7 @@ def check_sessions(layout: NSDLayout, sessions: Iterable[int] | None) -> list[in
     DataError
         If a session is not a whole number from 1, comes twice or out of order.
     """
-    return available_sessions(layout) if sessions is None else check_session_numbers(sessions)
-
-
-def check_session_numbers(sessions: Iterable[int]) -> list[int]:
-    """Return sessions as a list if they are whole numbers from 1 in increasing order.
-
-    Raises
-    ------
-    DataError
-        If they are not.
-    """
-    values = [sessions] if np.isscalar(sessions) else list(sessions)
+    values = available_sessions(layout) if sessions is None else list(sessions)
     whole = all(isinstance(s, int | np.integer) and s >= 1 for s in values)
     if not values or not whole or any(b <= a for a, b in itertools.pairwise(values)):
         raise DataError(

@@ -46,14 +46,7 @@ def check_betas(betas: np.ndarray, **labels: np.ndarray) -> tuple[np.ndarray, ..
     return betas, *checked.values()
 
 
-def zscore_sessions(
-    betas: np.ndarray,
-    session: np.ndarray,
-    fit: np.ndarray,
-    *,
-    nan_policy: str = "raise",
-    out: np.ndarray | None = None,
-) -> np.ndarray:
+def zscore_sessions(betas: np.ndarray, session: np.ndarray, fit: np.ndarray) -> np.ndarray:
     """Standardise every voxel within every session, with statistics of the training trials.
 
     The scanner's gain and the subject's state differ between sessions, so NSD's authors compare
@@ -68,11 +61,6 @@ def zscore_sessions(
         Session of each trial.
     fit : array_like of bool, shape (n_trials,)
         True for training trials.
-    nan_policy : {"raise", "zero"}
-        What to do with a voxel that has NaN or infinite values in a session: raise, or set it to 0
-        in that session. :func:`voxel_report` counts such voxels.
-    out : ndarray of float32, shape (n_trials, n_voxels), optional
-        Where to write; ``betas`` itself, to save memory.
 
     Returns
     -------
@@ -89,10 +77,7 @@ def zscore_sessions(
     betas, session, fit = check_betas(betas, session=session, fit=fit)
     if fit.dtype != bool:
         raise DataError(f"fit is {fit.dtype}; expected booleans, True for training trials.")
-    if nan_policy not in ("raise", "zero"):
-        raise DataError(f"nan_policy is {nan_policy!r}; expected 'raise' or 'zero'.")
-    if out is None:
-        out = np.empty(betas.shape, dtype=np.float32)
+    out = np.empty(betas.shape, dtype=np.float32)
     for number in np.unique(session):
         rows = np.flatnonzero(session == number)
         if np.count_nonzero(fit[rows]) < 2:
@@ -102,12 +87,11 @@ def zscore_sessions(
             )
         block = betas[rows]
         bad = ~np.isfinite(block).all(axis=0)
-        if bad.any() and nan_policy == "raise":
+        if bad.any():
             raise DataError(
                 f"{bad.sum()} voxels have NaN or infinite betas in session {number}, first voxel "
-                f"{np.flatnonzero(bad)[0]}. Leave them out of the mask, or set nan_policy='zero'."
+                f"{np.flatnonzero(bad)[0]}. Leave them out of the mask; voxel_report() counts them."
             )
-        block[:, bad] = 0
         out[rows] = _standardise(block, block[fit[rows]], number)
     return out
 

@@ -7,7 +7,7 @@ whether averaging over voxels or trials removes it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,10 @@ DISTANCE_EDGES_MM = (0.0, 2.2, 3.3, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 70.0
 """Bins of distance: the first holds the six neighbours of a voxel of 1.8 mm, the second those that
 share an edge or a corner."""
 
+MAX_LAG = 10  # largest distance of two trials
 N_SEEDS = 400  # voxels whose distances to all others are computed
 PAIRS_AT_ONCE = 500
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def voxel_coordinates(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -106,9 +108,8 @@ def noise_correlation(
     coordinates: np.ndarray,
     rng: np.random.Generator,
     *,
-    areas: Mapping[str, np.ndarray] | None = None,
-    edges: Sequence[float] = DISTANCE_EDGES_MM,
-    n_pairs: int = 2000,
+    areas: Mapping[str, np.ndarray],
+    n_pairs: int,
 ) -> pd.DataFrame:
     """Correlation over trials of the noise of two voxels, by their distance.
 
@@ -123,12 +124,10 @@ def noise_correlation(
         From :func:`voxel_coordinates`, in millimetres.
     rng : numpy.random.Generator
         Draws the pairs.
-    areas : mapping of str to bool ndarray, shape (n_voxels,), optional
+    areas : mapping of str to bool ndarray, shape (n_voxels,)
         Areas to look at one by one: both voxels of a pair lie in the area.
-    edges : sequence of float
-        Limits of the bins of distance in millimetres, increasing.
     n_pairs : int
-        Pairs drawn in each bin, or all if there are fewer.
+        Pairs drawn in each bin of :data:`DISTANCE_EDGES_MM`, or all if there are fewer.
 
     Returns
     -------
@@ -152,11 +151,12 @@ def noise_correlation(
         group[voxels] = number
     everywhere = np.ones(len(coordinates), bool)
     rows = []
-    for name, area in {"all": everywhere, **(areas or {})}.items():
+    for name, area in {"all": everywhere, **areas}.items():
         members = np.flatnonzero(area)
         first, second, distance = _pairs(coordinates, members, rng)
-        bins = np.where(group[first] == group[second], np.digitize(distance, edges) - 1, -1)
-        for number in range(len(edges) - 1):
+        bins = np.digitize(distance, DISTANCE_EDGES_MM) - 1
+        bins[group[first] != group[second]] = -1
+        for number in range(len(DISTANCE_EDGES_MM) - 1):
             found = np.flatnonzero(bins == number)
             if found.size < 10:
                 continue
@@ -193,12 +193,7 @@ def _mean_correlation(unit: np.ndarray, first: np.ndarray, second: np.ndarray) -
 
 
 def noise_autocorrelation(
-    residuals: np.ndarray,
-    trial: np.ndarray,
-    session: np.ndarray,
-    nsd_id: np.ndarray,
-    *,
-    max_lag: int = 10,
+    residuals: np.ndarray, trial: np.ndarray, session: np.ndarray, nsd_id: np.ndarray
 ) -> np.ndarray:
     """Correlation of the noise of trials that follow each other within a session.
 
@@ -212,29 +207,27 @@ def noise_autocorrelation(
         From :func:`noise_residuals`.
     trial, session, nsd_id : ndarray of int, shape (n_used,)
         Position in the experiment, session and image of these trials.
-    max_lag : int
-        Largest distance in trials.
 
     Returns
     -------
-    ndarray of float64, shape (max_lag,)
-        Mean over voxels, and pairs of trials with data, at lags 1 to ``max_lag``; NaN at a lag
+    ndarray of float64, shape (10,)
+        Mean over voxels, and pairs of trials with data, at lags of 1 to 10 trials; NaN at a lag
         without a pair.
     """
     unit = _unit_columns(residuals)
     labels = np.stack([trial, session, nsd_id])
-    total, pairs = np.zeros((2, max_lag))
+    total, pairs = np.zeros((2, MAX_LAG))
     whole = np.ones(unit.shape[1], bool)
     for rows, voxels in groups_with_data(unit):
-        found, n = _lagged_products(unit[np.ix_(rows, voxels)], *labels[:, rows], max_lag)
+        found, n = _lagged_products(unit[np.ix_(rows, voxels)], *labels[:, rows])
         total, pairs = total + found, pairs + n * voxels.size
         unit[:, voxels], whole[voxels] = 0, False
-    found, n = _lagged_products(unit, *labels, max_lag)
+    found, n = _lagged_products(unit, *labels)
     total, pairs = total + found, pairs + n * np.count_nonzero(whole)
-    return np.divide(total, pairs, out=np.full(max_lag, np.nan), where=pairs > 0)
+    return np.divide(total, pairs, out=np.full(MAX_LAG, np.nan), where=pairs > 0)
 
 
-def _lagged_products(unit, trial, session, nsd_id, max_lag: int) -> tuple[np.ndarray, np.ndarray]:
+def _lagged_products(unit, trial, session, nsd_id) -> tuple[np.ndarray, np.ndarray]:
     """Products of trials that follow each other, summed over voxels, and how many pairs there are.
 
     ``unit`` is changed.
@@ -242,10 +235,10 @@ def _lagged_products(unit, trial, session, nsd_id, max_lag: int) -> tuple[np.nda
     _, image, counts = np.unique(nsd_id, return_inverse=True, return_counts=True)
     n = counts[image]
     unit *= np.sqrt(n / (n - 1)).astype(np.float32)[:, None]
-    place = np.full(trial.max(initial=0) + max_lag + 1, -1)
+    place = np.full(trial.max(initial=0) + MAX_LAG + 1, -1)
     place[trial] = np.arange(trial.size)
-    total, pairs = np.zeros((2, max_lag))
-    for lag in range(1, max_lag + 1):
+    total, pairs = np.zeros((2, MAX_LAG))
+    for lag in range(1, MAX_LAG + 1):
         later = place[trial + lag]
         pair = (later >= 0) & (session == session[later]) & (nsd_id != nsd_id[later])
         first, second = np.flatnonzero(pair), later[pair]
@@ -307,21 +300,14 @@ def expected_reliability(ncsnr: np.ndarray) -> np.ndarray:
     return power / (1 + power)
 
 
-def ncsnr_quantiles(
-    ncsnr: np.ndarray,
-    areas: Mapping[str, np.ndarray] | None = None,
-    *,
-    quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
-) -> pd.DataFrame:
+def ncsnr_quantiles(ncsnr: np.ndarray, areas: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Distribution of the noise-ceiling SNR over voxels.
 
     Parameters
     ----------
     ncsnr : ndarray, shape (n_voxels,)
         NaN is left out.
-    areas : mapping of str to bool ndarray, shape (n_voxels,), optional
-    quantiles : sequence of float
-        From 0 to 1.
+    areas : mapping of str to bool ndarray, shape (n_voxels,)
 
     Returns
     -------
@@ -330,12 +316,11 @@ def ncsnr_quantiles(
     """
     everywhere = np.ones(ncsnr.shape, bool)
     rows = {}
-    for name, area in {"all": everywhere, **(areas or {})}.items():
+    for name, area in {"all": everywhere, **areas}.items():
         values = ncsnr[area & np.isfinite(ncsnr)]
         if values.size:
-            found = np.quantile(values, quantiles)
-            rows[name] = [values.size, *found]
-    columns = ["n_voxels", *(f"{q:.0%}" for q in quantiles)]
+            rows[name] = [values.size, *np.quantile(values, QUANTILES)]
+    columns = ["n_voxels", *(f"{q:.0%}" for q in QUANTILES)]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 

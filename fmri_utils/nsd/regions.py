@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from types import MappingProxyType
 
 from ..project.errors import DataError
-from .rois import BRAINMASK, PUBLISHED_LABELS
+from .rois import BRAINMASK, PUBLISHED_LABELS, parse_term, split_union
 
 MORE_ATLASES = ("HCP_MMP1", "MTL", "corticalsulc", "thalamus", BRAINMASK)
 """Atlases of NSD whose labels are read from the subject's folder only."""
@@ -42,24 +41,22 @@ def region(name: str) -> str:
     DataError
         If a part is neither; the message lists the valid names.
     """
-    terms = [term.strip() for term in re.split(r"\+(?=\s*[A-Za-z])", name)]
-    return "+".join(_term(term, name) for term in terms)
+    return "+".join(_term(term, name) for term in split_union(name))
 
 
 def _term(term: str, name: str) -> str:
     if term in FIELD_NAMES:
         return FIELD_NAMES[term]
-    side_and_atlas, _, labels = term.partition(":")
-    atlas = re.sub(r"^[lr]h\.", "", side_and_atlas)
-    if atlas not in (*PUBLISHED_LABELS, *MORE_ATLASES):
+    _, atlas, areas = parse_term(term)
+    atlases = (*PUBLISHED_LABELS, *MORE_ATLASES)
+    if atlas not in atlases:
         raise DataError(
             f"no area {term!r} in {name!r}. Expected: a name such as {', '.join(FIELD_NAMES)}; an "
-            f"atlas ({', '.join((*PUBLISHED_LABELS, *MORE_ATLASES))}), or some of its labels, as "
-            "in HCP_MMP1:FFC; or several of these joined by +."
+            f"atlas ({', '.join(atlases)}), or some of its labels, as in HCP_MMP1:FFC; or several "
+            "of these joined by +."
         )
-    known = PUBLISHED_LABELS.get(atlas, ())
-    asked = [label.strip() for label in labels.split(",")] if labels else []
-    unknown = [label for label in asked if known and label not in known]
+    known = PUBLISHED_LABELS.get(atlas, areas or ())
+    unknown = [area for area in areas or () if area not in known]
     if unknown:
         raise DataError(f"{atlas} has no labels {unknown}; it has {', '.join(known)}.")
     return term

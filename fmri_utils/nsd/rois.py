@@ -7,7 +7,6 @@ cortex without a label, and 1 to N are the labels. Only labels above 0 are areas
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -29,12 +28,7 @@ PUBLISHED_LABELS = MappingProxyType(
         "floc-places": ("OPA", "PPA", "RSC"),
         "floc-bodies": ("EBA", "FBA-1", "FBA-2", "mTL-bodies"),
         "streams": (
-            "early",
-            "midventral",
-            "midlateral",
-            "midparietal",
-            "ventral",
-            "lateral",
+            *("early", "midventral", "midlateral", "midparietal", "ventral", "lateral"),
             "parietal",
         ),
         "Kastner2015": (
@@ -57,21 +51,6 @@ BRAINMASK = "brainmask"
 CTAB_LINE = re.compile(r"\s*(-?\d+)\s+(\S.*?)(?:(?:\s+\d+){3,4})?\s*")
 
 
-class LabelTable(dict):
-    """Names of an atlas by label id, from 1.
-
-    Attributes
-    ----------
-    label_source : str
-        ``"ctab"`` if the names were read from the subject's colour table, ``"published"`` if that
-        is not in the folder and :data:`PUBLISHED_LABELS` were used.
-    """
-
-    def __init__(self, names: dict[int, str], label_source: str):
-        super().__init__(names)
-        self.label_source = label_source
-
-
 def available_rois(layout: NSDLayout) -> list[str]:
     """Names of the atlases whose volumes are in the folder, in alphabetical order."""
     files = own_files(layout.roi("any").parent, "*.nii.gz")
@@ -79,8 +58,8 @@ def available_rois(layout: NSDLayout) -> list[str]:
     return sorted(name for name in names if not name.startswith(("lh.", "rh.")))
 
 
-def read_labels(layout: NSDLayout, name: str) -> LabelTable:
-    """Read the label names of an atlas.
+def read_labels(layout: NSDLayout, name: str) -> dict[int, str]:
+    """Read the label names of an atlas: the subject's table, or :data:`PUBLISHED_LABELS`.
 
     Parameters
     ----------
@@ -88,6 +67,11 @@ def read_labels(layout: NSDLayout, name: str) -> LabelTable:
         The subject.
     name : str
         The atlas, e.g. ``"prf-visualrois"``.
+
+    Returns
+    -------
+    dict of int to str
+        Name of each label id, from 1.
 
     Raises
     ------
@@ -102,7 +86,7 @@ def read_labels(layout: NSDLayout, name: str) -> LabelTable:
                 f"the label names of {name} are missing: {path} does not exist. {REMEDY} Without "
                 "it the atlas can be used as a whole only, as a mask of all its labels."
             )
-        return LabelTable(dict(enumerate(PUBLISHED_LABELS[name], start=1)), "published")
+        return dict(enumerate(PUBLISHED_LABELS[name], start=1))
     names = {}
     with reading(path, f"the label names of {name}", damaged=REMEDY):
         text = path.read_text(errors="replace")
@@ -116,12 +100,12 @@ def read_labels(layout: NSDLayout, name: str) -> LabelTable:
                 f"{REMEDY}"
             )
         names[int(match[1])] = match[2]
-    return LabelTable({i: label for i, label in names.items() if i > 0}, "ctab")
+    return {i: label for i, label in names.items() if i > 0}
 
 
 def read_roi(
     layout: NSDLayout, name: str, hemisphere: str | None = None
-) -> tuple[np.ndarray, LabelTable]:
+) -> tuple[np.ndarray, dict[int, str]]:
     """Read the label volume of an atlas and the names of its labels.
 
     Parameters
@@ -137,9 +121,8 @@ def read_roi(
     -------
     labels : ndarray of int16, shape (X, Y, Z)
         -1 outside cortex (or hemisphere), 0 cortex without a label, 1 to N labels.
-    names : LabelTable
-        Name of each label; some may have no voxel in this subject. ``names.label_source`` says
-        where the names come from.
+    names : dict of int to str
+        Name of each label; some may have no voxel in this subject.
 
     Raises
     ------
@@ -152,8 +135,7 @@ def read_roi(
     if unnamed:
         raise DataError(
             f"{layout.roi(name, hemisphere)} has the labels {unnamed}, for which there is no name "
-            f"({names.label_source}: {dict(names)}). Fetch {layout.ctab(name).name}, or the atlas, "
-            "again."
+            f"({names}). Fetch {layout.ctab(name).name}, or the atlas, again."
         )
     return labels, names
 
@@ -176,28 +158,18 @@ def _read_label_volume(layout: NSDLayout, name: str, hemisphere: str | None) -> 
     return labels
 
 
-def roi_mask(
-    layout: NSDLayout,
-    name: str | Sequence[str] = "nsdgeneral",
-    *,
-    areas: Iterable[str] | None = None,
-    hemisphere: str | None = None,
-) -> np.ndarray:
+def roi_mask(layout: NSDLayout, name: str = "nsdgeneral") -> np.ndarray:
     """Mask of the voxels of an atlas, of some of its areas, of a union of these, or of the brain.
 
     Parameters
     ----------
     layout : NSDLayout
         The subject.
-    name : str or sequence of str
+    name : str
         ``"nsdgeneral"`` is all that this atlas labels, ``"lh.nsdgeneral"`` (as the file is named)
         one hemisphere of it, ``"prf-visualrois:V1v,V1d"`` some of its areas, ``"brainmask"`` every
-        voxel that holds betas. Joined by ``+``, or as a list, they are united:
+        voxel that holds betas. Joined by ``+`` they are united:
         ``"nsdgeneral+floc-faces+HCP_MMP1:FFC"``.
-    areas : iterable of str, optional
-        Only these labels of a single atlas, e.g. ``["V1v", "V1d"]``; all by default.
-    hemisphere : {"lh", "rh"}, optional
-        Only this hemisphere, of all atlases.
 
     Returns
     -------
@@ -208,61 +180,43 @@ def roi_mask(
     DataError
         As :func:`read_roi`, or if the atlas has no label of a given name.
     """
-    terms = [_parse_term(term) for term in _split_union(name)]
-    if areas is not None:
-        if len(terms) > 1 or terms[0][2] is not None:
-            raise DataError(
-                f"areas were given for {name!r}; they belong to one atlas. In a union write them "
-                "as 'atlas:area,area'."
-            )
-        terms = [(*terms[0][:2], [areas] if isinstance(areas, str) else list(areas))]
-    masks = []
-    for side, atlas, wanted in terms:
-        if side and hemisphere:
-            raise DataError(f"{name!r} names a hemisphere, and hemisphere={hemisphere!r} as well.")
-        masks.append(_term_mask(layout, atlas, wanted, side or hemisphere))
-    shapes = {atlas: mask.shape for (_, atlas, _), mask in zip(terms, masks, strict=True)}
+    masks = {term: _term_mask(layout, *parse_term(term)) for term in split_union(name)}
+    shapes = {term: mask.shape for term, mask in masks.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(
             f"the atlases of {name!r} have different shapes {shapes}: they are of several subjects "
             f"or spaces. Fetch those of {layout.subject_name} in {layout.space}."
         )
-    return np.logical_or.reduce(masks)
+    return np.logical_or.reduce(list(masks.values()))
 
 
-def _split_union(name: str | Sequence[str]) -> list[str]:
+def split_union(name: str) -> list[str]:
     """Take "a+b" apart; a label may end in a plus ("ecc4+"), an atlas starts with a letter."""
-    parts = [name] if isinstance(name, str) else list(name)
-    terms = [t.strip() for part in parts for t in re.split(r"\+(?=\s*[A-Za-z])", str(part))]
-    if not terms or not all(terms):
+    terms = [term.strip() for term in re.split(r"\+(?=\s*[A-Za-z])", name)]
+    if not all(terms):
         raise DataError(f"the ROI is {name!r}; expected a name such as 'nsdgeneral+floc-faces'.")
     return terms
 
 
-def _parse_term(term: str) -> tuple[str | None, str, list[str] | None]:
+def parse_term(term: str) -> tuple[str | None, str, list[str] | None]:
     """Take "lh.atlas:area,area" apart: hemisphere, atlas, areas."""
-    atlas, colon, areas = term.partition(":")
-    side, dot, rest = atlas.partition(".")
-    if dot and side in ("lh", "rh"):
-        atlas = rest
-    else:
-        side = None
-    return side, atlas.strip(), [a.strip() for a in areas.split(",")] if colon else None
+    side, atlas, areas = re.fullmatch(r"(?:([lr]h)\.)?([^:]*)(?::(.*))?", term, re.S).groups()
+    return side, atlas.strip(), areas if areas is None else [a.strip() for a in areas.split(",")]
 
 
 def _term_mask(
-    layout: NSDLayout, atlas: str, areas: list[str] | None, hemisphere: str | None
+    layout: NSDLayout, side: str | None, atlas: str, areas: list[str] | None
 ) -> np.ndarray:
     if atlas == BRAINMASK:
-        if areas is not None or hemisphere:
+        if areas is not None or side:
             raise DataError(
                 "brainmask has no areas and no hemispheres: NSD gives one file. Cortex of one "
                 "hemisphere is read_roi(layout, 'nsdgeneral', 'lh')[0] >= 0."
             )
         return read_brainmask(layout)
     if areas is None and not layout.ctab(atlas).is_file() and atlas not in PUBLISHED_LABELS:
-        return _read_label_volume(layout, atlas, hemisphere) > 0  # needs no names
-    labels, names = read_roi(layout, atlas, hemisphere)
+        return _read_label_volume(layout, atlas, side) > 0  # needs no names
+    labels, names = read_roi(layout, atlas, side)
     if areas is None:
         return labels > 0
     unknown = set(areas) - set(names.values())

@@ -33,11 +33,6 @@ class SessionCoverage:
         last = max(self.present[-1], self.acquired or 0)
         return tuple(s for s in range(1, last + 1) if s not in self.present)
 
-    @property
-    def complete(self) -> bool:
-        """True if every session that was acquired is there; False also if that is unknown."""
-        return self.acquired is not None and not self.missing
-
     def __str__(self) -> str:
         n = len(self.present)
         if self.acquired is None:
@@ -103,8 +98,6 @@ def first_sessions(layout: NSDLayout, n_sessions: int = 0) -> list[int]:
     DataError
         If one is missing; the message names its file.
     """
-    if n_sessions < 0:
-        raise DataError(f"n_sessions is {n_sessions}; expected 0 (all) or more.")
     if n_sessions == 0:
         return available_sessions(layout)
     wanted = range(1, n_sessions + 1)

@@ -42,45 +42,6 @@ class Split:
             if getattr(self, f"{name}_trials").size == 0:
                 raise DataError(f"the {name} set of the split '{self.rule}' is empty.")
 
-    def check_fits(self, nsd_id: Sequence[int]) -> None:
-        """Check that the split divides just these trials, and no training trial shows a test image.
-
-        Parameters
-        ----------
-        nsd_id : array_like of int, shape (n_trials,)
-            Image of each trial of the table.
-
-        Raises
-        ------
-        DataError
-            If it was made from another table, e.g. of other sessions.
-        """
-        nsd_id = np.asarray(nsd_id)
-        for name in ("train", "test"):
-            trials, ids = getattr(self, f"{name}_trials"), getattr(self, f"{name}_ids")
-            if not np.array_equal(trials, np.flatnonzero(np.isin(nsd_id, ids))):
-                raise DataError(
-                    f"the split '{self.rule}' was not made from this table of {nsd_id.size} "
-                    f"trials: its {name}_trials do not show its {name}_ids. Make the split from "
-                    "the table of the betas, and give both whole."
-                )
-
-    def test_repeats(self, nsd_id: Sequence[int]) -> np.ndarray:
-        """Count the trials of each test image, e.g. for :func:`noise_ceiling` of their means.
-
-        Parameters
-        ----------
-        nsd_id : array_like of int, shape (n_trials,)
-            Image of each trial of the table.
-
-        Returns
-        -------
-        ndarray of int, shape (n_test_images,)
-            In the order of ``test_ids``.
-        """
-        self.check_fits(nsd_id)
-        return np.unique(np.asarray(nsd_id)[self.test_trials], return_counts=True)[1]
-
 
 def split_from_ids(
     nsd_id: Sequence[int], train_ids: Sequence[int], test_ids: Sequence[int], *, rule: str
@@ -131,8 +92,6 @@ def split_by_image(table: pd.DataFrame, *, min_repeats: int = 1) -> Split:
     DataError
         If a set would be empty.
     """
-    if min_repeats < 1:
-        raise DataError(f"min_repeats is {min_repeats}; expected at least 1.")
     counts = table.loc[table["shared"], "nsd_id"].value_counts()
     rule = "shared images are the test set"
     if min_repeats > 1:
@@ -143,40 +102,6 @@ def split_by_image(table: pd.DataFrame, *, min_repeats: int = 1) -> Split:
         counts.index[counts >= min_repeats],
         rule=rule,
     )
-
-
-def hold_out_images(
-    table: pd.DataFrame, split: Split, fraction: float, rng: np.random.Generator
-) -> Split:
-    """Divide the training set of a split once more, by image, for validation.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        The table that ``split`` was made from.
-    split : Split
-        Its training images are divided.
-    fraction : float
-        Share of the training images to validate on, between 0 and 1.
-    rng : numpy.random.Generator
-        Draws the images.
-
-    Returns
-    -------
-    Split
-        ``train_*`` to train on, ``test_*`` to validate on; rows are those of ``table``.
-
-    Raises
-    ------
-    DataError
-        If a set would be empty.
-    """
-    if not 0 < fraction < 1:
-        raise DataError(f"fraction is {fraction}; expected a number between 0 and 1.")
-    ids = rng.permutation(split.train_ids)
-    n_held = max(1, round(fraction * ids.size))
-    rule = f"{n_held} random training images validate"
-    return split_from_ids(table["nsd_id"], ids[n_held:], ids[:n_held], rule=rule)
 
 
 def leave_cluster_out(
@@ -208,21 +133,12 @@ def leave_cluster_out(
     Raises
     ------
     DataError
-        If ids repeat, or there are fewer images than clusters.
+        If there are fewer images than clusters.
     """
     embeddings, ids = np.asarray(embeddings, dtype=float), np.asarray(ids)
-    if embeddings.ndim != 2 or ids.shape != embeddings.shape[:1]:
-        raise DataError(
-            f"embeddings have the shape {embeddings.shape} and ids {ids.shape}; expected "
-            "(n_images, n_dimensions) and (n_images,)."
-        )
-    if np.unique(ids).size != ids.size:
-        raise DataError("ids repeat: give one embedding per image, not per trial.")
     if not 2 <= n_clusters <= ids.size:
         raise DataError(f"n_clusters is {n_clusters}; expected 2 to {ids.size}, the images.")
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    if not np.all(np.isfinite(lengths)) or np.any(lengths == 0):
-        raise DataError("embeddings have rows that are zero or not finite.")
     from sklearn.cluster import KMeans  # slow to import, and only needed here
 
     kmeans = KMeans(n_clusters, n_init=10, random_state=seed)

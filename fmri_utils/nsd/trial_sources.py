@@ -64,13 +64,7 @@ def check_design(layout: NSDLayout, sessions: Iterable[int] | None = None) -> di
     return compared | ({"published counts": len(published)} if published else {})
 
 
-def compare_trials(
-    table: pd.DataFrame,
-    found: np.ndarray,
-    path,
-    what: str = "nsd_id",
-    reference: str = "nsd_expdesign.mat",
-) -> None:
+def _compare(table: pd.DataFrame, found: np.ndarray, path, what: str = "nsd_id") -> None:
     """Raise at the first trial at which another source has something else; all ids from 0.
 
     Parameters
@@ -83,8 +77,6 @@ def compare_trials(
         The other source, for the message.
     what : str
         Column of the table that it is compared with.
-    reference : str
-        Where the table comes from, for the message.
 
     Raises
     ------
@@ -102,7 +94,7 @@ def compare_trials(
         hint = " All differ by one: ids were shifted between counting from 0 and 1."
     shown = "no image" if found[wrong[0]] < 0 else f"{what} {found[wrong[0]]}"
     raise DataError(
-        f"{path} disagrees with {reference} in {wrong.size} of {len(table)} trials, first in "
+        f"{path} disagrees with nsd_expdesign.mat in {wrong.size} of {len(table)} trials, first in "
         f"trial {first['trial']} (session {first['session']}, row {first['row']}; from 0): "
         f"{shown}, expected {expected[wrong[0]]}.{hint} Fetch both files again."
     )
@@ -125,11 +117,9 @@ def _check_responses(layout: NSDLayout, table: pd.DataFrame) -> int:
     rows = responses.iloc[table["trial"]]
     if not np.array_equal(rows["SESSION"].to_numpy(), table["session"].to_numpy()):
         raise DataError(f"{path} is not in the order of trials: SESSION differs. Fetch it again.")
-    compare_trials(table, rows["73KID"].to_numpy() - 1, path)
+    _compare(table, rows["73KID"].to_numpy() - 1, path)
     image = read_design(layout).image_of_trial[table["trial"]]
-    compare_trials(
-        table.assign(image=image), rows["10KID"].to_numpy() - 1, f"10KID in {path}", "image"
-    )
+    _compare(table.assign(image=image), rows["10KID"].to_numpy() - 1, f"10KID in {path}", "image")
     return len(table)
 
 
@@ -150,11 +140,9 @@ def _check_stim_info(layout: NSDLayout, table: pd.DataFrame) -> int:
     # The table plans all sessions for all subjects, also for those who stopped earlier, so the
     # trials asked for are looked up in it, never the other way round.
     found = pd.Series(nsd_id, index=numbers).reindex(table["trial"], fill_value=-1).to_numpy()
-    compare_trials(table, found, path)
+    _compare(table, found, path)
     shared = info["shared1000"].to_numpy().astype(bool)[table["nsd_id"]]
-    compare_trials(
-        table.astype({"shared": int}), shared.astype(int), f"shared1000 in {path}", "shared"
-    )
+    _compare(table.astype({"shared": int}), shared.astype(int), f"shared1000 in {path}", "shared")
     return len(table)
 
 
@@ -172,7 +160,7 @@ def _check_design_tables(layout: NSDLayout, table: pd.DataFrame) -> int:
                 f"the {len(paths)} design tables of session {session} in {paths[0].parent} show "
                 f"{found.size} stimuli; expected {len(rows)}. Fetch the missing runs."
             )
-        compare_trials(rows, found, paths[0].parent)
+        _compare(rows, found, paths[0].parent)
         n_compared += len(rows)
     return n_compared
 
