@@ -41,8 +41,8 @@ from nilearn import plotting
 
 from fmri_utils import nsd, plots
 from fmri_utils.nsd import quality, realism
-from fmri_utils.project.artifacts import list_outputs, save_arrays
-from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.project.profiles import load_profile
+from fmri_utils.project.steps import open_inputs
 from simulated_nsd.on_demand import prepare
 
 # %%
@@ -444,16 +444,14 @@ print(f"test trials whose image is also trained on: {seen_before.mean():.1%}")
 # ## What is kept for the next notebooks
 
 # %%
-config = cfg.as_dict()
-betas_file = cfg.derived / "betas.h5"
 arrays = {"betas": betas, "session": session, "nsd_id": table["nsd_id"], "repeat": table["repeat"]}
 arrays |= {"is_train": is_train, "is_test": is_test, "mask": mask, "affine": background.affine}
 arrays |= {"background": background.get_fdata(dtype=np.float32), "ncsnr": ncsnr}
 arrays |= {"area_names": list(areas), "areas": np.stack(list(areas.values()))}
-manifest = save_arrays(betas_file, arrays, config=config)
+files = open_inputs(cfg)
+files.save("betas", arrays)
 
 # %%
-stimuli_file = cfg.derived / "stimuli.h5"
 captions = np.array([(five * 5)[:5] for five in captions])
-save_arrays(stimuli_file, {"nsd_id": ids, "images": images, "captions": captions}, config=config)
-list_outputs([betas_file, stimuli_file], root=PROJECT_ROOT, next_notebook="02_joint_embedding")
+files.save("stimuli", {"nsd_id": ids, "images": images, "captions": captions})
+files.finish("02_joint_embedding")

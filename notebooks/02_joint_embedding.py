@@ -37,9 +37,9 @@ from fmri_utils.clip import joint
 from fmri_utils.clip.space import open_clip_space
 from fmri_utils.encoders import unit
 from fmri_utils.metrics import retrieval
-from fmri_utils.project.artifacts import list_outputs, load_arrays, save_arrays, sha256_file
 from fmri_utils.project.devices import choose_device
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.project.steps import open_inputs
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -49,9 +49,8 @@ plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
-betas_file, stimuli_file = cfg.derived / "betas.h5", cfg.derived / "stimuli.h5"
-brain = load_arrays(betas_file, remedy="Run `make 01`.")
-stimuli = load_arrays(stimuli_file, remedy="Run `make 01`.")
+files = open_inputs(cfg, "betas", "stimuli")
+brain, stimuli = files.values()
 ids, images, captions = stimuli["nsd_id"], stimuli["images"], stimuli["captions"]
 print("(n_images, height, width, 3) =", images.shape)
 
@@ -277,12 +276,9 @@ for name, record in {"whole batch": records["infonce"], "batch of 4": few}.items
 # ## What is kept
 
 # %%
-inputs = {p.name: sha256_file(p) for p in (betas_file, stimuli_file)}
-config = cfg.as_dict()
-embeddings_file, joint_file = cfg.derived / "embeddings.h5", cfg.derived / "joint.h5"
 arrays = {"nsd_id": ids, "image": image, "caption": caption, "first_caption": each[:, 0]}
-save_arrays(embeddings_file, arrays, config=config, inputs=inputs)
+files.save("embeddings", arrays)
 flat = {f"{name}/{key}": value for name, record in records.items() for key, value in record.items()}
 flat |= {"pair_image": left, "pair_caption": right, "pair_cosine": cosines, "chance": 1 / len(held)}
-save_arrays(joint_file, flat, config=config, inputs=inputs)
-list_outputs([embeddings_file, joint_file], root=PROJECT_ROOT, next_notebook="03_encoder_training")
+files.save("joint", flat)
+files.finish("03_encoder_training")

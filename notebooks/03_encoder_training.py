@@ -32,9 +32,9 @@ import pandas as pd
 from fmri_utils import encoders, metrics, nsd, plots
 from fmri_utils.encoders import ceilings
 from fmri_utils.encoders import controls as validity
-from fmri_utils.project import artifacts
 from fmri_utils.project.devices import choose_device
-from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.project.profiles import load_profile
+from fmri_utils.project.steps import open_inputs, open_study
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -44,10 +44,8 @@ plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
-files = [cfg.derived / name for name in ("betas.h5", "stimuli.h5", "embeddings.h5")]
-brain = artifacts.load_arrays(files[0], remedy="Run `make 01`.")
-stimuli = artifacts.load_arrays(files[1], remedy="Run `make 01`.")
-clip = artifacts.load_arrays(files[2], remedy="Run `make 02`.")
+files = open_inputs(cfg, "betas", "stimuli", "embeddings")
+brain, stimuli, clip = files.values()
 
 # %% [markdown]
 # Trials are rows; repeats of an image share its embedding. Training uses single trials, testing the mean
@@ -264,10 +262,8 @@ _ = axes[1].set_xscale("log")
 # subjects; ticks are single subjects. A mapper is called better only where an interval leaves zero out.
 
 # %%
-study_file, score = cfg.figures / "study_encoders.json", "brain_to_image MRR"
-study = {}
-if study_file.is_file():
-    study = artifacts.load_json(study_file, remedy="Run `make study`.")
+study, score = open_study(cfg, "encoders"), "brain_to_image MRR"
+if study:
     rows_of_study = [row for row in study["mappers"] if row["score"] in (score, "two-way")]
     seen = pd.DataFrame(rows_of_study).query("target == 'image' and readout == 'image'")
     print("subjects", study["subjects"])
@@ -385,24 +381,18 @@ for gain in (1 / 3, 1, 3):
 # ## What is kept
 
 # %%
-inputs = {p.name: artifacts.sha256_file(p) for p in files}
-config = cfg.as_dict()
 trained = {"ridge": ridge, "contrastive": contrastive, "mlp": mlp, "matched": matched}
-encoder_files = [cfg.derived / f"{name}.safetensors" for name in trained]
-for path, encoder in zip(encoder_files, trained.values(), strict=True):
-    encoders.save_encoder(encoder, path)
-    artifacts.write_manifest(path, config=config, inputs=inputs)
+for name, encoder in trained.items():
+    files.save(name, encoder, encoders.save_encoder)
 
 # %%
-predictions_file, scores_file = cfg.derived / "predictions.h5", cfg.derived / "encoder_scores.json"
 _, first = np.unique(groups, return_index=True)
 arrays = {"test_ids": test_ids, "pattern": pattern, "truth": truth, "repeats": counts}
 arrays |= {"ridge": predictions["ridge"], "contrastive": predictions["contrastive-linear"]}
 arrays |= {"mlp": predictions["MLP"], "condition": matched.predict(pattern)}
 arrays |= {"other_embeddings": target[first], "cluster": left["cluster"]}
-artifacts.save_arrays(predictions_file, arrays, config=config, inputs=inputs)
+files.save("predictions", arrays)
 kept = {"n_images": len(truth), "table": table, "validity": rows}
 kept["per_image"] = {k: v.tolist() for k, v in metrics.per_image_arrays(scores).items()}
-artifacts.save_json(scores_file, kept, config=config, inputs=inputs)
-written = [*encoder_files, predictions_file, scores_file]
-artifacts.list_outputs(written, root=PROJECT_ROOT, next_notebook="04_lafite_reconstruction")
+files.save("encoder_scores", kept)
+files.finish("04_lafite_reconstruction")

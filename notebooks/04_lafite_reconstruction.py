@@ -40,9 +40,9 @@ from fmri_utils.lafite import load_generator
 from fmri_utils.metrics.judge import load_judge
 from fmri_utils.pictures import finetuning, reconstruction, strategies
 from fmri_utils.pictures import search as latents
-from fmri_utils.project import artifacts
 from fmri_utils.project.devices import choose_device
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.project.steps import open_inputs, open_study
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -52,14 +52,10 @@ plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
-files = [cfg.derived / f"{name}.h5" for name in ("betas", "stimuli", "embeddings", "predictions")]
-brain = artifacts.load_arrays(files[0], remedy="Run `make 01`.")
-stimuli = artifacts.load_arrays(files[1], remedy="Run `make 01`.")
-clip = artifacts.load_arrays(files[2], remedy="Run `make 02`.")
-predicted = artifacts.load_arrays(files[3], remedy="Run `make 03`.")
+files = open_inputs(cfg, "betas", "stimuli", "embeddings", "predictions", "generator")
+brain, stimuli, clip, predicted, weights = files.values()
 
 # %%
-weights = cfg.path(cfg.lafite.weights)
 generator = load_generator(weights, device=device)
 space = open_clip_space(cfg.clip.model, cfg.clip.pretrained, device=device, root=PROJECT_ROOT)
 judge = load_judge(cfg.path(cfg.lafite.judge)) if cfg.lafite.judge else None
@@ -233,10 +229,8 @@ pd.DataFrame(gains).map(str)
 # and seeds. The blurred picture alone, which no generator drew, shows what pixels reward:
 
 # %%
-study_file, study = cfg.figures / "study_generator.json", {}
-if study_file.is_file():
-    study = artifacts.load_json(study_file, remedy="Run `make study`, or delete it.")
-remark = strategies.study_remark(study, artifacts.sha256_file(weights))
+study = open_study(cfg, "generator")
+remark = strategies.study_remark(study, files.hashes[weights.name])
 print(remark)
 if study:
     display(Markdown(strategies.gains_markdown(study["searches"]["rows"], strategies.PLAIN)))
@@ -414,18 +408,13 @@ for row, score in of_haze.items():
 # ## What is kept
 
 # %%
-inputs = {p.name: artifacts.sha256_file(p) for p in [*files, weights]}
-config = cfg.as_dict()
-pictures_file, scores_file = cfg.derived / "reconstructions.h5", cfg.derived / "picture_scores.json"
 arrays = {"test_ids": test_ids, "seen": (255 * seen).round().astype(np.uint8)}
 arrays |= {"ceiling": ceiling, "samples": samples, "random": random, "z": z.numpy()}
 arrays |= {f"searched/{name}": p for name, p in {strategies.PLAIN: plain, **found}.items()}
-_ = artifacts.save_arrays(pictures_file, arrays, config=config, inputs=inputs)
+files.save("reconstructions", arrays)
 
 # %%
 content = {"n_images": n, "table": table}
 content["per_image"] = {k: v.tolist() for k, v in metrics.per_image_arrays(scores).items()}
-artifacts.save_json(scores_file, content, config=config, inputs=inputs)
-artifacts.list_outputs(
-    [pictures_file, scores_file], root=PROJECT_ROOT, next_notebook="05_leave_one_out"
-)
+files.save("picture_scores", content)
+files.finish("05_leave_one_out")

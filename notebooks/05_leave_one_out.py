@@ -42,10 +42,10 @@ from fmri_utils import encoders, nsd, perturbation, plots, visual_areas
 from fmri_utils.lafite import load_generator
 from fmri_utils.pictures import reconstruction
 from fmri_utils.plots import effects as effect_plots
-from fmri_utils.project import artifacts
 from fmri_utils.project.devices import choose_device
-from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.project.profiles import load_profile
 from fmri_utils.project.simulation_config import FIELD_DEG
+from fmri_utils.project.steps import open_inputs, open_study
 from simulated_nsd.on_demand import planted_truth
 
 # %%
@@ -56,21 +56,10 @@ plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
-sources = {"betas.h5": "01", "stimuli.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
-sources |= {"ridge.safetensors": "03", "matched.safetensors": "03", "reconstructions.h5": "04"}
-files = {name: cfg.derived / name for name in sources}
-remedy = {name: f"Run `make {number}`." for name, number in sources.items()}
-ridge, encoder = (
-    encoders.load_encoder(files[n], remedy=remedy[n])
-    for n in ("ridge.safetensors", "matched.safetensors")
-)
-
-# %%
-arrays = [name for name in sources if name.endswith(".h5")]
-wanted = {"stimuli.h5": ("captions", "nsd_id"), "reconstructions.h5": ("seen",)}
-brain, stimuli, clip, predicted, pictures = (
-    artifacts.load_arrays(files[n], remedy=remedy[n], names=wanted.get(n, ())) for n in arrays
-)
+names = "betas", "stimuli", "embeddings", "predictions", "reconstructions"
+files = open_inputs(cfg, *names, "ridge", "matched", "generator")
+brain, stimuli, clip, predicted, pictures = (files[name] for name in names)
+ridge, encoder = (encoders.load_encoder(files[name]) for name in ("ridge", "matched"))
 
 # %%
 betas, nsd_id = brain["betas"], brain["nsd_id"]
@@ -273,7 +262,7 @@ for name, where in nsd.available(areas, ["early"]).items():
 # buffers**; below, every voxel in place and only the noise drawn anew.
 
 # %%
-generator = load_generator(cfg.path(cfg.lafite.weights), device=device)
+generator = load_generator(files["generator"], device=device)
 psi, image = cfg.lafite.truncation_psi, 0
 voxels = np.argsort(-effect[image])[: p.n_voxels]
 base_z = reconstruction.draw_z(generator, 1, cfg.seed)
@@ -371,10 +360,8 @@ _ = effect_plots.plot_step_sizes(steps, step_errors, ax=ax)
 # run that is killed goes on.
 
 # %%
-hashes = {name: artifacts.sha256_file(path) for name, path in files.items()}
-weights_hash = artifacts.sha256_file(cfg.path(cfg.lafite.weights))
 atlas = {"folder": cfg.derived / "parts", "psi": psi, "seed": cfg.seed, "progress": True}
-atlas |= {"key": {**hashes, "generator": weights_hash}}
+atlas |= {"key": files.hashes}
 many = perturbation.image_effects(generator, encoder, some, base_z, n_probes=p.n_probes, **atlas)
 exact = perturbation.image_effects(
     generator, encoder, pattern[: p.n_maps], base_z, form="gram", n_cells=p.n_cells, **atlas
@@ -492,9 +479,8 @@ if planted is not None:
 # often does it call any voxel significant at .05? It should be one run in twenty, or less:
 
 # %%
-study_file = cfg.figures / "study_perturbation.json"
-if study_file.is_file():
-    study = artifacts.load_json(study_file, remedy="Run `make study`.")
+study = open_study(cfg, "perturbation")
+if study:
     c, s = study["calibration"], study["seeds"]["rank_correlation"]
     print(f"family-wise error at .05: {c['rate']:.3f}", end=" ")
     print(f"[{c['low']:.3f}, {c['high']:.3f}] over {c['n_runs']} runs")
@@ -635,10 +621,7 @@ if INTERACTIVE:
     )
 
 # %%
-config, effects_file = cfg.as_dict(), cfg.derived / "effects.h5"
-_ = artifacts.save_arrays(effects_file, results, config=config, inputs=hashes)
-map_files = perturbation.save_maps(
-    cfg.derived, maps, brain["mask"], brain["affine"], config=config, inputs=hashes
-)
-written = [effects_file, *map_files]
-artifacts.list_outputs(written, root=PROJECT_ROOT, next_notebook="06_visual_areas")
+files.save("effects", results)
+where = brain["mask"], brain["affine"]
+files.written += perturbation.save_maps(cfg.derived, maps, *where, **files.origin)
+files.finish("06_visual_areas")

@@ -35,9 +35,9 @@ from fmri_utils import encoders, metrics, nsd, perturbation, plots, visual_areas
 from fmri_utils.lafite import load_generator
 from fmri_utils.pictures import reconstruction
 from fmri_utils.plots import area_figure as area_plots
-from fmri_utils.project import artifacts
 from fmri_utils.project.devices import choose_device
-from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.project.profiles import load_profile
+from fmri_utils.project.steps import open_inputs
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -47,23 +47,10 @@ plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
-sources = {"betas.h5": "01", "stimuli.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
-sources |= {"ridge.safetensors": "03", "matched.safetensors": "03", "reconstructions.h5": "04"}
-sources |= {"effects.h5": "05"}
-files = {name: cfg.derived / name for name in sources}
-remedy = {name: f"Run `make {number}`." for name, number in sources.items()}
-ridge, encoder = (
-    encoders.load_encoder(files[n], remedy=remedy[n])
-    for n in ("ridge.safetensors", "matched.safetensors")
-)
-
-# %%
-arrays = [name for name in sources if name.endswith(".h5")]
-wanted = {"stimuli.h5": ("captions", "nsd_id"), "reconstructions.h5": ("seen",)}
-wanted |= {"effects.h5": ("one_noise_rms",)}
-brain, stimuli, clip, predicted, pictures, effects = (
-    artifacts.load_arrays(files[n], remedy=remedy[n], names=wanted.get(n, ())) for n in arrays
-)
+names = "betas", "stimuli", "embeddings", "predictions", "reconstructions", "effects"
+files = open_inputs(cfg, *names, "ridge", "matched", "generator")
+brain, stimuli, clip, predicted, pictures, effects = (files[name] for name in names)
+ridge, encoder = (encoders.load_encoder(files[name]) for name in ("ridge", "matched"))
 
 # %%
 train = brain["is_train"]
@@ -344,7 +331,7 @@ for name in [c for c in concepts if c in named]:
 # The same z and the same noise buffers for every picture of a row. What differs is the group.
 
 # %%
-generator = load_generator(cfg.path(cfg.lafite.weights), device=device)
+generator = load_generator(files["generator"], device=device)
 base_z = reconstruction.draw_z(generator, 1, cfg.seed)
 draw = perturbation.renderer(generator, psi=cfg.lafite.truncation_psi, seed=cfg.seed)
 pictured = visual_areas.unions(perturbation.parse_concepts(p.pictured), areas)
@@ -489,10 +476,6 @@ summary |= {"moves_most_towards_its_own": holds, "n_random": p.n_random}
 summary |= {"regions_mrr": {name: [v.value, v.low, v.high] for name, v in region.items()}}
 
 # %%
-config = cfg.as_dict()
-hashes = {name: artifacts.sha256_file(path) for name, path in files.items()}
-hashes["generator"] = artifacts.sha256_file(cfg.path(cfg.lafite.weights))
-written = [cfg.derived / "areas.h5", cfg.derived / "areas.json"]
-artifacts.save_arrays(written[0], results, config=config, inputs=hashes)
-artifacts.save_json(written[1], summary, config=config, inputs=hashes)
-artifacts.list_outputs(written, root=PROJECT_ROOT, next_notebook="07_self_supervised")
+files.save("areas", results)
+files.save("areas.json", summary)
+files.finish("07_self_supervised")

@@ -32,8 +32,8 @@ import pandas as pd
 import torch
 
 from fmri_utils import dino, encoders, metrics, plots
-from fmri_utils.project import artifacts
-from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.project.profiles import load_profile
+from fmri_utils.project.steps import open_inputs, open_study
 from simulated_nsd.on_demand import draw_labelled
 
 # %%
@@ -43,10 +43,8 @@ plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label)
 
 # %%
-files = [cfg.derived / name for name in ("betas.h5", "stimuli.h5", "embeddings.h5")]
-brain = artifacts.load_arrays(files[0], remedy="Run `make 01`.")
-stimuli = artifacts.load_arrays(files[1], remedy="Run `make 01`.")
-clip = artifacts.load_arrays(files[2], remedy="Run `make 02`.")
+files = open_inputs(cfg, "betas", "stimuli", "embeddings")
+brain, stimuli, clip = files.values()
 is_test = np.isin(stimuli["nsd_id"], brain["nsd_id"][brain["is_test"]])
 
 # %% [markdown]
@@ -249,9 +247,8 @@ for row in rows:
 # close it; the denoising autoencoder is passed from 25 % on, by 0.02.
 
 # %% alt="From make study: two-way identification against the share of known embeddings, and entropy and KL of the three trainings"
-study_file = cfg.figures / "study_selfsupervised.json"
-if study_file.is_file():
-    study = artifacts.load_json(study_file, remedy="Run `make study`.")
+study = open_study(cfg, "selfsupervised")
+if study:
     fig, axes = plt.subplots(1, 3, figsize=(14, 3.6), layout="constrained")
     plots.plot_label_budgets(study["voxels"]["scores"], "two-way", chance=0.5, ax=axes[0])
     curves = {name: study["collapse"][name] for name in variants}
@@ -334,14 +331,11 @@ for k in (1, 5, len(known)):
 # The record of the training, from which notebook 08 makes the animation.
 
 # %%
-inputs = {p.name: artifacts.sha256_file(p) for p in files}
 kept = dict(training) | {"row": 1, "pixels": hits["pixels"], "label": cfg.dataset_label}
-record_file = cfg.derived / "student_teacher.h5"
-_ = artifacts.save_arrays(record_file, kept, config=cfg.as_dict(), inputs=inputs)
+files.save("student_teacher", kept)
 
 # %%
-scores_file = cfg.derived / "selfsupervised_scores.json"
 pictures_table = {name: vars(bar) | {"chance": chance} for name, bar in bars.items()}
 result = {"dataset": cfg.dataset_label, "pictures": pictures_table, "voxels": table}
-artifacts.save_json(scores_file, result, config=cfg.as_dict(), inputs=inputs)
-artifacts.list_outputs([record_file, scores_file], root=PROJECT_ROOT, next_notebook="08_figures")
+files.save("selfsupervised_scores", result)
+files.finish("08_figures")

@@ -28,28 +28,19 @@ from sklearn.decomposition import PCA
 from fmri_utils import encoders, nsd, plots
 from fmri_utils.lafite import load_generator
 from fmri_utils.pictures import reconstruction
-from fmri_utils.plots.results import results_page, results_record, results_text
-from fmri_utils.project import artifacts, provenance
-from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
+from fmri_utils.plots.results import results_page, results_record, save_results
+from fmri_utils.project.profiles import load_profile
+from fmri_utils.project.steps import open_inputs
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
 print(cfg.name, "|", cfg.dataset_label)
 
 # %%
-steps = {"betas": "01", "stimuli": "01", "embeddings": "02", "joint": "02", "predictions": "03"}
-steps |= {"reconstructions": "04", "effects": "05", "areas": "06"}
-steps |= {"student_teacher": "07"}
-data = {
-    name: artifacts.load_arrays(cfg.derived / f"{name}.h5", remedy=f"Run `make {number}`.")
-    for name, number in steps.items()
-}
-about = {
-    "notebook": "08_figures",
-    "configuration": artifacts.sha256_json(cfg.as_dict())[:12],
-    "seed": str(cfg.seed),
-}
-written, fresh = [], cfg.runs / "figures-drawn"
+names = "betas", "stimuli", "joint", "predictions", "reconstructions", "effects", "areas"
+data = open_inputs(cfg, *names, "student_teacher", "matched", "encoder_scores", "picture_scores")
+about = data.about_figures("08_figures")
+drawn, fresh = [], cfg.runs / "figures-drawn"
 
 # %% [markdown]
 # ## Figure 1: the model
@@ -61,7 +52,7 @@ written, fresh = [], cfg.runs / "figures-drawn"
 brain, predicted = data["betas"], data["predictions"]
 background = nib.Nifti1Image(brain["background"], brain["affine"])
 generator = load_generator(cfg.path(cfg.lafite.weights))
-matched = encoders.load_encoder(cfg.derived / "matched.safetensors", remedy="Run `make 03`.")
+matched = encoders.load_encoder(data["matched"])
 z = reconstruction.draw_z(generator, 1, cfg.seed)
 plane = PCA(2, random_state=0).fit(predicted["truth"])
 guess = plane.transform(encoders.unit(predicted["condition"]))
@@ -86,7 +77,7 @@ figure = plots.fig_model(
 )
 
 # %%
-written += plots.save_figure(figure, fresh, "fig1_model", about=about)
+drawn += plots.save_figure(figure, fresh, "fig1_model", about=about)
 
 # %% [markdown]
 # ## Figure 2: ground truth beside samples
@@ -98,7 +89,7 @@ figure = plots.fig_reconstructions(
 )
 
 # %%
-written += plots.save_figure(figure, fresh, "fig2_reconstructions", about=about)
+drawn += plots.save_figure(figure, fresh, "fig2_reconstructions", about=about)
 
 # %% [markdown]
 # ## Figure 3: the joint embedding
@@ -118,7 +109,7 @@ figure = plots.fig_joint_embedding(
 )
 
 # %%
-written += plots.save_figure(figure, fresh, "fig3_joint_embedding", about=about)
+drawn += plots.save_figure(figure, fresh, "fig3_joint_embedding", about=about)
 
 # %% [markdown]
 # ## Figure 4: leave one voxel out
@@ -135,7 +126,7 @@ figure = plots.fig_leave_one_out(
 )
 
 # %%
-written += plots.save_figure(figure, fresh, "fig4_leave_one_out", about=about)
+drawn += plots.save_figure(figure, fresh, "fig4_leave_one_out", about=about)
 
 # %% [markdown]
 # ## Figure 5: a student and a teacher
@@ -149,9 +140,9 @@ show = dict(row=int(training["row"]), label=str(training["label"]), lines=lines)
 figure = next(plots.student_teacher_frames(training, n_frames=1, **show))
 
 # %%
-written += plots.save_figure(figure, fresh, "fig5_student_teacher", about=about)
+drawn += plots.save_figure(figure, fresh, "fig5_student_teacher", about=about)
 frames = plots.student_teacher_frames(training, n_frames=cfg.dino.n_frames, **show)
-written.append(plots.save_animation(frames, fresh, "fig5_student_teacher", about=about))
+drawn.append(plots.save_animation(frames, fresh, "fig5_student_teacher", about=about))
 
 # %% [markdown]
 # ## Figure 6: visual areas
@@ -162,7 +153,7 @@ written.append(plots.save_animation(frames, fresh, "fig5_student_teacher", about
 figure = plots.fig_visual_areas(data["areas"], label=cfg.dataset_label)
 
 # %%
-written += plots.save_figure(figure, fresh, "fig6_visual_areas", about=about)
+drawn += plots.save_figure(figure, fresh, "fig6_visual_areas", about=about)
 
 # %% [markdown]
 # ## Figure 7: scores between chance and ceiling
@@ -170,13 +161,11 @@ written += plots.save_figure(figure, fresh, "fig6_visual_areas", about=about)
 # Embeddings at the left, pictures at the right. The grey bar goes from chance to the ceiling.
 
 # %% alt="Figure 7: scores of embeddings and of pictures with intervals, each on a bar from chance to ceiling"
-encoder_scores = artifacts.load_json(cfg.derived / "encoder_scores.json", remedy="Run `make 03`.")
-picture_scores = artifacts.load_json(cfg.derived / "picture_scores.json", remedy="Run `make 04`.")
-tables = encoder_scores["table"], picture_scores["table"]
+tables = data["encoder_scores"]["table"], data["picture_scores"]["table"]
 figure = plots.fig_scores(*tables, label=cfg.dataset_label)
 
 # %%
-written += plots.save_figure(figure, fresh, "fig7_scores", about=about)
+drawn += plots.save_figure(figure, fresh, "fig7_scores", about=about)
 
 # %% [markdown]
 # ## The table
@@ -194,10 +183,7 @@ Markdown(text)
 
 # %%
 record = results_record(cfg.as_dict(), *tables, auroc)
-for name, content in {"results.json": results_text(record), "results.md": text}.items():
-    written.append(fresh / name)
-    with artifacts.atomic_path(written[-1]) as tmp:
-        tmp.write_text(content)
+drawn += save_results(fresh, record, text)
 print("rows of results.json:", len(record["rows"]))
 
 # %% [markdown]
@@ -212,17 +198,7 @@ print("rows of results.json:", len(record["rows"]))
 # them and no score has changed, or if the new ones show the same.
 
 # %%
-read = [cfg.derived / f"{name}.h5" for name in steps]
-read += [cfg.derived / f"{name}_scores.json" for name in ("encoder", "picture")]
-weights = [cfg.path(name) for name in (cfg.lafite.weights, cfg.lafite.judge, cfg.dino.weights)]
-published = provenance.publish(
-    written,
-    cfg.figures,
-    made_by=about["notebook"],
-    config=cfg.as_dict(),
-    weights={p.name: artifacts.sha256_file(p) for p in weights if p.is_file()},
-    inputs={p.name: artifacts.sha256_file(p) for p in read},
-)
+data.publish(drawn, made_by="08_figures")
 
 # %% [markdown]
 # ## Exercises
@@ -235,7 +211,7 @@ published = provenance.publish(
 # scale, 0 at chance and 1 at the ceiling, and guess the order first.
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-for name, row in encoder_scores["table"]["rows"].items():
+for name, row in tables[0]["rows"].items():
     if row["better"] == "higher":
         ridge, best = (row["scores"][who]["value"] for who in ("ridge", "oracle"))
         chance = row["scores"]["ridge"]["chance"]
@@ -256,8 +232,8 @@ for name, row in encoder_scores["table"]["rows"].items():
 # two decoders apart that differ by 0.02?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-n_test = encoder_scores["n_images"]
-row = next(r for n, r in encoder_scores["table"]["rows"].items() if "brain_to_image top-1" in n)
+n_test = data["encoder_scores"]["n_images"]
+row = next(r for n, r in tables[0]["rows"].items() if "brain_to_image top-1" in n)
 width = row["scores"]["ridge"]["high"] - row["scores"]["ridge"]["low"]
 print(f"{n_test} images: {width:.3f} wide; {10 * n_test} images: {width / np.sqrt(10):.3f}")
 print(f"about {n_test * (width / 0.04) ** 2:.0f} images for an interval of +- 0.02")
@@ -274,4 +250,4 @@ print(f"about {n_test * (width / 0.04) ** 2:.0f} images for an interval of +- 0.
 # </details>
 
 # %%
-artifacts.list_outputs(published, root=PROJECT_ROOT, next_notebook="the figures folder")
+data.finish("the figures folder")

@@ -284,8 +284,6 @@ def _places(name: str, file: Path, profile: Profile | None) -> Iterator[Path]:
         for relative in (profile.lafite.weights, profile.lafite.judge, profile.dino.weights):
             if name == Path(relative).name:
                 yield profile.path(relative)
-        if name == "generator":
-            yield profile.path(profile.lafite.weights)
 
 
 def _contradiction(origin: Mapping[str, str], provenance: Mapping) -> str:

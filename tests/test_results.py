@@ -10,7 +10,7 @@ from fmri_utils.plots.results import (
     read_results,
     results_page,
     results_record,
-    results_text,
+    save_results,
 )
 from fmri_utils.project.artifacts import sha256_file
 from fmri_utils.project.errors import ArtifactError
@@ -58,9 +58,8 @@ def test_every_row_stands_beside_baseline_and_ceiling(record, tmp_path):
     assert rows["voxels", "AUROC", "other"]["not_available"] == "not a finite number"
     assert (record["profile"], record["subject"], record["roi"]) == ("smoke", 1, "nsdgeneral")
     path = tmp_path / "results.json"
-    path.write_text(results_text(record))
+    assert save_results(tmp_path, record, "page") == [path, tmp_path / "results.md"]
     assert read_results(path) == record
-    assert results_text(read_results(path)) == results_text(record)
 
 
 def test_page_and_record_of_a_run_agree(smoke):

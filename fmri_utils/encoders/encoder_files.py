@@ -37,7 +37,7 @@ def save_encoder(encoder: LinearEncoder | MLPEncoder, path: Path) -> None:
         write_safetensors(tmp, tensors, metadata)
 
 
-def load_encoder(path: Path, *, remedy: str) -> LinearEncoder | MLPEncoder:
+def load_encoder(path: Path, *, remedy: str = "Run `make 03`.") -> LinearEncoder | MLPEncoder:
     """Read what :func:`save_encoder` wrote.
 
     Raises

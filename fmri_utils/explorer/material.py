@@ -12,20 +12,12 @@ from .. import nsd
 from ..encoders import LinearEncoder, load_encoder, unit
 from ..lafite import Generator, load_generator
 from ..perturbation import concept_directions, parse_concepts
-from ..project import artifacts
 from ..project.checks import check_finite, check_pictures
 from ..project.errors import DataError
 from ..project.profiles import Profile
+from ..project.steps import open_inputs
 
-SOURCES = {
-    "betas.h5": ("01", ("mask", "background", "area_names", "areas", "is_train", "nsd_id")),
-    "stimuli.h5": ("01", ("captions", "nsd_id")),
-    "embeddings.h5": ("02", ("nsd_id", "image", "first_caption")),
-    "predictions.h5": ("03", ("test_ids", "pattern")),
-    "reconstructions.h5": ("04", ("seen",)),
-    "effects.h5": ("05", ("one_noise_rms",)),
-}
-"""Files, the notebook that writes each, and what is read of it."""
+SOURCES = "betas", "stimuli", "embeddings", "predictions", "reconstructions", "effects"
 
 
 @dataclass(frozen=True)
@@ -145,12 +137,8 @@ def load_material(cfg: Profile, *, device: torch.device | str) -> Material:
     ArtifactError, WeightsError
         If one is missing or damaged; the message says which notebook writes it.
     """
-    brain, stimuli, clip, predicted, pictures, effects = (
-        artifacts.load_arrays(cfg.derived / name, remedy=f"Run `make {number}`.", names=wanted)
-        for name, (number, wanted) in SOURCES.items()
-    )
-    path = cfg.derived / "matched.safetensors"
-    artifacts.check_manifest(path, remedy="Run `make 03`.")
+    files = open_inputs(cfg, *SOURCES, "matched", "generator")
+    brain, stimuli, clip, predicted, pictures, effects = (files[name] for name in SOURCES)
     known = np.isin(clip["nsd_id"], brain["nsd_id"][brain["is_train"]])
     training = stimuli["captions"][np.searchsorted(stimuli["nsd_id"], clip["nsd_id"][known]), 0]
     images, captions = clip["image"][known], clip["first_caption"][known]
@@ -159,8 +147,8 @@ def load_material(cfg: Profile, *, device: torch.device | str) -> Material:
     areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
     tested = np.searchsorted(stimuli["nsd_id"], predicted["test_ids"])
     return Material(
-        encoder=load_encoder(path, remedy="Run `make 03`."),
-        generator=load_generator(cfg.path(cfg.lafite.weights), device=device),
+        encoder=load_encoder(files["matched"]),
+        generator=load_generator(files["generator"], device=device),
         pattern=predicted["pattern"].astype(np.float64),
         seen=pictures["seen"],
         captions=stimuli["captions"][tested, 0].tolist(),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..metrics import published_markdown, table_markdown
-from ..project.artifacts import sha256_json
+from ..project.artifacts import atomic_path, sha256_json
 from ..project.errors import ArtifactError
 from ..project.reading import reading
 
@@ -144,9 +144,23 @@ def _row(**known: object) -> dict:
     return row
 
 
-def results_text(record: Mapping) -> str:
-    """The text of ``results.json``; equal results give equal bytes."""
-    return json.dumps(record, indent=1, allow_nan=False) + "\n"
+def save_results(folder: Path, record: Mapping, page: str) -> list[Path]:
+    """Write ``results.json`` and ``results.md``; equal results give equal bytes.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    record : mapping
+        From :func:`results_record`.
+    page : str
+        From :func:`results_page`.
+    """
+    numbers = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    texts = {folder / "results.json": numbers, folder / "results.md": page}
+    for path, text in texts.items():
+        with atomic_path(path) as tmp:
+            tmp.write_text(text)
+    return list(texts)
 
 
 def read_results(path: Path) -> dict:

@@ -293,11 +293,17 @@ def load_arrays(
         If the file is missing, damaged, or lacks one of ``names``.
     """
     check_manifest(path, remedy=remedy)
-    damaged = f"delete it. {remedy}"
-    with (
-        reading(path, "a derived file", damaged=damaged, error=ArtifactError),
-        h5py.File(path, "r") as file,
-    ):
+    return read_arrays(path, names, remedy=remedy)
+
+
+def reading_derived(path: str | os.PathLike, remedy: str) -> contextlib.AbstractContextManager:
+    """Errors while a derived file is read say what to do; see :func:`reading`."""
+    return reading(path, "a derived file", damaged=f"delete it. {remedy}", error=ArtifactError)
+
+
+def read_arrays(path: str | os.PathLike, names: tuple[str, ...], *, remedy: str) -> dict:
+    """As :func:`load_arrays`, for a file whose manifest was checked before."""
+    with reading_derived(path, remedy), h5py.File(path, "r") as file:
         missing = [name for name in names if name not in file]
         if missing:
             raise ArtifactError(f"{path} lacks {missing}; it holds {sorted(file)}. {remedy}")
@@ -322,7 +328,12 @@ def save_json(
 def load_json(path: str | os.PathLike, *, remedy: str) -> object:
     """Read what :func:`save_json` wrote, after checking file and manifest."""
     check_manifest(path, remedy=remedy)
-    with reading(path, "a derived file", damaged=f"delete it. {remedy}", error=ArtifactError):
+    return read_json(path, remedy=remedy)
+
+
+def read_json(path: str | os.PathLike, *, remedy: str) -> object:
+    """As :func:`load_json`, for a file whose manifest was checked before."""
+    with reading_derived(path, remedy):
         return json.loads(Path(path).read_text())
 
 

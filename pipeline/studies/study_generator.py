@@ -29,10 +29,11 @@ from fmri_utils.project import artifacts
 from fmri_utils.project.devices import choose_device
 from fmri_utils.project.errors import FmriUtilsError
 from fmri_utils.project.profiles import PROJECT_ROOT, Profile
+from fmri_utils.project.steps import open_inputs
 
 from ..runner import parse_request
 
-FILES = {"betas.h5": "01", "stimuli.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
+SOURCES = "betas", "stimuli", "embeddings", "predictions", "generator"
 RESULTS = "study_generator.json"
 # What the study reads.
 SECTIONS = ("data", "clip", "simulation", "encoder", "lafite", "reconstruction")
@@ -51,14 +52,9 @@ class Material:
     def __init__(self, profile: Profile, *, progress: bool = True):
         self.profile, self.progress = profile, progress
         self.device = choose_device(profile.device)
-        self.inputs, loaded = {}, {}
-        for name, number in FILES.items():
-            path = profile.derived / name
-            loaded[name] = artifacts.load_arrays(path, remedy=f"Run `make {number}`.")
-            self.inputs[name] = artifacts.sha256_file(path)
-        self.brain, self.stimuli, self.clip, self.predicted = loaded.values()
-        weights = profile.path(profile.lafite.weights)
-        self.inputs[weights.name] = artifacts.sha256_file(weights)
+        files = open_inputs(profile, *SOURCES)
+        self.inputs = files.hashes
+        self.brain, self.stimuli, self.clip, self.predicted, weights = files.values()
         self.generator = load_generator(weights, device=self.device)
         self.space = open_clip_space(
             profile.clip.model, profile.clip.pretrained, device=self.device, root=PROJECT_ROOT

@@ -19,6 +19,7 @@ from fmri_utils.project.errors import DataError, FmriUtilsError
 from fmri_utils.project.parts import Parts
 from fmri_utils.project.profiles import Profile
 from fmri_utils.project.simulation_config import SimulationConfig
+from fmri_utils.project.steps import open_inputs
 from simulated_nsd.ground_truth import load_ground_truth
 
 from ..runner import parse_request
@@ -26,7 +27,6 @@ from .calibration import NullTrials, calibrate
 
 RESULTS = "study_perturbation.json"
 SECTIONS = ("data", "clip", "simulation", "encoder")  # what the study reads
-FILES = {"betas.h5": "01", "embeddings.h5": "02", "predictions.h5": "03"}
 REDUNDANCIES = (1, 3, 10, 30, 60)
 
 
@@ -49,16 +49,10 @@ class Material:
                 f"profile {profile.name!r} has real data. Expected: a simulated subject, whose "
                 "noise can be drawn again without its signal. Run the study with PROFILE=demo."
             )
-        self.profile, self.inputs = profile, {}
-        loaded = {}
-        for name, number in FILES.items():
-            path = profile.derived / name
-            loaded[name] = artifacts.load_arrays(path, remedy=f"Run `make {number}`.")
-            self.inputs[name] = artifacts.sha256_file(path)
-        self.brain, self.clip, self.predicted = loaded.values()
-        path = profile.derived / "matched.safetensors"
-        self.encoder = encoders.load_encoder(path, remedy="Run `make 03`.")
-        self.inputs[path.name] = artifacts.sha256_file(path)
+        files = open_inputs(profile, "betas", "embeddings", "predictions", "matched")
+        self.profile, self.inputs = profile, files.hashes
+        self.brain, self.clip, self.predicted, weights = files.values()
+        self.encoder = encoders.load_encoder(weights)
         self.folder = profile.derived / "study"
 
     def null_trials(self) -> NullTrials:

@@ -19,12 +19,12 @@ from fmri_utils.project import artifacts
 from fmri_utils.project.errors import FmriUtilsError
 from fmri_utils.project.parts import Parts
 from fmri_utils.project.profiles import Profile
+from fmri_utils.project.steps import open_inputs
 
 from ..runner import parse_request
 
 RESULTS = "study_selfsupervised.json"
 SECTIONS = ("data", "clip", "simulation", "encoder", "dino")  # what the study reads
-FILES = {"betas.h5": "01", "stimuli.h5": "01", "embeddings.h5": "02"}
 MONITORS = ("step", "entropy", "kl", "spread", "rank")
 
 
@@ -32,12 +32,9 @@ class Material:
     """What the study reads: the files of notebooks 01 and 02."""
 
     def __init__(self, profile: Profile):
-        self.profile, self.inputs, loaded = profile, {}, {}
-        for name, number in FILES.items():
-            path = profile.derived / name
-            loaded[name] = artifacts.load_arrays(path, remedy=f"Run `make {number}`.")
-            self.inputs[name] = artifacts.sha256_file(path)
-        self.brain, self.stimuli, self.clip = loaded.values()
+        files = open_inputs(profile, "betas", "stimuli", "embeddings")
+        self.profile, self.inputs = profile, files.hashes
+        self.brain, self.stimuli, self.clip = files.values()
         self.voxels = dino.voxel_settings(profile.dino, profile.dino.study_steps)
         self.mappers = MapperSettings.of(profile.encoder)
         self.folder = profile.derived / "study"

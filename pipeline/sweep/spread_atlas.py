@@ -25,6 +25,7 @@ from fmri_utils.project import artifacts
 from fmri_utils.project.errors import FmriUtilsError, ProfileError
 from fmri_utils.project.parts import Spread
 from fmri_utils.project.profiles import PROJECT_ROOT, Profile
+from fmri_utils.project.steps import open_inputs
 
 from .engines import check_device, local_gpus, open_client, visible_gpus, worker_resources
 from .settings import Resources, parse
@@ -115,19 +116,16 @@ def voxel_atlas(profile: Profile, spread: Spread | None = None) -> perturbation.
     ArtifactError
         If notebook 03 has not been run.
     """
-    files = {name: profile.derived / name for name in ("predictions.h5", "matched.safetensors")}
-    files["generator"] = profile.path(profile.lafite.weights)
-    arrays = artifacts.load_arrays(files["predictions.h5"], remedy="Run `make 03`.")
-    encoder = encoders.load_encoder(files["matched.safetensors"], remedy="Run `make 03`.")
+    files = open_inputs(profile, "predictions", "matched", "generator")
+    arrays, encoder = files["predictions"], encoders.load_encoder(files["matched"])
     generator = load_generator(files["generator"])
-    key = {name: artifacts.sha256_file(path) for name, path in files.items()}
     effects = perturbation.image_effects(
         generator,
         encoder,
         arrays["pattern"],
         reconstruction.draw_z(generator, 1, profile.seed),
         folder=profile.derived / "parts",
-        key={"atlas": True, **key},
+        key={"atlas": True, **files.hashes},
         n_probes=profile.perturbation.n_probes,
         psi=profile.lafite.truncation_psi,
         seed=profile.seed,
@@ -136,7 +134,7 @@ def voxel_atlas(profile: Profile, spread: Spread | None = None) -> perturbation.
         device=profile.device,  # of whoever does a picture
     )
     found = {"sensitivity": effects.sensitivity, "test_ids": arrays["test_ids"]}
-    artifacts.save_arrays(profile.derived / RESULT, found, config=profile.as_dict(), inputs=key)
+    artifacts.save_arrays(profile.derived / RESULT, found, **files.origin)
     return effects
 
 
