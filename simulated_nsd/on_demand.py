@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from .subject import simulate_subject
 
 
 def prepare(
-    root: Path, settings: Mapping | None, subject: int, *, progress: bool = True
+    root: Path, settings: SimulationConfig | None, subject: int, *, progress: bool = True
 ) -> dict | None:
     """Simulate the subject if the profile has simulated data and they are not there yet.
 
@@ -25,7 +24,7 @@ def prepare(
     ----------
     root : pathlib.Path
         The NSD folder.
-    settings : mapping or None
+    settings : SimulationConfig or None
         The profile's section ``simulation``; None for real data, which are left alone.
     subject : int
 
@@ -48,11 +47,11 @@ def prepare(
                 "folder of NSD. Set data.root=, or use PROFILE=demo."
             )
         return None
-    return simulate_subject(root, SimulationConfig(**settings), subject, progress=progress)
+    return simulate_subject(root, settings, subject, progress=progress)
 
 
 def planted_truth(
-    root: Path, simulation: Mapping | None, subject: int, mask: np.ndarray
+    root: Path, simulation: SimulationConfig | None, subject: int, mask: np.ndarray
 ) -> GroundTruth | None:
     """What was planted in the voxels of a mask, or None where nobody knows, which is printed.
 
@@ -62,7 +61,7 @@ def planted_truth(
     ----------
     root : pathlib.Path
         The NSD folder.
-    simulation : mapping or None
+    simulation : SimulationConfig or None
         The profile's section of that name.
     """
     if simulation is None:

@@ -40,7 +40,7 @@ def test_overrides_set_their_key():
     profile = load_profile("demo", overrides=["encoder.n_folds=3", "data.roi=prf-visualrois"])
     assert profile.encoder.n_folds == 3
     assert profile.data.roi == "prf-visualrois"
-    assert load_profile("demo", overrides=["simulation.ncsnr=0.3"]).simulation["ncsnr"] == 0.3
+    assert load_profile("demo", overrides=["simulation.ncsnr=0.3"]).simulation.ncsnr == 0.3
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,13 @@ def test_overrides_set_their_key():
         (["PROFILE=demi"], "Valid profiles: demo, nsd, smoke"),
         (["SUBJEKT=1"], "Valid settings: PROFILE, SUBJECT, SEED, DEVICE"),
         (["SUBJECT=one"], "Expected: a whole number"),
-        (["SUBJECT=9"], "Valid subjects: 1 to 8"),
+        (["SUBJECT=9"], "subject is 9. Expected: at most 8"),
+        (["SUBJECT=0"], "subject is 0. Expected: 1 or more"),
         (["SEED=-1"], "Expected: 0 or more"),
         (["encoder.folds=3"], r"Valid keys: \['batch_size'"),
         (["encodr.n_folds=3"], "no section 'encodr'"),
         (["encoder.n_folds=three"], "Expected: int"),
-        (["encoder.n_folds=1"], "expected 2 or more"),
+        (["encoder.n_folds=1"], "Expected: 2 or more"),
         (["encoder.learning_rate=true"], "Expected: a finite number"),
         (["simulation.n_shared=101"], "multiple of 250"),
         (["simulation.colour=3"], "unknown key"),

@@ -72,7 +72,7 @@ def test_every_combination_is_a_run_with_folders_of_its_own():
     ("setting", "message"),
     [
         ("SUBJECTS=1 nine", "SUBJECTS is '1 nine'. Expected: whole numbers"),
-        ("SUBJECTS=9", "Valid subjects: 1 to 8"),
+        ("SUBJECTS=9", "subject is 9"),
         ("SUBJECT=1", "unknown setting 'SUBJECT=1'. Settings of a sweep: SUBJECTS, AREAS"),
         ("AREAS=V1 prf-visualrois:V1v,V1d", "2 runs, but 1 different ones"),
         ("ENGINE=cloud", "ENGINE is 'cloud'. Expected: local or slurm"),

@@ -18,7 +18,6 @@ from fmri_utils.project import artifacts
 from fmri_utils.project.errors import DataError, FmriUtilsError
 from fmri_utils.project.parts import Parts
 from fmri_utils.project.profiles import Profile
-from fmri_utils.project.simulation_config import SimulationConfig
 from fmri_utils.project.steps import open_inputs
 from simulated_nsd.ground_truth import load_ground_truth
 
@@ -65,8 +64,7 @@ class Material:
         position = np.arange(len(session)) - first
         time = 2 * position / np.maximum(last - first, 1) - 1
         rows = perturbation.repeat_rows(brain["nsd_id"], brain["is_test"])
-        config = SimulationConfig(**profile.simulation)
-        return NullTrials(truth, config, session[rows], time[rows])
+        return NullTrials(truth, profile.simulation, session[rows], time[rows])
 
 
 def study_calibration(material: Material, *, n_runs: int, progress: bool = True) -> dict:

@@ -7,18 +7,17 @@ returns a frozen :class:`Profile`. Code never asks which profile it runs; only n
 from __future__ import annotations
 
 import dataclasses
-import math
 import tomllib
-import types
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from ..artifacts import own_files, sha256_json
 from ..errors import ProfileError
 from ..reading import reading
-from ..simulation_config import SimulationConfig
-from .sections import (
+from ..sections import (
     ClipConfig,
     DataConfig,
     DinoConfig,
@@ -29,16 +28,17 @@ from .sections import (
     PerturbationConfig,
     ReconstructionConfig,
 )
+from ..settings import Integer, Line, Name, Whole, checked, settings
+from ..simulation_config import SimulationConfig
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
 FOLDER = Path(__file__).parent
-COMPLETE = "Expected: every key, as in the other profiles. Add what is missing."
 WHICH_RUN = ("name", "subject", "seed", "device", "overridden")
 """What tells one run from another; with it :func:`load_profile` gives the profile again."""
 PROFILES = tuple(path.stem for path in own_files(FOLDER, "*.toml"))
 
 
-@dataclasses.dataclass(frozen=True)
+@settings
 class Profile:
     """One run's settings. Paths are relative to the project's root.
 
@@ -56,10 +56,10 @@ class Profile:
         Overrides of the profile's own keys, as "section.key=value".
     """
 
-    name: str
-    subject: int
-    seed: int
-    device: str
+    name: Name
+    subject: Annotated[Integer, Field(ge=1, le=8)]
+    seed: Whole
+    device: Line
     data: DataConfig
     clip: ClipConfig
     embedding: EmbeddingConfig
@@ -69,8 +69,8 @@ class Profile:
     perturbation: PerturbationConfig
     dino: DinoConfig
     output: OutputConfig
-    simulation: types.MappingProxyType | None = None
-    overridden: tuple[str, ...] = ()
+    simulation: SimulationConfig | None = None
+    overridden: tuple[Line, ...] = ()
 
     @property
     def run_name(self) -> str:
@@ -126,17 +126,8 @@ class Profile:
             Only these sections ("encoder", "lafite", ...) beside :data:`WHICH_RUN`; all if none is
             named.
         """
-        out = {}
-        for field in dataclasses.fields(self):
-            if sections and field.name not in (*WHICH_RUN, *sections):
-                continue
-            value = getattr(self, field.name)
-            if dataclasses.is_dataclass(value):
-                value = dataclasses.asdict(value)
-            elif isinstance(value, Mapping):
-                value = dict(value)
-            out[field.name] = value
-        return out
+        wanted = (*WHICH_RUN, *sections) if sections else None
+        return {k: v for k, v in dataclasses.asdict(self).items() if not wanted or k in wanted}
 
 
 def load_profile(
@@ -174,7 +165,10 @@ def load_profile(
         if value is not None:
             raw[key] = value
     overridden = tuple(sorted(_apply_override(raw, text) for text in overrides))
-    return _build(name, raw, overridden)
+    for key in ("name", "overridden"):
+        if key in raw:
+            raise ProfileError(f"profile {name!r} sets {key}, which follows from the call.")
+    return checked(Profile, {"name": name, "overridden": overridden, **raw}, f"profile {name!r}")
 
 
 def _read_toml(path: Path) -> dict:
@@ -205,75 +199,3 @@ def _apply_override(raw: dict, text: str) -> str:
     raw[section][field] = value
     normal = str(value).lower() if isinstance(value, bool) else value  # as TOML writes it
     return f"{section}.{field}={normal}"
-
-
-def _build(name: str, raw: dict, overridden: tuple[str, ...]) -> Profile:
-    """Validate a raw profile against the dataclasses."""
-    hints = typing.get_type_hints(Profile)
-    fields = {f.name for f in dataclasses.fields(Profile)} - {"name", "overridden"}
-    _refuse_unknown(raw, fields, f"profile {name!r}")
-    values = {"name": name, "overridden": overridden}
-    for key, value in raw.items():
-        if dataclasses.is_dataclass(hints[key]):
-            values[key] = _build_section(hints[key], value, key)
-        elif key == "simulation":
-            values[key] = types.MappingProxyType(_build_simulation(value))
-        else:
-            values[key] = _check_type(value, hints[key], key)
-    missing = fields - set(values) - {"simulation"}
-    if missing:
-        raise ProfileError(f"profile {name!r} lacks {sorted(missing)}. {COMPLETE}")
-    profile = Profile(**values)
-    if not 1 <= profile.subject <= 8:
-        raise ProfileError(f"subject {profile.subject} does not exist. Valid subjects: 1 to 8.")
-    if profile.seed < 0:
-        raise ProfileError(f"seed {profile.seed} is negative. Expected: 0 or more.")
-    return profile
-
-
-def _build_section(cls: type, raw: object, section: str) -> object:
-    """Build one section's dataclass from its raw table."""
-    if not isinstance(raw, dict):
-        raise ProfileError(f"{section} is {raw!r}. Expected: a table of settings.")
-    hints = typing.get_type_hints(cls)
-    _refuse_unknown(raw, hints, f"section {section!r}")
-    missing = [f.name for f in dataclasses.fields(cls) if f.name not in raw and _required(f)]
-    if missing:
-        raise ProfileError(f"section {section!r} lacks {missing}. {COMPLETE}")
-    checked = {k: _check_type(v, hints[k], f"{section}.{k}") for k, v in raw.items()}
-    try:
-        return cls(**checked)
-    except ValueError as err:
-        raise ProfileError(f"section {section!r}: {err}") from err
-
-
-def _build_simulation(raw: object) -> dict:
-    """Check the simulator's settings by building its configuration once."""
-    return dataclasses.asdict(_build_section(SimulationConfig, raw, "simulation"))
-
-
-def _required(field: dataclasses.Field) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _refuse_unknown(raw: Mapping, valid: Iterable[str], where: str) -> None:
-    unknown = sorted(set(raw) - set(valid))
-    if unknown:
-        raise ProfileError(f"unknown key {unknown} in {where}. Valid keys: {sorted(valid)}.")
-
-
-def _check_type(value: object, hint: object, key: str) -> object:
-    """Return ``value`` as ``hint`` (int, float, str, bool or tuple of one of these)."""
-    if typing.get_origin(hint) is tuple:
-        inner = typing.get_args(hint)[0]
-        if not isinstance(value, (list, tuple)):
-            raise ProfileError(f"{key} is {value!r}. Expected: a list.")
-        return tuple(_check_type(v, inner, key) for v in value)
-    if hint is float and type(value) is int and abs(value) < 2**53:
-        return float(value)
-    wrong = isinstance(value, float) and not math.isfinite(value)
-    wrong = wrong or (isinstance(value, str) and not value.isprintable())
-    if type(value) is not hint or wrong:
-        expected = {float: "a finite number", str: "a text in one line"}.get(hint, hint.__name__)
-        raise ProfileError(f"{key} is {value!r} ({type(value).__name__}). Expected: {expected}.")
-    return value

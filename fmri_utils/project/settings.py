@@ -1,0 +1,121 @@
+"""What a setting may be, and one sentence for whatever is not.
+
+Settings are frozen dataclasses that pydantic checks: no number is made of a text, none of them is
+NaN, and no name is taken that is unknown.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Annotated
+
+import pydantic
+from pydantic import AfterValidator, Field, Strict
+
+from .errors import FmriUtilsError, ProfileError
+
+CHECKS = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+COMPLETE = "Expected: every key, as in the other profiles. Add what is missing."
+BOUNDS = {
+    "greater_than_equal": "{ge} or more",
+    "greater_than": "above {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "below {lt}",
+    "literal_error": "{expected}",
+}
+TYPES = {
+    "int": "int",
+    "float": "a finite number",
+    "finite_number": "a finite number",
+    "bool": "bool",
+    "string": "a text in one line",
+    "tuple": "a list",
+    "dataclass": "a table of settings",
+}
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("expected a text in one line")
+    return text
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty; expected a name")
+    return text
+
+
+Flag = Annotated[bool, Strict()]
+Integer = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Line = Annotated[str, Strict(), AfterValidator(_one_line)]
+Name = Annotated[Line, AfterValidator(_filled)]
+Whole = Annotated[Integer, Field(ge=0)]  # 0 has a meaning of its own: none, or all
+Count = Annotated[Integer, Field(ge=1)]
+Several = Annotated[Integer, Field(ge=2)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+
+
+@typing.dataclass_transform(frozen_default=True, kw_only_default=True)
+def settings(cls: type) -> type:
+    """Make a class a frozen dataclass whose values are checked, by keyword."""
+    return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CHECKS)(cls)
+
+
+def checked(
+    model: type, raw: Mapping, name: str, error: type[FmriUtilsError] = ProfileError
+) -> object:
+    """Settings from what a file or a command line gives.
+
+    Parameters
+    ----------
+    model : type
+        Made by :func:`settings`.
+    raw : mapping
+        As from TOML: numbers, texts, lists and tables.
+    name : str
+        Of the whole, for the message: "profile 'demo'".
+    error : type
+        Of the error that is raised.
+
+    Raises
+    ------
+    FmriUtilsError
+        An ``error`` that says what came, what was expected, and which names are valid.
+    """
+    try:
+        return pydantic.TypeAdapter(model).validate_python(raw)
+    except pydantic.ValidationError as err:
+        raise error(_explained(err, model, name)) from None
+
+
+def _explained(err: pydantic.ValidationError, model: type, name: str) -> str:
+    """The first problem in one sentence; all names that are unknown or missing in one place."""
+    problems = err.errors(include_url=False)
+    first = problems[0]
+    above = first["loc"][:-1]
+    same = [str(p["loc"][-1]) for p in problems if p["type"] == first["type"] and p["loc"]]
+    section = f"section {above[0]!r}" if above else name
+    if first["type"] == "unexpected_keyword_argument":
+        valid = sorted(typing.get_type_hints(_section(model, above)))
+        return f"unknown key {same} in {section}. Valid keys: {valid}."
+    if first["type"] == "missing":
+        return f"{section} lacks {same}. {COMPLETE}"
+    where = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    if first["type"] == "value_error":
+        return f"{where or name}: {first['ctx']['error']}."
+    kind, value = first["type"], first["input"]
+    if kind in BOUNDS:
+        return f"{where} is {value!r}. Expected: {BOUNDS[kind].format(**first['ctx'])}."
+    expected = TYPES.get(kind.removesuffix("_type"), first["msg"])
+    return f"{where} is {value!r} ({type(value).__name__}). Expected: {expected}."
+
+
+def _section(model: type, path: tuple) -> type:
+    for key in path:
+        hint = typing.get_type_hints(model)[key]
+        model = next((h for h in typing.get_args(hint) if h is not type(None)), hint)
+    return model
