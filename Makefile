@@ -93,7 +93,7 @@ lafite-import: $(READY) ## convert a released LAFITE checkpoint: FILE=x.pkl
 	@$(PYTHON) -m fmri_utils.lafite.released.convert $(SETTINGS)
 
 study: $(READY) ## what takes hours: seeds, subjects, calibration (resumes where it stopped)
-	@for part in encoders study_generator study_perturbation study_selfsupervised; do $(PYTHON) -m pipeline.studies.$$part $(SETTINGS) || exit 1; done
+	@$(PYTHON) -m pipeline.studies $(SETTINGS)
 
 sweep: $(READY) ## SUBJECTS="1 2" AREAS="nsdgeneral V1" SEEDS="0 1" ENGINE=local|slurm: many runs, one table
 	@$(PYTHON) -m pipeline.sweep $(SETTINGS)

@@ -32,6 +32,7 @@ from fmri_utils.pictures.strategies import (
 from fmri_utils.project import artifacts
 from fmri_utils.project.errors import ArtifactError, DataError
 from fmri_utils.project.profiles import load_profile
+from pipeline.studies import __main__ as studies
 from pipeline.studies import study_generator
 
 SMALL = GeneratorConfig(
@@ -223,7 +224,8 @@ def test_both_studies_run_and_resume(generator, encoder, tmp_path, monkeypatch):
     assert "ceiling" in searches["rows"]["SSIM"]
     names = ("predicted", "predicted, two conditions, z = 0")
     options = {name: finetuning.OPTIONS[name] for name in names}
-    settings = {"n_images": 8, "rest_images": 8, "options": options}
+    monkeypatch.setattr(finetuning, "OPTIONS", options)
+    settings = {"n_images": 8, "rest_images": 8}
     study = study_generator.study_fine_tuning(material, **settings)
     assert set(study["rows"]["brain"]["PixCorr"]) == {"before", *names}
     assert study["n_training_images"] == 16
@@ -244,7 +246,7 @@ def test_both_studies_run_and_resume(generator, encoder, tmp_path, monkeypatch):
 
 
 def test_the_study_names_what_is_missing(capsys):
-    assert study_generator.main(["PROFILE=smoke", "SEED=969696"]) == 2
+    assert studies.main(["generator", "PROFILE=smoke", "SEED=969696"]) == 2
     assert "Run `make 01`" in capsys.readouterr().err
-    assert study_generator.main(["PROFILE=nothing"]) == 2
+    assert studies.main(["generator", "PROFILE=nothing"]) == 2
     assert "Valid profiles" in capsys.readouterr().err

@@ -101,7 +101,7 @@ def test_what_fails_in_a_loop_ends_it(folder, flags):
     path.write_text(re.sub(r"(?m)^\.SHELLFLAGS.*$", f".SHELLFLAGS := {flags}", path.read_text()))
     assert make(folder, "bench", code=2) == "benchmarks/a_broken.py\n"
     assert make(folder, "study", "PROFILE=broken", code=2) == ""
-    assert len(make(folder, "study").splitlines()) == 4
+    assert make(folder, "study", "SUBJECTS=1,2") == "<-m><pipeline.studies><SUBJECTS=1,2>\n"
 
 
 def test_the_environment_is_made_in_the_folder_itself(folder):

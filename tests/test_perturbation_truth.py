@@ -13,7 +13,7 @@ from fmri_utils.encoders import LinearEncoder
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.profiles import load_profile
 from fmri_utils.project.simulation_config import SimulationConfig
-from pipeline.studies import study_perturbation
+from pipeline.studies import calibration, study_perturbation
 from pipeline.studies.calibration import NullTrials, calibrate, null_run
 
 GRID = (16, 18, 17)
@@ -118,7 +118,7 @@ def test_null_trials_drift_within_sessions():
     assert same > 0.8
 
 
-def test_calibration_counts_false_runs_and_resumes(tmp_path):
+def test_calibration_counts_false_runs_and_resumes(tmp_path, monkeypatch):
     drawer, _, _ = null_trials(n_images=12)
     rng = np.random.default_rng(4)
     encoder = LinearEncoder(rng.standard_normal((125, 4)), 5 * rng.standard_normal(4), "ridge")
@@ -132,7 +132,8 @@ def test_calibration_counts_false_runs_and_resumes(tmp_path):
     assert more["rate"] == more["n_false"] / 8
     assert more["low"] <= more["rate"] <= more["high"]
     assert sum(more["p_histogram"]) == pytest.approx(1, abs=1e-3)
-    sure = calibrate(encoder, drawer, n_runs=8, level=1.0, **options)
+    monkeypatch.setattr(calibration, "LEVEL", 1.0)
+    sure = calibrate(encoder, drawer, n_runs=8, **options)
     assert sure["n_false"] == 8
 
 
@@ -157,7 +158,7 @@ def test_study_of_redundancy_reports_mean_and_range(monkeypatch):
     small = dict(n_sources=3, n_null=20, n_training=40, n_test=15)
     curve = perturbation.redundancy_curve
     monkeypatch.setattr(perturbation, "redundancy_curve", lambda r, **k: curve(r, **k | small))
-    found = study_perturbation.study_redundancy(n_subjects=2, progress=False)
+    found = study_perturbation.study_redundancy(2)
     row = found["auroc"]["ablation"]
     assert len(row["mean"]) == 2
     assert row["low"][0] <= row["mean"][0] <= row["high"][0]

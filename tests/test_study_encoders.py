@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from test_simulation_files import ONE
 from test_validity import subject as planted_subject
 
 from fmri_utils.encoders import MapperSettings
-from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import load_profile
-from pipeline.studies.encoders import __main__ as command
+from pipeline.studies import __main__ as studies
 from pipeline.studies.encoders import cells, subjects
+from pipeline.studies.encoders import study as command
 from pipeline.studies.encoders.settings import StudySettings
 from pipeline.studies.encoders.subjects import Subject
 from pipeline.studies.encoders.summary import Tables, summarise
@@ -72,7 +73,7 @@ def run(folder, patch):
     loaded = lambda profile, number, *a, **k: (small_subject(number), f"digest{number}")  # noqa: E731
     patch.setattr(command, "load_subject", loaded)
     patch.setattr(MapperSettings, "of", classmethod(lambda cls, config: SETTINGS))
-    results, inputs, shared = command.run_study(
+    results, inputs, shared = command.run_cells(
         load_profile("smoke"), STUDY, folder, progress=False
     )
     assert inputs == {"subj01.h5": "digest1", "subj02.h5": "digest2"}
@@ -205,23 +206,54 @@ def test_a_subject_is_read_as_in_the_notebooks_and_kept(tmp_path, monkeypatch):
             subjects.load_subject(other, 1, tmp_path, "cpu", progress=False)
 
 
-def test_the_command_takes_subjects_and_seeds_and_refuses_the_rest(capsys):
-    _, study = command.parse(["PROFILE=smoke", "SUBJECTS=3,4", "SEEDS=2"])
-    assert study.subjects == (3, 4)
-    assert study.n_seeds == 2
-    for bad in ("SUBJECTS=9", "SEEDS=0", "SEEDS=two", "SEEDZ=1"):
-        with pytest.raises(ProfileError):
-            command.parse(["PROFILE=smoke", bad])
-    assert command.main(["SEEDS=two"]) == 2
-    assert "SEEDS=5" in capsys.readouterr().err
+@pytest.fixture
+def started(monkeypatch):
+    """Calls of parts in processes of their own, which are not made."""
+    calls = []
+
+    def run(call, check):
+        calls.append(call[3:])
+        return SimpleNamespace(returncode=3 if "SEED=3" in call else 0)
+
+    monkeypatch.setattr(studies.subprocess, "run", run)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "bad", ["SUBJECTS=9", "SEEDS=0", "SEEDS=two", "SEEDZ=1", "SUBJECT=9", "encoder.x=1", "encoder"]
+)
+def test_no_part_begins_before_all_settings_are_right(started, capsys, bad):
+    assert studies.main(["PROFILE=smoke", "SUBJECTS=1,2", bad]) == 2
+    assert not started
+    assert "xpected" in (said := capsys.readouterr().err) or "Valid" in said
+
+
+def test_each_part_gets_all_settings_and_takes_its_own(started, monkeypatch):
+    settings = ["PROFILE=smoke", "SUBJECTS=3,4", "SEEDS=2", "SEED=1"]
+    assert studies.main(settings) == 0
+    assert started == [[part, *settings] for part in studies.PARTS]
+    monkeypatch.setitem(studies.PARTS, "encoders", lambda *given: started.append(given))
+    assert studies.main(["encoders", *settings]) == 0
+    profile, sizes = started[-1]
+    assert (profile.seed, sizes.subjects, sizes.n_seeds) == (1, (3, 4), 2)
+
+
+def test_a_study_of_real_data_reaches_its_last_part(started, capsys):
+    assert studies.main(["PROFILE=nsd"]) == 0
+    assert [call[0] for call in started] == ["encoders", "generator", "selfsupervised"]
+    assert "left out: perturbation" in capsys.readouterr().out
+
+
+def test_a_part_that_fails_ends_the_study(started):
+    assert studies.main(["PROFILE=smoke", "SEED=3"]) == 3
+    assert len(started) == 1
 
 
 def test_the_summary_is_written_with_its_manifest(study, tmp_path, monkeypatch):
     done = study[0], {"subj01.h5": "digest1"}, True
-    monkeypatch.setattr(command, "run_study", lambda *_, **__: done)
-    monkeypatch.setattr(command, "parse", lambda _: (load_profile("smoke"), STUDY))
+    monkeypatch.setattr(command, "run_cells", lambda *_, **__: done)
     monkeypatch.setattr("fmri_utils.project.profiles.PROJECT_ROOT", tmp_path)
-    assert command.main(["PROFILE=smoke", "SUBJECTS=1,2"]) == 0
+    command.run_study(load_profile("smoke"), STUDY)
     written = next(tmp_path.rglob(command.RESULTS))
     summary = json.loads(written.read_text())
     assert summary["about"]["simulated"]

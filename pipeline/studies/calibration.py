@@ -20,6 +20,8 @@ from fmri_utils.project.simulation_config import SimulationConfig
 from simulated_nsd.ground_truth import GroundTruth
 
 N_BINS = 20
+LEVEL = 0.05  # of the test
+SEED = 0  # of the runs without signal
 
 
 class NullTrials:
@@ -107,10 +109,8 @@ def calibrate(
     *,
     folder: Path,
     key: Mapping,
-    n_runs: int = 200,
+    n_runs: int,
     n_permutations: int = 500,
-    level: float = 0.05,
-    seed: int = 0,
     progress: bool = False,
 ) -> dict:
     """Family-wise error of the reliability test over simulated runs without any signal; resumable.
@@ -123,8 +123,6 @@ def calibrate(
     folder, key
         As for :class:`fmri_utils.perturbation.Parts`; each run is one part, and more runs can be
         added later.
-    level : float
-        Of the test.
 
     Returns
     -------
@@ -133,19 +131,19 @@ def calibrate(
         binomial 95 % interval ``low`` and ``high``; the same as ``..._q`` for the false-discovery
         rate, which under this null is the same thing; ``p_histogram`` over all voxels and runs.
     """
-    parts = Parts(folder, {**key, "n_permutations": n_permutations, "seed": seed})
+    parts = Parts(folder, {**key, "n_permutations": n_permutations, "seed": SEED})
 
     def compute(run: int) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng([seed, run])
+        rng = np.random.default_rng([SEED, run])
         return null_run(encoder, null_trials.draw(rng), n_permutations, rng)
 
     numbers = range(n_runs)
     parts.run(numbers, compute, progress=progress, what="runs without signal")
     runs = [parts.load(number) for number in numbers]
     histogram = np.sum([run["histogram"] for run in runs], axis=0)
-    summary = {"n_runs": n_runs, "n_permutations": n_permutations, "level": level}
+    summary = {"n_runs": n_runs, "n_permutations": n_permutations, "level": LEVEL}
     for name, suffix in (("smallest", ""), ("smallest_q", "_q")):
-        n_false = int(sum(float(run[name]) <= level for run in runs))
+        n_false = int(sum(float(run[name]) <= LEVEL for run in runs))
         interval = stats.binomtest(n_false, n_runs).proportion_ci(0.95, method="exact")
         values = (n_false, n_false / n_runs, float(interval.low), float(interval.high))
         keys = [label + suffix for label in ("n_false", "rate", "low", "high")]

@@ -1,4 +1,4 @@
-"""The generator's study: ``python -m pipeline.studies.study_generator PROFILE=demo``.
+"""The generator's study: ``python -m pipeline.studies generator PROFILE=demo``.
 
 Compares searches for z on all test images, and ways of fine-tuning on predicted embeddings, each
 with several seeds, and writes both tables to ``study_generator.json`` beside the figures, where
@@ -10,7 +10,6 @@ and seed, with curves and pictures of every fine-tuning and its weights, which c
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -27,30 +26,23 @@ from fmri_utils.pictures.reconstruction import at_resolution
 from fmri_utils.pictures.strategies import EvaluationConditions, folder_name
 from fmri_utils.project import artifacts
 from fmri_utils.project.devices import choose_device
-from fmri_utils.project.errors import FmriUtilsError
 from fmri_utils.project.profiles import PROJECT_ROOT, Profile
 from fmri_utils.project.steps import open_inputs
 
-from ..runner import parse_request
-
 SOURCES = "betas", "stimuli", "embeddings", "predictions", "generator"
 RESULTS = "study_generator.json"
+LEARNING_RATE = 0.001  # of a fine-tuning
 # What the study reads.
 SECTIONS = ("data", "clip", "simulation", "encoder", "lafite", "reconstruction")
 
 
 class Material:
-    """What both studies read: the files of notebooks 01 to 03, and the networks.
+    """What both studies read: the files of notebooks 01 to 03, and the networks."""
 
-    Parameters
-    ----------
-    profile : Profile
-    progress : bool
-        Show progress bars.
-    """
+    progress = True
 
-    def __init__(self, profile: Profile, *, progress: bool = True):
-        self.profile, self.progress = profile, progress
+    def __init__(self, profile: Profile):
+        self.profile = profile
         self.device = choose_device(profile.device)
         files = open_inputs(profile, *SOURCES)
         self.inputs = files.hashes
@@ -231,22 +223,14 @@ def fine_tuned(
     return result.generator
 
 
-def study_fine_tuning(
-    material: Material,
-    *,
-    n_images: int,
-    rest_images: int,
-    learning_rate: float = 0.001,
-    options: dict[str, finetuning.FineTuning] = finetuning.OPTIONS,
-) -> dict:
+def study_fine_tuning(material: Material, *, n_images: int, rest_images: int) -> dict:
     """The tables of :func:`~fmri_utils.pictures.strategies.compare_fine_tuning` on all test images.
 
     Parameters
     ----------
     material : Material
-    n_images, rest_images, learning_rate
+    n_images, rest_images
         As for :func:`~fmri_utils.pictures.finetuning.fine_tuning_config`.
-    options : dict of str to FineTuning
     """
     clip, seen = material.clip, material.seen() / 255.0
     predictions = {kind: held_out(material, kind) for kind in ("image", "caption")}
@@ -265,14 +249,14 @@ def study_fine_tuning(
             material.generator.config,
             n_images=n_images,
             rest_images=rest_images,
-            learning_rate=learning_rate,
+            learning_rate=LEARNING_RATE,
             clip_size=material.space.image_size,
             seed=seed,
         )
         pictures = strategies.compare_fine_tuning(
             material.generator,
             partial(fine_tuned, material, predictions, config, monitor),
-            options,
+            finetuning.OPTIONS,
             test,
             z=material.draw_z(seed, 1),
             **material.drawing,
@@ -293,31 +277,19 @@ def study_fine_tuning(
     }
 
 
-def main(arguments: list[str]) -> int:
-    """Run both studies; ``arguments`` are those of the notebooks' runner."""
-    try:
-        profile = parse_request(arguments).profile
-        material = Material(profile)
-        settings = profile.reconstruction
-        tables = {
-            "dataset": profile.dataset_label,
-            "clip_model": material.space.name,
-            "weights": artifacts.sha256_file(profile.path(profile.lafite.weights)),
-            "seeds": list(material.seeds),
-            "searches": study_searches(material, passes=settings.study_passes),
-            "fine_tuning": study_fine_tuning(
-                material,
-                n_images=settings.study_images,
-                rest_images=settings.study_rest_images,
-            ),
-        }
-        path = profile.figures / RESULTS
-        artifacts.save_json(path, tables, config=profile.as_dict(*SECTIONS), inputs=material.inputs)
-    except FmriUtilsError as err:
-        sys.stderr.write(f"error: {err}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+def run_study(profile: Profile) -> None:
+    """Run both studies, or what is missing of them, and write the tables with their manifest."""
+    material = Material(profile)
+    settings = profile.reconstruction
+    tables = {
+        "dataset": profile.dataset_label,
+        "clip_model": material.space.name,
+        "weights": artifacts.sha256_file(profile.path(profile.lafite.weights)),
+        "seeds": list(material.seeds),
+        "searches": study_searches(material, passes=settings.study_passes),
+        "fine_tuning": study_fine_tuning(
+            material, n_images=settings.study_images, rest_images=settings.study_rest_images
+        ),
+    }
+    path = profile.figures / RESULTS
+    artifacts.save_json(path, tables, config=profile.as_dict(*SECTIONS), inputs=material.inputs)

@@ -1,4 +1,4 @@
-"""The perturbation study: ``python -m pipeline.studies.study_perturbation PROFILE=demo``.
+"""The perturbation study: ``python -m pipeline.studies perturbation PROFILE=demo``.
 
 What takes too long for notebook 05: family-wise error over 200 subjects in whom no voxel carries
 anything, the maps of five training seeds, and redundancy over several subjects. Written to
@@ -9,24 +9,22 @@ folder: a killed study goes on.
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 
 from fmri_utils import encoders, perturbation
 from fmri_utils.project import artifacts
-from fmri_utils.project.errors import DataError, FmriUtilsError
+from fmri_utils.project.errors import DataError
 from fmri_utils.project.parts import Parts
 from fmri_utils.project.profiles import Profile
 from fmri_utils.project.steps import open_inputs
 from simulated_nsd.ground_truth import load_ground_truth
 
-from ..runner import parse_request
 from .calibration import NullTrials, calibrate
 
 RESULTS = "study_perturbation.json"
 SECTIONS = ("data", "clip", "simulation", "encoder")  # what the study reads
 REDUNDANCIES = (1, 3, 10, 30, 60)
+N_RUNS, N_SEEDS, N_SUBJECTS = 200, 5, 5
 
 
 class Material:
@@ -67,19 +65,7 @@ class Material:
         return NullTrials(truth, profile.simulation, session[rows], time[rows])
 
 
-def study_calibration(material: Material, *, n_runs: int, progress: bool = True) -> dict:
-    """Family-wise error over ``n_runs`` runs; see :func:`fmri_utils.perturbation.calibrate`."""
-    return calibrate(
-        material.encoder,
-        material.null_trials(),
-        folder=material.folder,
-        key={"study": "calibration", **material.inputs},
-        n_runs=n_runs,
-        progress=progress,
-    )
-
-
-def study_seeds(material: Material, *, n_seeds: int, progress: bool = True) -> dict:
+def study_seeds(material: Material) -> dict:
     """How far maps agree between contrastive encoders that differ in their seed only."""
     brain, clip, e = material.brain, material.clip, material.profile.encoder
     train = brain["is_train"]
@@ -98,19 +84,19 @@ def study_seeds(material: Material, *, n_seeds: int, progress: bool = True) -> d
             "contribution": perturbation.contribution(encoder, pattern, truth).mean(0),
         }
 
-    parts.run(range(n_seeds), compute, progress=progress, what="training seeds")
-    runs = [parts.load(seed) for seed in range(n_seeds)]
+    parts.run(range(N_SEEDS), compute, progress=True, what="training seeds")
+    runs = [parts.load(seed) for seed in range(N_SEEDS)]
     found = {}
     for name in ("effect", "contribution"):
         agreement = perturbation.between_maps(np.stack([run[name] for run in runs]))
         found[name] = {"mean": agreement.mean, "low": agreement.low, "high": agreement.high}
-    return {"n_seeds": n_seeds, "encoder": "contrastive", "rank_correlation": found}
+    return {"n_seeds": N_SEEDS, "encoder": "contrastive", "rank_correlation": found}
 
 
-def study_redundancy(*, n_subjects: int, progress: bool = True) -> dict:
+def study_redundancy(n_subjects: int) -> dict:
     """AUROC of every statistic against redundancy, mean and range over linear subjects."""
     curves = [
-        perturbation.redundancy_curve(REDUNDANCIES, seed=seed, progress=progress)
+        perturbation.redundancy_curve(REDUNDANCIES, seed=seed, progress=True)
         for seed in range(n_subjects)
     ]
     found = {}
@@ -121,45 +107,25 @@ def study_redundancy(*, n_subjects: int, progress: bool = True) -> dict:
     return {"n_subjects": n_subjects, "redundancies": list(REDUNDANCIES), "auroc": found}
 
 
-def run_study(
-    profile: Profile,
-    *,
-    n_runs: int = 200,
-    n_seeds: int = 5,
-    n_subjects: int = 5,
-    progress: bool = True,
-) -> dict:
+def run_study(profile: Profile) -> None:
     """Run all parts, or what is missing of them, and write the results with their manifest."""
     material = Material(profile)
-    results = {
-        "calibration": study_calibration(material, n_runs=n_runs, progress=progress),
-        "seeds": study_seeds(material, n_seeds=n_seeds, progress=progress),
-        "redundancy": study_redundancy(n_subjects=n_subjects, progress=progress),
-    }
-    artifacts.save_json(
-        profile.figures / RESULTS,
-        results,
-        config=profile.as_dict(*SECTIONS),
-        inputs=material.inputs,
+    calibration = calibrate(
+        material.encoder,
+        material.null_trials(),
+        folder=material.folder,
+        key={"study": "calibration", **material.inputs},
+        n_runs=N_RUNS,
+        progress=True,
     )
-    return results
-
-
-def main(arguments: list[str]) -> int:
-    """Run the study with the runner's settings; errors of the user are one line."""
-    try:
-        request = parse_request(arguments)
-        results = run_study(request.profile)
-    except FmriUtilsError as err:
-        print(err, file=sys.stderr)
-        return 2
-    calibration = results["calibration"]
+    results = {
+        "calibration": calibration,
+        "seeds": study_seeds(material),
+        "redundancy": study_redundancy(N_SUBJECTS),
+    }
+    path = profile.figures / RESULTS
+    artifacts.save_json(path, results, config=profile.as_dict(*SECTIONS), inputs=material.inputs)
     print(
         f"family-wise error {calibration['rate']:.3f} "
-        f"[{calibration['low']:.3f}, {calibration['high']:.3f}] over {calibration['n_runs']} runs"
+        f"[{calibration['low']:.3f}, {calibration['high']:.3f}] over {N_RUNS} runs"
     )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Command line of the self-supervised study: ``python -m pipeline.studies.study_selfsupervised``.
+"""The self-supervised study: ``python -m pipeline.studies selfsupervised PROFILE=demo``.
 
 What takes too long for notebook 07: student-teacher learning on brain patterns with five seeds, and
 the two collapses over a longer training. Written to ``study_selfsupervised.json`` beside the
@@ -9,22 +9,19 @@ derived folder: a killed study goes on.
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 import numpy as np
 
 from fmri_utils import dino
 from fmri_utils.encoders import MapperSettings
 from fmri_utils.project import artifacts
-from fmri_utils.project.errors import FmriUtilsError
 from fmri_utils.project.parts import Parts
 from fmri_utils.project.profiles import Profile
 from fmri_utils.project.steps import open_inputs
 
-from ..runner import parse_request
-
 RESULTS = "study_selfsupervised.json"
 SECTIONS = ("data", "clip", "simulation", "encoder", "dino")  # what the study reads
+N_SEEDS = 5
 MONITORS = ("step", "entropy", "kl", "spread", "rank")
 
 
@@ -77,22 +74,22 @@ def unflatten(flat: dict[str, np.ndarray]) -> dict:
     return {m: {s: found[m][s] for s in sorted(found[m])} for m in dino.METHODS}
 
 
-def study_voxels(material: Material, *, n_seeds: int, progress: bool = True) -> dict:
+def study_voxels(material: Material) -> dict:
     """All seeds, and the table over them."""
     key = {**dataclasses.asdict(material.voxels), "probe": dataclasses.asdict(material.mappers)}
     parts = material.parts("selfsupervised", key)
     first = material.profile.seed
-    seeds = range(first, first + n_seeds)
-    parts.run(seeds, lambda s: run_seed(material, s), progress=progress, what="seeds")
+    seeds = range(first, first + N_SEEDS)
+    parts.run(seeds, lambda s: run_seed(material, s), progress=True, what="seeds")
     runs = [parts.load(seed) for seed in seeds]
     table = dino.summarise([unflatten(run) for run in runs], rng=np.random.default_rng(first))
     monitors = {
         name: np.round([run[f"monitor|{name}"] for run in runs], 4).tolist() for name in MONITORS
     }
-    return {"n_seeds": n_seeds, **table, "monitors": monitors}
+    return {"n_seeds": N_SEEDS, **table, "monitors": monitors}
 
 
-def study_collapse(material: Material, *, progress: bool = True) -> dict:
+def study_collapse(material: Material) -> dict:
     """Entropy and KL of complete, uncentred and unsharpened trainings on pictures."""
     steps = material.profile.dino.study_collapse_steps
     settings = dino.collapse_settings(material.profile.dino, steps)
@@ -106,7 +103,7 @@ def study_collapse(material: Material, *, progress: bool = True) -> dict:
         )
         return {name: record[name] for name in MONITORS}
 
-    parts.run(range(len(names)), compute, progress=progress, what="collapse")
+    parts.run(range(len(names)), compute, progress=True, what="collapse")
     curves = {
         name: {key: np.round(values, 4).tolist() for key, values in parts.load(i).items()}
         for i, name in enumerate(names)
@@ -114,28 +111,13 @@ def study_collapse(material: Material, *, progress: bool = True) -> dict:
     return {"n_outputs": settings["both"].n_outputs, **curves}
 
 
-def run_study(profile: Profile, *, n_seeds: int = 5, progress: bool = True) -> dict:
+def run_study(profile: Profile) -> None:
     """Run all parts, or what is missing of them, and write the results with their manifest."""
     material = Material(profile)
     results = {
         "dataset": profile.dataset_label,
-        "voxels": study_voxels(material, n_seeds=n_seeds, progress=progress),
-        "collapse": study_collapse(material, progress=progress),
+        "voxels": study_voxels(material),
+        "collapse": study_collapse(material),
     }
     path = profile.figures / RESULTS
     artifacts.save_json(path, results, config=profile.as_dict(*SECTIONS), inputs=material.inputs)
-    return results
-
-
-def main(arguments: list[str]) -> int:
-    """Run the study with the runner's settings; errors of the user are one line."""
-    try:
-        run_study(parse_request(arguments).profile)
-    except FmriUtilsError as err:
-        sys.stderr.write(f"error: {err}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
