@@ -239,7 +239,7 @@ reliability = nsd.split_half_reliability(train_betas, train_ids, rng)
 print(f"correlation of two single trials, median voxel: {np.nanmedian(reliability):.3f}")
 
 # %% alt="Correlation of two trials against ncsnr, a dot for each voxel, with the curve expected from ncsnr"
-_ = plots.plot_reliability(ncsnr, reliability)
+_ = plots.plot_repeat_reliability(ncsnr, reliability)
 
 # %% [markdown]
 # The line is no fit: if signal and noise add up, the correlation of two trials is the signal's share

@@ -204,7 +204,7 @@ print({name: str(value) for name, value in auroc.items()})
 
 # %% alt="Reliability of each voxel, tuned ones and empty ones, and the AUROC of each statistic against planted truth"
 fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.2), layout="constrained")
-effect_plots.plot_reliability(tested.z, tested.p_corrected <= 0.05, null, ax=axes[0])
+effect_plots.plot_tested_reliability(tested.z, tested.p_corrected <= 0.05, null, ax=axes[0])
 axes[1].set_visible(bool(auroc))
 if auroc:
     _ = plots.plot_scores(auroc, chance=0.5, xlabel="AUROC, tuned against empty", ax=axes[1])

@@ -2,7 +2,6 @@
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import nibabel as nib
 import numpy as np
 import pytest
 
@@ -10,8 +9,6 @@ from fmri_utils.metrics import Interval
 from fmri_utils.perturbation import parse_concepts
 from fmri_utils.plots import effects
 from fmri_utils.project.profiles import PROFILES, load_profile
-
-RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(autouse=True)
@@ -53,46 +50,11 @@ def test_curves_and_bars_hold_their_values():
 
 def test_reliability_marks_where_correction_begins():
     z = np.array([0.0, 1, 2, 3, 4])
-    ax = effects.plot_reliability(z, z > 2.5, z < 0.5)
+    ax = effects.plot_tested_reliability(z, z > 2.5, z < 0.5)
     assert ax.lines[0].get_xdata()[0] == 3
     assert sum(p.get_height() for p in ax.patches) == 5
-    alone = effects.plot_reliability(z, z > 9)
+    alone = effects.plot_tested_reliability(z, z > 9)
     assert not alone.lines
-
-
-def results():
-    found = {
-        "concept_names": ["faces", "words"],
-        "area_shift_names": ["faces", "words"],
-        "area_shift": np.eye(2),
-        "share_names": ["voxel", "z"],
-        "shares": np.array([0.4, 0.6]),
-        "steps": np.array([0.1, 1.0]),
-        "step_error_float64": RNG.random((2, 3)),
-        "step_error_float32": RNG.random((2, 3)),
-    }
-    auroc = {"auroc_names": ["effect"], "auroc": [0.6], "auroc_low": [0.5], "auroc_high": [0.7]}
-    return found, auroc
-
-
-@pytest.mark.parametrize("simulated", [True, False])
-def test_atlas_is_drawn_with_and_without_planted_truth(simulated):
-    found, auroc = results()
-    auroc = auroc if simulated else {name: [] for name in auroc}
-    volume = np.full((8, 9, 10), np.nan, np.float32)
-    volume[2:5, 2:6, 1:9] = RNG.random((3, 4, 8))
-    image = nib.Nifti1Image(volume, np.diag([1.8, 1.8, 1.8, 1]))
-    figure = effects.fig_voxel_atlas(
-        found | auroc,
-        sensitivity_map=image,
-        reliability_map=image,
-        background=nib.Nifti1Image(np.nan_to_num(volume), image.affine),
-        label="simulated, subject 1",
-    )
-    texts = " ".join(t.get_text() for ax in figure.axes for t in ax.texts)
-    assert ("no planted truth" in texts) is not simulated
-    assert ("0.60" in texts) is simulated
-    assert figure.get_supxlabel() == "simulated, subject 1"
 
 
 @pytest.mark.parametrize("name", PROFILES)

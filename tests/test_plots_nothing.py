@@ -10,6 +10,7 @@ from fmri_utils import plots
 from fmri_utils.metrics import Interval
 from fmri_utils.plots import effects
 from fmri_utils.plots.area_figure import plot_area_changes, plot_area_shift
+from fmri_utils.plots.fields import plot_field_coverage
 
 AFFINE = np.diag([1.8, 1.8, 1.8, 1.0])
 SHAPE = (12, 13, 11)
@@ -73,11 +74,10 @@ def test_one_voxel_is_still_seen(background):
     assert any(hasattr(a, "_colorbar") for a in ax.child_axes)
 
 
-@pytest.mark.parametrize("display_mode", ["x", "y", "z"])
-def test_neither_values_nor_background_is_no_error(display_mode):
-    for n_cuts in (1, 6):
-        ax = plots.plot_volume(volume(np.nan), volume(0), display_mode=display_mode, n_cuts=n_cuts)
-        ax.figure.canvas.draw()
+@pytest.mark.parametrize("n_cuts", [1, 6])
+def test_neither_values_nor_background_is_no_error(n_cuts):
+    ax = plots.plot_volume(volume(np.nan), volume(0), n_cuts=n_cuts)
+    ax.figure.canvas.draw()
 
 
 def test_limits_that_nothing_gave_are_those_of_the_values(background):
@@ -92,14 +92,16 @@ def test_limits_that_nothing_gave_are_those_of_the_values(background):
 
 SAID = {
     "ncsnr, all NaN": lambda: plots.plot_ncsnr_histogram(UNKNOWN, published={1: 0.36}, subject=1),
-    "ncsnr, no voxel": lambda: plots.plot_ncsnr_histogram(NONE),
-    "reliability against ncsnr": lambda: plots.plot_reliability(UNKNOWN, UNKNOWN),
+    "ncsnr, no voxel": lambda: plots.plot_ncsnr_histogram(NONE, published={}, subject=1),
+    "reliability against ncsnr": lambda: plots.plot_repeat_reliability(UNKNOWN, UNKNOWN),
     "drift": lambda: plots.plot_drift_share(UNKNOWN, UNKNOWN, chance=0.1),
     "noise correlation": lambda: plots.plot_noise_correlation(
         pd.DataFrame(columns=["area", "distance_mm", "correlation", "n_pairs"])
     ),
-    "studentised reliability, NaN": lambda: effects.plot_reliability(UNKNOWN, NOWHERE),
-    "studentised reliability, no voxel": lambda: effects.plot_reliability(NONE, NONE.astype(bool)),
+    "studentised reliability, NaN": lambda: effects.plot_tested_reliability(UNKNOWN, NOWHERE),
+    "studentised reliability, no voxel": lambda: effects.plot_tested_reliability(
+        NONE, NONE.astype(bool)
+    ),
     "matrix": lambda: effects.plot_matrix(np.zeros((0, 2)), [], ["a", "b"]),
     "steps": lambda: effects.plot_step_sizes(np.array([0.1]), {"float64": np.zeros((1, 0))}),
     "shift": lambda: plot_area_shift(*[np.zeros((0, 2))] * 3, [], ["a", "b"]),
@@ -133,7 +135,7 @@ DRAWN = {
     "redundancy": lambda: effects.plot_redundancy([1, 3], {"a": [UNKNOWN_INTERVAL] * 2}),
     "shares": lambda: effects.plot_shares({}),
     "changes": lambda: plot_area_changes([], {}),
-    "fields": lambda: plots.plot_field_coverage(UNKNOWN, UNKNOWN, UNKNOWN),
+    "fields": lambda: plot_field_coverage(UNKNOWN, UNKNOWN, UNKNOWN),
     "session drift": lambda: plots.plot_session_drift(NONE, NONE, NONE),
     "matrix, NaN": lambda: effects.plot_matrix(np.full((1, 2), np.nan), ["a"], ["b", "c"]),
     "shift, NaN": lambda: plot_area_shift(*[np.full((1, 2), np.nan)] * 3, ["a"], ["b", "c"]),
@@ -152,24 +154,6 @@ def test_axes_of_nothing_keep_their_labels(name):
         if len(line.get_xdata()) and line.get_color() == plots.COLOURS["brain"]
     ]
     assert not any(finite)  # nothing is made up
-
-
-def test_the_atlas_of_unknown_effects_is_drawn(background):
-    results = {
-        "auroc_names": [],
-        "area_shift_names": [],
-        "area_shift": np.zeros((0, 2)),
-        "concept_names": ["a", "b"],
-        "share_names": ["voxel"],
-        "shares": [np.nan],
-        "steps": np.array([0.1, 1.0]),
-        "step_error_float64": np.full((2, 3), np.nan),
-        "step_error_float32": np.full((2, 3), np.nan),
-    }
-    maps = {"sensitivity_map": volume(np.nan), "reliability_map": volume(np.nan)}
-    figure = effects.fig_voxel_atlas(results, background=background, label="test", **maps)
-    figure.canvas.draw()
-    assert sum(i.get_cmap().name == "gray" for a in figure.axes for i in a.images) >= 12
 
 
 def test_attention_to_nothing_leaves_the_picture_dark():

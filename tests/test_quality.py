@@ -9,6 +9,7 @@ import pytest
 from fmri_utils import nsd, plots
 from fmri_utils.nsd import quality
 from fmri_utils.nsd.realism import NOT_PUBLISHED, PUBLISHED_NCSNR, realism_table
+from fmri_utils.plots.fields import plot_field_coverage
 from fmri_utils.project.errors import DataError
 
 AFFINE = np.diag([1.8, 1.8, 1.8, 1.0])
@@ -260,7 +261,7 @@ def test_the_histogram_has_a_tick_for_every_published_subject(rng):
 
 def test_the_reliability_figure_draws_the_relation_and_skips_nan(rng):
     ncsnr = np.append(rng.random(50), np.nan)
-    ax = plots.plot_reliability(ncsnr, np.zeros(51))
+    ax = plots.plot_repeat_reliability(ncsnr, np.zeros(51))
     points, line = ax.lines[:2]
     assert len(points.get_xdata()) == 50
     x, y = line.get_data()
@@ -319,7 +320,7 @@ def test_an_angle_of_zero_is_drawn():
 
 def test_coverage_draws_a_circle_per_field_and_the_picture():
     x = np.array([1.0, -2.0, np.nan])
-    ax = plots.plot_field_coverage(x, x, np.array([0.5, 1.0, 1.0]), title="V1")
+    ax = plot_field_coverage(x, x, np.array([0.5, 1.0, 1.0]), title="V1")
     circles = ax.collections[0]
     np.testing.assert_allclose(circles.get_offsets(), [[1, 1], [-2, -2]])
     np.testing.assert_allclose(circles.get_widths(), [1.0, 2.0])  # degrees: twice the SD

@@ -11,7 +11,7 @@ from .curves import (
     plot_similarity,
     plot_temperatures,
 )
-from .fields import plot_area_fields, plot_field_coverage, plot_prf_angle
+from .fields import plot_area_fields, plot_prf_angle
 from .figures import fig_joint_embedding, fig_leave_one_out, fig_model, fig_reconstructions
 from .gan_progress import plot_losses, save_progress
 from .noise import (
@@ -19,12 +19,11 @@ from .noise import (
     plot_ncsnr_histogram,
     plot_noise_correlation,
     plot_ranked_images,
-    plot_reliability,
+    plot_repeat_reliability,
 )
 from .pictures import plot_caption_pairs, plot_nearest_captions, plot_picture, plot_picture_grid
 from .score_figure import fig_scores, plot_score_rows
 from .students import (
-    fig_student_teacher,
     plot_attention,
     plot_label_budgets,
     plot_teacher_collapse,
@@ -33,49 +32,3 @@ from .students import (
 )
 from .study import plot_study_curves, plot_study_differences
 from .style import COLOURS, STYLE, save_figure, styled
-
-__all__ = [
-    "COLOURS",
-    "STYLE",
-    "fig_joint_embedding",
-    "fig_leave_one_out",
-    "fig_model",
-    "fig_reconstructions",
-    "fig_scores",
-    "fig_student_teacher",
-    "fig_visual_areas",
-    "plot_area_effects",
-    "plot_area_fields",
-    "plot_areas",
-    "plot_attention",
-    "plot_caption_pairs",
-    "plot_collapse",
-    "plot_drift_share",
-    "plot_field_coverage",
-    "plot_label_budgets",
-    "plot_losses",
-    "plot_ncsnr",
-    "plot_ncsnr_histogram",
-    "plot_nearest_captions",
-    "plot_noise_correlation",
-    "plot_picture",
-    "plot_picture_grid",
-    "plot_prf_angle",
-    "plot_ranked_images",
-    "plot_reliability",
-    "plot_ridge_path",
-    "plot_score_rows",
-    "plot_scores",
-    "plot_session_drift",
-    "plot_similarity",
-    "plot_study_curves",
-    "plot_study_differences",
-    "plot_teacher_collapse",
-    "plot_temperatures",
-    "plot_volume",
-    "save_animation",
-    "save_figure",
-    "save_progress",
-    "student_teacher_frames",
-    "styled",
-]

@@ -87,9 +87,8 @@ def plot_area_changes(
     ax = ax or plt.subplots()[1]
     looks = [("o", COLOURS["brain"], COLOURS["brain"]), ("D", COLOURS["image"], "white")]
     step = 0.8 / max(1, len(series))
-    for k, ((_, (values, random)), (marker, colour, face)) in enumerate(
-        zip(series.items(), looks, strict=False)
-    ):
+    pairs = zip(series.values(), looks, strict=False)
+    for k, ((values, random), (marker, colour, face)) in enumerate(pairs):
         y = np.arange(len(names)) + (k - (len(series) - 1) / 2) * step
         if random is not None:
             width = random[:, 1] - random[:, 0]
@@ -128,11 +127,10 @@ def plot_area_shift(
     ax.imshow(shift, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), value in np.ndenumerate(shift):
         outside = not low[i, j] <= value <= high[i, j]
-        style = {"weight": "bold" if outside else "normal", "fontsize": 12 if outside else 11}
+        style = {"weight": "bold", "fontsize": 12} if outside else {"fontsize": 11}
         colour = "white" if abs(value) > 0.6 * limit else COLOURS["ink"]
-        ax.text(
-            j, i, f"{round(value, 2) + 0:+.2f}", ha="center", va="center", color=colour, **style
-        )
+        style |= {"ha": "center", "va": "center", "color": colour}
+        ax.text(j, i, f"{round(value, 2) + 0:+.2f}", **style)
         if areas[i] == concepts[j]:
             frame = {"fill": False, "ec": COLOURS["ink"], "lw": 2.5, "clip_on": False}
             ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, **frame))
@@ -204,9 +202,8 @@ def _plot_gain_and_loss(
         Patch(color=BAND),
     ]
     words = ["ablated", "retrained", "as many random voxels"]
-    figure.legend(
-        handles, words, loc="upper center", bbox_to_anchor=(0.5, 0.98), ncols=3, fontsize=12
-    )
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.98)}
+    figure.legend(handles, words, ncols=3, fontsize=12, **place)
 
 
 def _enlarge(ax: Axes) -> None:

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from nilearn import plotting
 
 from ..nsd.area_masks import not_available
-from .style import AREA_COLOURS, COLOURS, say_nothing, styled
+from .style import AREA_COLOURS, COLOURS, draw_chance, say_nothing, styled
 
 
 @styled
@@ -27,7 +27,6 @@ def plot_volume(
     vmin: float | None = None,
     vmax: float | None = None,
     n_cuts: int = 6,
-    display_mode: str = "z",
     colorbar: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
@@ -52,8 +51,8 @@ def plot_volume(
     low = min(0.0, float(data.min())) if vmin is None or np.isnan(vmin) else vmin
     high = float(data.max()) if vmax is None or np.isnan(vmax) else vmax
     held = data if data.any() else np.nan_to_num(background.get_fdata())
-    cuts = _informative_cuts(held, image.affine, "xyz".index(display_mode), n_cuts)
-    slices = {"display_mode": display_mode, "cut_coords": cuts, "axes": ax, "title": None}
+    cuts = _informative_cuts(held, image.affine, n_cuts)
+    slices = {"display_mode": "z", "cut_coords": cuts, "axes": ax, "title": None}
     # nilearn would write the numbers of its colour bar over the last slice.
     slices |= {"annotate": False, "black_bg": False, "colorbar": False}
     if data.any():
@@ -100,16 +99,15 @@ def plot_areas(
     return ax
 
 
-def _informative_cuts(data: np.ndarray, affine: np.ndarray, axis: int, n_cuts: int) -> list[float]:
-    """World coordinates of slices spread over the share of the axis that holds most values."""
-    mass = (data != 0).sum(tuple(a for a in range(3) if a != axis)).astype(float)
+def _informative_cuts(data: np.ndarray, affine: np.ndarray, n_cuts: int) -> list[float]:
+    """World z of slices spread over the share of the axis that holds most values."""
+    mass = (data != 0).sum((0, 1)).astype(float)
     mass = mass if mass.any() else np.ones_like(mass)
-    if n_cuts == 1:
-        return [float(affine[axis, axis] * mass.argmax() + affine[axis, 3])]
     cumulative = np.cumsum(mass) / mass.sum()
-    levels = np.linspace(0.06, 0.94, n_cuts)
-    index = np.unique(np.searchsorted(cumulative, levels))
-    return [float(affine[axis, axis] * i + affine[axis, 3]) for i in index]
+    index = np.unique(np.searchsorted(cumulative, np.linspace(0.06, 0.94, n_cuts)))
+    if n_cuts == 1:
+        index = [mass.argmax()]
+    return [float(affine[2, 2] * i + affine[2, 3]) for i in index]
 
 
 @styled
@@ -118,7 +116,6 @@ def plot_area_effects(
     areas: Mapping[str, np.ndarray],
     *,
     reference: float | None = None,
-    ylabel: str = "embedding effect (1 - cosine)",
     ax: Axes | None = None,
 ) -> Axes:
     """Each voxel's effect as a dot, by area, with the area's median.
@@ -140,7 +137,7 @@ def plot_area_effects(
         if len(values):
             ax.plot([column - 0.35, column + 0.35], [np.median(values)] * 2, color=COLOURS["ink"])
     if reference is not None:
-        ax.axhline(reference, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5)
+        draw_chance(ax, reference)
     ax.set_xticks(range(len(areas)), list(areas), rotation=45, ha="right")
-    ax.set_ylabel(ylabel)
+    ax.set_ylabel("embedding effect (1 - cosine)")
     return ax

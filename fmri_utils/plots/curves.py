@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from .style import COLOURS, SMALL, styled
+from .style import COLOURS, SMALL, draw_chance, styled
 
 if TYPE_CHECKING:
     from ..metrics import Interval  # brings torch, which takes seconds
@@ -93,7 +93,7 @@ def plot_collapse(
         label, colour, line = OBJECTIVE_STYLES[name]
         ax.plot(record["step"], record[quantity], line, color=colour, label=label)
     if chance is not None:
-        ax.axhline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label="chance")
+        draw_chance(ax, chance, label="chance")
     ax.set_xlabel("training steps")
     return ax
 
@@ -122,7 +122,7 @@ def plot_temperatures(
     for quantity, (label, colour, line) in lines.items():
         values = [record[quantity][-1] for record in records.values()]
         ax.plot(list(records), values, line, marker="o", color=colour, label=label)
-    ax.axhline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label="chance")
+    draw_chance(ax, chance, label="chance")
     ax.set(xlabel="temperature", ylabel="held-out images", ylim=(-0.05, 1.05))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
@@ -144,34 +144,19 @@ def plot_scores(
     *,
     chance: float,
     xlabel: str,
-    colours: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Scores with 95 % intervals, one line each, beside chance."""
     ax = ax or plt.subplots()[1]
     for row, score in enumerate(scores.values()):
-        colour = colours[row] if colours else COLOURS["brain"]
-        ax.plot([score.low, score.high], [row, row], color=colour, lw=3, alpha=0.5)
-        ax.plot(score.value, row, "o", color=colour, ms=8)
-        ax.annotate(
-            f"{score.value:.2f}",
-            (score.value, row),
-            xytext=(0, 7),
-            textcoords="offset points",
-            ha="center",
-            fontsize=SMALL,
-        )
+        ax.plot([score.low, score.high], [row, row], color=COLOURS["brain"], lw=3, alpha=0.5)
+        ax.plot(score.value, row, "o", color=COLOURS["brain"], ms=8)
+        place = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
+        ax.annotate(f"{score.value:.2f}", (score.value, row), fontsize=SMALL, **place)
     ax.axvline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5)
-    ax.annotate(
-        f"chance {chance:.2g}",
-        (chance, 0),
-        xycoords=("data", "axes fraction"),
-        xytext=(3, 2),
-        textcoords="offset points",
-        va="bottom",
-        fontsize=SMALL,
-        color="#666666",
-    )
+    place = {"xycoords": ("data", "axes fraction"), "xytext": (3, 2), "va": "bottom"}
+    style = {"textcoords": "offset points", "fontsize": SMALL, "color": "#666666"}
+    ax.annotate(f"chance {chance:.2g}", (chance, 0), **place, **style)
     ax.set_yticks(range(len(scores)), list(scores))
     ax.set(xlabel=xlabel, ylim=(len(scores) - 0.4, -0.7))
     return ax

@@ -1,20 +1,16 @@
-"""Effects of voxels: step sizes, places in the picture, concepts, redundancy, and their atlas."""
+"""Effects of voxels: step sizes, places in the picture, concepts, redundancy, reliability."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
-import nibabel as nib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..metrics import Interval
 from ..nsd.area_masks import not_available
-from .brain_maps import plot_volume
-from .curves import plot_scores
-from .style import COLOURS, SMALL, label_dataset, say_nothing, styled
+from .style import COLOURS, SMALL, draw_chance, say_nothing, styled
 
 LINES = ("brain", "image", "ceiling", "noise", "text", "sky")
 
@@ -46,9 +42,7 @@ def plot_step_sizes(
 
 
 @styled
-def plot_places(
-    maps: np.ndarray, titles: Sequence[str], *, axes: Sequence[Axes] | None = None
-) -> Sequence[Axes]:
+def plot_places(maps: np.ndarray, titles: Sequence[str]) -> Sequence[Axes]:
     """Where in the picture effects fall, one small map each.
 
     Parameters
@@ -57,9 +51,8 @@ def plot_places(
         Row by row from the upper left.
     titles : sequence of str
     """
-    if axes is None:
-        n = max(1, len(maps))
-        axes = plt.subplots(1, n, figsize=(1.6 * n, 1.9), squeeze=False, layout="constrained")[1][0]
+    n = max(1, len(maps))
+    axes = plt.subplots(1, n, figsize=(1.6 * n, 1.9), squeeze=False, layout="constrained")[1][0]
     for ax in axes[len(maps) :]:
         say_nothing(ax)
     side = round(maps.shape[1] ** 0.5)
@@ -106,7 +99,7 @@ def plot_redundancy(
         ax.plot(redundancies, values, "o-", ms=4, color=COLOURS[colour], label=name)
         low, high = ([getattr(i, end) for i in intervals] for end in ("low", "high"))
         ax.fill_between(redundancies, low, high, color=COLOURS[colour], alpha=0.15, lw=0)
-    ax.axhline(0.5, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5)
+    draw_chance(ax, 0.5)
     ax.set(xscale="log", ylim=(-0.03, 1.03), ylabel="AUROC", xlabel="voxels per source")
     ax.set_xticks(redundancies, [str(r) for r in redundancies], minor=False)
     ax.minorticks_off()
@@ -120,17 +113,15 @@ def plot_shares(shares: Mapping[str, float], *, ax: Axes | None = None) -> Axes:
     ax = ax or plt.subplots()[1]
     names = list(shares)
     ax.barh(range(len(names)), [100 * shares[n] for n in names], color=COLOURS["brain"])
-    for row, name in enumerate(names):
-        ax.text(
-            100 * shares[name] + 1, row, f"{100 * shares[name]:.1f}", va="center", fontsize=SMALL
-        )
+    for row, share in enumerate(shares.values()):
+        ax.text(100 * share + 1, row, f"{100 * share:.1f}", va="center", fontsize=SMALL)
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="share of pixel variance (%)", ylim=(len(names) - 0.4, -0.6), xlim=(0, 108))
     return ax
 
 
 @styled
-def plot_reliability(
+def plot_tested_reliability(
     z: np.ndarray,
     significant: np.ndarray,
     null: np.ndarray | None = None,
@@ -162,62 +153,3 @@ def plot_reliability(
     ax.set_ylim(top=1.4 * ax.get_ylim()[1])  # room for the legend
     ax.legend(loc="upper left")
     return ax
-
-
-@styled
-def fig_voxel_atlas(
-    results: Mapping[str, np.ndarray],
-    *,
-    sensitivity_map: nib.Nifti1Image,
-    reliability_map: nib.Nifti1Image,
-    background: nib.Nifti1Image,
-    label: str,
-) -> Figure:
-    """Figure 4b: how much and how reliably every voxel acts, and what to make of it.
-
-    Parameters
-    ----------
-    results : mapping
-        ``effects.h5``: ``auroc_names``, ``auroc``, ``auroc_low``, ``auroc_high`` (empty for real
-        data), ``concept_names``, ``area_shift_names``, ``area_shift`` (n_areas, n_concepts),
-        ``share_names``, ``shares``, ``steps``, ``step_error_float64`` and ``..._float32``.
-    sensitivity_map, reliability_map : nibabel.Nifti1Image
-        Pixel RMS per SD of every voxel; its studentised reliability.
-    background : nibabel.Nifti1Image
-    label : str
-        Data set.
-    """
-    figure = plt.figure(figsize=(13, 10), layout="constrained")
-    grid = figure.add_gridspec(4, 2, height_ratios=[1, 1, 1.5, 1.5])
-    data = sensitivity_map.get_fdata()
-    scaled = nib.Nifti1Image(1e3 * data, sensitivity_map.affine)
-    titles = ("Image effect, $10^3$ pixel RMS per SD", "Reliability, SDs of its null")
-    for row, (image, title) in enumerate(zip((scaled, reliability_map), titles, strict=True)):
-        values = image.get_fdata()
-        top = np.nanpercentile(values, 99) if np.isfinite(values).any() else None
-        ax = figure.add_subplot(grid[row, :])
-        plot_volume(image, background, title=title, ax=ax, n_cuts=8, vmin=0, vmax=top)
-    names = list(results["auroc_names"])
-    ax = figure.add_subplot(grid[2, 0])
-    if names:
-        columns = (results[k] for k in ("auroc", "auroc_low", "auroc_high"))
-        rows = [Interval(*map(float, v)) for v in zip(*columns, strict=True)]
-        xlabel = "AUROC, tuned against empty voxels"
-        plot_scores(dict(zip(names, rows, strict=True)), chance=0.5, xlabel=xlabel, ax=ax)
-    else:
-        say_nothing(ax, "no planted truth: real data")
-    plot_matrix(
-        results["area_shift"],
-        results["area_shift_names"],
-        results["concept_names"],
-        xlabel="shift of the cosine with this concept",
-        ylabel="area stimulated by 1 SD",
-        ax=figure.add_subplot(grid[2, 1]),
-    )
-    shares = dict(zip(results["share_names"], results["shares"], strict=True))
-    plot_shares(shares, ax=figure.add_subplot(grid[3, 0]))
-    errors = {name: results[f"step_error_{name}"] for name in ("float64", "float32")}
-    plot_step_sizes(results["steps"], errors, ax=figure.add_subplot(grid[3, 1]))
-    figure.suptitle("Every voxel at once", x=0.01, ha="left", weight="bold")
-    label_dataset(figure, label)
-    return figure

@@ -13,6 +13,7 @@ from matplotlib.collections import EllipseCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
+from ..project.simulation_config import FIELD_DEG
 from .brain_maps import plot_volume
 from .style import COLOURS, SMALL, styled
 
@@ -29,8 +30,6 @@ def plot_prf_angle(
     background: nib.Nifti1Image,
     *,
     title: str = "",
-    n_cuts: int = 6,
-    display_mode: str = "z",
     ax: Axes | None = None,
 ) -> Axes:
     """Polar angle of the receptive fields on slices of the brain, with a wheel for a legend.
@@ -48,9 +47,7 @@ def plot_prf_angle(
     shown = np.where(degrees == 0, 360.0, degrees)
     image = nib.Nifti1Image(shown, angle.affine)
     limits = {"vmin": 0.0, "vmax": 360.0, "cmap": ANGLE_MAP, "colorbar": False}
-    plot_volume(
-        image, background, title=title, n_cuts=n_cuts, display_mode=display_mode, ax=ax, **limits
-    )
+    plot_volume(image, background, title=title, ax=ax, **limits)
     if np.isfinite(degrees).any():
         _wheel(ax.inset_axes((1.02, 0.15, 0.1, 0.7)))
     return ax
@@ -78,7 +75,6 @@ def plot_field_coverage(
     y: np.ndarray,
     size: np.ndarray,
     *,
-    field_deg: float = 8.4,
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
@@ -88,13 +84,12 @@ def plot_field_coverage(
     ----------
     x, y, size : numpy.ndarray, (n_voxels,)
         Centre (right and up positive) and SD in degrees of visual angle; NaN is left out.
-    field_deg : float
-        Width of the pictures in degrees, drawn as a square; the person looks at its middle.
+        The square is the picture, of which the person looks at the middle.
     """
     ax = ax or plt.subplots(figsize=(3, 3), layout="constrained")[1]
     valid = np.isfinite(x) & np.isfinite(y) & np.isfinite(size)
     x, y, size = x[valid], y[valid], size[valid]
-    half = field_deg / 2
+    half = FIELD_DEG / 2
     circles = EllipseCollection(
         2 * size, 2 * size, np.zeros(size.size), units="xy", offsets=np.column_stack([x, y]),
         transOffset=ax.transData, facecolors="none", edgecolors=COLOURS["brain"], linewidths=0.6,
@@ -103,7 +98,7 @@ def plot_field_coverage(
     ax.add_collection(circles)
     ax.plot(x, y, ".", ms=2, color=COLOURS["ink"], rasterized=True)
     ax.add_patch(
-        Rectangle((-half, -half), field_deg, field_deg, fill=False, ec=COLOURS["image"], lw=1.5)
+        Rectangle((-half, -half), FIELD_DEG, FIELD_DEG, fill=False, ec=COLOURS["image"], lw=1.5)
     )
     ax.plot(0, 0, "+", ms=9, mew=2, color=COLOURS["image"])
     limit = 1.55 * half

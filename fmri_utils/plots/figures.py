@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import nibabel as nib
@@ -14,25 +15,20 @@ from matplotlib.patches import FancyArrowPatch
 from .brain_maps import plot_area_effects, plot_volume
 from .curves import plot_collapse, plot_similarity
 from .pictures import plot_caption_pairs, plot_picture, plot_picture_grid
-from .style import COLOURS, SMALL, label_dataset, styled
+from .style import COLOURS, SMALL, headline, label_dataset, styled
+
+BOTTOM, TOP = 0.24, 0.80  # of the panels of figure 1
 
 
 def _arrow(figure: Figure, start: Axes, end: Axes, text: str) -> None:
     """An arrow from the right edge of one axes to the left edge of another."""
     a, b = start.get_position(), end.get_position()
     y = (a.y0 + a.y1) / 2
-    patch = FancyArrowPatch(
-        (a.x1 + 0.005, y),
-        (b.x0 - 0.005, y),
-        transform=figure.transFigure,
-        arrowstyle="-|>",
-        mutation_scale=16,
-        color=COLOURS["ink"],
-        lw=1.5,
-    )
-    figure.add_artist(patch)
+    look = {"arrowstyle": "-|>", "mutation_scale": 16, "color": COLOURS["ink"], "lw": 1.5}
+    ends = (a.x1 + 0.005, y), (b.x0 - 0.005, y)
+    figure.add_artist(FancyArrowPatch(*ends, transform=figure.transFigure, **look))
     x = (a.x1 + b.x0) / 2
-    figure.text(x, y + 0.04, text, ha="center", va="bottom", fontsize=SMALL)
+    figure.text(x, y + 0.04, text, ha="center", fontsize=SMALL)
 
 
 @styled
@@ -70,29 +66,13 @@ def fig_model(
         Data set.
     """
     figure = plt.figure(figsize=(13, 4.0))
-    heights = dict(bottom=0.24, top=0.80)
-    boxes = {
-        "seen": (0.01, 0.115),
-        "brain": (0.165, 0.185),
-        "encoder": (0.405, 0.07),
-        "space": (0.535, 0.14),
-    }
-    ax = {
-        name: figure.add_axes((x, heights["bottom"], w, heights["top"] - heights["bottom"]))
-        for name, (x, w) in boxes.items()
-    }
+    boxes = {"seen": (0.01, 0.115), "brain": (0.165, 0.185)}  # left edge, width
+    boxes |= {"encoder": (0.405, 0.07), "space": (0.535, 0.14)}
+    ax = {n: figure.add_axes((x, BOTTOM, w, TOP - BOTTOM)) for n, (x, w) in boxes.items()}
     plot_picture(stimulus, ax=ax["seen"])
     peak = float(np.percentile(np.abs(np.nan_to_num(pattern.get_fdata())), 99.8))
-    plot_volume(
-        pattern,
-        background,
-        cmap="RdBu_r",
-        vmin=-peak,
-        vmax=peak,
-        n_cuts=1,
-        colorbar=False,
-        ax=ax["brain"],
-    )
+    colours = {"cmap": "RdBu_r", "vmin": -peak, "vmax": peak, "colorbar": False}
+    plot_volume(pattern, background, n_cuts=1, ax=ax["brain"], **colours)
     limit = np.percentile(np.abs(weights), 98)
     ax["encoder"].imshow(weights, aspect="auto", cmap="PuOr", vmin=-limit, vmax=limit)
     ax["encoder"].set(xticks=[], yticks=[], xlabel="voxels (rows) to\nCLIP dimensions")
@@ -103,41 +83,21 @@ def fig_model(
     ratio = figure.get_figwidth() / figure.get_figheight()
     grown = []
     for picture, size in zip(stages, sizes, strict=True):
-        middle = 0.52
         height = size * ratio
-        grown.append(figure.add_axes((left, middle - height / 2, size, height)))
+        grown.append(figure.add_axes((left, 0.52 - height / 2, size, height)))
         grown[-1].imshow(picture.clip(0, 1), interpolation="nearest")
         grown[-1].set(xticks=[], yticks=[], xlabel=f"{len(picture)} px")
         left += size + 0.006
-    titles = {
-        "seen": "what was seen",
-        "brain": "fMRI (betas)",
-        "encoder": "encoder",
-        "space": "CLIP space",
-    }
-    for name, title in titles.items():
-        figure.text(boxes[name][0] + boxes[name][1] / 2, 0.9, title, ha="center", weight="bold")
-    x = boxes["brain"][0] + boxes["brain"][1] / 2
+    titles = ("what was seen", "fMRI (betas)", "encoder", "CLIP space")
+    middles = [x + w / 2 for x, w in boxes.values()]
+    for x, title in zip(middles, titles, strict=True):
+        figure.text(x, 0.9, title, ha="center", weight="bold")
     note = "blue: below the voxel's mean,\nred: above it (z)"
-    figure.text(x, 0.21, note, ha="center", va="top", fontsize=SMALL)
+    figure.text(middles[1], 0.21, note, ha="center", va="top", fontsize=SMALL)
     figure.text(0.87, 0.9, "LAFITE draws it, coarse to fine", ha="center", weight="bold")
-    _arrow(figure, ax["seen"], ax["brain"], "")
-    _arrow(figure, ax["brain"], ax["encoder"], "")
-    _arrow(figure, ax["encoder"], ax["space"], "")
-    first = grown[0]
-    a, b = ax["space"].get_position(), first.get_position()
-    figure.add_artist(
-        FancyArrowPatch(
-            (a.x1 + 0.005, 0.52),
-            (b.x0 - 0.005, 0.52),
-            transform=figure.transFigure,
-            arrowstyle="-|>",
-            mutation_scale=16,
-            color=COLOURS["ink"],
-            lw=1.5,
-        )
-    )
-    figure.text((a.x1 + b.x0) / 2, 0.56, "condition\n+ noise z", ha="center", fontsize=SMALL)
+    for start, end in pairwise(ax.values()):
+        _arrow(figure, start, end, "")
+    _arrow(figure, ax["space"], grown[0], "condition\n+ noise z")
     label_dataset(figure, label)
     return figure
 
@@ -172,9 +132,7 @@ def fig_reconstructions(
     labels += [f"another z ({k + 1})" for k in range(1, samples.shape[1])]
     axes = plot_picture_grid(rows, labels)
     figure = axes[0, 0].figure
-    figure.suptitle(
-        "The first test images: seen, and read from the brain", x=0.01, ha="left", weight="bold"
-    )
+    headline(figure, "The first test images: seen, and read from the brain")
     label_dataset(figure, label)
     return figure
 
@@ -204,12 +162,7 @@ def fig_joint_embedding(
     figure = plt.figure(figsize=(13, 8), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.15])
     plot_caption_pairs(pictures, captions, cosines, matching, axes=top.subplots(1, len(pictures)))
-    top.suptitle(
-        "Matching (green) and non-matching (orange) pairs in CLIP space",
-        x=0.01,
-        ha="left",
-        weight="bold",
-    )
+    headline(top, "Matching (green) and non-matching (orange) pairs in CLIP space")
     axes = bottom.subplots(1, 4, width_ratios=[1.15, 1.15, 1.2, 1.2])
     plot_similarity(records["infonce"]["similarity"], title="with negatives", ax=axes[0])
     plot_similarity(records["positive_only"]["similarity"], title="matching only", ax=axes[1])
@@ -246,17 +199,16 @@ def fig_leave_one_out(
         The effect in the subject's space; mean functional volume.
     areas : mapping of str to bool numpy.ndarray, (n_voxels,)
     """
-    effect, null, baseline = results["effect"], results["null"], results["baseline"]
-    perturbed, rms = results["perturbed"], results["rms"]
-    columns = len(perturbed) + 1
+    effect, null = results["effect"], results["null"]
+    columns = len(results["perturbed"]) + 1
     figure = plt.figure(figsize=(11, 10.6), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1)  # inches; slices have no margin of their own
     size = 10.2 / columns  # of a picture, inches
     grid = figure.add_gridspec(5, columns, height_ratios=[size] * 3 + [1.9, 2.6])
     axes = np.array([[figure.add_subplot(grid[r, c]) for c in range(columns)] for r in range(3)])
     plot_picture(results["seen"], title="seen", ax=axes[0, 0])
-    plot_picture(baseline, title="from all voxels", ax=axes[1, 0])
-    _plot_changes(axes[:2, 1:], perturbed, baseline, results["names"], rms)
+    plot_picture(results["baseline"], title="from all voxels", ax=axes[1, 0])
+    _plot_changes(axes[:2, 1:], results)
     shown = zip(results["noise"], results["new_noise_rms"], axes[2, 1:], strict=False)
     for picture, value, ax in shown:
         plot_picture(picture, title=f"RMS {value:.2g}", ax=ax)
@@ -272,30 +224,21 @@ def fig_leave_one_out(
     ax = figure.add_subplot(grid[4, :])
     reference = float(np.median(effect[null])) if null.any() else None
     plot_area_effects(effect, areas, reference=reference, ax=ax)
-    ax.set_title("... and by area (dashed: median of voxels that carry nothing)")
-    if reference is None:
-        ax.set_title("... and by area")
-    figure.suptitle("One voxel left out, beside new noise", x=0.01, ha="left", weight="bold")
+    dashed = "" if reference is None else " (dashed: median of voxels that carry nothing)"
+    ax.set_title(f"... and by area{dashed}")
+    headline(figure, "One voxel left out, beside new noise")
     label_dataset(figure, label)
     return figure
 
 
-def _plot_changes(
-    axes: np.ndarray,
-    perturbed: np.ndarray,
-    baseline: np.ndarray,
-    names: Sequence[str],
-    rms: np.ndarray,
-) -> None:
+def _plot_changes(axes: np.ndarray, results: Mapping[str, np.ndarray]) -> None:
     """Perturbed pictures above their differences, each difference with its gain."""
-    for picture, name, value, above, below in zip(
-        perturbed, names, rms, axes[0], axes[1], strict=True
-    ):
+    shown = zip(results["perturbed"], results["names"], results["rms"], *axes, strict=True)
+    for picture, name, value, above, below in shown:
         plot_picture(picture, title=name, ax=above)
-        difference = picture - baseline
+        difference = picture - results["baseline"]
         peak = np.abs(difference).max()
         gain = 0.5 / peak if peak > 0 else 1.0
         plot_picture((0.5 + gain * difference).clip(0, 1), ax=below)
-        below.set_title(
-            f"x{gain:.3g}, RMS {value:.2g}", loc="center", fontsize=SMALL, weight="normal"
-        )
+        title = f"x{gain:.3g}, RMS {value:.2g}"
+        below.set_title(title, loc="center", fontsize=SMALL, weight="normal")

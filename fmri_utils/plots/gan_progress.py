@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 
 from .pictures import plot_picture_grid
 from .style import label_dataset, save_figure, say_nothing, styled
@@ -26,22 +25,19 @@ N_COLUMNS = 8
 
 
 @styled
-def plot_losses(
-    history: Sequence[Mapping[str, float]], *, axes: Sequence[Axes] | None = None
-) -> np.ndarray:
+def plot_losses(history: Sequence[Mapping[str, float]]) -> np.ndarray:
     """Curves of a training's history, a panel for each kind of term that it has.
 
     Parameters
     ----------
     history : sequence of mapping
         As :class:`fmri_utils.lafite.TrainingResult` has it; terms as weighted in the loss.
-    axes : sequence of Axes, optional
-        As many as there are panels: generator, discriminator, the mean signs of its logits, and
-        what the monitor measured.
 
     Returns
     -------
     numpy.ndarray of Axes
+        Those of generator, discriminator, the mean signs of its logits, and what the monitor
+        measured.
     """
     found = {name for row in history for name in row}
     panels = {**PANELS, "measured": sorted(found - NOT_MEASURED)}
@@ -50,9 +46,8 @@ def plot_losses(
         for title, names in panels.items()
         if (shown := [name for name in names if name in found])
     }
-    if axes is None:
-        n = max(1, len(panels))
-        axes = plt.subplots(1, n, figsize=(3.1 * n, 2.6), squeeze=False, layout="constrained")[1][0]
+    n = max(1, len(panels))
+    axes = plt.subplots(1, n, figsize=(3.1 * n, 2.6), squeeze=False, layout="constrained")[1][0]
     for ax in axes[len(panels) :]:
         say_nothing(ax, "nothing was trained yet")
     for ax, (title, names) in zip(axes[: len(panels)], panels.items(), strict=True):
@@ -62,7 +57,7 @@ def plot_losses(
         ax.set_title(title)
         ax.set(xlabel="images seen")
         ax.legend()
-    return np.asarray(axes)
+    return axes
 
 
 def save_progress(

@@ -21,11 +21,7 @@ LINES = (
 
 @styled
 def plot_ncsnr_histogram(
-    ncsnr: np.ndarray,
-    *,
-    published: Mapping[int, float] | None = None,
-    subject: int | None = None,
-    ax: Axes | None = None,
+    ncsnr: np.ndarray, *, published: Mapping[int, float], subject: int, ax: Axes | None = None
 ) -> Axes:
     """Noise-ceiling SNR of all voxels, with the published medians of NSD's subjects.
 
@@ -33,9 +29,9 @@ def plot_ncsnr_histogram(
     ----------
     ncsnr : numpy.ndarray, (n_voxels,)
         NaN is left out.
-    published : mapping of int to float, optional
+    published : mapping of int to float
         Subject to median, drawn as ticks above the histogram.
-    subject : int, optional
+    subject : int
         Whose tick is drawn strongly.
     """
     ax = ax or plt.subplots(figsize=(7, 3), layout="constrained")[1]
@@ -45,12 +41,10 @@ def plot_ncsnr_histogram(
     ax.hist(values, bins=60, color=COLOURS["brain"], alpha=0.6)
     top = ax.get_ylim()[1]
     median = float(np.median(values))
-    ax.plot(
-        [median, median], [0, top], color=COLOURS["ink"], lw=1.5, label=f"median here, {median:.3f}"
-    )
+    label = f"median here, {median:.3f}"
+    ax.plot([median, median], [0, top], color=COLOURS["ink"], lw=1.5, label=label)
     ax.set(xlabel="ncsnr (signal SD / noise SD of one trial)", ylabel="voxels", ylim=(0, top))
-    if published:
-        _published_ticks(ax, published, subject, top)
+    _published_ticks(ax, published, subject, top)
     ax.legend(loc="center right")
     return ax
 
@@ -88,14 +82,11 @@ def plot_noise_correlation(noise: pd.DataFrame, *, ax: Axes | None = None) -> Ax
     ax = ax or plt.subplots(figsize=(6, 3.2), layout="constrained")[1]
     if noise.empty:
         return say_nothing(ax, not_available("noise correlation", "too few pairs of voxels"))
-    for (colour, marker, line), (name, rows) in zip(
-        LINES, noise.groupby("area", sort=False), strict=False
-    ):
-        label = "all voxels" if name == "all" else f"both in {name}"
-        ax.plot(
-            rows["distance_mm"], rows["correlation"], line, marker=marker, ms=4, color=colour,
-            lw=1.5, label=label,
-        )  # fmt: skip
+    areas = noise.groupby("area", sort=False)
+    for (colour, marker, line), (name, rows) in zip(LINES, areas, strict=False):
+        look = {"marker": marker, "ms": 4, "color": colour, "lw": 1.5}
+        look["label"] = "all voxels" if name == "all" else f"both in {name}"
+        ax.plot(rows["distance_mm"], rows["correlation"], line, **look)
     ax.axhline(0, color=COLOURS["chance"], lw=1)
     ax.set_xscale("log")
     ax.set_xticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"])
@@ -126,13 +117,11 @@ def plot_drift_share(
     low = max(1e-4, min(v.min() for v in filled))
     bins = np.geomspace(low, max(v.max() for v in filled) * 1.01, 60)
     labels = ("as read", "z-scored within sessions")
-    for values, label, colour in zip(
-        shown, labels, (COLOURS["image"], COLOURS["brain"]), strict=True
-    ):
+    colours = COLOURS["image"], COLOURS["brain"]
+    for values, label, colour in zip(shown, labels, colours, strict=True):
         ax.hist(values.clip(low), bins=bins, color=colour, alpha=0.6, label=label)
-    ax.axvline(
-        100 * chance, color=COLOURS["ink"], ls=(0, (2, 2)), lw=1.5, label="expected without drift"
-    )
+    look = {"color": COLOURS["ink"], "ls": (0, (2, 2)), "lw": 1.5}
+    ax.axvline(100 * chance, label="expected without drift", **look)
     ax.set_xscale("log")
     ax.set(xlabel="variance between session means (% of a voxel's variance)", ylabel="voxels")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -140,7 +129,9 @@ def plot_drift_share(
 
 
 @styled
-def plot_reliability(ncsnr: np.ndarray, reliability: np.ndarray, *, ax: Axes | None = None) -> Axes:
+def plot_repeat_reliability(
+    ncsnr: np.ndarray, reliability: np.ndarray, *, ax: Axes | None = None
+) -> Axes:
     """Repeat reliability of every voxel against its noise-ceiling SNR, with the relation expected.
 
     Two trials of the same images correlate with the share of variance that is signal,
@@ -160,9 +151,8 @@ def plot_reliability(ncsnr: np.ndarray, reliability: np.ndarray, *, ax: Axes | N
     line = np.linspace(0, max(float(x.max()), 0.1), 100)
     ax.plot(line, line**2 / (1 + line**2), color=COLOURS["image"], label="ncsnr² / (1 + ncsnr²)")
     ax.axhline(0, color=COLOURS["chance"], lw=1)
-    ax.set(
-        xlabel="ncsnr (signal SD / noise SD of one trial)", ylabel="correlation of two trials (r)"
-    )
+    ax.set_xlabel("ncsnr (signal SD / noise SD of one trial)")
+    ax.set_ylabel("correlation of two trials (r)")
     ax.legend(loc="upper left", markerscale=4)
     return ax
 
@@ -173,9 +163,6 @@ def plot_ranked_images(
     worst: np.ndarray,
     best_responses: np.ndarray,
     worst_responses: np.ndarray,
-    *,
-    unit: str = "z",
-    axes: np.ndarray | None = None,
 ) -> np.ndarray:
     """Pictures that a voxel answers most and least, each with its response in unseen trials.
 
@@ -184,19 +171,15 @@ def plot_ranked_images(
     best, worst : numpy.ndarray, (n, H, W, 3)
         Pictures, the most extreme first.
     best_responses, worst_responses : numpy.ndarray, (n,)
-        Response in trials that the ranking did not use.
-    unit : str
-        Of the responses.
-    axes : numpy.ndarray of Axes, (2, n), optional
+        Response in trials that the ranking did not use, z-scored.
 
     Returns
     -------
     numpy.ndarray of Axes, (2, n)
     """
     n = max(1, len(best))
-    if axes is None:
-        size = (1.15 * n + 1.2, 2.9)
-        axes = plt.subplots(2, n, figsize=size, squeeze=False, layout="constrained")[1]
+    size = (1.15 * n + 1.2, 2.9)
+    axes = plt.subplots(2, n, figsize=size, squeeze=False, layout="constrained")[1]
     rows = (
         (best, best_responses, COLOURS["image"], "strongest\nresponses"),
         (worst, worst_responses, COLOURS["brain"], "weakest\nresponses"),
@@ -205,7 +188,7 @@ def plot_ranked_images(
         for ax in line[len(pictures) :]:
             say_nothing(ax)
         for ax, picture, response in zip(line[: len(pictures)], pictures, responses, strict=True):
-            title = f"{unit} = {response:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
+            title = f"z = {response:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
             plot_picture(picture, title=title, colour=colour, ax=ax)
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")
     return axes

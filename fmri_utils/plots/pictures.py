@@ -33,9 +33,7 @@ def plot_picture(
 
 
 @styled
-def plot_picture_grid(
-    rows: Sequence[np.ndarray], labels: Sequence[str], *, axes: np.ndarray | None = None
-) -> np.ndarray:
+def plot_picture_grid(rows: Sequence[np.ndarray], labels: Sequence[str]) -> np.ndarray:
     """Rows of pictures, labelled at the left.
 
     Parameters
@@ -43,18 +41,14 @@ def plot_picture_grid(
     rows : sequence of numpy.ndarray, each (n_columns, H, W, 3)
     labels : sequence of str
         One per row.
-    axes : numpy.ndarray of Axes, (n_rows, n_columns), optional
 
     Returns
     -------
     numpy.ndarray of Axes, (n_rows, n_columns)
     """
     columns = max(1, len(rows[0]))
-    if axes is None:
-        size = (0.85 * columns + 1.3, 0.88 * len(rows) + 0.1)
-        axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")[
-            1
-        ]
+    size = {"figsize": (0.85 * columns + 1.3, 0.88 * len(rows) + 0.1), "layout": "constrained"}
+    axes = plt.subplots(len(rows), columns, squeeze=False, **size)[1]
     for row, label, line in zip(rows, labels, axes, strict=True):
         for ax in line[len(row) :]:
             say_nothing(ax)
@@ -103,13 +97,8 @@ def plot_nearest_captions(
     """
     for picture, caption, found, ax in zip(pictures, own, nearest, axes, strict=True):
         plot_picture(picture, ax=ax)
-        ax.set_title(
-            textwrap.fill(caption, 28),
-            loc="center",
-            fontsize=SMALL,
-            style="italic",
-            weight="normal",
-        )
+        style = {"loc": "center", "fontsize": SMALL, "style": "italic", "weight": "normal"}
+        ax.set_title(textwrap.fill(caption, 28), **style)
         lines = [textwrap.fill(f"{k}. {text}", 28) for k, text in enumerate(found, start=1)]
         below = "\n".join(["nearest of other images:", *lines])
         ax.text(0, -0.04, below, transform=ax.transAxes, va="top", fontsize=SMALL)

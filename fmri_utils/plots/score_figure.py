@@ -13,16 +13,6 @@ from .style import COLOURS, label_dataset, styled
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
 
-def available_rows(table: Mapping, rows: Sequence[str] | None = None) -> list[str]:
-    """Rows of a :func:`fmri_utils.metrics.score_table` that have numbers, in the table's order."""
-    wanted = list(table["rows"]) if rows is None else [r for r in rows if r in table["rows"]]
-    return [
-        row
-        for row in wanted
-        if all("not_available" not in c for c in table["rows"][row]["scores"].values())
-    ]
-
-
 @styled
 def plot_score_rows(table: Mapping, rows: Sequence[str], *, ax: Axes | None = None) -> Axes:
     """Scores in [0, 1], a line each: chance, baseline, methods with their interval, ceiling.
@@ -53,21 +43,16 @@ def plot_score_rows(table: Mapping, rows: Sequence[str], *, ax: Axes | None = No
             ax.plot(cell["value"], y + shift, marker, color=colour, ms=6)
     ax.set_yticks(range(len(rows)), rows)
     ax.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.4, -0.6), xlabel="score, 95 % intervals")
-    handles = [
-        plt.Line2D([], [], marker="|", ls="", color=COLOURS["chance"], ms=12, mew=2),
-        plt.Line2D([], [], marker="o", ls="", mfc="none", color=COLOURS["image"], ms=7),
-        *(
-            plt.Line2D([], [], marker=MARKERS[k % 7], ls="", color=palette[k % 5], ms=6)
-            for k in range(len(methods))
-        ),
-        plt.Line2D([], [], marker="|", ls="", color=COLOURS["ceiling"], ms=12, mew=3),
+    looks = [{"marker": "|", "color": COLOURS["chance"], "ms": 12, "mew": 2}]
+    looks += [{"marker": "o", "mfc": "none", "color": COLOURS["image"], "ms": 7}]
+    looks += [
+        {"marker": MARKERS[k % len(MARKERS)], "color": palette[k % len(palette)], "ms": 6}
+        for k in range(len(methods))
     ]
-    labels = [
-        "chance",
-        names[0],
-        *methods,
-        "ceiling" if names[-1] == "ceiling" else f"ceiling: {names[-1]}",
-    ]
+    looks += [{"marker": "|", "color": COLOURS["ceiling"], "ms": 12, "mew": 3}]
+    handles = [plt.Line2D([], [], ls="", **look) for look in looks]
+    ceiling = "ceiling" if names[-1] == "ceiling" else f"ceiling: {names[-1]}"
+    labels = ["chance", names[0], *methods, ceiling]
     ax.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=3)
     return ax
 
@@ -86,10 +71,10 @@ def fig_scores(encoder_table: Mapping, picture_table: Mapping, *, label: str) ->
     titles = ("From the brain to CLIP space", "From CLIP space to a picture")
     for ax, table, title in zip(axes, (encoder_table, picture_table), titles, strict=True):
         rows = [
-            row
-            for row in available_rows(table)
-            if table["rows"][row]["better"] == "higher"
-            and table["rows"][row]["statistic"] == "mean"
+            name
+            for name, row in table["rows"].items()
+            if (row["better"], row["statistic"]) == ("higher", "mean")
+            and all("not_available" not in cell for cell in row["scores"].values())
         ]
         plot_score_rows(table, rows, ax=ax)
         ax.set_title(title)

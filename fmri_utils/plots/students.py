@@ -13,8 +13,11 @@ from matplotlib.patches import ConnectionPatch, FancyBboxPatch, Rectangle
 from PIL import Image
 
 from ..project.artifacts import atomic_path
-from .style import COLOURS, styled
+from .style import COLOURS, draw_chance, styled
 
+FRAME_MS, LAST_FRAME_MS, N_COLOURS = 220, 2500, 96  # of the animation
+N_SHOWN = 40  # outputs that are drawn: those that the teacher uses most over the training
+GREY = "#666666"
 STUDENT, TEACHER = COLOURS["image"], COLOURS["brain"]
 LINES = {"student-teacher": (COLOURS["brain"], "o"), "supervised only": (COLOURS["ink"], "s")}
 LINES |= {"PCA of repeat averages": (COLOURS["ceiling"], "^")}
@@ -37,10 +40,9 @@ def plot_attention(images: np.ndarray, maps: np.ndarray, *, axes: Sequence[Axes]
         The pictures, then the maps.
     """
     n = len(images)
-    for ax, image, weights in zip(axes[:n], images, maps, strict=True):
+    for ax, shown, image, weights in zip(axes[:n], axes[n:], images, maps, strict=True):
         ax.imshow(image)
         ax.set_axis_off()
-        shown = axes[n + [id(a) for a in axes[:n]].index(id(ax))]
         shown.imshow(_lit(image, weights))
         shown.set_axis_off()
 
@@ -49,10 +51,8 @@ def _lit(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The picture, dark where no attention goes."""
     weights = np.nan_to_num(np.asarray(weights, float))
     light = weights / max(weights.max(), 1e-12)
-    size = image.shape[:2]
-    smooth = np.asarray(
-        Image.fromarray(light.astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
-    )
+    small = Image.fromarray(light.astype(np.float32))
+    smooth = np.asarray(small.resize(image.shape[1::-1], Image.Resampling.BILINEAR))
     return (np.asarray(image, float) * (0.15 + 0.85 * smooth[..., None])).astype(np.uint8)
 
 
@@ -77,11 +77,10 @@ def plot_teacher_collapse(
     axes[0].axhline(np.log(n_outputs), color=COLOURS["chance"], lw=1.2, ls=":")
     axes[0].annotate(
         "log K", (1, np.log(n_outputs)), (2, -3), textcoords="offset points",
-        xycoords=("axes fraction", "data"), color="#666666", fontsize=9,
+        xycoords=("axes fraction", "data"), color=GREY, fontsize=9,
     )  # fmt: skip
-    axes[0].set(
-        xlabel="step", ylabel="teacher entropy (nats)", ylim=(-0.2, 1.06 * np.log(n_outputs))
-    )
+    most = 1.06 * np.log(n_outputs)
+    axes[0].set(xlabel="step", ylabel="teacher entropy (nats)", ylim=(-0.2, most))
     axes[1].set(xlabel="step", ylabel="KL, teacher to student (nats)")
     axes[1].set_ylim(bottom=0)
 
@@ -103,7 +102,7 @@ def plot_label_budgets(
         ax.fill_between(row["share"], row["low"], row["high"], color=colour, alpha=0.1, lw=0)
         ax.plot(row["share"], row["value"], marker=marker, ms=5, color=colour, label=row["method"])
     if chance is not None:
-        ax.axhline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label="chance")
+        draw_chance(ax, chance, label="chance")
     ax.set(xscale="log", xlabel="images with a known embedding (%)", ylabel=score)
     ax.set_xticks([5, 10, 25, 50, 100], ["5", "10", "25", "50", "100"])
     ax.minorticks_off()
@@ -122,17 +121,23 @@ def _network(ax: Axes, name: str, note: str, colour: str) -> None:
     """A box with a network's name."""
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(0, 1))
-    ax.add_patch(
-        FancyBboxPatch((0.08, 0.22), 0.84, 0.56, boxstyle="round,pad=0.04", fc=colour, ec="none")
-    )
-    ax.text(0.5, 0.6, name, ha="center", va="center", color="white", fontsize=15, weight="bold")
-    ax.text(0.5, 0.37, note, ha="center", va="center", color="white", fontsize=10)
+    look = {"boxstyle": "round,pad=0.04", "fc": colour, "ec": "none"}
+    ax.add_patch(FancyBboxPatch((0.08, 0.22), 0.84, 0.56, **look))
+    style = {"ha": "center", "va": "center", "color": "white"}
+    ax.text(0.5, 0.6, name, fontsize=15, weight="bold", **style)
+    ax.text(0.5, 0.37, note, fontsize=10, **style)
 
 
 def _outputs(ax: Axes, p: np.ndarray, colour: str, top: float, title: str) -> None:
     ax.bar(np.arange(len(p)), p, width=0.85, color=colour)
     ax.set(xticks=[], ylim=(0, top), yticks=[0, top], yticklabels=["0", f"{top:.1g}"])
     ax.set_title(title, fontsize=11, color=colour)
+
+
+def _level(ax: Axes, right: float, value: float, text: str) -> None:
+    """A dotted line at some height, with what it means at its right end."""
+    ax.axhline(value, color=COLOURS["chance"], ls=":", lw=1.5)
+    ax.text(right, value, text, ha="right", va="bottom", fontsize=9, color=GREY)
 
 
 def _curve(ax: Axes, steps: np.ndarray, values: np.ndarray, now: int, colour: str) -> None:
@@ -143,67 +148,54 @@ def _curve(ax: Axes, steps: np.ndarray, values: np.ndarray, now: int, colour: st
 
 
 @styled
-def fig_student_teacher(
-    record: Mapping[str, np.ndarray],
-    scene: np.ndarray,
+def _moment(
+    arrays: Mapping[str, np.ndarray],
     crops: Sequence[np.ndarray],
-    boxes: np.ndarray,
     *,
     row: int,
     now: int,
     label: str,
-    lines: Mapping[str, float] = (),
-    n_shown: int = 40,
+    lines: Mapping[str, float],
 ) -> Figure:
     """One moment of a training: what the student sees, what the teacher sees, what both say.
 
     Parameters
     ----------
-    record : mapping
-        From :func:`fmri_utils.dino.train_images`.
-    scene : numpy.ndarray, (H, W, 3) uint8
+    arrays, row, label, lines
+        As for :func:`student_teacher_frames`.
     crops : sequence of numpy.ndarray, (h, w, 3)
-        Its views; the first two are global.
-    boxes : numpy.ndarray, (n_views, 4)
-        Centre and half width and height of each, the picture spanning -1 to 1.
-    row : int
-        Of the scene among those of the record's snapshots.
+        Views of the scene; the first two are global.
     now : int
         Which check.
-    lines : mapping of str to float
-        Scores to compare the nearest neighbours with ("pixels": 0.37).
-    n_shown : int
-        Outputs that are drawn: those that the teacher uses most over the training.
     """
-    student, teacher = (np.asarray(record[n][:, row], float) for n in ("student", "teacher"))
-    used = np.argsort(-teacher.mean((0, 1)))[:n_shown]
+    student, teacher = (np.asarray(arrays[n][:, row], float) for n in ("student", "teacher"))
+    used = np.argsort(-teacher.mean((0, 1)))[:N_SHOWN]
     top = float(np.ceil(10 * max(teacher[..., used].max(), 0.1)) / 10)
     figure = plt.figure(figsize=(10.24, 5.76), dpi=100)
     ends = {"left": 0.03, "right": 0.975}
     n_own = len(crops) - 2
-    upper = figure.add_gridspec(
-        2, 4 + n_own, top=0.83, bottom=0.44, hspace=0.5, wspace=0.18,
-        width_ratios=(1, 1, *[0.7] * n_own, 1.6, 2.9), **ends,
-    )  # fmt: skip
-    lower = figure.add_gridspec(1, 4, top=0.33, bottom=0.115, wspace=0.32, left=0.03, right=0.975,
-                                width_ratios=(0.62, 0.62, 1.4, 1.4))  # fmt: skip
+    widths = (1, 1, *[0.7] * n_own, 1.6, 2.9)
+    place = {"top": 0.83, "bottom": 0.44, "hspace": 0.5, "wspace": 0.18, **ends}
+    upper = figure.add_gridspec(2, 4 + n_own, width_ratios=widths, **place)
+    place = {"top": 0.33, "bottom": 0.115, "wspace": 0.32, **ends}
+    lower = figure.add_gridspec(1, 4, width_ratios=(0.62, 0.62, 1.4, 1.4), **place)
     _draw_views(figure, upper, crops)
     networks = [figure.add_subplot(upper[i, -2]) for i in range(2)]
     _network(networks[0], "student", "learns by gradient", STUDENT)
     _network(networks[1], "teacher", "follows the student", TEACHER)
-    _follow(figure, networks, float(record["momentum"][now]))
-    _outputs(figure.add_subplot(upper[0, -1]), student[now, 2:][:1].mean(0)[used], STUDENT, top,
-             "answer to the first small view")  # fmt: skip
-    _outputs(figure.add_subplot(upper[1, -1]), teacher[now].mean(0)[used], TEACHER, top,
-             "answer to the large views")  # fmt: skip
-    _draw_state(figure, lower, record, scene, boxes, row, now, lines)
-    steps = record["step"]
-    figure.suptitle(
-        f"Learning without labels: step {int(steps[now])} of {int(steps[-1])}",
-        x=0.03, y=0.97, ha="left", fontsize=17, weight="bold",
-    )  # fmt: skip
-    label_style = {"ha": "right", "va": "top", "fontsize": 11, "color": "#666666"}
-    figure.text(0.975, 0.965, label, **label_style)
+    _follow(figure, networks, float(arrays["momentum"][now]))
+    answers = (
+        (student[now, 2], STUDENT, "small view"),
+        (teacher[now].mean(0), TEACHER, "large views"),
+    )
+    for i, (p, colour, views) in enumerate(answers):
+        title = f"answer to the {'first ' if i == 0 else ''}{views}"
+        _outputs(figure.add_subplot(upper[i, -1]), p[used], colour, top, title)
+    _draw_state(figure, lower, arrays, row, now, lines)
+    steps = arrays["step"]
+    title = f"Learning without labels: step {int(steps[now])} of {int(steps[-1])}"
+    figure.suptitle(title, x=0.03, y=0.97, ha="left", fontsize=17, weight="bold")
+    figure.text(0.975, 0.965, label, ha="right", va="top", fontsize=11, color=GREY)
     return figure
 
 
@@ -216,8 +208,8 @@ def _draw_views(figure: Figure, grid, crops: Sequence[np.ndarray]) -> None:
             _framed(figure.add_subplot(grid[1, column]), crop, TEACHER, title)
     hidden = figure.add_subplot(grid[1, 2:-2])
     hidden.set_axis_off()
-    hidden.text(0.5, 0.5, "small views are\nnever shown\nto the teacher", ha="center", va="center",
-                fontsize=11, color="#666666")  # fmt: skip
+    text = "small views are\nnever shown\nto the teacher"
+    hidden.text(0.5, 0.5, text, ha="center", va="center", fontsize=11, color=GREY)
 
 
 def _follow(figure: Figure, networks: Sequence[Axes], momentum: float) -> None:
@@ -228,52 +220,40 @@ def _follow(figure: Figure, networks: Sequence[Axes], momentum: float) -> None:
         color=COLOURS["ink"],
     )  # fmt: skip
     figure.add_artist(arrow)
-    networks[1].text(
-        0.46,
-        1.2,
-        f"EMA\n{momentum:.3f}",
-        fontsize=11,
-        color=COLOURS["ink"],
-        va="center",
-        ha="right",
-    )
+    style = {"fontsize": 11, "color": COLOURS["ink"], "va": "center", "ha": "right"}
+    networks[1].text(0.46, 1.2, f"EMA\n{momentum:.3f}", **style)
 
 
-def _draw_state(figure, grid, record, scene, boxes, row, now, lines) -> None:
+def _draw_state(figure, grid, arrays, row, now, lines) -> None:
     """Lower row: the scene with its views, attention, entropy, and the score."""
+    scene = arrays["shown"][row]
     ax = figure.add_subplot(grid[0])
     height, width = scene.shape[:2]
     ax.imshow(scene)
-    for i, (x, y, w, h) in enumerate(boxes):
+    for i, (x, y, w, h) in enumerate(arrays["boxes"][:, row]):  # centre, half width and height
         corner = ((x - w + 1) / 2 * width - 0.5, (y - h + 1) / 2 * height - 0.5)
         colour, style = (TEACHER, "-") if i < 2 else (STUDENT, "--")
-        ax.add_patch(
-            Rectangle(corner, w * width, h * height, fill=False, ec=colour, ls=style, lw=2)
-        )
+        look = {"fill": False, "ec": colour, "ls": style, "lw": 2}
+        ax.add_patch(Rectangle(corner, w * width, h * height, **look))
     ax.set(xticks=[], yticks=[])
     ax.set_title("the scene", fontsize=11)
     ax = figure.add_subplot(grid[1])
-    ax.imshow(_lit(scene, np.asarray(record["attention"][now, row], float).mean(0)))
+    ax.imshow(_lit(scene, np.asarray(arrays["attention"][now, row], float).mean(0)))
     ax.set(xticks=[], yticks=[])
     ax.set_title("attention", fontsize=11)
-    steps = np.asarray(record["step"])
+    steps = np.asarray(arrays["step"])
     ax = figure.add_subplot(grid[2])
-    _curve(ax, steps, np.asarray(record["entropy"]), now, TEACHER)
-    n_outputs = record["teacher"].shape[-1]
-    ax.axhline(np.log(n_outputs), color=COLOURS["chance"], ls=":", lw=1.5)
-    ax.text(steps[-1], np.log(n_outputs), "all outputs alike", ha="right", va="bottom", fontsize=9,
-            color="#666666")  # fmt: skip
-    ax.set(ylim=(0, 1.25 * np.log(n_outputs)), xlabel="step")
+    _curve(ax, steps, np.asarray(arrays["entropy"]), now, TEACHER)
+    most = np.log(arrays["teacher"].shape[-1])
+    _level(ax, steps[-1], most, "all outputs alike")
+    ax.set(ylim=(0, 1.25 * most), xlabel="step")
     ax.set_title("teacher entropy (nats)", fontsize=11)
     ax = figure.add_subplot(grid[3])
-    name, title = ("knn", "right neighbours (%)") if "knn" in record else ("kl", "KL (nats)")
+    name, title = ("knn", "right neighbours (%)") if "knn" in arrays else ("kl", "KL (nats)")
     scale = 100 if name == "knn" else 1
-    _curve(ax, steps, scale * np.asarray(record[name]), now, COLOURS["ceiling"])
+    _curve(ax, steps, scale * np.asarray(arrays[name]), now, COLOURS["ceiling"])
     for text, value in dict(lines).items():
-        ax.axhline(scale * value, color=COLOURS["chance"], ls=":", lw=1.5)
-        ax.text(
-            steps[-1], scale * value, text, ha="right", va="bottom", fontsize=9, color="#666666"
-        )
+        _level(ax, steps[-1], scale * value, text)
     ax.set(xlabel="step")
     ax.set_ylim(bottom=0)
     ax.set_title(title, fontsize=11)
@@ -293,28 +273,18 @@ def student_teacher_frames(
     ----------
     arrays : mapping
         From :func:`fmri_utils.dino.train_images`: record, ``shown``, ``boxes`` and views.
-    row, label, lines
-        As for :func:`fig_student_teacher`.
+    row : int
+        Of the scene among those of the record's snapshots.
+    lines : mapping of str to float
+        Scores to compare the nearest neighbours with ("pixels": 0.37).
     n_frames : int
         At most so many.
     """
-    n_checks = len(arrays["step"])
-    crops = [
-        np.clip(np.asarray(arrays[f"view{i}"][row], float), 0, 1)
-        for i in range(len(arrays["boxes"]))
-    ]
+    n_checks, n_views = len(arrays["step"]), len(arrays["boxes"])
+    views = [np.asarray(arrays[f"view{i}"][row], float).clip(0, 1) for i in range(n_views)]
     moments = np.linspace(n_checks - 1, 0, min(n_frames, n_checks)).round().astype(int)
-    for now in np.unique(moments):
-        yield fig_student_teacher(
-            arrays,
-            arrays["shown"][row],
-            crops,
-            arrays["boxes"][:, row],
-            row=row,
-            now=int(now),
-            label=label,
-            lines=lines,
-        )
+    for now in np.unique(moments).tolist():
+        yield _moment(arrays, views, row=row, now=now, label=label, lines=lines)
 
 
 def save_animation(
@@ -323,9 +293,6 @@ def save_animation(
     name: str,
     *,
     about: Mapping[str, str],
-    milliseconds: int = 220,
-    hold: int = 2500,
-    n_colours: int = 96,
 ) -> Path:
     """Draw figures as frames of a GIF; the same figures give the same bytes.
 
@@ -335,8 +302,6 @@ def save_animation(
     ----------
     figures : iterable of Figure
         All of one size; made one at a time.
-    milliseconds, hold : int
-        Time of a frame, and of the last one.
 
     Returns
     -------
@@ -351,7 +316,7 @@ def save_animation(
     both = Image.new("RGB", (chosen[0].width, sum(f.height for f in chosen)))
     for i, frame in enumerate(chosen):
         both.paste(frame, (0, i * frame.height))
-    palette = both.quantize(n_colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    palette = both.quantize(N_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     indexed = [f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
     text = "; ".join(f"{key}={value}" for key, value in sorted(about.items()))
     path = Path(folder) / f"{name}.gif"
@@ -360,7 +325,7 @@ def save_animation(
             tmp,
             save_all=True,
             append_images=indexed[1:],
-            duration=[milliseconds] * (len(indexed) - 1) + [hold],
+            duration=[FRAME_MS] * (len(indexed) - 1) + [LAST_FRAME_MS],
             loop=0,
             optimize=False,
             comment=text.encode(),

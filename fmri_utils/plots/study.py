@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from .style import COLOURS, styled
+from .style import COLOURS, draw_chance, styled
 
 MAPPER_STYLES = {
     "ridge": ("ridge", COLOURS["brain"], "o"),
@@ -43,7 +43,7 @@ def plot_study_curves(
         ax.fill_between(row[size], row["low"], row["high"], color=colour, alpha=0.15, lw=0)
         ax.plot(row[size], row["value"], marker=marker, ms=5, color=colour, label=name)
     if chance is not None:
-        ax.axhline(chance, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label="chance")
+        draw_chance(ax, chance, label="chance")
     ax.set(xlabel=size.removeprefix("n_"), ylabel=score)
     ax.set_ylim(bottom=0)
     return ax

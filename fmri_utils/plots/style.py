@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from ..project.artifacts import atomic_path
 
@@ -29,6 +29,7 @@ AREA_COLOURS = (
     "#332288", "#88CCEE", "#44AA99", "#117733", "#CC6677",
     "#DDCC77", "#882255", "#AA4499", "#999933",
 )  # fmt: skip
+DPI = 150  # of saved figures
 SMALL = 10  # points; nothing but the name of the data set is smaller
 SLIDE = 13.33  # inches: as wide as a figure can be shown, so that wider ones shrink
 STYLE = {
@@ -81,6 +82,16 @@ def say_nothing(ax: Axes, text: str = "nothing to show") -> Axes:
     return ax
 
 
+def draw_chance(ax: Axes, value: float, *, label: str | None = None) -> None:
+    """Draw a dashed line at the height that chance reaches."""
+    ax.axhline(value, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label=label)
+
+
+def headline(figure: Figure | SubFigure, text: str) -> None:
+    """Write a figure's title at its left edge."""
+    figure.suptitle(text, x=0.01, ha="left", weight="bold")
+
+
 def label_dataset(figure: Figure, label: str) -> None:
     """Write in the lower right corner what the data are ("simulated, subject 1")."""
     size = 9 * max(1.0, figure.get_figure(root=True).get_figwidth() / SLIDE)
@@ -92,9 +103,7 @@ def label_dataset(figure: Figure, label: str) -> None:
 
 
 @styled
-def save_figure(
-    figure: Figure, folder: Path, name: str, *, about: Mapping[str, str], dpi: int = 150
-) -> list[Path]:
+def save_figure(figure: Figure, folder: Path, name: str, *, about: Mapping[str, str]) -> list[Path]:
     """Save a figure as PNG and PDF with its provenance and without a date; close it.
 
     Parameters
@@ -120,7 +129,7 @@ def save_figure(
     for suffix, entries in metadata.items():
         path = folder / f"{name}.{suffix}"
         with atomic_path(path) as tmp:
-            figure.savefig(tmp, dpi=dpi, metadata=entries)
+            figure.savefig(tmp, dpi=DPI, metadata=entries)
         paths.append(path)
     plt.close(figure)
     return paths
