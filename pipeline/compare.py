@@ -11,8 +11,7 @@ must be equal; pictures (uint8) are rounded from floats, so they have a toleranc
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import pandas as pd
 
 from fmri_utils.plots.results import NUMBERS, read_results
 from fmri_utils.project.artifacts import load_arrays, own_files
+from fmri_utils.project.command import command
 from fmri_utils.project.errors import ArtifactError
 
 SETTINGS = (
@@ -240,22 +240,17 @@ def report(comparison: RunComparison, *, every: bool = False) -> str:
     return "\n\n".join(parts)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; 0 if all numbers agree, 1 if some do not, 2 on a clear error."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    every = "--all" in given
-    runs = [argument for argument in given if argument != "--all"]
-    try:
-        if len(runs) != 2:
-            raise ArtifactError(
-                f"{len(runs)} runs were given. Expected two: python -m pipeline.compare RUN_A "
-                "RUN_B; --all shows all numbers, not only those beyond tolerance."
-            )
-        comparison = compare_runs(*map(Path, runs))
-    except ArtifactError as err:
-        sys.stderr.write(f"error: {err}\n")
-        return 2
-    sys.stdout.write(report(comparison, every=every) + "\n")
+@command
+def main(arguments: list[str]) -> int:
+    """0 if all numbers agree, 1 if some do not."""
+    runs = [argument for argument in arguments if argument != "--all"]
+    if len(runs) != 2:
+        raise ArtifactError(
+            f"{len(runs)} runs were given. Expected two: python -m pipeline.compare RUN_A RUN_B; "
+            "--all shows all numbers, not only those beyond tolerance."
+        )
+    comparison = compare_runs(*map(Path, runs))
+    print(report(comparison, every="--all" in arguments))
     return 1 if len(comparison.beyond) else 0
 
 

@@ -30,6 +30,7 @@ from fmri_utils.project.artifacts import (
     sha256_file,
     sha256_json,
 )
+from fmri_utils.project.command import command
 from fmri_utils.project.errors import FmriUtilsError, ProfileError
 from fmri_utils.project.profiles import PROFILES, PROJECT_ROOT, Profile, load_profile
 
@@ -352,19 +353,15 @@ def _declared_outputs(executed: Path) -> list[Path]:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: targets and KEY=VALUE settings; 0 on success, 2 on a clear error."""
-    try:
-        request = parse_request(sys.argv[1:] if arguments is None else arguments)
-        done = run(request)
-    except FmriUtilsError as err:
-        sys.stderr.write(f"error: {err}\n")
-        return 2
+@command
+def main(arguments: list[str]) -> None:
+    """Targets and KEY=VALUE settings."""
+    request = parse_request(arguments)
+    done = run(request)
     if done:
         sys.stderr.write(f"{len(done)} notebooks executed; figures in {request.profile.figures}\n")
     else:
         sys.stderr.write("nothing to do: every notebook and figure is up to date\n")
-    return 0
 
 
 if __name__ == "__main__":

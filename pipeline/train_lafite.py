@@ -39,8 +39,9 @@ from fmri_utils.lafite import (
 from fmri_utils.lafite.training.processes import Processes
 from fmri_utils.plots import save_progress
 from fmri_utils.project.artifacts import atomic_path
+from fmri_utils.project.command import command
 from fmri_utils.project.devices import choose_device
-from fmri_utils.project.errors import DataError, FmriUtilsError
+from fmri_utils.project.errors import DataError
 from fmri_utils.project.reading import reading
 
 NEEDED = ("IMAGES", "OUT", "CLIP")
@@ -172,11 +173,12 @@ def run(named: dict[str, str], settings: dict[str, dict], device: torch.device) 
     return path
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; 0 on success, 2 on a clear error."""
+@command
+def main(arguments: list[str]) -> None:
+    """Train with NAME=value settings, alone or as one of torchrun's processes."""
     together = "RANK" in os.environ  # torchrun's
     try:
-        named, settings = parse_settings(sys.argv[1:] if arguments is None else arguments)
+        named, settings = parse_settings(arguments)
         device = choose_device(named.get("DEVICE", "auto"))
         if device.type == "cuda" and together:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -184,15 +186,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if together:
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         path = run(named, settings, device)
-    except FmriUtilsError as err:
-        sys.stderr.write(f"error: {err}\n")
-        return 2
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
     if path is not None:
         sys.stderr.write(f"wrote {path}\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fmri_utils.project.artifacts import own_files, package_versions, sha256_file, sha256_json
+from fmri_utils.project.command import command
 from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import PROJECT_ROOT, WHICH_RUN, Profile, load_profile
 from fmri_utils.project.provenance import FIGURES, INPUTS, PROVENANCE, figure_origin
@@ -305,14 +305,13 @@ def _contradiction(origin: Mapping[str, str], provenance: Mapping) -> str:
     return ""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; 0 if all is as written, 1 if something is changed, missing or stale."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+@command
+def main(arguments: list[str]) -> int:
+    """0 if all is as written, 1 if something is changed, missing or stale."""
     if arguments:
-        sys.stderr.write(f"error: {list(arguments)} was given; expected nothing: all is verified\n")
-        return 2
+        raise ProfileError(f"{arguments} was given; expected nothing: all is verified")
     report = verify()
-    sys.stdout.write(report.text() + "\n")
+    print(report.text())
     return 1 if report.findings else 0
 
 

@@ -417,11 +417,10 @@ def test_make_pretrain_ends_with_one_message(monkeypatch, capsys, stage):
     def diverge(*_):
         check_learning(float("nan"), "the loss", 4)
 
-    monkeypatch.setattr(pretrain_command.sys, "argv", ["pretrain"])
     monkeypatch.setattr(pretrain_command, "drawn_scenes", lambda *a, **k: {})
     for name in ("train_clip", "train_judge", "train_generator"):
         monkeypatch.setattr(pretrain_command, name, diverge if stage == "CLIP" else print)
     monkeypatch.setattr(pretrain_dino, "run", diverge)
-    assert pretrain_command.main() == 2
+    assert pretrain_command.main([]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and said[0].startswith("error: the loss is nan at step 4")

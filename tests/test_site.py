@@ -9,8 +9,8 @@ from bs4 import BeautifulSoup
 from lab_browser import find_browser
 
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
-from pipeline import pages as site
 from pipeline import runner
+from pipeline.pages import build as site
 from pipeline.pages.__main__ import main
 from pipeline.pages.build import EXPLORER, run_explorer
 
@@ -143,10 +143,6 @@ def test_what_has_not_run_is_named_with_the_command_that_runs_it(capsys):
     error = capsys.readouterr().err
     assert "01_data_prep has not run" in error and "make all PROFILE=smoke" in error
     assert not load_profile("smoke", seed=972).runs.exists()
-
-
-def test_make_has_the_target():
-    assert re.search(r"(?m)^html: .*## ", (PROJECT_ROOT / "Makefile").read_text())
 
 
 def test_pages_in_a_browser_ask_nobody_else_and_fit_a_narrow_window(pages):

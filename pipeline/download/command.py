@@ -1,12 +1,11 @@
-"""What the commands of this room share: a voice, the question of consent, and one way to end."""
+"""What the commands of this room share: a voice, and the question of consent."""
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
 
-from fmri_utils.project.errors import DataError, FmriUtilsError
+from fmri_utils.project.errors import DataError
 
 ANSWER = "I agree"
 say = functools.partial(print, flush=True)
@@ -29,33 +28,3 @@ def agree(question: str, remedy: str) -> None:
         raise DataError(
             f"the terms were not accepted, so nothing was downloaded. Expected: {ANSWER}. {remedy}"
         )
-
-
-def exit_status(command: Callable[[], None]) -> int:
-    """Run a command.
-
-    Returns
-    -------
-    int
-        0 on success, 2 on a clear error, which is told without a traceback, 130 if the user
-        stopped it.
-    """
-    try:
-        command()
-    except FmriUtilsError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
-    except OSError as err:
-        print(
-            f"error: {type(err).__name__}: {err}. Check disk and permissions, then run the same "
-            "command again: it goes on where it stopped.",
-            file=sys.stderr,
-        )
-        return 2
-    except (KeyboardInterrupt, EOFError):
-        print(
-            "\nstopped. Finished files stay; the same command goes on where it stopped.",
-            file=sys.stderr,
-        )
-        return 130
-    return 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 
 import huggingface_hub
 import torch
@@ -19,11 +18,12 @@ from fmri_utils.clip.space import LOCAL
 from fmri_utils.lafite.released.reader import WHERE
 from fmri_utils.metrics.feature_networks import WeightsFile, open_clip_file, required_weights
 from fmri_utils.metrics.frechet import fid_weights
+from fmri_utils.project.command import command
 from fmri_utils.project.errors import DataError, WeightsError
 from fmri_utils.project.profiles import Profile
 
 from ..runner import parse_request
-from .command import ANSWER, agree, at_terminal, exit_status, say
+from .command import ANSWER, agree, at_terminal, say
 from .plan import gigabytes
 
 VARIABLE = "CONSENT"
@@ -155,16 +155,12 @@ def run(profile: Profile) -> None:
     )
 
 
-def _run(arguments: Sequence[str]) -> None:
+@command
+def main(arguments: list[str]) -> None:
+    """The runner's settings and ``CONSENT=yes``."""
     own = [argument for argument in arguments if argument.startswith(f"{VARIABLE}=")]
     os.environ.update(argument.split("=", 1) for argument in own)
     run(parse_request([argument for argument in arguments if argument not in own]).profile)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The runner's settings and ``CONSENT=yes``; see :func:`.command.exit_status`."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    return exit_status(lambda: _run(given))
 
 
 if __name__ == "__main__":

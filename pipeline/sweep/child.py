@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
-from collections.abc import Sequence
 
-from fmri_utils.project.errors import FmriUtilsError
+from fmri_utils.project.command import command
 from simulated_nsd.on_demand import prepare
 
 from .. import runner
 
 
-def main(arguments: Sequence[str]) -> int:
+@command
+def main(arguments: list[str]) -> int | None:
     """``run`` and the runner's arguments, or ``data`` and those of the subject to simulate."""
     threading.Thread(target=_end_with_worker, daemon=True).start()
     what, *rest = arguments
-    return runner.main(rest) if what == "run" else _simulate(rest)
+    if what == "run":
+        return runner.main(rest)
+    profile = runner.parse_request(rest).profile
+    prepare(profile.data_root, profile.simulation, profile.subject, progress=False)
+    return None
 
 
 def _end_with_worker() -> None:
@@ -32,15 +35,5 @@ def _end_with_worker() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _simulate(arguments: Sequence[str]) -> int:
-    try:
-        profile = runner.parse_request(arguments).profile
-        prepare(profile.data_root, profile.simulation, profile.subject, progress=False)
-    except FmriUtilsError as err:
-        sys.stderr.write(f"error: {err}\n")
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

@@ -22,7 +22,8 @@ from fmri_utils import encoders, perturbation
 from fmri_utils.lafite import load_generator
 from fmri_utils.pictures import reconstruction
 from fmri_utils.project import artifacts
-from fmri_utils.project.errors import FmriUtilsError, ProfileError
+from fmri_utils.project.command import command
+from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.parts import Spread
 from fmri_utils.project.profiles import PROJECT_ROOT, Profile
 from fmri_utils.project.steps import open_inputs
@@ -138,26 +139,22 @@ def voxel_atlas(profile: Profile, spread: Spread | None = None) -> perturbation.
     return effects
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Settings as for a sweep, of a single run; 0 on success, 2 on a clear error."""
-    try:
-        sweep = parse(arguments)
-        if len(sweep.runs) > 1:
-            raise ProfileError(
-                f"{len(sweep.runs)} runs. Expected: one subject, area and seed, whose pictures are "
-                "spread over the workers."
-            )
-        profile = sweep.runs[0].profile
-        check_device(sweep.resources, profile.device)
-        resources = _with_gpus(sweep.resources, profile.device)
-        logs = PROJECT_ROOT / "runs" / profile.name / "slurm"
-        voxel_atlas(profile, _workers(resources, logs))
-    except FmriUtilsError as err:
-        sys.stderr.write(f"error: {err}\n")
-        return 2
+@command
+def main(arguments: list[str]) -> None:
+    """Settings as for a sweep, of a single run."""
+    sweep = parse(arguments)
+    if len(sweep.runs) > 1:
+        raise ProfileError(
+            f"{len(sweep.runs)} runs. Expected: one subject, area and seed, whose pictures are "
+            "spread over the workers."
+        )
+    profile = sweep.runs[0].profile
+    check_device(sweep.resources, profile.device)
+    resources = _with_gpus(sweep.resources, profile.device)
+    logs = PROJECT_ROOT / "runs" / profile.name / "slurm"
+    voxel_atlas(profile, _workers(resources, logs))
     sys.stderr.write(f"{(profile.derived / RESULT).relative_to(PROJECT_ROOT)}\n")
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

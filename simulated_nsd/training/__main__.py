@@ -7,7 +7,6 @@ Hours on two cores; every stage resumes where it was stopped.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,8 @@ from fmri_utils.lafite import Generator, save_generator
 from fmri_utils.metrics.judge import Judge, load_judge, save_judge
 from fmri_utils.pictures.reconstruction import draw_z, generate
 from fmri_utils.project.artifacts import atomic_path, package_versions
-from fmri_utils.project.errors import FmriUtilsError
+from fmri_utils.project.command import command
+from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import PROJECT_ROOT
 
 from .. import scenes
@@ -122,20 +122,16 @@ def ship_generator(
     write_card(path.with_name("lafite-card.json"), **facts)
 
 
-def main() -> int:
-    """Run all stages; 0 on success, 2 on a clear error."""
-    if len(sys.argv) > 1:
-        sys.stderr.write(f"error: `make pretrain` takes no settings; got {sys.argv[1:]}.\n")
-        return 2
-    try:
-        held_out = drawn_scenes(WORK, stream=HELD_OUT, seed=0, n=N_HELD_OUT, size=64)
-        space = train_clip(held_out)
-        judged = train_judge(held_out)
-        train_generator(space, judged, held_out)
-    except FmriUtilsError as err:
-        sys.stderr.write(f"error: {err}\n")
-        return 2
-    return demo_dino.main()
+@command
+def main(arguments: list[str]) -> None:
+    """Run all stages."""
+    if arguments:
+        raise ProfileError(f"`make pretrain` takes no settings; got {arguments}.")
+    held_out = drawn_scenes(WORK, stream=HELD_OUT, seed=0, n=N_HELD_OUT, size=64)
+    space = train_clip(held_out)
+    judged = train_judge(held_out)
+    train_generator(space, judged, held_out)
+    demo_dino.run()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Train the demo's student and teacher: ``python -m simulated_nsd.training.demo_dino``."""
+"""Train the demo's student and teacher."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from fmri_utils.dino import (
 from fmri_utils.dino.on_pictures import as_tensor
 from fmri_utils.metrics import bootstrap, paired_difference
 from fmri_utils.project.artifacts import atomic_path, package_versions
-from fmri_utils.project.errors import FmriUtilsError
 from fmri_utils.project.profiles import PROJECT_ROOT
 
 from .drawn_data import HELD_OUT, PRETRAINING, drawn_scenes
@@ -117,18 +115,3 @@ def run() -> None:
     with atomic_path(path.with_name("dino-card.json")) as tmp:
         text = json.dumps({**card, "versions": package_versions()}, indent=1, sort_keys=True)
         tmp.write_text(text + "\n")
-
-
-def main() -> int:
-    """Command line; 0 on success, 2 on a clear error."""
-    try:
-        run()
-    except FmriUtilsError as err:
-        sys.stderr.write(f"error: {err}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    raise SystemExit(main())
