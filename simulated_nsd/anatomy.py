@@ -56,7 +56,8 @@ class Anatomy:
         return self.tissue == CORTEX
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., n) of length 1."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
@@ -64,7 +65,7 @@ def _arc_distance(direction: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Angle in radians from each direction (..., 3) to a line through ``corners`` (n, 3)."""
     steps = np.linspace(0, 1, 12)[:, None]
     points = np.concatenate([a * (1 - steps) + b * steps for a, b in pairwise(corners)])
-    closest = np.max(direction @ _unit(points).T, axis=-1)
+    closest = np.max(direction @ unit(points).T, axis=-1)
     return np.arccos(np.clip(closest, -1, 1))
 
 
@@ -75,7 +76,7 @@ def _folds(direction: np.ndarray, radius: float, rng: np.random.Generator) -> np
     equal spacing, which is what sulci look like. Calcarine and Sylvian fissure are put in.
     """
     frequency = np.pi * radius / FOLD_SPACING  # zero crossings lie half a wavelength apart
-    waves = frequency * _unit(rng.standard_normal((N_WAVES, 3)))
+    waves = frequency * unit(rng.standard_normal((N_WAVES, 3)))
     phases = rng.uniform(0, 2 * np.pi, N_WAVES)
     field = np.zeros(direction.shape[:-1])
     for wave, phase in zip(waves, phases, strict=True):
@@ -119,11 +120,8 @@ def make_anatomy(grid: tuple[int, ...], rng: np.random.Generator) -> Anatomy:
     direction = scaled / np.maximum(distance, 1e-6)[..., None]
 
     surface = _surface(direction, centre_m, half)
-    sulcus = np.where(
-        side < 0,
-        _folds(direction, half.mean(), rng),
-        _folds(direction, half.mean(), rng),
-    )
+    left, right = (_folds(direction, half.mean(), rng) for _ in range(2))
+    sulcus = np.where(side < 0, left, right)
     # Folds are shallower where the hemispheres face each other and near the poles of the grid.
     reach = np.minimum(0.62, 7.0 / half.mean()) * np.where(direction[..., 0] < -0.5, 0.8, 1.0)
     cerebrum = (distance < surface * (1 - reach * sulcus)) & (m > 0.4)
@@ -144,13 +142,11 @@ def _surface(direction: np.ndarray, centre_m: float, half: np.ndarray) -> np.nda
 def _tissues(cerebrum, distance, surface, side, direction, position, half) -> Anatomy:
     """Sort voxels into tissues once the cerebrum's outline is known."""
     m, y, z = position
-    low = ((m / (0.70 * half[0])) ** 2 + ((y + 0.50 * half[1]) / (0.34 * half[1])) ** 2) + (
-        (z + 0.80 * half[2]) / (0.27 * half[2])
-    ) ** 2
+    low = (m / (0.70 * half[0])) ** 2 + ((y + 0.50 * half[1]) / (0.34 * half[1])) ** 2
+    low = low + ((z + 0.80 * half[2]) / (0.27 * half[2])) ** 2
     cerebellum = low < 1
-    stem = ((m / (0.19 * half[0])) ** 2 + ((y + 0.1 * half[1]) / (0.17 * half[1])) ** 2 < 1) & (
-        z < 0
-    )
+    stem = (m / (0.19 * half[0])) ** 2 + ((y + 0.1 * half[1]) / (0.17 * half[1])) ** 2 < 1
+    stem &= z < 0
     cerebrum &= (low > 1.35) & ~stem
     depth = ndimage.distance_transform_edt(cerebrum | stem).astype(np.float32)
     tissue = np.full(cerebrum.shape, OUTSIDE, np.int8)

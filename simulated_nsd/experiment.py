@@ -96,12 +96,9 @@ def _order_trials(config: SimulationConfig, rng: np.random.Generator) -> np.ndar
     n_trials = config.n_images * N_REPEATS
     # Middles are spread evenly, for the shared pictures and the others by themselves, so that
     # every session shows its part of both.
-    middles = np.concatenate(
-        [
-            (rng.permutation(n) + rng.random(n)) / n * n_trials
-            for n in (config.n_shared, config.n_own)
-        ]
-    )
+    parts = config.n_shared, config.n_own
+    middles = [(rng.permutation(n) + rng.random(n)) / n * n_trials for n in parts]
+    middles = np.concatenate(middles)
     near = rng.normal(0, NEAR_TRIALS, (config.n_images, N_REPEATS)) + middles[:, None]
     flat = rng.uniform(0, n_trials, near.shape)
     times = np.where(rng.random(near.shape) < NEAR_SHARE, near, flat) % n_trials

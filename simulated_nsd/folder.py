@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from threading import Thread
 
+from filelock import FileLock
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
@@ -23,11 +24,6 @@ from fmri_utils.project.simulation_config import SimulationConfig
 
 from .ground_truth import ground_truth_path
 from .stimulus_file import stored_ids
-
-try:
-    import fcntl
-except ImportError:  # Windows: one simulation at a time in a folder
-    fcntl = None
 
 FORMAT = 4  # raise it when the same settings give other data
 
@@ -63,7 +59,8 @@ def claim(root: Path, config: SimulationConfig) -> None:
 
 
 def manifest_path(root: Path, subject: int) -> Path:
-    return root / "ground_truth" / f"subj{subject:02d}.json"
+    """List of the files of a complete subject."""
+    return ground_truth_path(root, subject).with_suffix(".json")
 
 
 def finished(root: Path, subject: int, nsd_ids: Iterable[int]) -> dict | None:
@@ -141,10 +138,6 @@ def runner(workers: int, progress: bool) -> Iterator[Runner]:
             pool.shutdown(cancel_futures=True)
 
 
-@contextlib.contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """Wait until no other process writes the files that all subjects share."""
-    with open(root / ".lock", "w") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def alone(root: Path) -> FileLock:
+    """Wait, as a context manager, until no other process writes what all subjects share."""
+    return FileLock(root / ".lock")

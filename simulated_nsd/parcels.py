@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
+from .anatomy import unit
+
 _NAMES = """
     V1 MST V6 V2 V3 V4 V8 4 3b FEF PEF 55b V3A RSC POS2 V7 IPS1 FFC V3B LO1 LO2 PIT MT A1 PSL SFL
     PCV STV 7Pm 7m POS1 23d v23ab d23ab 31pv 5m 5mv 23c 5L 24dd 24dv 7AL SCEF 6ma 7Am 7PL 7PC LIPv
@@ -75,14 +77,10 @@ MEDIAL_ROWS = (-0.70, -0.44)  # how far inwards the inner and the outer row lie
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
 def _spread(centre: np.ndarray, radius: float, n: int) -> np.ndarray:
     """Spread n directions evenly over a disc on the sphere, as seeds lie in a sunflower; (n, 3)."""
-    centre = _unit(np.asarray(centre, float))
-    first = _unit(np.cross(centre, [0.0, 0.0, 1.0]))
+    centre = unit(np.asarray(centre, float))
+    first = unit(np.cross(centre, [0.0, 0.0, 1.0]))
     second = np.cross(centre, first)
     distance = np.radians(radius) * np.sqrt((np.arange(n) + 0.5) / n)[:, None]
     turn = (GOLDEN_ANGLE * np.arange(n))[:, None]
@@ -104,7 +102,7 @@ def seeds() -> tuple[np.ndarray, np.ndarray]:
     steps = np.linspace(0, 3, 10)
     sulcus = np.stack([np.interp(steps, range(4), c) for c in CENTRAL_SULCUS.T], axis=1)
     for name, forward in STRIPS.items():
-        found += [(name, point + [0, forward, 0]) for point in _unit(sulcus)]
+        found += [(name, point + [0, forward, 0]) for point in unit(sulcus)]
     for centre, radius, names in REGIONS:
         parts = names.split()
         found += zip(parts, _spread(np.array(centre), radius, len(parts)), strict=True)
@@ -112,7 +110,7 @@ def seeds() -> tuple[np.ndarray, np.ndarray]:
         parts = names.split()
         found += zip(parts, _fan(start, stop, len(parts)), strict=True)
     ids = np.array([HCP_MMP1.index(name) + 1 for name, _ in found])
-    return _unit(np.array([d for _, d in found], float)), ids
+    return unit(np.array([d for _, d in found], float)), ids
 
 
 def hcp_parcels(direction: np.ndarray, cortex: np.ndarray, early: np.ndarray) -> np.ndarray:

@@ -21,7 +21,6 @@ from .pixel_features import feature_maps
 from .scenes import Scene, caption_scene, draw_scene, sample_scene
 
 SUBJECTS_STREAM = 0  # random streams 1 and 2 belong to pretraining and held-out evaluation
-CAPTIONS_PER_PICTURE = 5
 COMPRESSION = 4
 
 
@@ -62,14 +61,8 @@ def draw_block(
 def caption_block(job: tuple[int, tuple[int, ...]]) -> list[list[str]]:
     """Five captions for each of some stimulus ids (from 0); runs in a worker process."""
     seed, ids = job
-    return [
-        caption_scene(
-            make_scene(seed, nsd_id),
-            np.random.default_rng([SUBJECTS_STREAM, seed, nsd_id, 1]),
-            CAPTIONS_PER_PICTURE,
-        )
-        for nsd_id in ids
-    ]
+    draws = [np.random.default_rng([SUBJECTS_STREAM, seed, nsd_id, 1]) for nsd_id in ids]
+    return [caption_scene(make_scene(seed, i), rng) for i, rng in zip(ids, draws, strict=True)]
 
 
 def stored_ids(path: Path) -> set[int]:

@@ -160,12 +160,9 @@ def _measure(layout, config, design: Design, measurement: Measurement, run: Runn
         files = {}
         for version in config.beta_versions:
             one = replace(layout, beta_version=version)
-            wanted = {
-                one.betas_hdf5(session): config.write_hdf5,
-                one.betas_nifti(session): config.write_nifti,
-            }
-            missing = [path for path, write in wanted.items() if write and not path.is_file()]
-            if missing:
+            wanted = [one.betas_hdf5(session)] if config.write_hdf5 else []
+            wanted += [one.betas_nifti(session)] if config.write_nifti else []
+            if missing := [path for path in wanted if not path.is_file()]:
                 files[version] = missing
         rows = slice((session - 1) * TRIALS_PER_SESSION, session * TRIALS_PER_SESSION)
         if files:
@@ -212,13 +209,10 @@ def _summary(config, subject: int, brain: Brain, ncsnr: dict[str, np.ndarray]) -
     """What a user wants to know about the finished subject; the version with least noise first."""
     inside = np.flatnonzero(brain.anatomy.brainmask)
     voxels, general = brain.voxels, brain.voxels.general
-    place = np.searchsorted(inside, voxels.index)
-    measured = next(iter(ncsnr.values()))[place]
-    by_stage = {
-        name: round(float(np.nanmedian(measured[general & (voxels.stage == number)])), 3)
-        for number, name in enumerate(STAGES)
-        if np.any(np.isfinite(measured[general & (voxels.stage == number)]))
-    }
+    place = np.searchsorted(inside, voxels.index[general])
+    medians = {v: round(float(np.nanmedian(values[place])), 3) for v, values in ncsnr.items()}
+    first = next(iter(ncsnr.values()))[place]
+    stages = {name: first[voxels.stage[general] == i] for i, name in enumerate(STAGES)}
     n_sessions = config.sessions[subject - 1]
     return {
         "subject": subject,
@@ -227,10 +221,11 @@ def _summary(config, subject: int, brain: Brain, ncsnr: dict[str, np.ndarray]) -
         "n_images": config.n_images,
         "n_voxels": int(general.sum()),
         "n_null": int(voxels.null.sum()),
-        "ncsnr_median": round(float(np.nanmedian(measured[general])), 3),
-        "ncsnr_by_stage": by_stage,
-        "ncsnr_by_version": {
-            version: round(float(np.nanmedian(values[place][general])), 3)
-            for version, values in ncsnr.items()
+        "ncsnr_median": next(iter(medians.values())),
+        "ncsnr_by_stage": {
+            name: round(float(np.nanmedian(values)), 3)
+            for name, values in stages.items()
+            if np.isfinite(values).any()
         },
+        "ncsnr_by_version": medians,
     }

@@ -6,16 +6,3 @@ from simulated_nsd.scenes.drawing import draw_scene
 from simulated_nsd.scenes.model import Scene, Thing
 from simulated_nsd.scenes.palette import COLOURS
 from simulated_nsd.scenes.sampling import sample_scene, sample_scenes
-
-__all__ = [
-    "BACKGROUNDS",
-    "COLOURS",
-    "GROUPS",
-    "KINDS",
-    "Scene",
-    "Thing",
-    "caption_scene",
-    "draw_scene",
-    "sample_scene",
-    "sample_scenes",
-]

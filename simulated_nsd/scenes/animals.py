@@ -144,9 +144,4 @@ def draw_elephant(pen: Pen, thing: Thing) -> None:
     pen.oval(0.347, -0.166, 0.024, 0.028, INK)
 
 
-DRAWERS = {
-    "dog": draw_dog,
-    "cat": draw_cat,
-    "bird": draw_bird,
-    "elephant": draw_elephant,
-}
+DRAWERS = {"dog": draw_dog, "cat": draw_cat, "bird": draw_bird, "elephant": draw_elephant}

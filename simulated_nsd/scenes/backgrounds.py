@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simulated_nsd.scenes.canvas import Pen, arc
+from simulated_nsd.scenes.canvas import Pen, arc, rounded
 from simulated_nsd.scenes.model import Scene
 from simulated_nsd.scenes.palette import PAPER, RGB, TONES, WOOD, alpha, mix
 
@@ -44,9 +44,9 @@ def draw_background(pen: Pen, scene: Scene) -> None:
     _PAINTERS[scene.background](pen, scene, np.random.default_rng(scene.seed))
 
 
-def cloud(pen: Pen, x: float, y: float, w: float, white: RGB = (255, 255, 255)) -> None:
+def cloud(pen: Pen, x: float, y: float, w: float) -> None:
     """A flat-bottomed cloud."""
-    p = pen.at(x, y, w)
+    p, white = pen.at(x, y, w), (255, 255, 255)
     shade = mix(white, (150, 180, 210), 0.22)
     p.oval(0, 0.02, 0.5, 0.12, shade)
     for cx, cy, r in ((-0.24, -0.04, 0.16), (0.02, -0.12, 0.22), (0.26, -0.03, 0.15)):
@@ -54,7 +54,8 @@ def cloud(pen: Pen, x: float, y: float, w: float, white: RGB = (255, 255, 255)) 
     p.box(-0.46, -0.06, 0.46, 0.09, white, r=0.075)
 
 
-def _sun(pen: Pen, x: float, y: float, r: float, colour: RGB = (255, 226, 110)) -> None:
+def _sun(pen: Pen, x: float, y: float, r: float) -> None:
+    colour = (255, 226, 110)
     for grow, opacity in ((1.9, 36), (1.45, 60)):
         pen.oval(x, y, r * grow, r * grow, alpha(colour, opacity))
     pen.oval(x, y, r, r, colour)
@@ -95,20 +96,14 @@ def _sky(pen: Pen, scene: Scene, rng: np.random.Generator) -> None:
     _hills(pen, scene.horizon + 0.05, 0.035, near, phase + 0.4)
 
 
-def _waves(
-    pen: Pen, rng: np.random.Generator, top: float, bottom: float, colour: RGB, n: int = 9
-) -> None:
-    for y in np.linspace(top, bottom, n):
-        depth = (y - top) / (bottom - top)
-        x, half = rng.uniform(0, 1), 0.05 + 0.09 * depth
-        thick = 0.004 + 0.007 * depth
-        pen.oval(x, float(y), half, thick, alpha(colour, 120))
-
-
 def water(pen: Pen, rng: np.random.Generator, top: float, near: RGB, far: RGB, light: RGB) -> None:
     """Water from a height to the lower edge, with glints."""
     pen.fade(top, 1, far, near)
-    _waves(pen, rng, top + 0.04, 0.97, light)
+    first, last = top + 0.04, 0.97
+    for y in np.linspace(first, last, 9):
+        depth = (y - first) / (last - first)
+        half, thick = 0.05 + 0.09 * depth, 0.004 + 0.007 * depth
+        pen.oval(rng.uniform(0, 1), float(y), half, thick, alpha(light, 120))
 
 
 def _sea(pen: Pen, scene: Scene, rng: np.random.Generator) -> None:
@@ -244,18 +239,14 @@ def _room(pen: Pen, scene: Scene, rng: np.random.Generator) -> None:
     if "lamp" in scene.decor:
         x = 0.93 if left else 0.07
         pen.stroke([(x, h + 0.06), (x, 0.34)], 0.014, (110, 84, 66))
-        pen.poly(
-            [(x - 0.08, 0.36), (x - 0.05, 0.22), (x + 0.05, 0.22), (x + 0.08, 0.36)],
-            (255, 226, 150),
-        )
+        shade = [(x - 0.08, 0.36), (x - 0.05, 0.22), (x + 0.05, 0.22), (x + 0.08, 0.36)]
+        pen.poly(shade, (255, 226, 150))
 
 
 def _window(pen: Pen, x: float, y: float) -> None:
     pen.box(x - 0.155, y - 0.185, x + 0.155, y + 0.185, (252, 250, 246))
     pen.box(x - 0.13, y - 0.16, x + 0.13, y + 0.16, (160, 210, 238))
-    with pen.clip(
-        [(x - 0.13, y - 0.16), (x + 0.13, y - 0.16), (x + 0.13, y + 0.16), (x - 0.13, y + 0.16)]
-    ) as p:
+    with pen.clip(rounded(x - 0.13, y - 0.16, x + 0.13, y + 0.16, 0)) as p:
         p.oval(x + 0.05, y + 0.2, 0.2, 0.14, (128, 186, 110))
         p.oval(x - 0.05, y - 0.06, 0.07, 0.03, (255, 255, 255))
     pen.box(x - 0.01, y - 0.16, x + 0.01, y + 0.16, (252, 250, 246))
@@ -291,13 +282,5 @@ def _night(pen: Pen, scene: Scene, rng: np.random.Generator) -> None:
     pen.fade(h, 1, (52, 82, 84), (30, 52, 64))
 
 
-_PAINTERS = {
-    "sky": _sky,
-    "sea": _sea,
-    "beach": _beach,
-    "grass": _grass,
-    "snow": _snow,
-    "street": _street,
-    "room": _room,
-    "night": _night,
-}
+_PAINTERS = {"sky": _sky, "sea": _sea, "beach": _beach, "grass": _grass}
+_PAINTERS |= {"snow": _snow, "street": _street, "room": _room, "night": _night}

@@ -34,9 +34,8 @@ def draw_house(pen: Pen, thing: Thing) -> None:
     pen.box(0.2, -0.4, 0.31, -0.1, mix(roof.dark, (90, 60, 60), 0.4))
     pen.box(0.0, -0.06, 0.46, bottom, wall.dark)
     pen.poly([(-0.18, -0.44), (0.34, -0.44), (0.5, -0.03), (-0.02, -0.03)], roof.base)
-    pen.poly(
-        [(-0.42, -0.06), (-0.18, -0.42), (0.08, -0.06), (0.08, bottom), (-0.42, bottom)], wall.base
-    )
+    front = [(-0.42, -0.06), (-0.18, -0.42), (0.08, -0.06), (0.08, bottom), (-0.42, bottom)]
+    pen.poly(front, wall.base)
     pen.poly([(-0.5, -0.01), (-0.18, -0.475), (0.14, -0.01), (0.05, -0.01), (-0.18, -0.345),
               (-0.41, -0.01)], roof.dark)  # fmt: skip
     pen.oval(-0.17, -0.13, 0.062, 0.062, PAPER)
@@ -88,7 +87,6 @@ def draw_sign(pen: Pen, thing: Thing) -> None:
     rim = tone.dark if thing.colour in ("white", "yellow", "pink") else (255, 255, 255)
     pen.box(-0.035, 0.0, 0.035, 0.575, STEEL.base)
     pen.box(0.008, 0.0, 0.035, 0.575, STEEL.dark)
-    y, room = -0.17, (0.76, 0.4)
     outline, inner, room = {
         "board": (_frame(0.5, 0.36, 0.06), _frame(0.46, 0.32, 0.04), (0.8, 0.5)),
         "octagon": (_octagon(0.41), _octagon(0.37), (0.64, 0.3)),
@@ -96,7 +94,7 @@ def draw_sign(pen: Pen, thing: Thing) -> None:
                   (0.58, 0.3)),
         "arrow": (_arrow(1.0), _arrow(0.9), (0.68, 0.34)),
     }[shape]  # fmt: skip
-    p = pen.at(0, y)
+    p = pen.at(0, -0.17)
     p.at(0.012, 0.018).poly(outline, tone.dark)
     p.poly(outline, rim)
     p.poly(inner, tone.base)

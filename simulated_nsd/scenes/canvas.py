@@ -16,6 +16,7 @@ from simulated_nsd.scenes.palette import RGB
 
 Points = Sequence[tuple[float, float]]
 Fill = tuple[int, ...]
+CURVE_STEPS = 8  # points of a curve for each given point
 
 
 @lru_cache(maxsize=64)
@@ -30,16 +31,18 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size=size)
 
 
-@lru_cache(maxsize=8)
-def _spline_basis(steps: int) -> np.ndarray:
-    """Catmull-Rom weights of four neighbouring points, shape (steps, 4)."""
-    t = np.linspace(0.0, 1.0, steps, endpoint=False)[:, None]
+def _spline_basis() -> np.ndarray:
+    """Catmull-Rom weights of four neighbouring points, shape (CURVE_STEPS, 4)."""
+    t = np.linspace(0.0, 1.0, CURVE_STEPS, endpoint=False)[:, None]
     powers = np.concatenate([np.ones_like(t), t, t**2, t**3], axis=1)
     matrix = 0.5 * np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]])
     return powers @ matrix
 
 
-def smooth(points: Points, *, closed: bool = True, steps: int = 8) -> np.ndarray:
+_BASIS = _spline_basis()
+
+
+def smooth(points: Points, *, closed: bool = True) -> np.ndarray:
     """Points on a Catmull-Rom curve through the given points.
 
     Parameters
@@ -47,8 +50,6 @@ def smooth(points: Points, *, closed: bool = True, steps: int = 8) -> np.ndarray
     points : sequence of (x, y), length n >= 3
     closed : bool
         Join the last point to the first.
-    steps : int
-        Curve points per given point.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def smooth(points: Points, *, closed: bool = True, steps: int = 8) -> np.ndarray
     else:
         q = np.concatenate([p[:1], p, p[-1:]])
         neighbours = np.stack([q[i : i + len(p) - 1] for i in range(4)], axis=1)
-    curve = np.einsum("sk,nkd->nsd", _spline_basis(steps), neighbours).reshape(-1, 2)
+    curve = np.einsum("sk,nkd->nsd", _BASIS, neighbours).reshape(-1, 2)
     return curve if closed else np.concatenate([curve, p[-1:]])
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from fmri_utils.project.errors import DataError
 from simulated_nsd.scenes.catalogue import SPECS
 from simulated_nsd.scenes.model import Scene, Thing
+from simulated_nsd.scenes.sampling import pick
 from simulated_nsd.scenes.words import (
     AIR_PLACES,
     BEHIND_PLACES,
@@ -21,48 +21,21 @@ from simulated_nsd.scenes.words import (
 )
 
 
-def caption_scene(scene: Scene, rng: np.random.Generator, n: int = 5) -> list[str]:
-    """Write captions of a scene.
+def caption_scene(scene: Scene, rng: np.random.Generator) -> list[str]:
+    """Write five captions of a scene.
 
-    Each caption mentions another part of the description. The first three of every five name the
-    main thing, its colour and the background.
-
-    Parameters
-    ----------
-    scene : Scene
-    rng : numpy.random.Generator
-    n : int
-        Number of captions.
-
-    Returns
-    -------
-    list of str, length n
-
-    Raises
-    ------
-    DataError
-        If ``n`` is below 1.
+    Each caption mentions another part of the description. Three of the five name the main thing,
+    its colour and the background.
     """
-    if n < 1:
-        raise DataError(f"n is {n!r}; expected at least 1 caption.")
-    writers = (_plain, _sized, _placed, _accompanied, _verbose)
     captions: list[str] = []
-    for i in range(n):
+    for write in (_plain, _sized, _placed, _accompanied, _verbose):
         # A scene has few words of its own: another draw usually removes a repetition.
         for _ in range(8):
-            text = _sentence(writers[i % len(writers)](scene, rng))
+            text = _sentence(write(scene, rng))
             if text not in captions:
                 break
         captions.append(text)
-    return [captions[i] for i in _shuffled(rng, n)]
-
-
-def _shuffled(rng: np.random.Generator, n: int) -> list[int]:
-    return rng.permutation(n).tolist()
-
-
-def _pick(rng: np.random.Generator, options: tuple):
-    return options[int(rng.integers(len(options)))]
+    return [captions[i] for i in rng.permutation(len(captions)).tolist()]
 
 
 def _sentence(text: str) -> str:
@@ -85,19 +58,19 @@ def noun_phrase(thing: Thing, rng: np.random.Generator, adjective: str = "") -> 
     """Name a thing with its colour, its count and perhaps another adjective."""
     if SPECS[thing.kind].group in ("face", "body"):
         return _people_phrase(thing, rng, adjective)
-    singular, plural = _pick(rng, tuple(_nouns(thing)))
+    singular, plural = pick(rng, tuple(_nouns(thing)))
     tail = _tail(thing, rng)
     colour = "" if thing.kind in ("pizza",) else thing.colour
     noun = singular if thing.count == 1 else plural
     words = " ".join(w for w in (adjective, colour, noun) if w) + tail
-    return article(words) if thing.count == 1 else f"{_pick(rng, COUNT_WORDS[thing.count])} {words}"
+    return article(words) if thing.count == 1 else f"{pick(rng, COUNT_WORDS[thing.count])} {words}"
 
 
 def _tail(thing: Thing, rng: np.random.Generator) -> str:
     """What follows the noun: the word on a sign, the plate of a pizza, the pot of a flower."""
     if thing.kind == "sign":
         word = thing.trait("word")
-        return _pick(rng, (f" that says {word}", f" with the word {word}", f" reading {word}"))
+        return pick(rng, (f" that says {word}", f" with the word {word}", f" reading {word}"))
     if thing.kind == "pizza":
         topping = f" with {thing.trait('topping')}" if rng.random() < 0.6 else ""
         return f"{topping} on {article(thing.colour + ' plate')}"
@@ -115,15 +88,15 @@ def _people_phrase(thing: Thing, rng: np.random.Generator, adjective: str) -> st
     if clothes is None:
         options = ("dress", "outfit") if who[0] in ("woman", "girl") else ("shirt", "outfit")
         clothes = options if thing.count == 1 else ("clothes",)
-    worn = _pick(rng, clothes)
+    worn = pick(rng, clothes)
     worn = f"{thing.colour} {worn}" if worn == "clothes" else article(f"{thing.colour} {worn}")
     if thing.count > 1:
         noun = PEOPLE[who[0]] if len(set(who)) == 1 else "people"
-        return f"{_pick(rng, COUNT_WORDS[thing.count])} {noun} in {worn}"
+        return f"{pick(rng, COUNT_WORDS[thing.count])} {noun} in {worn}"
     hair = f" with {thing.trait('hair')} hair" if rng.random() < 0.5 else ""
     if thing.kind == "face":
         hair = hair or " "
-        view = _pick(rng, ("the face of {}", "a close-up of {}", "a portrait of {}", "{}'s face"))
+        view = pick(rng, ("the face of {}", "a close-up of {}", "a portrait of {}", "{}'s face"))
         person = article(f"{thing.trait('mood')} {who[0]}")
         if "'s" in view:
             return f"{view.format(person)} above {worn}"
@@ -133,14 +106,9 @@ def _people_phrase(thing: Thing, rng: np.random.Generator, adjective: str) -> st
 
 
 def _place(scene: Scene, thing: Thing, rng: np.random.Generator) -> str:
-    support = SPECS[thing.kind].support
-    if support == "air" or thing.trait("pose") == "flying":
-        return _pick(rng, AIR_PLACES[scene.background])
-    if support == "frame":
-        return _pick(rng, BEHIND_PLACES[scene.background])
-    if support == "table":
-        return _pick(rng, TABLE_PLACES[scene.background])
-    return _pick(rng, GROUND_PLACES[scene.background])
+    places = {"air": AIR_PLACES, "frame": BEHIND_PLACES, "table": TABLE_PLACES}
+    support = "air" if thing.trait("pose") == "flying" else SPECS[thing.kind].support
+    return pick(rng, places.get(support, GROUND_PLACES)[scene.background])
 
 
 def side(thing: Thing) -> str:
@@ -150,13 +118,13 @@ def side(thing: Thing) -> str:
 
 def _where(thing: Thing, rng: np.random.Generator) -> str:
     if side(thing) == "middle":
-        return _pick(rng, ("in the middle", "in the middle of the picture", "in the center"))
-    end = _pick(rng, ("", " side", " of the picture"))
+        return pick(rng, ("in the middle", "in the middle of the picture", "in the center"))
+    end = pick(rng, ("", " side", " of the picture"))
     return f"on the {side(thing)}{end}"
 
 
 def _size(thing: Thing, rng: np.random.Generator) -> str:
-    return _pick(rng, LARGE if thing.width >= 0.5 else SMALL)
+    return pick(rng, LARGE if thing.width >= 0.5 else SMALL)
 
 
 def _verb(thing: Thing, rng: np.random.Generator) -> str:
@@ -166,7 +134,7 @@ def _verb(thing: Thing, rng: np.random.Generator) -> str:
         return "flying" if thing.trait("pose") == "flying" else "standing"
     if thing.kind == "flower" and thing.trait("pot"):
         return "standing"
-    return _pick(rng, VERBS[thing.kind]) if thing.kind in VERBS else ""
+    return pick(rng, VERBS[thing.kind]) if thing.kind in VERBS else ""
 
 
 def _join(*parts: str) -> str:
@@ -196,9 +164,9 @@ def _accompanied(scene: Scene, rng: np.random.Generator) -> str:
     """Thing with what accompanies it, or with what the background shows."""
     main = scene.main
     phrase = noun_phrase(main, rng)
-    extras = [noun_phrase(thing, rng, _pick(rng, ("", "small"))) for thing in scene.things[1:]]
+    extras = [noun_phrase(thing, rng, pick(rng, ("", "small"))) for thing in scene.things[1:]]
     if extras:
-        link = _pick(rng, ("with", "together with", "and"))
+        link = pick(rng, ("with", "together with", "and"))
         return _join(phrase, link, " and ".join(extras))
     place = _place(scene, main, rng)
     return _join(phrase, place, _decor(scene, rng))
@@ -210,14 +178,14 @@ def _verbose(scene: Scene, rng: np.random.Generator) -> str:
     phrase, place = noun_phrase(main, rng), _place(scene, main, rng)
     be = "is" if main.count == 1 or phrase.startswith("a ") else "are"
     starts = (f"there {be}", "the picture shows", "we see", "this is a picture of")
-    start = _pick(rng, starts[:3] if main.kind == "face" else starts)
+    start = pick(rng, starts[:3] if main.kind == "face" else starts)
     extra = ""
     if len(scene.things) > 1 and rng.random() < 0.6:
-        other = _pick(rng, scene.things[1:])
+        other = pick(rng, scene.things[1:])
         extra = f"and {noun_phrase(other, rng)} {_where(other, rng)}"
     return _join(start, phrase, place, extra)
 
 
 def _decor(scene: Scene, rng: np.random.Generator) -> str:
     shown = tuple(name for name in scene.decor if name in DECOR_PHRASES)
-    return f"while {DECOR_PHRASES[_pick(rng, shown)]}" if shown else ""
+    return f"while {DECOR_PHRASES[pick(rng, shown)]}" if shown else ""

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from fmri_utils.project.errors import DataError
 from simulated_nsd.scenes import animals, buildings, objects, people, vehicles
 from simulated_nsd.scenes.backgrounds import draw_background
 from simulated_nsd.scenes.canvas import Pen, new_canvas
@@ -17,7 +16,6 @@ _DRAWERS = {
     **animals.DRAWERS,
     **objects.DRAWERS,
 }
-MIN_SIZE = 16
 
 
 def draw_scene(scene: Scene, size: int) -> np.ndarray:
@@ -27,20 +25,13 @@ def draw_scene(scene: Scene, size: int) -> np.ndarray:
     ----------
     scene : Scene
     size : int
-        Side of the square picture in pixels, at least 16.
+        Side of the square picture in pixels.
 
     Returns
     -------
     ndarray of uint8, shape (size, size, 3)
         RGB. The same scene has the same look at every size.
-
-    Raises
-    ------
-    DataError
-        If the size is not an integer of at least 16.
     """
-    if not isinstance(size, int | np.integer) or size < MIN_SIZE:
-        raise DataError(f"size is {size!r}; expected an integer of at least {MIN_SIZE} pixels.")
     image, pen, factor = new_canvas(int(size))
     draw_background(pen, scene)
     if "table" in scene.decor:

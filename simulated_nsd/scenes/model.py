@@ -59,22 +59,14 @@ class Thing:
         # Animals and people face each other; vehicles go the same way.
         social = SPECS[self.kind].group in ("animal", "body")
         turned = _TURNED[self.count] if social else ()
+        side = -1 if self.flip else 1
         singles = []
         for i, (dx, back, share) in enumerate(LAYOUTS[self.count]):
             width = share * self.width
             bottom = top + self.height - back * self.width
-            side = -1 if self.flip else 1
-            singles.append(
-                replace(
-                    self,
-                    x=self.x + side * dx * self.width,
-                    y=bottom - width * aspect / 2,
-                    width=width,
-                    count=1,
-                    flip=self.flip ^ (i in turned),
-                    traits=_vary(self, i),
-                )
-            )
+            x, y = self.x + side * dx * self.width, bottom - width * aspect / 2
+            varied = {"flip": self.flip ^ (i in turned), "traits": _vary(self, i)}
+            singles.append(replace(self, x=x, y=y, width=width, count=1, **varied))
         return tuple(singles)
 
 
@@ -116,14 +108,9 @@ class Scene:
 LAYOUTS: dict[int, tuple[tuple[float, float, float], ...]] = {
     2: ((0.26, 0.04, 0.48), (-0.25, 0.0, 0.50)),
     3: ((0.01, 0.17, 0.36), (0.32, 0.02, 0.36), (-0.31, 0.0, 0.38)),
-    5: (
-        (-0.20, 0.10, 0.26),
-        (0.20, 0.09, 0.26),
-        (0.0, 0.02, 0.30),
-        (0.36, 0.0, 0.28),
-        (-0.36, 0.0, 0.28),
-    ),
-}
+    5: ((-0.20, 0.10, 0.26), (0.20, 0.09, 0.26), (0.0, 0.02, 0.30),
+        (0.36, 0.0, 0.28), (-0.36, 0.0, 0.28)),
+}  # fmt: skip
 
 _TURNED: dict[int, tuple[int, ...]] = {2: (0,), 3: (1,), 5: (1, 3)}
 

@@ -46,46 +46,22 @@ def draw_flower(pen: Pen, thing: Thing) -> None:
     pen.stroke([(0, -0.2), (0.02, 0.2), (0.0, foot)], 0.06, _LEAF.base)
     for side, y in ((-1, 0.3), (1, 0.22)):
         p = pen.at(0, y + (0.12 if not thing.trait("pot") else 0), flip=side < 0)
-        p.blob(
-            [(0, 0.08), (0.14, -0.08), (0.36, -0.12), (0.26, 0.06)],
-            _LEAF.dark if side < 0 else _LEAF.base,
-        )
+        leaf = [(0, 0.08), (0.14, -0.08), (0.36, -0.12), (0.26, 0.06)]
+        p.blob(leaf, _LEAF.dark if side < 0 else _LEAF.base)
     if thing.trait("pot"):
         pen.poly([(-0.25, 0.36), (0.25, 0.36), (0.18, 0.65), (-0.18, 0.65)], (206, 112, 76))
         pen.poly([(0.08, 0.36), (0.25, 0.36), (0.18, 0.65), (0.06, 0.65)], (170, 86, 60))
         pen.box(-0.29, 0.3, 0.29, 0.4, (222, 132, 94), r=0.02)
     head = pen.at(0, -0.27)
     if species == "tulip":
-        head.poly(
-            [
-                (-0.3, -0.34),
-                (-0.14, -0.16),
-                (0.0, -0.38),
-                (0.14, -0.16),
-                (0.3, -0.34),
-                (0.2, 0.2),
-                (-0.2, 0.2),
-            ],
-            tone.dark,
-        )
-        head.blob(
-            [
-                (-0.31, -0.34),
-                (-0.33, -0.02),
-                (-0.2, 0.24),
-                (0.02, 0.28),
-                (0.06, 0.1),
-                (-0.12, -0.14),
-            ],
-            tone.base,
-        )
-        head.blob(
-            [(0.31, -0.34), (0.33, -0.02), (0.2, 0.24), (-0.02, 0.28), (-0.06, 0.1), (0.12, -0.14)],
-            tone.base,
-        )
-        head.blob(
-            [(0, -0.3), (-0.13, -0.02), (-0.08, 0.22), (0.08, 0.22), (0.13, -0.02)], tone.light
-        )
+        back = [(-0.3, -0.34), (-0.14, -0.16), (0.0, -0.38), (0.14, -0.16), (0.3, -0.34)]
+        head.poly([*back, (0.2, 0.2), (-0.2, 0.2)], tone.dark)
+        left = [(-0.31, -0.34), (-0.33, -0.02), (-0.2, 0.24), (0.02, 0.28), (0.06, 0.1)]
+        left += [(-0.12, -0.14)]
+        head.blob(left, tone.base)
+        head.blob([(-x, y) for x, y in left], tone.base)
+        front = [(0, -0.3), (-0.13, -0.02), (-0.08, 0.22), (0.08, 0.22), (0.13, -0.02)]
+        head.blob(front, tone.light)
         return
     n, length, half = (7, 0.25, 0.125) if species == "daisy" else (12, 0.27, 0.075)
     petal = tone.base
@@ -112,16 +88,9 @@ def draw_pizza(pen: Pen, thing: Thing) -> None:
     p.oval(0, -0.04, 0.395, 0.24, (226, 164, 88))
     p.oval(0, -0.04, 0.345, 0.205, (214, 78, 50))
     p.oval(0, -0.042, 0.325, 0.19, (252, 206, 96))
-    spots = [
-        (-0.17, -0.11),
-        (0.05, -0.16),
-        (0.2, -0.06),
-        (0.13, 0.07),
-        (-0.08, 0.07),
-        (-0.23, 0.01),
-    ]
+    spots = [(-0.17, -0.11), (0.05, -0.16), (0.2, -0.06), (0.13, 0.07), (-0.08, 0.07)]
     topping = thing.trait("topping", "salami")
-    for x, y in [*spots, (-0.01, -0.04)]:
+    for x, y in [*spots, (-0.23, 0.01), (-0.01, -0.04)]:
         if topping == "salami":
             p.oval(x, y, 0.062, 0.04, (168, 44, 40))
             p.oval(x - 0.004, y - 0.005, 0.05, 0.031, (212, 74, 62))
@@ -206,10 +175,8 @@ def draw_ball(pen: Pen, thing: Thing) -> None:
 def _star(x: float, y: float, r: float) -> list[tuple[float, float]]:
     angles = np.radians(np.arange(10) * 36 - 90)
     radii = np.where(np.arange(10) % 2 == 0, r, 0.42 * r)
-    return [
-        (float(x + q * np.cos(a)), float(y + q * np.sin(a)))
-        for a, q in zip(angles, radii, strict=True)
-    ]
+    points = zip(x + radii * np.cos(angles), y + radii * np.sin(angles), strict=True)
+    return [(float(px), float(py)) for px, py in points]
 
 
 def draw_sofa(pen: Pen, thing: Thing) -> None:
@@ -248,31 +215,17 @@ def draw_umbrella(pen: Pen, thing: Thing) -> None:
     shape = [*dome, *edge]
     with pen.clip(shape) as p:
         p.box(-0.5, -0.5, 0.5, 0.1, tone.base)
-        p.poly(
-            [(0, -0.46), *arc(0, 0.03, 0.25, 0.42, 180, 215, 4)[:1], (-0.25, 0.1), (0.0, 0.1)],
-            light,
-        )
+        p.poly([(0, -0.46), (-0.25, 0.03), (-0.25, 0.1), (0.0, 0.1)], light)
         for x0, x1, fill in ((-0.25, 0.0, light), (0.25, 0.5, mix(light, tone.dark, 0.25))):
-            lower = [(x0, 0.1), (x1, 0.1)]
-            left = [
-                (0.0 + x0 * np.sin(a), 0.03 - 0.49 * np.cos(a))
-                for a in np.linspace(np.pi / 2, 0, 8)
-            ]
-            right = [
-                (0.0 + x1 * np.sin(a), 0.03 - 0.49 * np.cos(a))
-                for a in np.linspace(0, np.pi / 2, 8)
-            ]
-            p.poly([lower[0], *left, *right, lower[1]], fill)
-        panel = [(0.25 * np.sin(a), 0.03 - 0.49 * np.cos(a)) for a in np.linspace(np.pi / 2, 0, 8)]
-        p.poly([(0, 0.1), (0.25, 0.1), *panel], mix(tone.base, tone.dark, 0.45))
+            p.poly([(x0, 0.1), *_rib(x0), *_rib(x1)[::-1], (x1, 0.1)], fill)
+        p.poly([(0, 0.1), (0.25, 0.1), *_rib(0.25)], mix(tone.base, tone.dark, 0.45))
 
 
-DRAWERS = {
-    "tree": draw_tree,
-    "flower": draw_flower,
-    "pizza": draw_pizza,
-    "cake": draw_cake,
-    "ball": draw_ball,
-    "sofa": draw_sofa,
-    "umbrella": draw_umbrella,
-}
+def _rib(x: float) -> list[tuple[float, float]]:
+    """One side of an umbrella's panel, from the edge to the tip."""
+    angles = np.linspace(np.pi / 2, 0, 8)
+    return [(x * np.sin(a), 0.03 - 0.49 * np.cos(a)) for a in angles]
+
+
+DRAWERS = {"tree": draw_tree, "flower": draw_flower, "pizza": draw_pizza, "cake": draw_cake}
+DRAWERS |= {"ball": draw_ball, "sofa": draw_sofa, "umbrella": draw_umbrella}

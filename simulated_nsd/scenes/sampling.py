@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from fmri_utils.project.errors import DataError
 from simulated_nsd.scenes.catalogue import (
     BLENDS,
     COMPANIONS,
@@ -20,27 +19,9 @@ MARGIN = 0.02
 MAX_HIDDEN = 0.25  # share of a companion's box that another thing may cover
 
 
-def sample_scene(rng: np.random.Generator, *, kind: str | None = None) -> Scene:
-    """Draw a scene at random.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    kind : str, optional
-        Kind of the main thing; by default all kinds are equally likely.
-
-    Returns
-    -------
-    Scene
-
-    Raises
-    ------
-    DataError
-        If the kind is unknown.
-    """
-    if kind is not None and kind not in SPECS:
-        raise DataError(f"Unknown kind {kind!r}; expected one of {', '.join(KINDS)}.")
-    kind = kind if kind is not None else KINDS[int(rng.integers(len(KINDS)))]
+def sample_scene(rng: np.random.Generator) -> Scene:
+    """Draw a scene at random; all kinds of main things are equally likely."""
+    kind = pick(rng, KINDS)
     spec = SPECS[kind]
     background = _weighted(rng, spec.backgrounds)
     horizon = float(rng.uniform(*HORIZONS[background]))
@@ -65,21 +46,8 @@ def sample_scenes(stream: int, seed: int, n: int) -> list[Scene]:
     stream : int
         0 for the stimuli of subjects, 1 for pretraining, 2 for held-out evaluation; streams never
         share a scene.
-    seed : int
-    n : int
-
-    Returns
-    -------
-    list of Scene
-
-    Raises
-    ------
-    DataError
-        If one of the three is negative or not an integer.
+    seed, n : int
     """
-    for name, value in (("stream", stream), ("seed", seed), ("n", n)):
-        if not isinstance(value, int | np.integer) or value < 0:
-            raise DataError(f"{name} is {value!r}; expected an integer of at least 0.")
     return [sample_scene(np.random.default_rng([stream, seed, i])) for i in range(n)]
 
 
@@ -89,20 +57,21 @@ def _weighted(rng: np.random.Generator, weights: dict) -> str | int:
     return keys[int(rng.choice(len(keys), p=values / values.sum()))]
 
 
-def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+def pick(rng: np.random.Generator, options: tuple):
+    """Draw one of several options, each as likely as the next."""
     return options[int(rng.integers(len(options)))]
 
 
 def _sample_colour(rng: np.random.Generator, kind: str, background: str) -> str:
     """A colour of the kind that stands out from the background."""
     options = [c for c in SPECS[kind].colours if c not in BLENDS[background]]
-    return _pick(rng, tuple(options))
+    return pick(rng, tuple(options))
 
 
 def _sample_traits(
     rng: np.random.Generator, kind: str, background: str, colour: str
 ) -> tuple[tuple[str, str], ...]:
-    traits = {name: _pick(rng, options) for name, options in SPECS[kind].traits.items()}
+    traits = {name: pick(rng, options) for name, options in SPECS[kind].traits.items()}
     if kind == "bird":
         traits["pose"] = "flying" if background in ("sky", "sea", "night") else traits["pose"]
     if kind == "tree":
@@ -142,10 +111,8 @@ def _sample_main(rng: np.random.Generator, kind: str, background: str, horizon: 
     height = width * aspect
     support = "air" if dict(traits).get("pose") == "flying" else spec.support
     bottom = _bottom(rng, support, background, horizon, height)
-    return Thing(
-        kind, colour, float(x), float(bottom - height / 2), float(width), count,
-        bool(rng.random() < 0.5), traits,
-    )  # fmt: skip
+    y, flip = float(bottom - height / 2), bool(rng.random() < 0.5)
+    return Thing(kind, colour, float(x), y, float(width), count, flip, traits)
 
 
 def _bottom(
@@ -176,7 +143,7 @@ def _sample_companion(
     for kind in rng.permutation(options).tolist():
         spec = SPECS[kind]
         colours = tuple(c for c in spec.colours if c not in BLENDS[background] and c != main.colour)
-        colour = _pick(rng, colours)
+        colour = pick(rng, colours)
         traits = _sample_traits(rng, kind, "room" if table else background, colour)
         flying = spec.support == "air" or dict(traits).get("pose") == "flying"
         flip = bool(rng.random() < 0.5)

@@ -21,13 +21,7 @@ from fmri_utils.project.tensors import read_saved_state, write_safetensors
 MODEL = {
     "embed_dim": 128,
     "vision_cfg": {"image_size": 64, "layers": [2, 2, 2, 2], "width": 16, "head_width": 32},
-    "text_cfg": {
-        "context_length": 32,
-        "vocab_size": 49408,
-        "width": 64,
-        "heads": 4,
-        "layers": 3,
-    },
+    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 3},
 }
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -157,9 +151,8 @@ def _loss(network: CLIP, images: torch.Tensor, tokens: torch.Tensor) -> torch.Te
     image, text, scale = network(images, tokens)
     logits = scale * image @ text.T  # (B, B)
     target = torch.arange(len(logits))
-    return (
-        functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
-    ) / 2
+    sides = [functional.cross_entropy(side, target) for side in (logits, logits.T)]
+    return (sides[0] + sides[1]) / 2
 
 
 def save_bundle(network: CLIP, folder: Path) -> None:

@@ -29,6 +29,7 @@ SETTINGS = ImageSettings(
 )
 SHOWN = (0, 1, 2, 3)  # held-out scenes of the snapshots
 N_KNOWN = 2_000
+SEED = 0
 N_SCENES, SCENES_SEED = 50_000, 0  # CLIP's, which are drawn already
 
 
@@ -39,8 +40,6 @@ def train_dino(
     checkpoint: Path,
     *,
     settings: ImageSettings = SETTINGS,
-    seed: int = 0,
-    progress: bool = True,
 ) -> dict:
     """Train on scenes without their labels, write the teacher, return facts for its card.
 
@@ -65,15 +64,15 @@ def train_dino(
         settings,
         shown=held_out["images"][list(SHOWN)],
         labelled=labelled.first(600, 300),
-        seed=seed,
+        seed=SEED,
         checkpoint=checkpoint,
-        progress=progress,
+        progress=True,
     )
     save_teacher(path, pair, settings, record)
     return {
         "what": "teacher of a self-supervised student-teacher training (DINO), vision transformer",
         "training": f"{settings.dino.n_steps} steps of {settings.dino.batch_size} scenes out of "
-        f"{len(data['images'])}, seed {seed}; no labels",
+        f"{len(data['images'])}, seed {SEED}; no labels",
         "scores": report(path, labelled),
     }
 

@@ -25,6 +25,7 @@ from fmri_utils.project.errors import DataError
 from ..scenes import KINDS, Scene
 from ..scenes.catalogue import DECOR, SPECS
 
+N_HIDDEN = 256
 N_COMPANIONS, N_TRAITS, N_DRAWS = 2, 5, 6
 COUNTS = (1, 2, 3, 5)
 DECORATIONS = tuple(dict.fromkeys(name for names in DECOR.values() for name in names))
@@ -60,20 +61,11 @@ class Facts:
 def _facts_of(scene: Scene) -> tuple[dict[str, float], dict[str, int]]:
     main, companions = scene.main, scene.things[1 : 1 + N_COMPANIONS]
     draws = np.random.default_rng(scene.seed).random(N_DRAWS)  # as the background's painter has it
-    numbers = {
-        "x": main.x,
-        "bottom": main.box[3],
-        "width": np.log(main.width),
-        "horizon": scene.horizon,
-    }
+    numbers = {"x": main.x, "bottom": main.box[3]}
+    numbers |= {"width": np.log(main.width), "horizon": scene.horizon}
     numbers |= {f"draw {i}": value for i, value in enumerate(draws[1:], 1)}
-    choices = {
-        "flip": int(main.flip),
-        "side": int(draws[0] < 0.5),
-        "tint": scene.tint,
-        "count": COUNTS.index(main.count),
-        "companions": len(companions),
-    }
+    choices = {"flip": int(main.flip), "side": int(draws[0] < 0.5), "tint": scene.tint}
+    choices |= {"count": COUNTS.index(main.count), "companions": len(companions)}
     choices |= {name: int(name in scene.decor) for name in DECORATIONS}
     options = SPECS[main.kind].traits
     traits = [options[name].index(main.trait(name)) for name in options]
@@ -81,9 +73,8 @@ def _facts_of(scene: Scene) -> tuple[dict[str, float], dict[str, int]]:
     choices |= {f"trait {i}": value for i, value in enumerate(traits[:N_TRAITS])}
     for i in range(N_COMPANIONS):
         thing = companions[i] if i < len(companions) else None
-        numbers |= {
-            f"{name} {i}": getattr(thing, name) if thing else np.nan for name in ("x", "y", "width")
-        }
+        for name in ("x", "y", "width"):
+            numbers[f"{name} {i}"] = getattr(thing, name) if thing else np.nan
         choices[f"colour {i}"] = COLOURS.index(thing.colour) if thing else UNKNOWN
         choices[f"turned {i}"] = int(thing.flip) if thing else UNKNOWN
     kinds = {thing.kind for thing in companions}
@@ -102,13 +93,13 @@ class Expectation(nn.Module):
         For the names, the number of options, and the scale of numbers.
     """
 
-    def __init__(self, n_in: int, facts: Facts, n_hidden: int = 256):
+    def __init__(self, n_in: int, facts: Facts):
         super().__init__()
         self.numbers = tuple(facts.numbers)
         self.options = {name: int(v.max()) + 1 for name, v in facts.choices.items()}
         n_out = len(self.numbers) + sum(self.options.values())
         self.layers = nn.Sequential(
-            nn.Linear(n_in, n_hidden), nn.GELU(), nn.Dropout(0.1), nn.Linear(n_hidden, n_out)
+            nn.Linear(n_in, N_HIDDEN), nn.GELU(), nn.Dropout(0.1), nn.Linear(N_HIDDEN, n_out)
         )
 
     def forward(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -153,9 +144,8 @@ def fit_expectation(
             for k, odds in enumerate(logits):
                 known = choices[rows, k] != UNKNOWN
                 if known.any():
-                    loss = loss + 0.1 * functional.cross_entropy(
-                        odds[known], choices[rows[known], k]
-                    )
+                    chosen = choices[rows[known], k]
+                    loss = loss + 0.1 * functional.cross_entropy(odds[known], chosen)
             check_learning(loss.detach(), "the loss", schedule.last_epoch)
             optimiser.zero_grad()
             loss.backward()

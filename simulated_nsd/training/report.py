@@ -11,15 +11,10 @@ from fmri_utils.metrics.judge import HEADS, Judge
 from ..scenes import COLOURS
 from ..scenes.words import NOUNS, PEOPLE, TRAIT_NOUNS
 
+N_DRAWS = 30  # of 100 images, for retrieval
 PLACES = (
-    "in the sky",
-    "at sea",
-    "on the beach",
-    "on the grass",
-    "in the snow",
-    "on the street",
-    "in a room",
-    "at night",
+    *("in the sky", "at sea", "on the beach", "on the grass"),
+    *("in the snow", "on the street", "in a room", "at night"),
 )
 
 
@@ -56,7 +51,7 @@ def zero_shot(space: ClipSpace, embeddings: np.ndarray, kinds: np.ndarray) -> fl
 
 
 def caption_retrieval(
-    space: ClipSpace, embeddings: np.ndarray, captions: np.ndarray, *, seed: int, n_draws: int = 30
+    space: ClipSpace, embeddings: np.ndarray, captions: np.ndarray, *, seed: int
 ) -> float:
     """Mean top-1 of image to caption among 100 images with distinct captions.
 
@@ -67,7 +62,7 @@ def caption_retrieval(
     """
     rng = np.random.default_rng(seed)
     scores = []
-    for _ in range(n_draws):
+    for _ in range(N_DRAWS):
         drawn: dict[str, int] = {}
         for image in rng.permutation(len(captions)):
             drawn.setdefault(str(captions[image, rng.integers(captions.shape[1])]), int(image))
@@ -82,12 +77,9 @@ def caption_retrieval(
 def clip_report(space: ClipSpace, held_out: dict[str, np.ndarray]) -> dict[str, float]:
     """Scores of the demo CLIP on held-out scenes."""
     embeddings = space.encode_images(held_out["images"])
-    return {
-        "image_to_caption_top1_of_100": caption_retrieval(
-            space, embeddings, held_out["captions"], seed=0
-        ),
-        "zero_shot_main_thing": zero_shot(space, embeddings, held_out["kind"]),
-    }
+    top1 = caption_retrieval(space, embeddings, held_out["captions"], seed=0)
+    named = zero_shot(space, embeddings, held_out["kind"])
+    return {"image_to_caption_top1_of_100": top1, "zero_shot_main_thing": named}
 
 
 def judge_report(judge: Judge, held_out: dict[str, np.ndarray]) -> dict[str, float]:
