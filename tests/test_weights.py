@@ -67,7 +67,7 @@ def test_a_file_arrives_where_its_library_looks(server, tmp_path, digest):
 def test_what_is_damaged_or_not_there_never_gets_its_place(server, tmp_path, fault, words):
     file = file_of(server, tmp_path)
     server.fail("/models/net.pth", fault)
-    with pytest.raises(WeightsError, match=rf"could not be fetched .*{words}.*By hand: curl"):
+    with pytest.raises(WeightsError, match=rf"could not be fetched .*{words}.*run the same"):
         network_weights.bring(file)
     assert os.listdir(file.path().parent) == []
     network_weights.bring(file)

@@ -27,8 +27,6 @@ from .plan import check_space, gigabytes
 from .ranges import read_voxels
 from .settings import Request, sessions_text
 
-LARGE_SHARE = 0.15  # of the volume; the index and the gaps then cost as much as the rest
-
 
 def fetch_sessions(
     request: Request,
@@ -54,18 +52,15 @@ def fetch_sessions(
     """
     mask = roi_mask(layout, request.roi)
     voxels = np.sort(flat_voxels(mask))
-    wholes = [s for s in remotes if _whole_file(layout, s)]
+    wholes = [
+        s for s in remotes if layout.betas_hdf5(s).is_file() or layout.betas_nifti(s).is_file()
+    ]
     if wholes:
         say(f"Sessions {sessions_text(wholes)} are here as whole files; no voxels are fetched.")
     todo = [
         s for s in remotes if s not in wholes and not _has(layout.betas_roi(s), records, voxels)
     ]
     check_space(layout.root, len(todo) * voxels.size * 1500)
-    if todo and voxels.size > LARGE_SHARE * mask.size:
-        say(
-            f"{request.roi} has {voxels.size} of the {mask.size} voxels of the volume. Whole files "
-            "(BETAS=nifti) may come faster."
-        )
     traffic = Counter()
     with tqdm(unit="B", unit_scale=True, disable=None) as bar:
         for i, session in enumerate(todo, start=1):
@@ -89,10 +84,6 @@ def fetch_sessions(
             f"Voxels of {request.roi}: {gigabytes(traffic['n_bytes'])} in {traffic['n_requests']} "
             f"requests and {traffic['n_rounds']} rounds."
         )
-
-
-def _whole_file(layout: NSDLayout, session: int) -> bool:
-    return layout.betas_hdf5(session).is_file() or layout.betas_nifti(session).is_file()
 
 
 def _has(path: Path, records: Records, voxels: np.ndarray) -> bool:

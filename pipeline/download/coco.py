@@ -86,15 +86,19 @@ def fetch_pictures(
     jpegs = path.with_name("coco_jpegs.part")
 
     async def fetch_one(nsd_id: int) -> None:
-        row = info.iloc[nsd_id]
-        name = f"{row['cocoSplit']}/{int(row['cocoId']):012d}.jpg"
+        name = _jpeg_name(info, nsd_id)
         await fetch_jpeg(client, f"{request.coco_url}/{name}", jpegs / name)
 
     client.parallel(fetch_one, new.tolist(), desc="COCO", unit="image", disable=None)
     attributes = {"note": NOTE, "coco_url": request.coco_url, "n_nsd_ids": len(info)}
-    _write(path, new, here, info, jpegs, attributes)
+    _write(path, new, here, info, jpegs, attributes | {"pillow": PIL.__version__})
     records.add(path, Remote(request.coco_url, 0, None))
     shutil.rmtree(jpegs)
+
+
+def _jpeg_name(info: pd.DataFrame, nsd_id: int) -> str:
+    row = info.iloc[nsd_id]
+    return f"{row['cocoSplit']}/{int(row['cocoId']):012d}.jpg"
 
 
 def stored_ids(path: Path) -> np.ndarray:
@@ -161,19 +165,16 @@ def crop_picture(picture: Image.Image, crop: tuple[float, ...], side: int) -> np
     """
     top, bottom, left, right = crop
     width, height = picture.size
-    box = (
-        round(left * width),
-        round(top * height),
-        width - round(right * width),
-        height - round(bottom * height),
-    )
-    wide, high = box[2] - box[0], box[3] - box[1]
+    x, y = round(left * width), round(top * height)
+    wide = width - round(right * width) - x
+    high = height - round(bottom * height) - y
     if min(wide, high) < 1 or abs(wide - high) > 1:
         raise DataError(
             f"cropBox {crop} leaves {wide} x {high} pixels of a photograph of {width} x {height}; "
             "expected a square. The table of stimuli or the photograph is another one: fetch "
             "nsd_stim_info_merged.csv again."
         )
+    box = (x, y, x + wide, y + high)
     return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC, box=box))
 
 
@@ -194,14 +195,7 @@ def parse_crop(text: object) -> tuple[float, ...]:
     return crop
 
 
-def _write(
-    path: Path,
-    new: np.ndarray,
-    here: np.ndarray,
-    info: pd.DataFrame,
-    jpegs: Path,
-    attributes: dict,
-) -> None:
+def _write(path: Path, new, here, info: pd.DataFrame, jpegs: Path, attributes: dict) -> None:
     """Write all pictures, those of the earlier file among them, in the order of their ids."""
     if "cropBox" not in info:
         raise DataError(f"the table of stimuli has no column cropBox; it has {list(info)[:8]} ...")
@@ -209,11 +203,16 @@ def _write(
     with atomic_path(path) as part, h5py.File(part, "w") as file:
         images = file.create_dataset("images", (ids.size, SIDE, SIDE, 3), np.uint8)
         file.create_dataset("nsd_ids", data=ids, track_times=False)
-        file.attrs.update({**attributes, "pillow": PIL.__version__})
-        _copy(path, images, np.searchsorted(ids, here))
+        file.attrs.update(attributes)
+        if here.size:
+            with (
+                reading(path, "the pictures cropped before", damaged=AGAIN),
+                h5py.File(path) as old,
+            ):
+                for i, row in enumerate(np.searchsorted(ids, here)):
+                    images[row] = old["images"][i]
         for nsd_id in tqdm(new, desc="crop", unit="image", disable=None):
-            entry = info.iloc[nsd_id]
-            jpeg = jpegs / entry["cocoSplit"] / f"{int(entry['cocoId']):012d}.jpg"
+            jpeg = jpegs / _jpeg_name(info, nsd_id)
             data = jpeg.read_bytes()  # apart: what cannot be read now may be whole
             try:
                 picture = open_picture(data)
@@ -223,16 +222,8 @@ def _write(
                     f"{jpeg} was damaged after it came ({err}). It is removed: run the same "
                     "command again."
                 ) from err
-            cropped = crop_picture(picture, parse_crop(entry["cropBox"]), SIDE)
-            images[np.searchsorted(ids, nsd_id)] = cropped
-
-
-def _copy(path: Path, images: h5py.Dataset, rows: np.ndarray) -> None:
-    """Copy the pictures of the earlier file, in their order, to these rows."""
-    if rows.size:
-        with reading(path, "the pictures cropped before", damaged=AGAIN), h5py.File(path) as file:
-            for i, row in enumerate(rows):
-                images[row] = file["images"][i]
+            crop = parse_crop(info["cropBox"].iloc[nsd_id])
+            images[np.searchsorted(ids, nsd_id)] = crop_picture(picture, crop, SIDE)
 
 
 def fetch_captions(layout: NSDLayout, remote: Remote, client: Client, records: Records) -> None:

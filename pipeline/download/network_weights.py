@@ -110,7 +110,7 @@ def bring(file: WeightsFile) -> None:
         raise WeightsError(
             f"{file.network}: {file.name} could not be fetched ({type(err).__name__}: "
             f"{(str(err) or '-').splitlines()[0]}). Check the network, and that HF_HUB_OFFLINE is "
-            f"not 1, then run the same command again. By hand: {file.command()}"
+            "not 1, then run the same command again."
         ) from err
 
 

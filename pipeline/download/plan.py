@@ -54,8 +54,7 @@ def whole_files(request: Request) -> list[Wanted]:
     files: list[Wanted] = []
 
     def add(what: str, *paths: Path, optional: bool = False) -> None:
-        for path in paths:
-            files.append(Wanted(path.as_posix(), url_of(request, path), what, optional))
+        files.extend(_in_bucket(request, path, what, optional) for path in paths)
 
     add("design", bucket.expdesign, bucket.stim_info)
     add("behaviour", bucket.responses)
@@ -73,10 +72,9 @@ def whole_files(request: Request) -> list[Wanted]:
         add("ROIs", bucket.roi(atlas, "lh"), bucket.roi(atlas, "rh"), optional=True)
     for brain in (bucket.subject_name, "fsaverage"):  # programs by others read the latter
         add("label names", *(bucket.ctab(atlas, brain) for atlas in ATLASES), optional=True)
-    if request.betas == "hdf5":
-        add("betas", *map(bucket.betas_hdf5, request.sessions))
-    if request.betas == "nifti":
-        add("betas", *map(bucket.betas_nifti, request.sessions))
+    if request.betas in ("hdf5", "nifti"):
+        path_of = bucket.betas_hdf5 if request.betas == "hdf5" else bucket.betas_nifti
+        add("betas", *map(path_of, request.sessions))
     if request.stimuli == "brick":
         add("stimuli", bucket.stimuli)
     return files
@@ -87,7 +85,7 @@ def remote_sessions(request: Request) -> list[Wanted]:
     if request.betas != "roi":
         return []
     paths = map(bucket_of(request).betas_hdf5, request.sessions)
-    return [Wanted(p.as_posix(), url_of(request, p), "betas, only some voxels") for p in paths]
+    return [_in_bucket(request, path, "betas, only some voxels") for path in paths]
 
 
 def bucket_of(request: Request) -> Bucket:
@@ -95,9 +93,8 @@ def bucket_of(request: Request) -> Bucket:
     return Bucket(Path(), request.subject, request.space, request.version)
 
 
-def url_of(request: Request, path: Path) -> str:
-    """Address of a file of the bucket."""
-    return f"{request.nsd_url}/{path.as_posix()}"
+def _in_bucket(request: Request, path: Path, what: str, optional: bool = False) -> Wanted:
+    return Wanted(path.as_posix(), f"{request.nsd_url}/{path.as_posix()}", what, optional)
 
 
 def annotations(request: Request) -> Wanted:
@@ -132,8 +129,7 @@ def look_up(client: Client, files: Sequence[Wanted]) -> dict[Wanted, Remote]:
         If files that are not optional cannot be had; it names them all.
     """
     answers = ask_all(client, files)
-    found = {wanted: answer for wanted, answer in answers.items() if isinstance(answer, Remote)}
-    failed = {wanted: answer for wanted, answer in answers.items() if wanted not in found}
+    failed = {wanted: answer for wanted, answer in answers.items() if isinstance(answer, DataError)}
     for error in failed.values():
         if not isinstance(error, (Missing, Denied)):
             raise error  # the same for all: there is no network, or no such server
@@ -142,7 +138,7 @@ def look_up(client: Client, files: Sequence[Wanted]) -> dict[Wanted, Remote]:
     if failed:
         names = (wanted.key.rsplit("/", 1)[-1] for wanted in failed)
         say(f"Not on the server for this subject, and left out: {', '.join(names)}.")
-    return found
+    return {wanted: answer for wanted, answer in answers.items() if wanted not in failed}
 
 
 def check_space(root: Path, n_bytes: float) -> None:

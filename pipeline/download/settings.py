@@ -26,11 +26,8 @@ ATLASES = (
 )
 """Atlases in the volume spaces, as the bucket lists them for subject 1."""
 
-CHOICES = {
-    "BETAS": ("roi", "hdf5", "nifti", "none"),
-    "STIMULI": ("coco", "brick", "none"),
-    "SPACE": tuple(SPACES),
-}
+BETAS = ("roi", "hdf5", "nifti", "none")
+STIMULI = ("coco", "brick", "none")
 HELP = {
     "SUBJECT": "1 to 8; must be given",
     "SESSIONS": "such as 1-3 or 1,4,7-9; all of the subject by default",
@@ -75,16 +72,16 @@ class Request:
     root: Path
     subject: int
     sessions: tuple[int, ...]
-    betas: str = "roi"
-    roi: str = "nsdgeneral"
-    stimuli: str = "coco"
-    space: str = "func1pt8mm"
-    version: str = "betas_fithrf_GLMdenoise_RR"
-    dry_run: bool = False
-    verify: bool = False
-    connections: int = 32
-    nsd_url: str = NSD_URL
-    coco_url: str = COCO_URL
+    betas: str
+    roi: str
+    stimuli: str
+    space: str
+    version: str
+    dry_run: bool
+    verify: bool
+    connections: int
+    nsd_url: str
+    coco_url: str
 
 
 def parse_request(arguments: Sequence[str], default_root: Path) -> Request:
@@ -111,21 +108,20 @@ def parse_request(arguments: Sequence[str], default_root: Path) -> Request:
                 "settings:\n" + "\n".join(f"  {key:<12} {text}" for key, text in HELP.items())
             )
         named[name] = value.strip()
-    subject = _whole(named, "SUBJECT", 1, len(N_SESSIONS), None)
+    subject = _whole(named, "SUBJECT", 1, len(N_SESSIONS))
     space = _choice(named, "SPACE", SPACES, "func1pt8mm")
-    version = SPACES[space][-1]
     return Request(
         root=Path(named.get("ROOT") or default_root).absolute(),
         subject=subject,
         sessions=parse_sessions(named.get("SESSIONS", ""), subject),
-        betas=_choice(named, "BETAS", CHOICES["BETAS"], "roi"),
+        betas=_choice(named, "BETAS", BETAS, "roi"),
         roi=_roi(named.get("ROI", "nsdgeneral")),
-        stimuli=_choice(named, "STIMULI", CHOICES["STIMULI"], "coco"),
+        stimuli=_choice(named, "STIMULI", STIMULI, "coco"),
         space=space,
-        version=_choice(named, "VERSION", SPACES[space], version),
+        version=_choice(named, "VERSION", SPACES[space], SPACES[space][-1]),
         dry_run=_flag(named, "DRY_RUN"),
         verify=_flag(named, "VERIFY"),
-        connections=_whole(named, "CONNECTIONS", 1, 64, 32),
+        connections=_whole({"CONNECTIONS": "32"} | named, "CONNECTIONS", 1, 64),
         nsd_url=_url(named, "NSD_URL", NSD_URL),
         coco_url=_url(named, "COCO_URL", COCO_URL),
     )
@@ -192,9 +188,7 @@ def _choice(named: dict[str, str], name: str, choices, default: str) -> str:
     return value
 
 
-def _whole(named: dict[str, str], name: str, low: int, high: int, default: int | None) -> int:
-    if name not in named and default is not None:
-        return default
+def _whole(named: dict[str, str], name: str, low: int, high: int) -> int:
     value = named.get(name, "")
     if not re.fullmatch(r"\d{1,4}", value) or not low <= int(value) <= high:
         got = repr(value) if value else "not given"

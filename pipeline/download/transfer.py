@@ -60,7 +60,7 @@ async def fetch(
     """
     entry = records.get(path)
     if records.is_whole(path):
-        on_bytes(path.stat().st_size)
+        on_bytes(remote.size)
         return "here" if entry["etag"] == remote.etag else "newer"
     if path.exists() and entry is None:  # brought by hand, or finished just before a kill
         if problem := _damage(path, remote, path.name):
@@ -68,7 +68,7 @@ async def fetch(
                 f"{path} was not brought by this command and is not what the server has: "
                 f"{problem}. It is left alone. Delete it or move it away to fetch {remote.url}."
             )
-        on_bytes(path.stat().st_size)
+        on_bytes(remote.size)
         records.add(path, remote)
         return "known"
     part = part_of(path, remote)
