@@ -255,7 +255,7 @@ region = {
 }
 
 # %% alt="MRR of decoders trained on the region, on choices of areas and on a wider region, with intervals, beside chance"
-chance = (1 / np.arange(1, len(truth) + 1)).mean()
+chance = metrics.chance(len(truth))["reciprocal_rank"]
 fig, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
 _ = plots.plot_scores(region, chance=chance, xlabel="brain_to_image MRR, retrained", ax=ax)
 

@@ -8,7 +8,8 @@ import torch
 from scipy.linalg import sqrtm
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from fmri_utils.metrics import fid_weights, frechet_distance, frechet_monitor, training_monitor
+from fmri_utils.metrics import frechet_distance, training_monitor
+from fmri_utils.metrics.frechet import fid_weights, frechet_monitor
 from fmri_utils.project.errors import DataError, WeightsError
 
 
@@ -57,27 +58,34 @@ def test_the_monitor_reads_pictures_as_the_training_draws_them(rng):
 # The FID while training: the library's network, here with random weights
 
 
-def inception(folder, rng, seed=0):
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """Where the network's file is looked for."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    path = fid_weights().cached
+    path.parent.mkdir()
+    return path
+
+
+def inception(path):
     """A file as the published one, but random."""
 
     class Random(FeatureExtractorInceptionV3):
         def load_state_dict(self, state):
             return state
 
-    folder.mkdir()
-    torch.save({}, folder / "nothing")
-    torch.manual_seed(seed)
-    path = folder / fid_weights().name
-    network = Random("inception-v3-compat", ["2048"], str(folder / "nothing"))
+    torch.save({}, path)
+    torch.manual_seed(0)
+    network = Random("inception-v3-compat", ["2048"], str(path))
     torch.save(network.state_dict(), path)
     return network
 
 
 @pytest.mark.slow  # eigenvalues of matrices of 2048 rows
-def test_with_its_weights_the_monitor_gives_the_fid(rng, tmp_path):
-    network = inception(tmp_path / "weights", rng)
+def test_with_its_weights_the_monitor_gives_the_fid(rng, path):
+    network = inception(path)
     images = rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
-    monitor = training_monitor(images, None, folder=tmp_path / "weights")
+    monitor = training_monitor(images, None)
     drawn = torch.from_numpy(images).permute(0, 3, 1, 2)
     for factor in (1.0, 0.3):  # a second look has forgotten the first one's pictures
         pictures = (drawn.float() / 127.5 - 1) * factor
@@ -87,24 +95,23 @@ def test_with_its_weights_the_monitor_gives_the_fid(rng, tmp_path):
         assert monitor(pictures)["fid"] == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
-def test_without_them_it_is_the_distance_in_clip_space_and_says_so(rng, tmp_path):
+@pytest.mark.usefixtures("path")
+def test_without_them_it_is_the_distance_in_clip_space_and_says_so(rng):
     images = rng.integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
-    monitor = training_monitor(
-        images, lambda x: x.reshape(len(x), -1)[:, ::16] / 255.0, folder=tmp_path
-    )
+    monitor = training_monitor(images, lambda x: x.reshape(len(x), -1)[:, ::16] / 255.0)
     drawn = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     assert set(monitor(drawn)) == {"frechet_clip"}
 
 
-def test_a_file_that_is_no_weights_is_refused_and_never_run(rng, tmp_path):
+def test_a_file_that_is_no_weights_is_refused_and_never_run(rng, path, tmp_path):
     images = rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
-    path, mark = tmp_path / fid_weights().name, tmp_path / "mark"
+    mark = tmp_path / "mark"
     hostile = f"cos\nsystem\n(S'touch {mark}'\ntR.".encode()
     for content in (hostile, pickle.dumps([1], 2), b"half"):
         path.write_bytes(content)
         with pytest.raises(WeightsError, match=r"the FID's Inception: .* cannot be read"):
-            training_monitor(images, None, folder=tmp_path)
+            training_monitor(images, None)
     torch.save({"fc.bias": torch.ones(3)}, path)
-    with pytest.raises(WeightsError, match="get it again"):
-        training_monitor(images, None, folder=tmp_path)
+    with pytest.raises(WeightsError, match="make weights PROFILE=nsd"):
+        training_monitor(images, None)
     assert not mark.exists()

@@ -68,9 +68,9 @@ def test_halves_agree_as_much_as_signal_and_noise_allow():
         return identity
 
     found = mapping_limits.half_split_ceiling(
-        fit, betas, signal[groups], groups, betas, groups, n_repeats=2, n_splits=2, rng=rng
+        fit, betas, signal[groups], groups, betas, groups, n_repeats=2, rng=rng
     )
-    assert seen == [(3000, 3000)] * 4
+    assert seen == [(3000, 3000)] * 10
     np.testing.assert_allclose(found["half"], 1 / (1 + 4), atol=0.03)
     np.testing.assert_allclose(found["reliability"], 1 / (1 + 4 / 2), atol=0.04)
     np.testing.assert_allclose(found["ceiling"], np.sqrt(found["reliability"]))
@@ -86,7 +86,7 @@ def test_fewer_training_trials_lower_the_half_split_ceiling():
     test = [a[:150] for a in data]
     ceilings = [
         mapping_limits.half_split_ceiling(
-            ridge, *d, test[0], test[2], n_repeats=2, n_splits=2, rng=np.random.default_rng(0)
+            ridge, *d, test[0], test[2], n_repeats=2, rng=np.random.default_rng(0)
         )["ceiling"].mean()
         for d in (data, few)
     ]
@@ -112,11 +112,9 @@ def test_the_curve_over_sessions_trains_on_the_first_sessions_only():
     expected = ridge(*(a[session == 1] for a in data)).predict(pattern)
     again = mapping_limits.scores_per_image(truth, expected)["brain_to_image MRR"]
     np.testing.assert_allclose(mrr[0], again)
-    with pytest.raises(DataError, match="there are 3 sessions"):
-        mapping_limits.curve_over_sessions(fit, *data, session, pattern, truth, n_sessions=[4])
 
 
-def test_the_curve_over_voxels_rises_and_takes_the_best_first():
+def test_the_curve_over_voxels_rises():
     data, pattern, truth, *_ = subject(noise=1.5)
     nothing = np.random.default_rng(3).standard_normal((len(data[0]), 80))
     betas = np.concatenate([nothing, data[0]], 1)
@@ -126,11 +124,6 @@ def test_the_curve_over_voxels_rises_and_takes_the_best_first():
     mrr = curve["scores"]["brain_to_image MRR"].mean(1)
     assert curve["n_voxels"].tolist() == [10, 40, 160]
     assert mrr[0] < mrr[1] < mrr[2]
-    order = np.repeat([0.0, 1.0], 80)
-    best = mapping_limits.curve_over_voxels(
-        ridge, betas, *data[1:], wide, truth, order=order, **settings
-    )
-    assert best["scores"]["brain_to_image MRR"].mean(1)[1] > mrr[1]
     with pytest.raises(DataError, match="there are 160"):
         mapping_limits.curve_over_voxels(
             ridge, betas, *data[1:], wide, truth, n_voxels=[161], rng=np.random.default_rng(0)

@@ -12,9 +12,12 @@ from scipy.spatial import distance
 from torch.nn import functional
 from torchvision import models
 
-from fmri_utils import metrics
-from fmri_utils.metrics import NETWORKS
-from fmri_utils.metrics.features import chance_from_correlations
+from fmri_utils.metrics.feature_networks import NETWORKS, load_network, required_weights
+from fmri_utils.metrics.features import (
+    FeatureScorer,
+    chance_from_correlations,
+    scores_from_correlations,
+)
 from fmri_utils.project.artifacts import sha256_file
 from fmri_utils.project.errors import ProfileError, WeightsError
 
@@ -115,18 +118,21 @@ def write_weights(name, model, folder):
         network = replace(network, build=lambda: open_clip.CLIP(**TINY_CLIP).visual)
     else:
         torch.save(state, path)
-    expected = replace(file, sha256_prefix=sha256_file(path)[:8])
+    expected = replace(file, sha256_prefix=sha256_file(path)[:8], cached=path)
     return replace(network, weights=lambda: expected)
+
+
+def scores(scorer, truth, reconstruction, prepared=None):
+    prepared = prepared or scorer.prepared(truth)
+    found = scorer.correlations(truth, reconstruction, prepared)
+    return {row: scores_from_correlations(r, scorer.network.kind) for row, r in found.items()}
 
 
 @pytest.fixture(scope="module", params=list(NETWORKS))
 def trial(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     model = randomly_initialised(request.param)
-    scorer = metrics.FeatureScorer(
-        write_weights(request.param, model, folder), folder, batch_size=5
-    )
-    return scorer, model
+    return FeatureScorer(write_weights(request.param, model, folder)), model
 
 
 @torch.no_grad()
@@ -151,7 +157,7 @@ def test_features_agree_with_hooks_set_by_hand(trial, picture_pairs):
     scorer, model = trial
     images = picture_pairs[0][:3]
     expected = features_by_hand(scorer.network.name, model, images)
-    ours = scorer.features(images)
+    (ours,) = scorer.batches(images)
     assert list(ours) == list(expected) == list(scorer.network.rows)
     for row, values in expected.items():
         varies = np.abs(np.diff(values, axis=0)).max()
@@ -162,25 +168,26 @@ def test_features_agree_with_hooks_set_by_hand(trial, picture_pairs):
 @pytest.mark.parametrize("trial", ["AlexNet", "CLIP"], indirect=True)
 def test_scores_agree_with_scipy_on_16_pairs(trial, picture_pairs):
     scorer, model = trial
-    scores = scorer.scores(*picture_pairs)
+    found = scores(scorer, *picture_pairs)
     a, b = (features_by_hand(scorer.network.name, model, images) for images in picture_pairs)
     for row in scorer.network.rows:
         r = 1 - distance.cdist(a[row], b[row], "correlation")
         expected = [np.mean(np.delete(r[:, j], j) < r[j, j]) for j in range(16)]
-        np.testing.assert_allclose(scores[row], expected, atol=1e-6)
+        np.testing.assert_allclose(found[row], expected, atol=1e-6)
 
 
 def test_correlations_agree_with_scipy_on_16_pairs_in_small_blocks(
     picture_pairs, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr("fmri_utils.metrics.features.BATCH", 3)
     monkeypatch.setattr("fmri_utils.metrics.features.BLOCK", 4)
     model = randomly_initialised("CLIP")
     network = replace(write_weights("CLIP", model, tmp_path), kind="distance")
-    scorer = metrics.FeatureScorer(network, tmp_path, batch_size=3)
-    r = scorer.correlations(*picture_pairs)["CLIP"]
+    scorer = FeatureScorer(network)
+    r = scorer.correlations(*picture_pairs, scorer.prepared(picture_pairs[0]))["CLIP"]
     a, b = (features_by_hand("CLIP", model, images)["CLIP"] for images in picture_pairs)
     pairs = np.array([distance.correlation(x, y) for x, y in zip(a, b, strict=True)])
-    np.testing.assert_allclose(scorer.scores(*picture_pairs)["CLIP"], pairs, atol=1e-6)
+    np.testing.assert_allclose(scores(scorer, *picture_pairs)["CLIP"], pairs, atol=1e-6)
     np.testing.assert_allclose(r, 1 - distance.cdist(a, b, "correlation"), atol=1e-6)
     wrong = distance.cdist(a, b, "correlation")[~np.eye(16, dtype=bool)].mean()
     assert chance_from_correlations(r, "distance") == pytest.approx(wrong, abs=1e-6)
@@ -192,7 +199,7 @@ def test_fixture_equal_pictures_have_distance_zero_and_two_way_one(trial, pictur
     scorer, _ = trial
     truth = picture_pairs[0][:2]
     kind = scorer.network.kind
-    for values in scorer.scores(truth, truth).values():
+    for values in scores(scorer, truth, truth).values():
         np.testing.assert_allclose(values, 1.0 if kind == "two-way" else 0.0, atol=1e-7)
 
 
@@ -202,7 +209,7 @@ def test_identical_pictures_tie_though_their_features_differ_by_rounding(trial, 
     truth = picture_pairs[0][[0, 1, 2, 3, 0]]
     prepared = scorer.prepared(truth)
     prepared["CLIP"][4] *= 1 - np.float32(1e-6)  # as in another batch, or on another machine
-    found = scorer.scores(truth, truth, prepared=prepared)["CLIP"]
+    found = scores(scorer, truth, truth, prepared)["CLIP"]
     np.testing.assert_allclose(found, [3.5 / 4, 1, 1, 1, 3.5 / 4])
 
 
@@ -223,7 +230,7 @@ def test_rows_directions_and_inputs_are_the_published_ones():
 
 
 def test_weights_are_listed_from_the_libraries_own_tables():
-    files = {file.network: file for file in metrics.required_weights()}
+    files = {file.network: file for file in required_weights()}
     assert list(files) == list(NETWORKS)
     enums = {
         "AlexNet": models.AlexNet_Weights.IMAGENET1K_V1,
@@ -236,14 +243,12 @@ def test_weights_are_listed_from_the_libraries_own_tables():
         assert file.megabytes == enum.meta["_file_size"]
         assert len(file.sha256_prefix) == 8 and f"-{file.sha256_prefix}." in file.url
         assert file.cached == Path(torch.hub.get_dir()) / "checkpoints" / file.name
-        assert str(file.cached) in file.command() and file.url in file.command()
-        assert str(Path("there") / file.name) in file.command(Path("there"))
         # The library's preprocessing says the same of size and colours, but for the crop.
         ours, theirs = NETWORKS[name], enum.transforms()
         assert (list(ours.mean), list(ours.std)) == (theirs.mean, theirs.std)
         assert [ours.size] == theirs.resize_size
     assert files["CLIP"].url.endswith("/open_clip_model.safetensors")
-    assert "vit_large_patch14_clip_224.openai" in files["CLIP"].command()
+    assert files["CLIP"].hub.startswith("timm/vit_large_patch14_clip_224.openai ")
     assert files["SwAV"].name == "swav_800ep_pretrain.pth.tar"
 
 
@@ -258,32 +263,33 @@ def test_the_real_clip_is_openais_vit_l_14():
 
 def test_absent_weights_are_named_with_the_place_and_the_way_to_get_them(tmp_path):
     for name, network in NETWORKS.items():
+        file = replace(network.weights(), cached=tmp_path / "weights")
         with pytest.raises(WeightsError, match="not on this machine") as caught:
-            metrics.load_network(network, tmp_path)
-        file = network.weights()
-        for part in (name, str(tmp_path / file.name), file.url, "Get it with: curl"):
+            load_network(replace(network, weights=lambda file=file: file))
+        for part in (name, file.name, str(file.cached), "`make weights PROFILE=nsd` fetches them"):
             assert part in str(caught.value)
-        assert str(tmp_path) not in file.problem(tmp_path)  # goes into tables that are passed on
+        assert str(tmp_path) not in file.problem()  # goes into tables that are passed on
+        assert "://" not in str(caught.value)
     assert not list(tmp_path.iterdir())  # nothing was fetched
 
 
 def test_damaged_and_wrong_weights_are_refused(tmp_path):
     network = write_weights("CLIP", randomly_initialised("CLIP"), tmp_path)
     file = network.weights()
-    path = file.path(tmp_path)
+    path = file.cached
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsError, match=r"SHA-256 .* damaged"):
-        metrics.load_network(network, tmp_path)
+        load_network(network)
     unchecked = replace(network, weights=lambda: replace(file, sha256_prefix=""))
     with pytest.raises(WeightsError, match=r"the weights of CLIP: .* cannot be read"):
-        metrics.load_network(unchecked, tmp_path)
+        load_network(unchecked)
     # A file that lacks one tensor: it must not be filled up with random numbers.
     model = randomly_initialised("CLIP")
     state = model.state_dict()
     state.pop("visual.proj")
     save_file(state, path)
     with pytest.raises(WeightsError, match=r"the weights of CLIP: .* cannot be read"):
-        metrics.load_network(unchecked, tmp_path)
+        load_network(unchecked)
 
 
 class Malicious:
@@ -294,14 +300,14 @@ class Malicious:
 @pytest.mark.parametrize("content", [Malicious(), [1, 2], {"conv1.weight": 3}])
 def test_weights_that_are_not_tensors_are_refused_unexecuted(content, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    file = replace(NETWORKS["SwAV"].weights(), sha256_prefix="")
-    torch.save(content, file.path(tmp_path))
+    file = replace(NETWORKS["SwAV"].weights(), cached=tmp_path / "swav.pth.tar")
+    torch.save(content, file.cached)
     with pytest.raises(WeightsError, match=r"the weights of SwAV: .* cannot be read"):
-        metrics.load_network(NETWORKS["SwAV"], tmp_path)
+        load_network(replace(NETWORKS["SwAV"], weights=lambda: file))
     assert not Path("was-executed").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
-def test_a_gpu_that_is_asked_for_and_absent_is_an_error(tmp_path):
+def test_a_gpu_that_is_asked_for_and_absent_is_an_error():
     with pytest.raises(ProfileError, match="cuda"):
-        metrics.FeatureScorer("AlexNet", tmp_path, device="cuda")
+        FeatureScorer(NETWORKS["AlexNet"], device="cuda")

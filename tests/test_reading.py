@@ -110,7 +110,7 @@ def others(tmp_path):
     summary = {"files": {"none": 1}, "summary": {}}
     manifest_path(tmp_path, 1).write_text(json.dumps(summary))
     (tmp_path / "g.pkl").write_bytes(b"no pickle")
-    weights = WeightsFile("net", "c.safetensors", "http://x", "", 1, tmp_path)
+    weights = WeightsFile("net", "c.safetensors", "http://x", "", 1, at("c.safetensors"))
     what = {"what": "weights", **AGAIN}
     scenes = {"stream": 0, "seed": 0, "n": 500, "size": 8}
     return {
@@ -128,7 +128,7 @@ def others(tmp_path):
         "profile": (at("f.toml"), lambda: _read_toml(at("f.toml"))),
         "results": (at("results.json"), lambda: results.read_results(at("results.json"))),
         "simulated": (manifest_path(tmp_path, 1), lambda: finished(tmp_path, 1, [])),
-        "network": (at("c.safetensors"), lambda: weights.find(tmp_path)),
+        "network": (at("c.safetensors"), lambda: weights.find()),
     }
 
 

@@ -52,7 +52,7 @@ def test_a_file_arrives_where_its_library_looks(server, tmp_path, digest):
     file = file_of(server, tmp_path, digest)
     network_weights.bring(file)
     assert file.find().read_bytes() == BYTES
-    assert os.listdir(file.path().parent) == [file.name]
+    assert os.listdir(file.cached.parent) == [file.name]
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_what_is_damaged_or_not_there_never_gets_its_place(server, tmp_path, fau
     server.fail("/models/net.pth", fault)
     with pytest.raises(WeightsError, match=rf"could not be fetched .*{words}.*run the same"):
         network_weights.bring(file)
-    assert os.listdir(file.path().parent) == []
+    assert os.listdir(file.cached.parent) == []
     network_weights.bring(file)
-    assert file.path().read_bytes() == BYTES
+    assert file.cached.read_bytes() == BYTES
 
 
 def test_a_file_without_a_checksum_that_is_cut_off_does_not_stay(server, tmp_path):
@@ -79,7 +79,7 @@ def test_a_file_without_a_checksum_that_is_cut_off_does_not_stay(server, tmp_pat
     server.fail("/models/net.pth", Fault(drop_after=5000))
     with pytest.raises(WeightsError, match="could not be fetched"):
         network_weights.bring(file)
-    assert os.listdir(file.path().parent) == []
+    assert os.listdir(file.cached.parent) == []
 
 
 # The hub
@@ -116,7 +116,7 @@ def test_clip_comes_into_the_hubs_own_cache(server, hub, monkeypatch):
     found = Path(try_to_load_from_cache(REPO, "open_clip_model.safetensors"))
     assert found.read_bytes() == BYTES
     file = clip_file()
-    assert (file.path(), file.sha256_prefix, file.problem()) == (found, DIGEST, "")
+    assert (file.cached, file.sha256_prefix, file.problem()) == (found, DIGEST, "")
     # As open_clip asks for it later, without a network:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert Path(huggingface_hub.hf_hub_download(REPO, "open_clip_model.safetensors")) == found
@@ -159,7 +159,7 @@ def test_size_licence_source_and_place_are_shown_before_the_question(server, tmp
     before = said[: said.index("Type `I agree`")]
     for word in ("315 kB", "BSD", server.url, DIGEST[:8], str(tmp_path / "hub"), "to fetch"):
         assert word in before
-    assert file_of(server, tmp_path).path().is_file()
+    assert file_of(server, tmp_path).cached.is_file()
     after = said[said.index("Type `I agree`") :]
     assert "github.com/drboog/Lafite" in after and "make nsd-download" in after
     server.log.clear()
@@ -172,7 +172,7 @@ def test_any_other_answer_fetches_nothing(server, tmp_path, command, answer):
     with pytest.raises(DataError, match=r"nothing was downloaded. Expected: I agree"):
         command(answer)
     assert server.log == []
-    assert not file_of(server, tmp_path).path().exists()
+    assert not file_of(server, tmp_path).cached.exists()
 
 
 def test_without_a_terminal_the_variable_is_needed(server, tmp_path, command):
@@ -181,11 +181,11 @@ def test_without_a_terminal_the_variable_is_needed(server, tmp_path, command):
             command(consent=consent)
     assert server.log == []
     command(consent="yes")
-    assert file_of(server, tmp_path).path().is_file()
+    assert file_of(server, tmp_path).cached.is_file()
 
 
 def test_a_file_of_another_content_is_left_alone(server, tmp_path, command):
-    path = file_of(server, tmp_path).path()
+    path = file_of(server, tmp_path).cached
     path.parent.mkdir(parents=True)
     torch.save({}, path)
     before = path.read_bytes()

@@ -14,6 +14,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from ..encoders import fit_ridge
+from ..metrics import chance as chance_among
 from ..metrics import retrieval_scores
 from ..project.checks import check_finite, check_learning, check_weights
 from ..project.errors import DataError
@@ -118,7 +119,7 @@ def probe_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarr
 
 def chance(n_test: int) -> dict[str, float]:
     """What answers without any relation to the brain would score."""
-    return {"two-way": 0.5, "MRR": float((1 / np.arange(1, n_test + 1)).mean())}
+    return {"two-way": 0.5, "MRR": chance_among(n_test)["reciprocal_rank"]}
 
 
 class Denoiser(nn.Module):

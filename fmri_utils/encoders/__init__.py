@@ -11,7 +11,8 @@ returns ``(encoder, report)``; every encoder has ``predict(betas) -> (n, C)``.
 * :func:`fit_mapper`: any of them by name, with all settings in one place.
 """
 
-from .common import Mapper, check_patterns, check_training, split_targets, stack_targets, unit
+from ..metrics.arrays import unit
+from .common import Mapper, check_patterns, check_training, split_targets, stack_targets
 from .contrastive import fit_contrastive, fit_mind_reader
 from .embedding_losses import (
     bimixco,

@@ -14,11 +14,13 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..metrics import repeat_ceiling, retrieval_scores
+from ..metrics.diagnostics import correlations
 from ..project.checks import check_finite
 from ..project.errors import DataError
 from .controls import Fit, scores_per_image
 
 MAX_SUBSETS = 20  # of repeats that one point of a curve is averaged over
+N_SPLITS = 5  # random divisions that a half-split ceiling is averaged over
 
 
 def stack_repeats(
@@ -54,13 +56,6 @@ def stack_repeats(
         )
     rows = order[start[enough][:, None] + np.arange(n_repeats)]
     return betas[rows], ids[enough]
-
-
-def _correlations(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Pearson r over images of each dimension, (C,); 0 where one side does not vary."""
-    a, b = truth - truth.mean(0), prediction - prediction.mean(0)
-    norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
-    return np.divide((a * b).sum(0), norm, out=np.zeros_like(norm), where=norm > 0)
 
 
 def explained_variance(truth: np.ndarray, r: np.ndarray, *, n_images: int | None = None) -> float:
@@ -128,15 +123,9 @@ def repeat_curve(truth: np.ndarray, predictions: np.ndarray) -> dict[str, np.nda
         found = []
         for subset in islice(combinations(range(most), k), MAX_SUBSETS):
             mean = predictions[:, subset].mean(1)
+            explained = explained_variance(truth, correlations(truth, mean), n_images=n)
             scores = retrieval_scores(truth, mean)["brain_to_image"]
-            r_k = _correlations(truth, mean)
-            found.append(
-                (
-                    explained_variance(truth, r_k, n_images=n),
-                    scores["top1"].mean(),
-                    scores["reciprocal_rank"].mean(),
-                )
-            )
+            found.append((explained, scores["top1"].mean(), scores["reciprocal_rank"].mean()))
         for name, value in zip(("explained", "top1", "mrr"), np.mean(found, 0), strict=True):
             out[name][k - 1] = value
     out["extrapolated"][most] = factor * explained_variance(truth, limit)
@@ -152,9 +141,7 @@ def half_split_ceiling(
     test_groups: np.ndarray,
     *,
     n_repeats: int,
-    n_splits: int = 5,
     rng: np.random.Generator,
-    progress: bool = False,
 ) -> dict[str, np.ndarray]:
     """Ceiling of a linear map: how far do two maps agree that share nothing but the images?
 
@@ -173,10 +160,8 @@ def half_split_ceiling(
         Single trials of the test images, with the image of each.
     n_repeats : int
         Trials per image that are used; each half gets ``n_repeats // 2`` of them.
-    n_splits : int
-        Random divisions averaged over.
     rng : numpy.random.Generator
-    progress : bool
+        Of :data:`N_SPLITS` random divisions, averaged over.
 
     Returns
     -------
@@ -197,14 +182,14 @@ def half_split_ceiling(
     target = embeddings[first][np.isin(groups[first], ids)]
     test, _ = stack_repeats(test_betas, test_groups, n_repeats)
     found = []
-    for _ in tqdm(range(n_splits), desc="half splits", disable=not progress, leave=False):
+    for _ in range(N_SPLITS):
         predictions = []
         halves = np.split(rng.permutation(n_repeats)[: 2 * size], 2)
         for half in halves:
             part = train[:, half].reshape(-1, train.shape[2])
             mapper = fit(part, np.repeat(target, size, axis=0), np.repeat(ids, size))
             predictions.append(mapper.predict(test[:, half].mean(1)))
-        found.append(_correlations(*predictions))
+        found.append(correlations(*predictions))
     half = np.clip(np.mean(found, 0), 0, 1)
     more = n_repeats / size
     reliability = more * half / (1 + (more - 1) * half)
@@ -225,7 +210,6 @@ def curve_over_sessions(
     pattern: np.ndarray,
     truth: np.ndarray,
     *,
-    n_sessions: Sequence[int] | None = None,
     progress: bool = False,
 ) -> dict[str, np.ndarray | dict[str, np.ndarray]]:
     """Learning curve: train on the first sessions only, test always on the same patterns.
@@ -237,30 +221,18 @@ def curve_over_sessions(
     session : numpy.ndarray of int, (n_trials,)
     pattern, truth : numpy.ndarray, (n, n_voxels) and (n, C)
         Test images, repeats averaged, and their embeddings.
-    n_sessions : sequence of int, optional
-        Sizes; 1, 2, ... by default.
     progress : bool
 
     Returns
     -------
     dict
-        ``n_sessions``, ``n_trials``, ``n_images`` (k,) of the training set, and ``scores``: score
-        to (k, n), image by image, as of :func:`fmri_utils.encoders.controls.scores_per_image`.
-
-    Raises
-    ------
-    DataError
-        If more sessions are asked for than there are.
+        ``n_sessions`` (1, 2, ...), ``n_trials``, ``n_images`` (k,) of the training set, and
+        ``scores``: score to (k, n), image by image, as of
+        :func:`fmri_utils.encoders.controls.scores_per_image`.
     """
     present = np.unique(session)
-    sizes = np.arange(1, len(present) + 1) if n_sessions is None else np.asarray(n_sessions)
-    if sizes.min() < 1 or sizes.max() > len(present):
-        raise DataError(
-            f"n_sessions is {sizes.tolist()}; there are {len(present)} sessions. Expected: numbers "
-            f"from 1 to {len(present)}."
-        )
+    sizes = np.arange(1, len(present) + 1)
     kept = [np.isin(session, present[:k]) for k in sizes]
-
     points = []
     for rows in tqdm(kept, desc="sessions", disable=not progress, leave=False):
         mapper = fit(betas[rows], embeddings[rows], groups[rows])
@@ -284,10 +256,9 @@ def curve_over_voxels(
     n_voxels: Sequence[int],
     rng: np.random.Generator,
     n_draws: int = 3,
-    order: np.ndarray | None = None,
     progress: bool = False,
 ) -> dict[str, np.ndarray | dict[str, np.ndarray]]:
-    """Scores with a part of the voxels, drawn at random or taken from the best down.
+    """Scores with a part of the voxels, drawn at random.
 
     Parameters
     ----------
@@ -299,8 +270,6 @@ def curve_over_voxels(
         Draws the voxels.
     n_draws : int
         Random draws that each point is averaged over, image by image.
-    order : numpy.ndarray, (n_voxels,), optional
-        A value of each voxel, from training trials only; the highest are taken, once.
     progress : bool
 
     Returns
@@ -316,11 +285,7 @@ def curve_over_voxels(
     sizes, total = np.asarray(n_voxels), betas.shape[1]
     if sizes.min() < 1 or sizes.max() > total:
         raise DataError(f"n_voxels is {sizes.tolist()}; there are {total}. Expected: 1 to {total}.")
-    if order is None:
-        draws = [rng.permutation(total) for _ in range(n_draws)]
-    else:
-        draws = [np.argsort(-np.nan_to_num(order, nan=-np.inf), kind="stable")]
-
+    draws = [rng.permutation(total) for _ in range(n_draws)]
     points = []
     for size in tqdm(sizes, desc="voxels", disable=not progress, leave=False):
         found = []

@@ -31,12 +31,6 @@ class Mapper(Protocol):
         """Embeddings (n, C), not normalised, of z-scored betas (n, n_voxels)."""
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows scaled to unit length; a zero row stays zero."""
-    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.where(norm > 0, norm, 1)
-
-
 def check_training(betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray) -> None:
     """Refuse training data that would fit without complaint and mean nothing.
 

@@ -19,6 +19,7 @@ from .features import FeatureScorer
 from .frechet import fid_weights, frechet_distance, frechet_monitor, training_monitor
 from .identification import (
     DIRECTIONS,
+    chance,
     clustered_two_way_scores,
     retrieval,
     retrieval_scores,
@@ -49,6 +50,7 @@ __all__ = [
     "WeightsFile",
     "bootstrap",
     "bottleneck_curve",
+    "chance",
     "clustered_two_way_scores",
     "correlation_matrix",
     "differences",

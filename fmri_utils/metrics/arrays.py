@@ -10,6 +10,7 @@ import torch
 from ..project.checks import check_finite, check_pictures
 from ..project.errors import DataError
 
+FEATURES = 1 << 14  # that are in memory in float64 at a time
 BASE_SIZE = 256  # published scores bring truth and reconstruction to this size first
 
 
@@ -82,6 +83,12 @@ def resized(images: np.ndarray, size: int, *, device: torch.device | str = "cpu"
     return tensor
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to unit length; a zero row stays zero."""
+    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(norm > 0, norm, 1)
+
+
 def centred_unit(array: np.ndarray) -> np.ndarray:
     """Rows (n, ...) flattened, centred and scaled to unit length; a constant row becomes zero.
 
@@ -116,10 +123,10 @@ def correlation_matrix(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndar
     return unit_product(centred_unit(truth), centred_unit(reconstruction))
 
 
-def unit_product(left: np.ndarray, right: np.ndarray, *, width: int = 1 << 14) -> np.ndarray:
+def unit_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """``left @ right.T`` in float64, a block of features at a time; (n, d) and (m, d) -> (n, m)."""
     out = np.zeros((len(left), len(right)))
-    for start in range(0, left.shape[1], width):
-        part = slice(start, start + width)
+    for start in range(0, left.shape[1], FEATURES):
+        part = slice(start, start + FEATURES)
         out += left[:, part].astype(np.float64) @ right[:, part].astype(np.float64).T
     return out

@@ -9,8 +9,10 @@ import numpy as np
 from ..project.checks import check_finite
 from ..project.errors import DataError
 from .arrays import paired
-from .identification import retrieval_scores, two_way_scores
-from .statistics import Interval, bootstrap
+from .identification import chance, retrieval_scores, two_way_scores
+from .statistics import bootstrap
+
+VALUES = ("value", "low", "high")  # of an interval
 
 
 def effective_rank(embeddings: np.ndarray) -> float:
@@ -74,24 +76,28 @@ def bottleneck_curve(
     """
     if not predictions:
         raise DataError("no bottleneck was given. Expected: at least one prediction.")
-    order = sorted(predictions)
-    n = len(truth)
-    chance = {
-        "two_way": 0.5,
-        "brain_to_image_top1": 1 / n,
-        "brain_to_image_mrr": float((1 / np.arange(1, n + 1)).mean()),
-    }
-    intervals: dict[str, list[Interval]] = {name: [] for name in chance}
+    order, level = sorted(predictions), chance(len(truth))
+    names = {"two_way": "two_way", "brain_to_image_top1": "top1"}
+    names["brain_to_image_mrr"] = "reciprocal_rank"
+    intervals: dict[str, list[dict]] = {name: [] for name in names}
     for k in order:
-        brain = retrieval_scores(truth, predictions[k])["brain_to_image"]
-        scores = (two_way_scores(truth, predictions[k]), brain["top1"], brain["reciprocal_rank"])
-        for name, values in zip(chance, scores, strict=True):
-            intervals[name].append(bootstrap(values, rng=rng, n_resamples=n_resamples))
+        scores = retrieval_scores(truth, predictions[k])["brain_to_image"]
+        scores["two_way"] = two_way_scores(truth, predictions[k])
+        for name, score in names.items():
+            found = bootstrap(scores[score], rng=rng, n_resamples=n_resamples)
+            intervals[name].append(vars(found))
     curve = {"n_dims": np.array(order)}
-    for name, row in intervals.items():
-        curve[name] = {key: np.array([getattr(i, key) for i in row]) for key in vars(row[0])}
-        curve[name]["chance"] = np.array(chance[name])
+    for name, score in names.items():
+        curve[name] = {key: np.array([i[key] for i in intervals[name]]) for key in VALUES}
+        curve[name]["chance"] = np.array(level[score])
     return curve
+
+
+def correlations(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Pearson r over images of each dimension, (C,); 0 where one side does not vary."""
+    a, b = truth - truth.mean(0), prediction - prediction.mean(0)
+    norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    return np.divide((a * b).sum(0), norm, out=np.zeros_like(norm), where=norm > 0)
 
 
 def repeat_ceiling(truth: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
@@ -134,9 +140,7 @@ def repeat_ceiling(truth: np.ndarray, predictions: np.ndarray) -> dict[str, np.n
     between = k * mean.var(0, ddof=1)
     ratio = np.divide(within, between, out=np.ones_like(within), where=between > 0)
     reliability = np.clip(1 - ratio, 0, 1)
-    a, b = truth - truth.mean(0), mean - mean.mean(0)
-    norm = np.sqrt((a**2).sum(0) * (b**2).sum(0))
-    r = np.divide((a * b).sum(0), norm, out=np.zeros_like(norm), where=norm > 0)
+    r = correlations(truth, mean)
     root = np.sqrt(reliability)
     ceiling = np.divide(r, root, out=np.full_like(r, np.nan), where=root > 0)
     return {"r": r, "reliability": reliability, "ceiling": np.minimum(ceiling, 1)}

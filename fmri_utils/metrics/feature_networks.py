@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 IMAGENET_LICENCE = "BSD-3-Clause (torchvision); learned on ImageNet, which is for research only"
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+FETCH = "`make weights PROFILE=nsd` fetches them"
+DAMAGED = f"delete the file; {FETCH}"
 SWAV_URL = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"
 
 
@@ -42,7 +44,7 @@ class WeightsFile:
     network : str
         Name of the network that needs it.
     name : str
-        File name in a folder of the user's own.
+        File name.
     url : str
         Where its publisher keeps it.
     sha256_prefix : str
@@ -50,7 +52,8 @@ class WeightsFile:
     megabytes : float
         About its size in MiB.
     cached : pathlib.Path
-        Where the library (torch.hub, Hugging Face) keeps it after a download.
+        Where it is looked for: where the library (torch.hub, Hugging Face) keeps it after a
+        download.
     hub : str
         Repository and file on the Hugging Face hub, whose cache has folders of its own.
     licence : str
@@ -66,28 +69,14 @@ class WeightsFile:
     hub: str = ""
     licence: str = ""
 
-    def path(self, folder: Path | None = None) -> Path:
-        """Where it is looked for: in ``folder`` if given, otherwise in the library's cache."""
-        return self.cached if folder is None else Path(folder) / self.name
-
-    def command(self, folder: Path | None = None) -> str:
-        """A shell command that brings the file to :meth:`path`."""
-        if self.hub and folder is None:
-            return f"HF_HUB_OFFLINE=0 hf download {self.hub}"
-        return f"curl -L --create-dirs -o '{self.path(folder)}' '{self.url}'"
-
-    def problem(self, folder: Path | None = None) -> str:
+    def problem(self) -> str:
         """Why the file cannot be used, without naming folders; empty if nothing is wrong."""
-        path = self.path(folder)
         try:
-            if not path.is_file():
-                return (
-                    f"the weights {self.name} are not on this machine; `make weights PROFILE=nsd` "
-                    f"fetches them from {self.url}"
-                )
-            found = sha256_file(path) if self.sha256_prefix else ""
+            if not self.cached.is_file():
+                return f"the weights {self.name} are not on this machine; {FETCH}"
+            found = sha256_file(self.cached) if self.sha256_prefix else ""
         except OSError as err:
-            return f"the weights {self.name} cannot be read. {outer_cause(path, err)}"
+            return f"the weights {self.name} cannot be read. {outer_cause(self.cached, err)}"
         if not found.startswith(self.sha256_prefix):
             return (
                 f"the weights {self.name} have SHA-256 {found[:12]}..., expected "
@@ -95,7 +84,7 @@ class WeightsFile:
             )
         return ""
 
-    def find(self, folder: Path | None = None) -> Path:
+    def find(self) -> Path:
         """The file on this machine.
 
         Raises
@@ -103,15 +92,13 @@ class WeightsFile:
         WeightsError
             If it is not there, or its hash is another.
         """
-        path = self.path(folder)
-        if os.path.lexists(path):  # it may be whole, and is not to be fetched again
-            require(path, f"the weights of {self.network}", "", WeightsError)
-        if problem := self.problem(folder):
+        if os.path.lexists(self.cached):  # it may be whole, and is not to be fetched again
+            require(self.cached, f"the weights of {self.network}", "", WeightsError)
+        if problem := self.problem():
             raise WeightsError(
-                f"{self.network}: {problem}. Expected: the file at {path}. Get it with: "
-                f"{self.command(folder)}"
+                f"{self.network}: {problem}. Expected: the file at {self.cached}; {FETCH}."
             )
-        return path
+        return self.cached
 
 
 @dataclass(frozen=True)
@@ -320,11 +307,9 @@ NETWORKS: dict[str, FeatureNetwork] = {
 }
 
 
-def required_weights(
-    networks: Sequence[FeatureNetwork] = tuple(NETWORKS.values()),
-) -> list[WeightsFile]:
+def required_weights() -> list[WeightsFile]:
     """The files that the feature scores need, in the order of the results table."""
-    return [network.weights() for network in networks]
+    return [network.weights() for network in NETWORKS.values()]
 
 
 def _read_tensors(path: Path) -> dict:
@@ -347,16 +332,12 @@ class _WholeOutput(nn.Module):
         return {self.row: self.model(images)}
 
 
-def load_network(
-    network: FeatureNetwork, folder: Path | None = None, *, device: torch.device | str = "cpu"
-) -> nn.Module:
+def load_network(network: FeatureNetwork, *, device: torch.device | str = "cpu") -> nn.Module:
     """A network with its published weights, giving the features of its rows.
 
     Parameters
     ----------
     network : FeatureNetwork
-    folder : pathlib.Path, optional
-        Where the file lies; by default in the library's own cache.
     device : torch.device or str
 
     Returns
@@ -369,11 +350,10 @@ def load_network(
     WeightsError
         If the weights are not on the machine, damaged, or of another network.
     """
-    path = network.weights().find(folder)
+    path = network.weights().find()
     with torch.device("meta"):
         model = network.build()
-    damaged = f"delete it and get it again with: {network.weights().command(folder)}"
-    with reading(path, f"the weights of {network.name}", damaged=damaged, error=WeightsError):
+    with reading(path, f"the weights of {network.name}", damaged=DAMAGED, error=WeightsError):
         state = network.select(_read_tensors(path))
         state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
         model.load_state_dict(state, assign=True)

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-from tqdm.auto import tqdm
 
 from ..project.devices import choose_device
-from .arrays import (
-    centred_unit,
-    check_pictures,
-    first_of_equals,
-    picture_pairs,
-    resized,
-    unit_product,
-)
-from .feature_networks import NETWORKS, FeatureNetwork, load_network
+from .arrays import centred_unit, first_of_equals, picture_pairs, resized, unit_product
+from .feature_networks import FeatureNetwork, load_network
 from .identification import two_way_from_correlations
 
+BATCH = 25  # pictures that a network sees at a time
 BLOCK = 128  # reconstructions whose features are in memory at a time
 
 
@@ -30,16 +21,10 @@ class FeatureScorer:
 
     Parameters
     ----------
-    network : FeatureNetwork or str
-        One of :data:`~fmri_utils.metrics.NETWORKS`.
-    folder : pathlib.Path, optional
-        Where its weights lie; by default in the library's own cache.
+    network : FeatureNetwork
+        One of :data:`~fmri_utils.metrics.feature_networks.NETWORKS`.
     device : str or torch.device
         "auto" for a GPU where there is one.
-    batch_size : int
-        Pictures per forward pass.
-    progress : bool
-        Show progress bars.
 
     Raises
     ------
@@ -49,61 +34,32 @@ class FeatureScorer:
         If the device is not there.
     """
 
-    def __init__(
-        self,
-        network: FeatureNetwork | str,
-        folder: Path | None = None,
-        *,
-        device: str | torch.device = "cpu",
-        batch_size: int = 25,
-        progress: bool = False,
-    ):
-        self.network = NETWORKS[network] if isinstance(network, str) else network
+    def __init__(self, network: FeatureNetwork, *, device: str | torch.device = "cpu"):
+        self.network = network
         self.device = choose_device(str(device))
-        self.batch_size = batch_size
-        self.progress = progress
-        self.model: nn.Module = load_network(self.network, folder, device=self.device)
-        self._mean, self._std = (
+        self.model = load_network(network, device=self.device)
+
+    @torch.inference_mode()
+    def batches(self, images: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+        """Features, float32 (B, n_features) for each row, of a few checked pictures at a time."""
+        mean, std = (
             torch.tensor(values, device=self.device).view(1, 3, 1, 1)
             for values in (self.network.mean, self.network.std)
         )
-
-    @torch.inference_mode()
-    def _batches(self, images: np.ndarray, desc: str) -> Iterator[dict[str, np.ndarray]]:
-        """Features of a few pictures at a time, (B, n_features) for each row."""
-        starts = range(0, len(images), self.batch_size)
-        for start in tqdm(starts, desc=desc, disable=not self.progress, leave=False):
-            part = images[start : start + self.batch_size]
+        for start in range(0, len(images), BATCH):
+            part = images[start : start + BATCH]
             pixels = resized(part, self.network.size, device=self.device)  # (B, 3, size, size)
-            features = self.model((pixels - self._mean) / self._std)
+            features = self.model((pixels - mean) / std)
             yield {row: f.flatten(1).float().cpu().numpy() for row, f in features.items()}
-
-    def features(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Features of pictures.
-
-        Parameters
-        ----------
-        images : numpy.ndarray, (n, H, W, 3)
-            float RGB in [0, 1], or uint8; resized, never cropped.
-
-        Returns
-        -------
-        dict of numpy.ndarray, float32 (n, n_features)
-            For each row of the network.
-        """
-        images = check_pictures(images, "images")
-        parts = list(self._batches(images, self.network.name))
-        return {row: np.concatenate([p[row] for p in parts]) for row in self.network.rows}
 
     def prepared(self, truth: np.ndarray) -> dict[str, np.ndarray]:
         """Features of the true pictures, centred, of unit length, for :meth:`correlations`.
 
         Made once for many sets of reconstructions; the largest, Alex(2), takes 0.74 MB a picture.
         """
-        truth = check_pictures(truth, "truth")
         kept: dict[str, np.ndarray] = {}
         start = 0
-        for batch in self._batches(truth, f"{self.network.name}, truth"):
+        for batch in self.batches(truth):
             for row, values in batch.items():
                 if row not in kept:  # one array, filled in place: no second copy while joining
                     kept[row] = np.empty((len(truth), values.shape[1]), np.float32)
@@ -112,18 +68,14 @@ class FeatureScorer:
         return kept
 
     def correlations(
-        self,
-        truth: np.ndarray,
-        reconstruction: np.ndarray,
-        *,
-        prepared: dict[str, np.ndarray] | None = None,
+        self, truth: np.ndarray, reconstruction: np.ndarray, prepared: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         """Pearson r between the features of every truth and of every reconstruction.
 
         Parameters
         ----------
         truth, reconstruction : numpy.ndarray, (n, H, W, 3)
-        prepared : dict, optional
+        prepared : dict
             What :meth:`prepared` gave for ``truth``.
 
         Returns
@@ -132,11 +84,10 @@ class FeatureScorer:
             For each row; entry [i, j] is r(truth i, reconstruction j).
         """
         truth, reconstruction = picture_pairs(truth, reconstruction)
-        prepared = self.prepared(truth) if prepared is None else prepared
         out = {row: np.zeros((len(truth), len(truth))) for row in self.network.rows}
         waiting: dict[str, list[np.ndarray]] = {row: [] for row in self.network.rows}
         done = held = 0
-        for batch in self._batches(reconstruction, self.network.name):
+        for batch in self.batches(reconstruction):
             for row, values in batch.items():
                 waiting[row].append(centred_unit(values))
             held += len(values)
@@ -148,19 +99,6 @@ class FeatureScorer:
                 done, held = done + held, 0
         same = first_of_equals(truth)
         return {row: r[same] for row, r in out.items()}
-
-    def scores(
-        self,
-        truth: np.ndarray,
-        reconstruction: np.ndarray,
-        *,
-        prepared: dict[str, np.ndarray] | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Per-image scores of each row; see :func:`scores_from_correlations`."""
-        correlations = self.correlations(truth, reconstruction, prepared=prepared)
-        return {
-            row: scores_from_correlations(r, self.network.kind) for row, r in correlations.items()
-        }
 
 
 def scores_from_correlations(correlations: np.ndarray, kind: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..project.checks import check_finite, check_pictures
 from ..project.errors import DataError, WeightsError
 from ..project.reading import reading
-from .feature_networks import WeightsFile
+from .feature_networks import DAMAGED, WeightsFile
 
 FID_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
@@ -122,7 +122,6 @@ def training_monitor(
     embed: Callable[[np.ndarray], np.ndarray],
     *,
     device: str | torch.device = "cpu",
-    folder: Path | None = None,
 ) -> Callable[[Tensor], dict[str, float]]:
     """The FID where its network is on this machine, otherwise the distance in CLIP space.
 
@@ -134,9 +133,6 @@ def training_monitor(
         Pictures, uint8 (n, R, R, 3), to CLIP embeddings (n, C).
     device : str or torch.device
         Of the FID's network.
-    folder : pathlib.Path, optional
-        Where :func:`fid_weights` lie; by default in torch.hub's cache, where ``make weights``
-        brings them.
 
     Returns
     -------
@@ -152,9 +148,9 @@ def training_monitor(
     """
     images = check_pictures(images, "images", at_least=2, only_bytes=True)
     weights = fid_weights()
-    if not weights.path(folder).is_file():
+    if not weights.cached.is_file():
         return frechet_monitor(images, embed, "frechet_clip")
-    metric = _fid_metric(weights.find(folder)).to(device)
+    metric = _fid_metric(weights.find()).to(device)
 
     def update(pictures: Tensor, real: bool) -> None:
         for part in pictures.split(BATCH):
@@ -175,8 +171,7 @@ def _fid_metric(path: Path) -> nn.Module:
     """Torchmetrics' FID with the weights of a file, of which tensors are read and nothing else."""
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    damaged = f"delete it and get it again with: {fid_weights().command()}"
-    with reading(path, "the weights of the FID's Inception", damaged=damaged, error=WeightsError):
+    with reading(path, "the weights of the FID's Inception", damaged=DAMAGED, error=WeightsError):
         state = torch.load(path, map_location="cpu", weights_only=True)
         with tempfile.TemporaryDirectory() as here:
             # The library would load the file as a pickle and run what is in it: it gets our own.

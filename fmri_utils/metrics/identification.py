@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..project.errors import DataError
-from .arrays import correlation_matrix, paired
+from .arrays import correlation_matrix, paired, unit
 
+CSLS_NEIGHBOURS = 10  # of the control in tables
 DIRECTIONS = ("brain_to_image", "image_to_brain")
 # A matrix product gives identical rows results that differ in the last bit, by position. Without a
 # margin a mapping that predicts one vector for everything would not score at chance.
@@ -183,10 +184,7 @@ def similarity_matrix(
     numpy.ndarray, (n, n)
     """
     truth, reconstruction = paired(truth, reconstruction)
-    unit = [
-        a / np.linalg.norm(a, axis=1, keepdims=True).clip(1e-12) for a in (truth, reconstruction)
-    ]
-    cosine = unit[1] @ unit[0].T  # (brain, image)
+    cosine = unit(reconstruction) @ unit(truth).T  # (brain, image)
     if not csls_neighbours:
         return cosine
     if not 0 < csls_neighbours <= len(cosine):
@@ -202,6 +200,20 @@ def similarity_matrix(
 def places_in(similarity: np.ndarray) -> dict[str, Places]:
     """Places in both directions from a matrix (n brain patterns, n images)."""
     return dict(zip(DIRECTIONS, map(find_places, (similarity, similarity.T)), strict=True))
+
+
+def chance(n: int) -> dict[str, float]:
+    """Expected scores among n candidates of a prediction that says nothing.
+
+    Returns
+    -------
+    dict of str to float
+        ``two_way``; ``top1``, ``top5``, ``reciprocal_rank`` (the MRR) and ``rank`` as of
+        :func:`retrieval_scores`.
+    """
+    mrr = float((1 / np.arange(1, n + 1)).mean())
+    top5, rank = min(5 / n, 1.0), (n + 1) / 2
+    return {"two_way": 0.5, "top1": 1 / n, "top5": top5, "reciprocal_rank": mrr, "rank": rank}
 
 
 def retrieval_scores(

@@ -22,6 +22,7 @@ from ..project.errors import DataError, WeightsError
 from ..project.tensors import read_safetensors, write_safetensors
 
 HEADS = ("kind", "background", "colour")
+BATCH = 250  # pictures that are looked at at a time
 
 
 class Judge(nn.Module):
@@ -66,7 +67,7 @@ class Judge(nn.Module):
         return {head: layer(features) for head, layer in self.heads.items()}
 
     @torch.inference_mode()
-    def look(self, images: np.ndarray, *, batch_size: int = 250) -> dict[str, np.ndarray]:
+    def look(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Judge an array of pictures.
 
         Parameters
@@ -93,8 +94,8 @@ class Judge(nn.Module):
             )
         scale = 255.0 if images.dtype == np.uint8 else 1.0
         out: dict[str, list] = {name: [] for name in ("features", *HEADS)}
-        for start in range(0, len(images), batch_size):
-            batch = torch.from_numpy(images[start : start + batch_size]).permute(0, 3, 1, 2)
+        for start in range(0, len(images), BATCH):
+            batch = torch.from_numpy(images[start : start + BATCH]).permute(0, 3, 1, 2)
             features = self.features((batch.float() / scale).clamp(0, 1))
             out["features"].append(features.numpy())
             for head, layer in self.heads.items():

@@ -8,7 +8,6 @@ import numpy as np
 from skimage.color import rgb2gray
 from skimage.measure import pearson_corr_coeff
 from skimage.metrics import structural_similarity
-from tqdm.auto import tqdm
 
 from .arrays import picture_pairs, resized
 
@@ -16,11 +15,11 @@ PIXEL_SIZE = 425  # pixels of an NSD stimulus, on which published pixel scores a
 
 
 def _pairs_at_size(
-    truth: np.ndarray, reconstruction: np.ndarray, desc: str, progress: bool
+    truth: np.ndarray, reconstruction: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of pictures (425, 425, 3), float64, a few at a time in memory."""
     truth, reconstruction = picture_pairs(truth, reconstruction)
-    for start in tqdm(range(0, len(truth), 20), desc=desc, disable=not progress, leave=False):
+    for start in range(0, len(truth), 20):
         part = slice(start, start + 20)
         both = (
             resized(images[part], PIXEL_SIZE).permute(0, 2, 3, 1).double().numpy()
@@ -29,9 +28,7 @@ def _pairs_at_size(
         yield from zip(*both, strict=True)
 
 
-def pixcorr_scores(
-    truth: np.ndarray, reconstruction: np.ndarray, *, progress: bool = False
-) -> np.ndarray:
+def pixcorr_scores(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
     """Pearson r between the pixels of each pair at 425 x 425.
 
     Parameters
@@ -45,7 +42,7 @@ def pixcorr_scores(
         0 where one of the two pictures is of one colour.
     """
     scores = []
-    for a, b in _pairs_at_size(truth, reconstruction, "PixCorr", progress):
+    for a, b in _pairs_at_size(truth, reconstruction):
         flat = min(np.ptp(a), np.ptp(b)) < 1e-6  # resizing leaves rounding in a flat picture
         scores.append(0.0 if flat else pearson_corr_coeff(a, b)[0])
     return np.array(scores)
@@ -56,9 +53,7 @@ def pixcorr(truth: np.ndarray, reconstruction: np.ndarray) -> float:
     return float(pixcorr_scores(truth, reconstruction).mean())
 
 
-def ssim_scores(
-    truth: np.ndarray, reconstruction: np.ndarray, *, progress: bool = False
-) -> np.ndarray:
+def ssim_scores(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
     """Structural similarity of each pair as grey pictures at 425 x 425.
 
     Gaussian weights with sigma 1.5 and population covariance, as in Wang et al. (2004), on
@@ -74,19 +69,9 @@ def ssim_scores(
     -------
     numpy.ndarray, (n,)
     """
-    return np.array(
-        [
-            structural_similarity(
-                rgb2gray(a),
-                rgb2gray(b),
-                data_range=1.0,
-                gaussian_weights=True,
-                sigma=1.5,
-                use_sample_covariance=False,
-            )
-            for a, b in _pairs_at_size(truth, reconstruction, "SSIM", progress)
-        ]
-    )
+    wang = dict(data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    pairs = _pairs_at_size(truth, reconstruction)
+    return np.array([structural_similarity(rgb2gray(a), rgb2gray(b), **wang) for a, b in pairs])
 
 
 def ssim(truth: np.ndarray, reconstruction: np.ndarray) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from ..project.errors import DataError, WeightsError
 from .arrays import first_of_equals, picture_pairs
 from .feature_networks import NETWORKS, FeatureNetwork
 from .features import FeatureScorer, chance_from_correlations, scores_from_correlations
-from .identification import retrieval, retrieval_scores, two_way_scores
+from .identification import CSLS_NEIGHBOURS, chance, retrieval, retrieval_scores, two_way_scores
 from .judge import HEADS, Judge
 from .pixels import pixcorr_scores, ssim_scores
 from .statistics import Interval
@@ -59,10 +58,7 @@ def picture_scores(
     *,
     judge: Judge | None = None,
     networks: Sequence[FeatureNetwork] = tuple(NETWORKS.values()),
-    folder: Path | None = None,
     device: str | torch.device = "cpu",
-    batch_size: int = 25,
-    progress: bool = False,
 ) -> Scores:
     """Every score of several sets of reconstructions of the same images.
 
@@ -76,8 +72,8 @@ def picture_scores(
     judge : Judge, optional
         The independent judge of simulated scenes.
     networks : sequence of FeatureNetwork
-    folder, device, batch_size, progress
-        As for :class:`~fmri_utils.metrics.FeatureScorer`.
+    device : str or torch.device
+        Of the networks; "auto" for a GPU where there is one.
 
     Returns
     -------
@@ -92,17 +88,15 @@ def picture_scores(
         raise DataError("no set of pictures was given. Expected: at least one.")
     for images in pictures.values():
         picture_pairs(truth, images)
-    out: Scores = {name: _pixel_scores(truth, p, progress) for name, p in pictures.items()}
-    settings = {"device": device, "batch_size": batch_size, "progress": progress}
-    for network in networks:
-        for name, rows in _network_scores(network, truth, pictures, folder, settings).items():
+    out: Scores = {name: _pixel_scores(truth, images) for name, images in pictures.items()}
+    parts = [_network_scores(network, truth, pictures, device) for network in networks]
+    for part in [*parts, _judge_scores(judge, truth, pictures)]:
+        for name, rows in part.items():
             out[name] |= rows
-    for name, rows in _judge_scores(judge, truth, pictures).items():
-        out[name] |= rows
     return out
 
 
-def _pixel_scores(truth: np.ndarray, images: np.ndarray, progress: bool) -> dict[str, Score]:
+def _pixel_scores(truth: np.ndarray, images: np.ndarray) -> dict[str, Score]:
     n = len(truth)
     rows = np.unique(np.linspace(0, n - 1, min(n, CHANCE_PAIRS)).astype(int))
     others = (rows + n // 2) % n
@@ -110,7 +104,7 @@ def _pixel_scores(truth: np.ndarray, images: np.ndarray, progress: bool) -> dict
     out = {}
     for name, function in (("PixCorr", pixcorr_scores), ("SSIM", ssim_scores)):
         chance = float(function(*wrong).mean())
-        out[name] = Score("higher", function(truth, images, progress=progress), chance)
+        out[name] = Score("higher", function(truth, images), chance)
     return out
 
 
@@ -118,29 +112,23 @@ def _network_scores(
     network: FeatureNetwork,
     truth: np.ndarray,
     pictures: Mapping[str, np.ndarray],
-    folder: Path | None,
-    settings: Mapping,
+    device: str | torch.device,
 ) -> Scores:
     better = "higher" if network.kind == "two-way" else "lower"
     try:
-        scorer = FeatureScorer(network, folder, **settings)
+        scorer = FeatureScorer(network, device=device)
     except WeightsError:
         file = network.weights()
-        reason = file.problem(folder) or f"{file.name} does not hold the weights of {network.name}"
+        reason = file.problem() or f"{file.name} does not hold the weights of {network.name}"
         rows = {row: Score(better, reason=reason) for row in network.rows}
         return {name: dict(rows) for name in pictures}
     prepared = scorer.prepared(truth)
     out: Scores = {}
     for name, images in pictures.items():
-        correlations = scorer.correlations(truth, images, prepared=prepared)
-        out[name] = {
-            row: Score(
-                better,
-                scores_from_correlations(r, network.kind),
-                chance_from_correlations(r, network.kind),
-            )
-            for row, r in correlations.items()
-        }
+        out[name] = {}
+        for row, r in scorer.correlations(truth, images, prepared).items():
+            level = chance_from_correlations(r, network.kind)
+            out[name][row] = Score(better, scores_from_correlations(r, network.kind), level)
     return out
 
 
@@ -176,9 +164,6 @@ def embedding_scores(
     predictions: Mapping[str, np.ndarray],
     *,
     rng: np.random.Generator,
-    n_candidates: int = 300,
-    n_draws: int = 30,
-    csls_neighbours: int = 10,
 ) -> Scores:
     """Every score of several mappings from the brain to embeddings.
 
@@ -190,17 +175,14 @@ def embedding_scores(
         Mapping to predicted embeddings; the controls and the oracle (``truth`` itself) too.
     rng : numpy.random.Generator
         Draws candidates; the same ones for every mapping.
-    n_candidates, n_draws : int
-        As for :func:`~fmri_utils.metrics.retrieval`.
-    csls_neighbours : int
-        Neighbours of the CSLS control; 0 leaves its rows out.
 
     Returns
     -------
     dict
         Mapping to row to :class:`Score`. The number of candidates is part of a row's name. If
-        there are more than ``n_candidates`` images there is a row with candidates drawn, whose
-        interval is over draws, beside the one with all of them, whose interval is over images.
+        there are more images than the candidates that :func:`~fmri_utils.metrics.retrieval` draws,
+        there is a row with candidates drawn, whose interval is over draws, beside the one with all
+        of them, whose interval is over images.
     """
     if not predictions:
         raise DataError("no prediction was given. Expected: at least one.")
@@ -208,20 +190,13 @@ def embedding_scores(
     out: Scores = {}
     for name, prediction in predictions.items():
         rows = {"two-way identification": Score("higher", two_way_scores(truth, prediction), 0.5)}
-        drawn = retrieval(
-            truth,
-            prediction,
-            n_candidates=n_candidates,
-            n_draws=n_draws,
-            rng=np.random.default_rng(seed),
-        )
+        drawn = retrieval(truth, prediction, rng=np.random.default_rng(seed))
         for direction, values in retrieval_scores(truth, prediction).items():
             rows |= _direction_rows(direction, values, drawn[direction])
-        if csls_neighbours:
-            csls = retrieval_scores(truth, prediction, csls_neighbours=csls_neighbours)
-            n = len(truth)
-            for direction, values in csls.items():
-                rows[f"{direction} top-1 of {n}, CSLS"] = Score("higher", values["top1"], 1 / n)
+        csls = retrieval_scores(truth, prediction, csls_neighbours=CSLS_NEIGHBOURS)
+        n = len(truth)
+        for direction, values in csls.items():
+            rows[f"{direction} top-1 of {n}, CSLS"] = Score("higher", values["top1"], 1 / n)
         out[name] = rows
     return out
 
@@ -230,21 +205,15 @@ def _direction_rows(
     direction: str, values: Mapping[str, np.ndarray], drawn: Mapping[str, float]
 ) -> dict[str, Score]:
     n, size = len(values["rank"]), drawn["n_candidates"]
-    rows = {}
+    rows, level = {}, chance(n)
     if size < n:
         names = ("top1_drawn", "top1_drawn_low", "top1_drawn_high")
         interval = Interval(*(drawn[k] for k in names))
         rows[f"{direction} top-1 of {size}"] = Score("higher", None, 1 / size, interval=interval)
-    mrr = float((1 / np.arange(1, n + 1)).mean())
-    rows |= {
-        f"{direction} top-1 of {n}": Score("higher", values["top1"], 1 / n),
-        f"{direction} top-5 of {n}": Score("higher", values["top5"], min(5 / n, 1.0)),
-        f"{direction} MRR of {n}": Score("higher", values["reciprocal_rank"], mrr),
-        f"{direction} median rank of {n}": Score(
-            "lower", values["rank"], (n + 1) / 2, statistic="median"
-        ),
-    }
-    return rows
+    for name, score in (("top-1", "top1"), ("top-5", "top5"), ("MRR", "reciprocal_rank")):
+        rows[f"{direction} {name} of {n}"] = Score("higher", values[score], level[score])
+    median = Score("lower", values["rank"], level["rank"], statistic="median")
+    return rows | {f"{direction} median rank of {n}": median}
 
 
 def per_image_arrays(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, np.ndarray]:

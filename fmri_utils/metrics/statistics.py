@@ -62,14 +62,16 @@ def bootstrap(
     if np.ptp(scores) == 0:  # scipy warns and gives NaN for a constant sample
         return Interval(float(scores[0]), float(scores[0]), float(scores[0]))
     result = stats.bootstrap(
-        (scores,),
-        statistic,
-        n_resamples=n_resamples,
-        method="percentile",
-        rng=rng,
+        (scores,), statistic, n_resamples=n_resamples, method="percentile", rng=rng
     )
     interval = result.confidence_interval
     return Interval(float(statistic(scores)), float(interval.low), float(interval.high))
+
+
+def percentile_interval(value: float, drawn: Sequence[float]) -> Interval:
+    """A value with the middle 95 % of what was drawn."""
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Interval(float(value), float(low), float(high))
 
 
 def paired_difference(
@@ -138,11 +140,8 @@ def _hierarchical(
     for k in range(n_resamples):
         drawn = rng.integers(n_subjects, size=n_subjects)
         if shared:
-            rows = rng.integers(sizes[0], size=sizes[0])
-            means[k] = np.mean([scores[s][rows].mean() for s in drawn])
+            rows = [rng.integers(sizes[0], size=sizes[0])] * n_subjects
         else:
-            means[k] = np.mean(
-                [scores[s][rng.integers(sizes[s], size=sizes[s])].mean() for s in drawn]
-            )
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(np.mean([s.mean() for s in scores])), float(low), float(high))
+            rows = [rng.integers(sizes[s], size=sizes[s]) for s in drawn]
+        means[k] = np.mean([scores[s][r].mean() for s, r in zip(drawn, rows, strict=True)])
+    return percentile_interval(np.mean([s.mean() for s in scores]), means)

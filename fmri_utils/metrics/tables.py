@@ -10,7 +10,7 @@ import numpy as np
 
 from ..project.artifacts import package_versions
 from ..project.errors import DataError
-from .scores import Score
+from .scores import Score, per_image_arrays
 from .statistics import Interval, bootstrap, paired_difference
 
 NOT_AVAILABLE = "not available"
@@ -21,28 +21,10 @@ METRIC_PACKAGES = ("torchvision", "scikit-image", "scikit-learn")
 # Published scores on NSD, mean of subjects 1, 2, 5 and 7 unless said. They stand beside scores of
 # real data only. SSIM before scikit-image 0.20 is not comparable and not listed; MindEye picks the
 # best of 16 samples, MindEye2 blends in a blurry image before scoring.
-PUBLISHED_ROWS = (
-    "PixCorr",
-    "SSIM",
-    "Alex(2)",
-    "Alex(5)",
-    "Incep",
-    "CLIP",
-    "EffNet-B",
-    "SwAV",
-)
+PUBLISHED_ROWS = ("PixCorr", "SSIM", "Alex(2)", "Alex(5)", "Incep", "CLIP", "EffNet-B", "SwAV")
+RERUN = "Brain-Diffuser, independent rerun"
 PUBLISHED = {
-    "Brain-Diffuser, independent rerun": (
-        982,
-        0.238,
-        0.351,
-        0.923,
-        0.953,
-        0.907,
-        0.915,
-        0.718,
-        0.416,
-    ),
+    RERUN: (982, 0.238, 0.351, 0.923, 0.953, 0.907, 0.915, 0.718, 0.416),
     "MindEye, subj01": (982, 0.392, 0.347, 0.974, 0.987, 0.945, 0.943, 0.635, 0.358),
     "MindEye2": (1000, 0.322, 0.431, 0.961, 0.986, 0.954, 0.930, 0.619, 0.344),
     "MindTuner": (1000, 0.322, 0.421, 0.958, 0.988, 0.956, 0.938, 0.612, 0.340),
@@ -110,12 +92,7 @@ def score_table(
             )
     names = [baseline, *(s for s in scores if s not in (baseline, ceiling)), ceiling]
     first = list(scores[baseline])
-    sizes = {
-        len(s.per_image)
-        for rows in scores.values()
-        for s in rows.values()
-        if s.per_image is not None
-    }
+    sizes = {len(values) for values in per_image_arrays(scores).values()}
     if any(list(rows) != first for rows in scores.values()) or len(sizes) > 1:
         raise DataError(
             f"sets differ in rows or in images (numbers of images: {sorted(sizes)}). Expected: all "
@@ -143,12 +120,8 @@ def _cell(score: Score, rng: np.random.Generator, n_resamples: int) -> dict:
     interval, over = score.interval, "draws"
     if interval is None:
         over = "images"
-        interval = bootstrap(
-            score.per_image,
-            rng=rng,
-            n_resamples=n_resamples,
-            statistic=STATISTICS[score.statistic],
-        )
+        how = {"rng": rng, "n_resamples": n_resamples, "statistic": STATISTICS[score.statistic]}
+        interval = bootstrap(score.per_image, **how)
     return {**vars(interval), "chance": score.chance, "interval_over": over}
 
 
@@ -171,17 +144,18 @@ def differences(
     for name in (first, second):
         if name not in scores:
             raise DataError(f"no set {name!r} among {list(scores)}.")
+    boot = {"rng": rng, "n_resamples": n_resamples}
     return {
-        row: paired_difference(
-            score.per_image, scores[second][row].per_image, rng=rng, n_resamples=n_resamples
-        )
+        row: paired_difference(score.per_image, scores[second][row].per_image, **boot)
         for row, score in scores[first].items()
         if score.per_image is not None and score.statistic == "mean"
     }
 
 
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _markdown(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a table."""
+    rows = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in rows]
 
 
 def _text(cell: Mapping) -> str:
@@ -209,13 +183,11 @@ def table_markdown(table: Mapping) -> str:
     """
     names = table["sets"]
     methods = names[1:-1] or names
-    lines = [
-        _line(["score", "better", "chance", *names]),
-        _line(["---"] * (len(names) + 3)),
-    ]
+    rows = []
     for row, entry in table["rows"].items():
         cells = [_text(entry["scores"][name]) for name in names]
-        lines.append(_line([row, entry["better"], _chance_text(entry, methods), *cells]))
+        rows.append([row, entry["better"], _chance_text(entry, methods), *cells])
+    lines = _markdown(["score", "better", "chance", *names], rows)
     about = table["about"]
     versions = ", ".join(f"{name} {v}" for name, v in table["versions"].items())
     notes = [
@@ -247,17 +219,12 @@ def published_markdown(table: Mapping) -> str:
             "these are scores of simulated data. Expected: scores of the real NSD; published "
             "scores stand beside nothing else."
         )
-    lines = [
-        _line(["method", "images", *PUBLISHED_ROWS]),
-        _line(["---"] * (len(PUBLISHED_ROWS) + 2)),
-    ]
-    for method, (n, *values) in PUBLISHED.items():
-        lines.append(_line([method, str(n), *(f"{v:.3f}" for v in values)]))
+    rows = [[name, str(n), *(f"{v:.3f}" for v in v)] for name, (n, *v) in PUBLISHED.items()]
     for name in table["sets"]:
         cells = [table["rows"].get(row, {}).get("scores", {}).get(name) for row in PUBLISHED_ROWS]
         texts = [
             NOT_AVAILABLE if c is None or "not_available" in c else f"{c['value']:.3f}"
             for c in cells
         ]
-        lines.append(_line([f"here: {name}", str(table["n_images"]), *texts]))
-    return "\n".join(lines) + "\n"
+        rows.append([f"here: {name}", str(table["n_images"]), *texts])
+    return "\n".join(_markdown(["method", "images", *PUBLISHED_ROWS], rows)) + "\n"

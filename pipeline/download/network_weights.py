@@ -58,7 +58,7 @@ def describe(file: WeightsFile) -> str:
         f"  licence   {file.licence}",
         f"  source    {file.url}",
         f"  checksum  {checksum}",
-        f"  goes to   {file.path()}",
+        f"  goes to   {file.cached}",
     ]
     return "\n".join(lines)
 
@@ -90,14 +90,14 @@ def bring(file: WeightsFile) -> None:
     WeightsError
         If it cannot be had, or arrives damaged.
     """
-    there = file.path().exists()
+    there = file.cached.exists()
     try:
         if file.hub:  # what open_clip calls before it builds the network
             huggingface_hub.hf_hub_download(*file.hub.split())
         else:
             torch.hub.load_state_dict_from_url(
                 file.url,
-                str(file.path().parent),
+                str(file.cached.parent),
                 map_location="cpu",
                 progress=sys.stderr.isatty(),
                 check_hash=bool(file.sha256_prefix),
@@ -106,7 +106,7 @@ def bring(file: WeightsFile) -> None:
             )
     except Exception as err:  # of urllib, torch, pickle and the hub's own HTTP client
         if not there:
-            file.path().unlink(missing_ok=True)  # torch.hub keeps a file that is cut off
+            file.cached.unlink(missing_ok=True)  # torch.hub keeps a file that is cut off
         raise WeightsError(
             f"{file.network}: {file.name} could not be fetched ({type(err).__name__}: "
             f"{(str(err) or '-').splitlines()[0]}). Check the network, and that HF_HUB_OFFLINE is "
@@ -141,7 +141,7 @@ def run(profile: Profile) -> None:
         for file in wanted_weights(profile):  # anew: now the hub's library knows their SHA-256
             if problem := file.problem():
                 raise WeightsError(
-                    f"{file.network}: {problem}. Delete {file.path().resolve()} and run the same "
+                    f"{file.network}: {problem}. Delete {file.cached.resolve()} and run the same "
                     "command again."
                 )
     else:

@@ -18,16 +18,12 @@ SCORES = (
 )
 
 
-def scores_per_image(
-    truth: np.ndarray, prediction: np.ndarray, *, csls_neighbours: int = 10
-) -> dict[str, np.ndarray]:
+def scores_per_image(truth: np.ndarray, prediction: np.ndarray) -> dict[str, np.ndarray]:
     """The scores of :data:`SCORES`, image by image.
 
     Parameters
     ----------
     truth, prediction : numpy.ndarray, (n, C)
-    csls_neighbours : int
-        Of the hubness control; n if there are fewer images.
 
     Returns
     -------
@@ -39,7 +35,7 @@ def scores_per_image(
     for direction, values in metrics.retrieval_scores(truth, prediction).items():
         out[f"{direction} top-1"] = values["top1"]
         out[f"{direction} MRR"] = values["reciprocal_rank"]
-    neighbours = min(csls_neighbours, len(truth))
+    neighbours = min(metrics.identification.CSLS_NEIGHBOURS, len(truth))
     csls = metrics.retrieval_scores(truth, prediction, csls_neighbours=neighbours)
     out["brain_to_image top-1, CSLS"] = csls["brain_to_image"]["top1"]
     return out
@@ -47,9 +43,9 @@ def scores_per_image(
 
 def chance_levels(n: int) -> dict[str, float]:
     """Chance of each score of :data:`SCORES` among n images."""
-    mrr = float((1 / np.arange(1, n + 1)).mean())
-    kinds = {"two-way": 0.5, "MRR": mrr, "top-1": 1 / n, "top-1, CSLS": 1 / n}
-    return {name: kinds[name.split(" ", 1)[-1]] for name in SCORES}
+    level = metrics.chance(n)
+    kinds = {"two-way": "two_way", "MRR": "reciprocal_rank", "top-1": "top1", "top-1, CSLS": "top1"}
+    return {name: level[kinds[name.split(" ", 1)[-1]]] for name in SCORES}
 
 
 def validity_table(
@@ -58,7 +54,6 @@ def validity_table(
     *,
     rng: np.random.Generator,
     clusters: np.ndarray | None = None,
-    csls_neighbours: int = 10,
     n_resamples: int = 1000,
 ) -> list[dict]:
     """All controls in one table, one row for each method and score.
@@ -74,7 +69,7 @@ def validity_table(
         Cluster of each test image (:func:`~fmri_utils.encoders.controls.leave_clusters_out`): adds
         two-way identification within and across clusters. A decoder of categories is at chance
         within.
-    csls_neighbours, n_resamples : int
+    n_resamples : int
 
     Returns
     -------
@@ -83,12 +78,12 @@ def validity_table(
         effective rank), ``chance`` (None where there is none), ``ceiling`` (the same score of the
         true embeddings), ``n_images``.
     """
-    oracle = _table_scores(truth, truth, clusters, csls_neighbours)
+    oracle = _table_scores(truth, truth, clusters)
     chance = {**chance_levels(len(truth)), "two-way within clusters": 0.5}
     chance["two-way across clusters"] = 0.5
     rows = []
     for method, prediction in predictions.items():
-        for score, values in _table_scores(truth, prediction, clusters, csls_neighbours).items():
+        for score, values in _table_scores(truth, prediction, clusters).items():
             interval = metrics.bootstrap(values, rng=rng, n_resamples=n_resamples)
             row = {"method": method, "score": score, **vars(interval), "chance": chance[score]}
             rows.append({**row, "ceiling": float(oracle[score].mean()), "n_images": len(values)})
@@ -100,10 +95,10 @@ def validity_table(
 
 
 def _table_scores(
-    truth: np.ndarray, prediction: np.ndarray, clusters: np.ndarray | None, neighbours: int
+    truth: np.ndarray, prediction: np.ndarray, clusters: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """Scores per image, those within and across clusters without images that have no rival."""
-    found = scores_per_image(truth, prediction, csls_neighbours=neighbours)
+    found = scores_per_image(truth, prediction)
     if clusters is not None:
         by_kind = metrics.clustered_two_way_scores(truth, prediction, clusters)
         for kind, values in by_kind.items():
