@@ -29,26 +29,11 @@ SETTINGS = (
 KEY = ["table", "metric", "method"]
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """How far two numbers may lie apart.
-
-    Attributes
-    ----------
-    relative, absolute : float
-        Two scores agree if they differ by at most ``absolute + relative * max(|a|, |b|)``.
-    images : int
-        A score that counts images (a share of right answers, a rank) may also differ by this many
-        of them: a near tie that falls the other way moves it by one image at once.
-    arrays : float
-        The largest difference between two arrays of floats, or pictures, may be this share of their
-        standard deviation.
-    """
-
-    relative: float = 1e-3
-    absolute: float = 1e-3
-    images: int = 2
-    arrays: float = 1e-2
+# How far two numbers may lie apart: scores by ABSOLUTE + RELATIVE * max(|a|, |b|). One that counts
+# images (a share of right answers, a rank) may also differ by N_IMAGES of them: a near tie that
+# falls the other way moves it by one image at once.
+RELATIVE, ABSOLUTE, N_IMAGES = 1e-3, 1e-3, 2
+ARRAYS = 1e-2  # largest difference of two arrays of floats, or pictures, in standard deviations
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,21 +57,19 @@ class RunComparison:
         return self.numbers[~self.numbers["agrees"]]
 
 
-def compare_runs(a: Path, b: Path, tolerance: Tolerance | None = None) -> RunComparison:
+def compare_runs(a: Path, b: Path) -> RunComparison:
     """Compare the results and arrays of two runs.
 
     Parameters
     ----------
     a, b : path-like
         Folders of runs, or their ``results.json``.
-    tolerance : Tolerance, optional
 
     Raises
     ------
     ArtifactError
         If one holds neither results nor arrays, a file is damaged, or they have nothing in common.
     """
-    tolerance = tolerance or Tolerance()
     files = [_run_files(Path(run)) for run in (a, b)]
     common = [name for name in files[0] if name in files[1]]
     if not common:
@@ -101,9 +84,9 @@ def compare_runs(a: Path, b: Path, tolerance: Tolerance | None = None) -> RunCom
         elif name == "results.json":
             one, two = (read_results(found[name]) for found in files)
             settings = _settings(one, two)
-            rows += _result_rows(one, two, tolerance)
+            rows += _result_rows(one, two)
         else:
-            rows += _array_rows(name, files[0][name], files[1][name], tolerance)
+            rows += _array_rows(name, files[0][name], files[1][name])
     columns = ["where", "a", "b", "difference", "allowed", "agrees"]
     return RunComparison(settings, pd.DataFrame(rows, columns=columns).astype({"agrees": bool}))
 
@@ -142,7 +125,7 @@ def _settings(one: Mapping, two: Mapping) -> pd.DataFrame:
     return pd.DataFrame(values, index=differing, columns=["a", "b"])
 
 
-def _result_rows(one: Mapping, two: Mapping, tolerance: Tolerance) -> Iterator[dict]:
+def _result_rows(one: Mapping, two: Mapping) -> Iterator[dict]:
     """Every number of every score that one of two records has."""
     first, second = ({tuple(r[k] for k in KEY): r for r in x["rows"]} for x in (one, two))
     for key in dict.fromkeys([*first, *second]):
@@ -152,19 +135,16 @@ def _result_rows(one: Mapping, two: Mapping, tolerance: Tolerance) -> Iterator[d
             continue
         for number in NUMBERS:
             a, b = first[key][number], second[key][number]
+            where = f"{label}, {number}"
             if a is None and b is None:
                 continue
             if a is None or b is None:
-                yield _only(f"{label}, {number}", a is not None)
+                yield _only(where, a is not None)
                 continue
-            size = tolerance.absolute + tolerance.relative * max(abs(a), abs(b))
-            size += tolerance.images * _step(first[key], a, b)
+            size = ABSOLUTE + RELATIVE * max(abs(a), abs(b)) + N_IMAGES * _step(first[key], a, b)
             difference = abs(a - b)
             agrees = difference <= size * (1 + 1e-9)
-            yield dict(
-                where=f"{label}, {number}",
-                **dict(a=a, b=b, difference=difference, allowed=size, agrees=agrees),
-            )
+            yield dict(where=where, a=a, b=b, difference=difference, allowed=size, agrees=agrees)
 
 
 def _step(row: Mapping, *values: float) -> float:
@@ -179,7 +159,7 @@ def _step(row: Mapping, *values: float) -> float:
     return 1 / n_images if counted else 0.0
 
 
-def _array_rows(name: str, one: Path, two: Path, tolerance: Tolerance) -> Iterator[dict]:
+def _array_rows(name: str, one: Path, two: Path) -> Iterator[dict]:
     """Every array of two derived files; ``a`` and ``b`` are its means, or its shapes."""
     remedy = "Make it again with `make all`, or leave the file out."
     first, second = (dict(_flat(load_arrays(path, remedy=remedy))) for path in (one, two))
@@ -197,20 +177,14 @@ def _array_rows(name: str, one: Path, two: Path, tolerance: Tolerance) -> Iterat
             continue
         exact = _exact(a) and _exact(b)
         same = np.array_equal(a, b)  # before large ids lose their last digits as floats
-        a, b = a.astype(float), b.astype(float)
-        both = np.isfinite(a) & np.isfinite(b)
         same_gaps = np.array_equal(np.isfinite(a), np.isfinite(b))
-        spread = max(a[both].std(), b[both].std()) if both.any() else 0.0
-        difference = float(np.abs(a - b)[both].max()) if both.any() else 0.0
-        allowed = 0.0 if exact else tolerance.arrays * spread
-        yield dict(
-            where=label,
-            a=float(a[both].mean()) if both.any() else float("nan"),
-            b=float(b[both].mean()) if both.any() else float("nan"),
-            difference=difference,
-            allowed=allowed,
-            agrees=same if exact else same_gaps and difference <= allowed,
-        )
+        both = np.isfinite(a) & np.isfinite(b)
+        a, b = (x[both].astype(float) if both.any() else np.zeros(1) for x in (a, b))
+        difference = float(np.abs(a - b).max())
+        allowed = 0.0 if exact else ARRAYS * max(a.std(), b.std())
+        agrees = same if exact else same_gaps and difference <= allowed
+        means = dict(a=float(a.mean()), b=float(b.mean()))
+        yield dict(where=label, **means, difference=difference, allowed=allowed, agrees=agrees)
 
 
 def _exact(array: np.ndarray) -> bool:

@@ -30,25 +30,16 @@ def smallest_letters(figure):
     return min(t.get_fontsize() for t in shown) * min(1, SLIDE / figure.get_figwidth())
 
 
-def test_the_same_data_give_the_same_bytes(tmp_path):
-    about = {"notebook": "08", "seed": "0"}
+def test_the_same_data_give_the_same_bytes_that_say_what_made_them(tmp_path):
+    before = dict(mpl.rcParams)
+    about = {"notebook": "08", "seed": "3"}
+    assert figure().get_supxlabel() == "simulated, subject 1"
     first = plots.save_figure(figure(), tmp_path / "a", "fig", about=about)
     second = plots.save_figure(figure(), tmp_path / "b", "fig", about=about)
-    assert [p.suffix for p in first] == [".png", ".pdf"]
-    for one, two in zip(first, second, strict=True):
-        assert one.read_bytes() == two.read_bytes()
-
-
-def test_a_figure_carries_what_made_it_and_no_date(tmp_path):
-    png, pdf = plots.save_figure(figure(), tmp_path, "fig", about={"notebook": "08", "seed": "3"})
-    text = Image.open(png).text
-    assert text["Description"] == "notebook=08; seed=3"
-    assert "CreationDate" not in pdf.read_bytes().decode("latin-1")
-
-
-def test_style_stays_inside_the_figure():
-    before = dict(mpl.rcParams)
-    plt.close(figure())
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+    png, pdf = first
+    assert Image.open(png).text["Description"] == "notebook=08; seed=3"
+    assert pdf.suffix == ".pdf" and b"CreationDate" not in pdf.read_bytes()
     assert dict(mpl.rcParams) == before
 
 
@@ -100,11 +91,6 @@ def test_colours_are_told_apart_without_red_or_green_cones(cones):
     for colours in (lines, AREA_COLOURS):
         assert nearest_two(colours, WITHOUT_CONES[cones]) > 12
     assert nearest_two(mpl.colormaps["tab10"].colors, WITHOUT_CONES[cones]) < 8
-
-
-def test_every_figure_says_what_its_data_are():
-    assert figure().get_supxlabel() == "simulated, subject 1"
-    plt.close("all")
 
 
 def test_leave_one_out_names_its_gain():

@@ -154,13 +154,6 @@ def test_stim_info_has_nsds_columns_and_the_whole_plan(layout):
     assert responses["SESSION"].unique().tolist() == [1]
 
 
-def test_shared_images_have_three_to_no_repeats(layout):
-    table = nsd.trial_table(layout)
-    seen = table[table["shared"]].groupby("nsd_id").size()
-    counts = set(seen) | ({0} if len(seen) < TINY.n_shared else set())
-    assert counts == {0, 1, 2, 3}
-
-
 def test_rois_and_their_names(layout):
     for atlas, names in ATLASES.items():
         both = nib.load(layout.roi(atlas))

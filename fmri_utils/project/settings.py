@@ -26,6 +26,8 @@ BOUNDS = {
 }
 TYPES = {
     "int": "int",
+    "int_parsing": "a whole number",
+    "bool_parsing": "1 or 0",
     "float": "a finite number",
     "finite_number": "a finite number",
     "bool": "bool",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
 
 from fmri_utils.nsd.paths import SPACES
 from fmri_utils.project.errors import DataError
+from fmri_utils.project.settings import checked, settings
 
 NSD_URL = "https://natural-scenes-dataset.s3.amazonaws.com"
 COCO_URL = "https://s3.amazonaws.com/images.cocodataset.org"
@@ -26,8 +30,6 @@ ATLASES = (
 )
 """Atlases in the volume spaces, as the bucket lists them for subject 1."""
 
-BETAS = ("roi", "hdf5", "nifti", "none")
-STIMULI = ("coco", "brick", "none")
 HELP = {
     "SUBJECT": "1 to 8; must be given",
     "SESSIONS": "such as 1-3 or 1,4,7-9; all of the subject by default",
@@ -45,7 +47,36 @@ HELP = {
 }
 
 
-@dataclass(frozen=True)
+def atlases_of(roi: str) -> list[str]:
+    """Names of the atlases in a union such as ``nsdgeneral+lh.streams:early``."""
+    terms = re.split(r"\+(?=\s*[A-Za-z])", roi)  # a label may end in a plus: ecc4+
+    names = [term.partition(":")[0].strip() for term in terms]
+    return [name.removeprefix("lh.").removeprefix("rh.") for name in names]
+
+
+def _known_atlases(roi: str) -> str:
+    unknown = [name for name in atlases_of(roi) if name not in (*ATLASES, "brainmask")]
+    if unknown:
+        raise ValueError(
+            f"it names the atlas {unknown[0]!r}; valid are {', '.join(ATLASES)} and brainmask, "
+            "several joined by +, also single areas: prf-visualrois:V1v,V1d"
+        )
+    return roi.replace(" ", "")
+
+
+def _address(url: str) -> str:
+    if not re.match(r"https?://[^/\s]+", url):
+        raise ValueError(f"it is {url!r}; expected an address such as {NSD_URL}")
+    return url.rstrip("/")
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+MAY_BE_EMPTY = ("ROOT", "SESSIONS", "DRY_RUN", "VERIFY")  # as if not given
+
+
+@settings
 class Request:
     """One call of the downloader.
 
@@ -70,18 +101,18 @@ class Request:
     """
 
     root: Path
-    subject: int
+    subject: Annotated[int, Field(ge=1, le=len(N_SESSIONS))]
     sessions: tuple[int, ...]
-    betas: str
-    roi: str
-    stimuli: str
-    space: str
+    betas: Literal["roi", "hdf5", "nifti", "none"] = "roi"
+    roi: Annotated[str, AfterValidator(_known_atlases)] = "nsdgeneral"
+    stimuli: Literal["coco", "brick", "none"] = "coco"
+    space: Literal[tuple(SPACES)] = "func1pt8mm"
     version: str
-    dry_run: bool
-    verify: bool
-    connections: int
-    nsd_url: str
-    coco_url: str
+    dry_run: bool = False
+    verify: bool = False
+    connections: Annotated[int, Field(ge=1, le=64)] = 32
+    nsd_url: Address = NSD_URL
+    coco_url: Address = COCO_URL
 
 
 def parse_request(arguments: Sequence[str], default_root: Path) -> Request:
@@ -108,23 +139,16 @@ def parse_request(arguments: Sequence[str], default_root: Path) -> Request:
                 "settings:\n" + "\n".join(f"  {key:<12} {text}" for key, text in HELP.items())
             )
         named[name] = value.strip()
-    subject = _whole(named, "SUBJECT", 1, len(N_SESSIONS))
-    space = _choice(named, "SPACE", SPACES, "func1pt8mm")
-    return Request(
-        root=Path(named.get("ROOT") or default_root).absolute(),
-        subject=subject,
-        sessions=parse_sessions(named.get("SESSIONS", ""), subject),
-        betas=_choice(named, "BETAS", BETAS, "roi"),
-        roi=_roi(named.get("ROI", "nsdgeneral")),
-        stimuli=_choice(named, "STIMULI", STIMULI, "coco"),
-        space=space,
-        version=_choice(named, "VERSION", SPACES[space], SPACES[space][-1]),
-        dry_run=_flag(named, "DRY_RUN"),
-        verify=_flag(named, "VERIFY"),
-        connections=_whole({"CONNECTIONS": "32"} | named, "CONNECTIONS", 1, 64),
-        nsd_url=_url(named, "NSD_URL", NSD_URL),
-        coco_url=_url(named, "COCO_URL", COCO_URL),
-    )
+    if "SUBJECT" not in named:
+        raise DataError(f"SUBJECT is not given; expected 1 to {len(N_SESSIONS)}.")
+    given = {name.lower(): v for name, v in named.items() if v or name not in MAY_BE_EMPTY}
+    versions = SPACES.get(given.get("space", "func1pt8mm"), ("",))
+    given = {"sessions": "", "version": versions[-1], "root": default_root} | given
+    request = checked(Request, given | {"sessions": ()}, "the settings", DataError)
+    if request.version not in versions:
+        raise DataError(f"VERSION is {request.version!r}; valid are {', '.join(versions)}.")
+    sessions = parse_sessions(given["sessions"], request.subject)
+    return replace(request, root=request.root.absolute(), sessions=sessions)
 
 
 def parse_sessions(text: str, subject: int) -> tuple[int, ...]:
@@ -162,49 +186,3 @@ def sessions_text(sessions: Sequence[int]) -> str:
         else:
             runs.append([session])
     return ",".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
-
-
-def atlases_of(roi: str) -> list[str]:
-    """Names of the atlases in a union such as ``nsdgeneral+lh.streams:early``."""
-    terms = re.split(r"\+(?=\s*[A-Za-z])", roi)  # a label may end in a plus: ecc4+
-    names = [term.partition(":")[0].strip() for term in terms]
-    return [name.removeprefix("lh.").removeprefix("rh.") for name in names]
-
-
-def _roi(text: str) -> str:
-    unknown = [name for name in atlases_of(text) if name not in (*ATLASES, "brainmask")]
-    if unknown:
-        raise DataError(
-            f"ROI is {text!r} and names the atlas {unknown[0]!r}; valid are {', '.join(ATLASES)} "
-            "and brainmask, several joined by +, also single areas: prf-visualrois:V1v,V1d."
-        )
-    return text.replace(" ", "")
-
-
-def _choice(named: dict[str, str], name: str, choices, default: str) -> str:
-    value = named.get(name, default)
-    if value not in choices:
-        raise DataError(f"{name} is {value!r}; valid are {', '.join(choices)}.")
-    return value
-
-
-def _whole(named: dict[str, str], name: str, low: int, high: int) -> int:
-    value = named.get(name, "")
-    if not re.fullmatch(r"\d{1,4}", value) or not low <= int(value) <= high:
-        got = repr(value) if value else "not given"
-        raise DataError(f"{name} is {got}; expected a whole number from {low} to {high}.")
-    return int(value)
-
-
-def _flag(named: dict[str, str], name: str) -> bool:
-    value = named.get(name, "0").lower()
-    if value not in ("0", "1", "no", "yes", "false", "true", ""):
-        raise DataError(f"{name} is {named[name]!r}; expected 1 or 0.")
-    return value in ("1", "yes", "true")
-
-
-def _url(named: dict[str, str], name: str, default: str) -> str:
-    value = named.get(name, default).rstrip("/")
-    if not re.match(r"https?://[^/\s]+", value):
-        raise DataError(f"{name} is {value!r}; expected an address such as {default}.")
-    return value

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import Profile
+from fmri_utils.project.settings import checked
 
 from ..runner import parse_request
 from . import study_generator, study_perturbation, study_selfsupervised
@@ -54,7 +55,8 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Profile, StudySettings]:
             sizes[OWN[key]] = numbers if key == "SUBJECTS" else numbers[0]
         elif equals:
             rest.append(argument)
-    return parts, parse_request(rest).profile, StudySettings(**sizes)
+    profile = parse_request(rest).profile
+    return parts, profile, checked(StudySettings, sizes, "the study of encoders")
 
 
 @command

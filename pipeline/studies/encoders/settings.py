@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from fmri_utils.project.errors import ProfileError
+from pydantic import Field
+
+from fmri_utils.project.settings import Count, Integer, settings
+
+Subject = Annotated[Integer, Field(ge=1, le=8)]
 
 
-@dataclass(frozen=True)
+@settings
 class StudySettings:
     """Size of the study.
 
@@ -33,21 +37,12 @@ class StudySettings:
         Of the bootstrap.
     """
 
-    subjects: tuple[int, ...] = (1, 2, 5, 7)
-    n_seeds: int = 5
-    n_seeds_other: int = 2
-    n_clusters: int = 5
-    n_voxels: tuple[int, ...] = (30, 100, 300, 1000, 2500)
-    n_draws: int = 2
-    n_classes: tuple[int, ...] = (5, 10, 20, 50)
-    n_dims: tuple[int, ...] = (1, 2, 5, 10, 30, 100)
-    n_resamples: int = 2000
-
-    def __post_init__(self):
-        if not self.subjects or min(self.subjects) < 1 or max(self.subjects) > 8:
-            raise ProfileError(f"subjects are {self.subjects}. Expected: numbers from 1 to 8.")
-        if min(self.n_seeds, self.n_seeds_other) < 1:
-            raise ProfileError(
-                f"n_seeds is {self.n_seeds}, n_seeds_other {self.n_seeds_other}. Expected: 1 or "
-                "more."
-            )
+    subjects: tuple[Subject, ...] = (1, 2, 5, 7)
+    n_seeds: Count = 5
+    n_seeds_other: Count = 2
+    n_clusters: Count = 5
+    n_voxels: tuple[Count, ...] = (30, 100, 300, 1000, 2500)
+    n_draws: Count = 2
+    n_classes: tuple[Count, ...] = (5, 10, 20, 50)
+    n_dims: tuple[Count, ...] = (1, 2, 5, 10, 30, 100)
+    n_resamples: Count = 2000
