@@ -216,15 +216,15 @@ CASES = {
         False,
     ),
     "a known name in two words": Case(
-        lambda m: stacked(m, "collections OrderedDict:"), "collections.OrderedDict ", False
+        lambda m: stacked(m, "collections OrderedDict:"), "'collections OrderedDict.'", False
     ),
-    "EXT1": Case(lambda m: b"\x82\xf0" + tuple_of(shell(m)) + b"R", "EXT1 (240)"),
-    "EXT2": Case(lambda m: b"\x83\xf0\0" + tuple_of(shell(m)) + b"R", "EXT2 (240)"),
-    "EXT4": Case(lambda m: b"\x84\xf0\0\0\0" + tuple_of(shell(m)) + b"R", "EXT4 (240)"),
-    "INST": Case(lambda m: b"(" + shell(m) + b"ios\nsystem\n", "INST ('os system')"),
-    "OBJ": Case(lambda m: b"(" + named("os:system") + shell(m) + b"o", "os.system"),
+    "EXT1": Case(lambda m: b"\x82\xf0" + tuple_of(shell(m)) + b"R", "opcode EXT1"),
+    "EXT2": Case(lambda m: b"\x83\xf0\0" + tuple_of(shell(m)) + b"R", "opcode EXT2"),
+    "EXT4": Case(lambda m: b"\x84\xf0\0\0\0" + tuple_of(shell(m)) + b"R", "opcode EXT4"),
+    "INST": Case(lambda m: b"(" + shell(m) + b"ios\nsystem\n", "opcode INST"),
+    "OBJ": Case(lambda m: b"(" + named("os:system") + shell(m) + b"o", "opcode OBJ"),
     "OBJ of a known name": Case(lambda m: b"(" + EASY + b"o", "opcode OBJ", False),
-    "NEWOBJ_EX": Case(lambda m: call("builtins:tuple", lazily(m)), "builtins.tuple"),
+    "NEWOBJ_EX": Case(lambda m: call("builtins:tuple", lazily(m)), "opcode NEWOBJ_EX"),
     "NEWOBJ_EX of a known name": Case(lambda m: EASY + b")}\x92", "opcode NEWOBJ_EX", False),
     "__setstate__ of an instance": Case(
         lambda m: set_setstate(call("types:SimpleNamespace"), m), "types.SimpleNamespace"
@@ -236,11 +236,11 @@ CASES = {
         lambda m: state_of(EASY + b")\x81", text("a") + b"N"), "sets the state of a dict", False
     ),
     "state of a known class": Case(
-        lambda m: state_of(EASY, text("a") + b"N", True), "sets the state of a Named", False
+        lambda m: state_of(EASY, text("a") + b"N", True), "sets the state of a function", False
     ),
     "calling a text": Case(lambda m: text("os.system") + b")R", "calls 'os.system' with", False),
     "calling a result": Case(lambda m: EASY + b")\x81)R", "calls a dict with", False),
-    "PERSID": Case(lambda m: b"Pos.system\n", "PERSID ('os.system')", False),
+    "PERSID": Case(lambda m: b"Pos.system\n", "opcode PERSID", False),
     "BINPERSID": Case(lambda m: text("os.system") + b"Q", "BINPERSID", False),
     "in the bytes of a storage": Case(
         lambda m: storage(torch_file(command(m))), "a storage of the checkpoint names 'os.system'"
@@ -268,7 +268,7 @@ CASES = {
         "timeit.timeit",
     ),
     "a class of ours": Case(
-        lambda m: call("fmri_utils.lafite.released.records:Storage", b"N"),
+        lambda m: call("fmri_utils.lafite.released.records:read_storage", b"N"),
         "fmri_utils.lafite.released.records",
         False,
     ),

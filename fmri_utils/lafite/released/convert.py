@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,9 +26,7 @@ from ..generator_files import FORMAT, in_fixed_order
 from ..state import discriminator_from_state, generator_from_state
 from .reader import WHERE, OfficialCheckpoint, read_official
 
-ROOT = Path(__file__).resolve().parents[3]
-OUT = ROOT / "data" / "weights" / "lafite.safetensors"
-SETTINGS = ("FILE", "OUT", "TRAINING")
+OUT = Path(__file__).resolve().parents[3] / "data" / "weights" / "lafite.safetensors"
 TRAINING_FORMAT = "fmri_utils.lafite.networks"
 LICENCE = (
     "The weights' licence is the source's, not this project's MIT licence: the networks that "
@@ -38,11 +36,7 @@ LICENCE = (
 
 
 def import_official(
-    source: str | os.PathLike,
-    out: str | os.PathLike = OUT,
-    *,
-    training: bool = True,
-    report: Callable[[str], None] = lambda line: None,
+    source: str | os.PathLike, out: str | os.PathLike, *, training: bool = True
 ) -> list[Path]:
     """Convert a released checkpoint.
 
@@ -54,8 +48,6 @@ def import_official(
         Where the generator goes (G_ema, or G where there is none).
     training : bool
         Write G, D and G_ema to ``<out>-training.safetensors`` too, if the file has D.
-    report : callable
-        Told in a line what goes on.
 
     Returns
     -------
@@ -71,32 +63,46 @@ def import_official(
     out = Path(out)
     if out.suffix != ".safetensors":
         raise WeightsError(f"OUT is {out}; expected a name that ends in .safetensors.")
-    report(f"reading {source} as data; nothing in it is executed")
     checkpoint = read_official(source)
+    states = checkpoint.networks
+    best = next((name for name in ("G_ema", "G") if name in states), None)
+    if best is None:
+        raise WeightsError(
+            f"the checkpoint holds {sorted(states)}; expected a generator, G_ema or G."
+        )
     beside = out.with_name(f"{out.stem}-training.safetensors")
-    training = training and "D" in checkpoint.networks
-    wanted = [path for path in (beside, out)[not training :] if not _is_done(path, checkpoint)]
-    card = _card(Path(source), checkpoint)
-    networks = {}
-    for name in [_best(checkpoint), *(("G", "G_ema", "D") if beside in wanted else ())]:
-        if wanted and name in checkpoint.networks and name not in networks:
-            report(f"checking {name} ({len(checkpoint.networks[name])} tensors)")
-            networks[name] = _build(name, checkpoint, source)
-    if beside in wanted:
-        _write_training(beside, networks, checkpoint, card)
-    if out in wanted:  # last, so that a killed conversion begins again
-        _write_generator(out, networks[_best(checkpoint)], checkpoint, card)
-    return wanted
-
-
-def _best(checkpoint: OfficialCheckpoint) -> str:
-    """The generator to draw with."""
-    for name in ("G_ema", "G"):
-        if name in checkpoint.networks:
-            return name
-    raise WeightsError(
-        f"the checkpoint holds {sorted(checkpoint.networks)}; expected a generator, G_ema or G."
-    )
+    files = {beside: ("G", "G_ema", "D"), out: (best,)}  # the generator last: begin again if killed
+    if not training or "D" not in states:
+        del files[beside]
+    wanted = {path: names for path, names in files.items() if not _is_done(path, checkpoint)}
+    names = {name for group in wanted.values() for name in group if name in states}
+    networks = {name: _build(name, checkpoint, source) for name in sorted(names, reverse=True)}
+    card = {
+        "what": "LAFITE, converted from a released checkpoint; same numbers",
+        "source_file": Path(source).name,
+        "source_sha256": checkpoint.sha256,
+        "source_bytes": checkpoint.n_bytes,
+        "generator": best,
+        "networks": {name: len(state) for name, state in states.items()},
+        "settings": checkpoint.settings.get(best, {}),
+        "licence": LICENCE,
+    }
+    stored = {name: _stored(network, states[name]) for name, network in networks.items()}
+    configs = {name: dataclasses.asdict(network.config) for name, network in networks.items()}
+    for path in wanted:
+        if path == out:
+            tensors, form, config = stored[best], FORMAT, configs[best]
+        else:
+            tensors = {f"{n}.{key}": v for n, state in stored.items() for key, v in state.items()}
+            form, config = TRAINING_FORMAT, configs
+        metadata = {
+            "format": form,
+            "config": json.dumps(config, sort_keys=True),
+            "card": json.dumps(card, sort_keys=True),
+        }
+        with atomic_path(path) as tmp:
+            tmp.write_bytes(in_fixed_order(save(tensors, metadata)))
+    return list(wanted)
 
 
 def _is_done(path: Path, checkpoint: OfficialCheckpoint) -> bool:
@@ -117,29 +123,21 @@ def _is_done(path: Path, checkpoint: OfficialCheckpoint) -> bool:
     )
 
 
-def _setting(checkpoint: OfficialCheckpoint, network: str, name: str, default: object) -> object:
-    """A setting that leaves no trace in the tensors, if the file records it."""
-    for key, value in checkpoint.settings.get(network, {}).items():
-        if key.split(".")[-1] == name:
-            return value
-    return default
-
-
 def _build(name: str, checkpoint: OfficialCheckpoint, source: str | os.PathLike) -> nn.Module:
     """One network, every tensor's name and shape checked."""
     state = checkpoint.networks[name]
+    # Settings that leave no trace in the tensors, if the file records them.
+    settings = {key.split(".")[-1]: v for key, v in checkpoint.settings.get(name, {}).items()}
     try:
         if name == "D":
-            normalize = _setting(checkpoint, "D", "d_use_norm", False)
-            return discriminator_from_state(state, normalize_features=normalize is True)
+            normalize = settings.get("d_use_norm") is True
+            return discriminator_from_state(state, normalize_features=normalize)
         network = generator_from_state(state)
-        clamp = _setting(checkpoint, name, "conv_clamp", 256.0)
+        clamp = settings.get("conv_clamp", 256.0)
         if clamp is not None and (type(clamp) not in (int, float) or clamp <= 0):
             raise WeightsError(f"conv_clamp is {clamp!r}; expected a positive number or none.")
-        if clamp != network.config.clamp:
-            config = dataclasses.replace(network.config, clamp=clamp and float(clamp))
-            network = generator_from_state(state, config=config)
-        return network
+        config = dataclasses.replace(network.config, clamp=clamp and float(clamp))
+        return network if config == network.config else generator_from_state(state, config=config)
     except WeightsError as err:
         hint = " With TRAINING=no only the generator is converted." if name == "D" else ""
         raise WeightsError(f"{source}, network {name}: {err}{hint}") from err
@@ -156,51 +154,6 @@ def _stored(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def _card(source: Path, checkpoint: OfficialCheckpoint) -> dict:
-    """What the files say about where they come from."""
-    return {
-        "what": "LAFITE, converted from a released checkpoint; same numbers",
-        "source_file": source.name,
-        "source_sha256": checkpoint.sha256,
-        "source_bytes": checkpoint.n_bytes,
-        "generator": _best(checkpoint),
-        "networks": {name: len(state) for name, state in checkpoint.networks.items()},
-        "settings": checkpoint.settings.get(_best(checkpoint), {}),
-        "licence": LICENCE,
-    }
-
-
-def _metadata(form: str, config: object, card: dict) -> dict[str, str]:
-    return {
-        "format": form,
-        "config": json.dumps(config, sort_keys=True),
-        "card": json.dumps(card, sort_keys=True),
-    }
-
-
-def _write_generator(
-    path: Path, network: nn.Module, checkpoint: OfficialCheckpoint, card: dict
-) -> None:
-    """The generator as :func:`fmri_utils.lafite.load_generator` reads it."""
-    tensors = _stored(network, checkpoint.networks[_best(checkpoint)])
-    metadata = _metadata(FORMAT, dataclasses.asdict(network.config), card)
-    with atomic_path(path) as tmp:
-        tmp.write_bytes(in_fixed_order(save(tensors, metadata)))
-
-
-def _write_training(
-    path: Path, networks: dict[str, nn.Module], checkpoint: OfficialCheckpoint, card: dict
-) -> None:
-    """All networks with their names in front, as training starts from."""
-    tensors, config = {}, {}
-    for name, network in networks.items():
-        config[name] = dataclasses.asdict(network.config)
-        stored = _stored(network, checkpoint.networks[name])
-        tensors |= {f"{name}.{key}": value for key, value in stored.items()}
-    with atomic_path(path) as tmp:
-        tmp.write_bytes(in_fixed_order(save(tensors, _metadata(TRAINING_FORMAT, config, card))))
-
-
 def parse_settings(arguments: Sequence[str]) -> tuple[Path, Path, bool]:
     """FILE, OUT and TRAINING out of NAME=value arguments.
 
@@ -209,8 +162,8 @@ def parse_settings(arguments: Sequence[str]) -> tuple[Path, Path, bool]:
     WeightsError
         If a setting is unknown or FILE is not given.
     """
-    settings = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    unknown = sorted({a.split("=", 1)[0] for a in arguments} - set(SETTINGS))
+    settings = dict(argument.partition("=")[::2] for argument in arguments)
+    unknown = sorted(set(settings) - {"FILE", "OUT", "TRAINING"})
     if unknown:
         raise WeightsError(f"unknown setting {unknown}. Valid: FILE=, OUT=, TRAINING=yes or no.")
     if not settings.get("FILE"):
@@ -232,13 +185,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         source, out, training = parse_settings(sys.argv[1:] if arguments is None else arguments)
-        written = import_official(source, out, training=training, report=say)
+        say(f"reading {source} as data; nothing in it is executed")
+        written = import_official(source, out, training=training)
     except WeightsError as err:
         say(f"error: {err}")
         return 2
     for path in written:
         say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
-    say(LICENCE if written else f"nothing to do: {out} was made from this file before")
+    say(LICENCE if written else f"nothing to do: {out} was made from it before")
     return 0
 
 

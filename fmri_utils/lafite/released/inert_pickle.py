@@ -1,29 +1,37 @@
-"""Pickles as data: a reader that calls nothing.
+"""Pickles as data: a reader that calls nothing of what a file names.
 
-A pickle is a small program: it names functions and calls them. Restricting which ones it may name
-is not enough: with every name refused, Python 3.11's own unpickler still dies of a deeply nested
-tuple as a dictionary key (a segmentation fault from 2 MB) and reserves gigabytes for a memo index.
-So the program is not run here. The standard library's ``pickletools`` splits it into opcodes, and
-the reader below, which knows only the opcodes that data need, builds plain containers. A name in
-the file stands for a *record* of ours or is refused; "calling" it makes such a record.
+A pickle is a small program: it names functions and calls them. Python's own unpickler in pure
+Python (the C one dies of crafted files) runs it here with three changes. It knows only the opcodes
+that data need; a name in the file stands for a function of ours, or is refused; only texts and
+small integers become keys. The functions of ours build plain values. Before that,
+``pickletools`` splits the file into opcodes, which bounds their number.
 """
 
 from __future__ import annotations
 
+import pickle
 import pickletools
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import BinaryIO
+
+import numpy as np
 
 from ...project.errors import WeightsError
 
-MAX_OPCODES = 1_000_000  # a 256 px checkpoint has 32 thousand; 0.3 GB of containers at worst
+MAX_OPCODES = 200_000  # a 256 px checkpoint has 32 thousand
 MAX_ENTRIES = 10_000  # of one dictionary or set
 MAX_KEY = 2**31  # integers beyond it can be chosen to collide
 SHOWN = 80  # characters of the file's own text in a message
+OPCODES = (
+    "NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT SHORT_BINUNICODE BINUNICODE "
+    "BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8 EMPTY_LIST EMPTY_DICT EMPTY_SET EMPTY_TUPLE "
+    "TUPLE1 TUPLE2 TUPLE3 TUPLE MARK APPEND APPENDS SETITEM SETITEMS ADDITEMS BINPUT LONG_BINPUT "
+    "MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD BINPERSID PROTO FRAME STOP"
+)
+NEEDED = frozenset(OPCODES.split())
 
-Recorder = Callable[[tuple], object]
+Known = Callable[..., object]
 
 
 def shown(text: object) -> str:
@@ -33,287 +41,147 @@ def shown(text: object) -> str:
     return ascii(text[:SHOWN]) + ("..." if len(text) > SHOWN else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A name in the file that is known, and how a call of it is recorded."""
-
-    name: str
-    record: Recorder
-
-
-class Stateful:
-    """A record that the file may give a state to (opcode BUILD)."""
-
-    __slots__ = ()
-
-    def take_state(self, state: object) -> None:
-        """Check and keep a state."""
-        raise NotImplementedError
-
-
-class InertReader:
-    """Read one pickle into dicts, lists, tuples, sets, numbers, texts, bytes and records.
+def read_inert(
+    stream: BinaryIO,
+    known: Mapping[str, object],
+    *,
+    what: str,
+    persistent_ids: bool = False,
+    max_opcodes: int = MAX_OPCODES,
+) -> object:
+    """Read one pickle into dicts, lists, tuples, sets, numbers, texts, bytes and our own values.
 
     Parameters
     ----------
-    known : mapping of str to callable
-        ``"module name"`` of the globals that may occur, and a function from a tuple of arguments
-        to the record that stands for the call.
-    constants : mapping of str to object
-        Globals that are not called, and the value that each stands for.
-    persistent : callable, optional
-        From a persistent id to a record. Without it, persistent ids are refused.
+    stream : binary file
+        Stands where the pickle begins; is left after its end.
+    known : mapping of str to object
+        ``"module.name"`` of the globals that may occur, and the function that is called in its
+        place, or the constant that stands for it. The functions must not trust their arguments.
     what : str
         How messages call the file.
+    persistent_ids : bool
+        Whether there may be persistent ids. The id itself is the value.
     max_opcodes : int
         A longer pickle is refused.
+
+    Raises
+    ------
+    WeightsError
+        If the pickle is damaged or truncated, too long, uses an opcode that data do not need,
+        or names a global that is not known.
     """
-
-    def __init__(
-        self,
-        known: Mapping[str, Recorder],
-        *,
-        constants: Mapping[str, object] = MappingProxyType({}),
-        persistent: Callable[[object], object] | None = None,
-        what: str = "the file",
-        max_opcodes: int = MAX_OPCODES,
-    ):
-        self.names = {name: Named(name, record) for name, record in known.items()} | dict(constants)
-        self.persistent = persistent
-        self.what = what
-        self.max_opcodes = max_opcodes
-        self.stack: list = []
-        self.marks: list[int] = []
-        self.memo: dict[int, object] = {}
-
-    def read(self, stream: BinaryIO) -> object:
-        """The value of the pickle that begins where the stream stands; leaves it after the end.
-
-        Raises
-        ------
-        WeightsError
-            If the pickle is damaged or truncated, too long, uses an opcode that data do not need,
-            or names a global that is not known.
-        """
-        for n, (opcode, argument, position) in enumerate(self._tokens(stream), start=1):
-            step = STEPS.get(opcode.name)
-            if step is None:
-                small = type(argument) is int and argument.bit_length() <= 32
-                told = argument if small else shown(argument)
+    start = stream.tell()
+    try:
+        for n, (opcode, _, position) in enumerate(pickletools.genops(stream), start=1):
+            if opcode.name not in NEEDED:
                 raise WeightsError(
-                    f"{self.what} uses the pickle opcode {opcode.name} ({told}) at byte "
-                    f"{position}; a LAFITE checkpoint has no use for it. Refused; nothing was "
-                    "executed."
+                    f"{what} uses the pickle opcode {opcode.name} at byte {position}; a LAFITE "
+                    "checkpoint has no use for it. Refused; nothing was executed."
                 )
-            if n > self.max_opcodes:
+            if n > max_opcodes:
                 raise WeightsError(
-                    f"{self.what} has more than {self.max_opcodes} pickle opcodes; expected far "
-                    "fewer in a LAFITE checkpoint. Refused."
+                    f"{what} has more than {max_opcodes} pickle opcodes; expected far fewer in a "
+                    "LAFITE checkpoint. Refused."
                 )
-            try:
-                step(self, argument)
-            except (IndexError, KeyError) as err:
-                raise self._damaged(position, "it takes what was never put there") from err
-        if len(self.stack) != 1 or self.marks:
-            raise self._damaged(position, f"{len(self.stack)} values are left, not one")
-        return self.stack.pop()
-
-    def _tokens(self, stream: BinaryIO) -> Iterator[tuple]:
-        """Opcodes with their arguments and places, up to and with STOP."""
-        tokens = pickletools.genops(stream)
-        while True:
-            try:
-                token = next(tokens)
-            except StopIteration:
-                return
-            except (ValueError, OverflowError) as err:  # truncated, an unknown opcode, bad text
-                raise self._damaged(stream.tell(), ascii(str(err)[:120])) from err
-            yield token
-
-    def _damaged(self, position: int | None, why: str) -> WeightsError:
-        return WeightsError(
-            f"{self.what} is damaged or truncated near byte {position} ({why}). Expected a whole "
-            "pickle; fetch the file again and compare its size."
-        )
-
-    # -- the stack ---------------------------------------------------------------------------------
-
-    def pop(self) -> object:
-        """The topmost value; what lies under the last mark is out of reach."""
-        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise IndexError
-        return self.stack.pop()
-
-    def pop_many(self, n: int) -> list:
-        """The topmost ``n`` values, the lowest first."""
-        return [self.pop() for _ in range(n)][::-1]
-
-    def pop_to_mark(self) -> list:
-        """The values above the last mark, the lowest first."""
-        begin = self.marks.pop()
-        values = self.stack[begin:]
-        del self.stack[begin:]
-        return values
-
-    def top(self, kind: type) -> object:
-        """The topmost value, which has to be of one type."""
-        value = self.pop()
-        self.stack.append(value)
-        if type(value) is not kind:
-            raise WeightsError(
-                f"{self.what} puts entries into {shown(value)}; expected a {kind.__name__}. "
-                "Refused."
-            )
-        return value
-
-    # -- steps -------------------------------------------------------------------------------------
-
-    def push(self, value: object) -> None:
-        """NONE, numbers, texts, bytes: the token's argument is the value."""
-        self.stack.append(value)
-
-    def mark(self, _: object) -> None:
-        """MARK."""
-        self.marks.append(len(self.stack))
-
-    def keep(self, index: int | None) -> None:
-        """BINPUT, LONG_BINPUT, MEMOIZE: note the topmost value."""
-        value = self.pop()
-        self.stack.append(value)
-        self.memo[len(self.memo) if index is None else index] = value
-
-    def recall(self, index: int) -> None:
-        """BINGET, LONG_BINGET."""
-        self.stack.append(self.memo[index])
-
-    def add_to_list(self, values: list) -> None:
-        """APPEND, APPENDS."""
-        self.top(list).extend(values)
-
-    def add_to_dict(self, values: list) -> None:
-        """SETITEM, SETITEMS."""
-        target = self.top(dict)
-        if len(values) % 2:
-            raise IndexError
-        for key, value in zip(values[::2], values[1::2], strict=True):
-            target[self.checked_key(key)] = value
-        self.check_length(target)
-
-    def add_to_set(self, values: list) -> None:
-        """ADDITEMS."""
-        target = self.top(set)
-        target.update(map(self.checked_key, values))
-        self.check_length(target)
-
-    def checked_key(self, key: object) -> str | int:
-        """A text or a small integer. Hashing anything else could take forever, or the stack."""
-        if type(key) is str or (type(key) is int and -MAX_KEY <= key < MAX_KEY):
-            return key
+        end = stream.tell()
+        stream.seek(start)
+        reader = _Reader(stream, known, what, persistent_ids)
+        value = reader.load()
+        if reader.stack or reader.metastack:
+            raise ValueError("more than one value is left")
+    except WeightsError:
+        raise
+    except Exception as err:  # whatever stops the unpickler, the file is not a checkpoint
         raise WeightsError(
-            f"{self.what} has a dictionary key or set member that is a {type(key).__name__}; "
-            "expected texts and integers of 32 bits. Refused."
-        )
+            f"{what} is damaged or truncated near byte {stream.tell()} ({type(err).__name__}: "
+            f"{str(err)[:120]!a}). Expected a whole pickle; fetch the file again and compare "
+            "its size."
+        ) from err
+    stream.seek(end)
+    return value
 
-    def check_length(self, target: dict | set) -> None:
-        """Bound the work of one container."""
+
+class _Reader(pickle._Unpickler):
+    """Python's unpickler with few opcodes, and with functions of ours for every name."""
+
+    def __init__(self, stream, known, what: str, persistent_ids: bool):
+        super().__init__(stream)
+        self.known, self.what, self.persistent_ids = known, what, persistent_ids
+
+    def refuse(self, what_it_does: str) -> WeightsError:
+        """The error for what no checkpoint does."""
+        return WeightsError(f"{self.what} {what_it_does}. Refused; nothing was executed.")
+
+    def find_class(self, module: str, name: str) -> object:
+        """What stands for a name; dotted names are only texts here."""
+        joined = f"{module}.{name}"
+        if joined not in self.known:
+            raise WeightsError(
+                f"{self.what} names {shown(joined)}, which is not part of a LAFITE checkpoint. "
+                "Refused; nothing was executed. Do not open this file with other tools unless you "
+                "trust whoever made it."
+            )
+        return self.known[joined]
+
+    def persistent_load(self, pid: object) -> object:
+        """The id itself."""
+        if not self.persistent_ids:
+            raise self.refuse("has a persistent id (opcode BINPERSID), as no LAFITE checkpoint has")
+        return pid
+
+    def load_call(self) -> None:
+        """REDUCE, NEWOBJ: only a function of ours is ever called."""
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if type(function) is not FunctionType or type(arguments) is not tuple:
+            raise self.refuse(
+                f"calls {shown(function)} with {shown(arguments)}; expected a known name and a "
+                "tuple"
+            )
+        self.append(function(*arguments))
+
+    def load_state(self) -> None:
+        """BUILD: only a number type has a state, which says its byte order."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if not isinstance(target, np.dtype):
+            raise self.refuse(f"sets the state of {shown(target)}; expected that of a number type")
+        if type(state) is not tuple or state[1:2] not in (("<",), ("=",), ("|",)):
+            raise self.refuse("has numbers that are not little-endian; expected such")
+
+    def load_entries(self) -> None:
+        """SETITEMS, ADDITEMS."""
+        values = self.pop_mark()
+        target = self.stack[-1]
+        keys = values[::2] if type(target) is dict else values
+        for key in keys:  # hashing anything else could take forever, or the stack
+            if type(key) is not str and not (type(key) is int and -MAX_KEY <= key < MAX_KEY):
+                kind = type(key).__name__
+                raise self.refuse(f"has a key that is a {kind}; expected texts and small integers")
+        if type(target) is dict:
+            target.update(zip(keys, values[1::2], strict=True))
+        elif type(target) is set:
+            target.update(keys)
+        else:
+            raise self.refuse(f"puts entries into {shown(target)}; expected a dictionary or set")
         if len(target) > MAX_ENTRIES:
-            raise WeightsError(
-                f"{self.what} has a {type(target).__name__} with more than {MAX_ENTRIES} entries; "
-                "expected far fewer in a LAFITE checkpoint. Refused."
-            )
+            raise self.refuse(f"has more than {MAX_ENTRIES} entries in {shown(target)}")
 
-    def name(self, joined: str) -> None:
-        """GLOBAL: ``"module name"``, known or refused."""
-        if joined not in self.names:
-            raise WeightsError(
-                f"{self.what} names {shown(joined.replace(' ', '.', 1))}, which is not part of a "
-                "LAFITE checkpoint. Refused; nothing was executed. Do not open this file with "
-                "other tools unless you trust whoever made it."
-            )
-        self.stack.append(self.names[joined])
+    def load_entry(self) -> None:
+        """SETITEM."""
+        entry = [self.stack.pop(), self.stack.pop()][::-1]
+        self.load_mark()
+        self.stack += entry
+        self.load_entries()
 
-    def name_from_stack(self, _: object) -> None:
-        """STACK_GLOBAL: module and name come from the stack; dotted names are only texts here."""
-        module, name = self.pop_many(2)
-        if type(module) is not str or type(name) is not str:
-            raise WeightsError(f"{self.what} names a global by {shown(module)}. Refused.")
-        self.name(f"{module} {name}")
-
-    def call(self, _: object) -> None:
-        """REDUCE, NEWOBJ: a record of a call; nothing but a known name can be "called"."""
-        function, arguments = self.pop_many(2)
-        if type(function) is not Named or type(arguments) is not tuple:
-            raise WeightsError(
-                f"{self.what} calls {shown(function)} with {shown(arguments)}; expected a known "
-                "name and a tuple. Refused; nothing was executed."
-            )
-        self.stack.append(function.record(arguments))
-
-    def build(self, _: object) -> None:
-        """BUILD: only records that expect a state take one."""
-        target, state = self.pop_many(2)
-        if not isinstance(target, Stateful):
-            raise WeightsError(
-                f"{self.what} sets the state of {shown(target)}; expected that of a number type "
-                "only. Refused; nothing was executed."
-            )
-        target.take_state(state)
-        self.stack.append(target)
-
-    def persistent_id(self, _: object) -> None:
-        """BINPERSID."""
-        identifier = self.pop()
-        if self.persistent is None:
-            raise WeightsError(
-                f"{self.what} has a persistent id (opcode BINPERSID), which a LAFITE checkpoint "
-                "does not use. Refused."
-            )
-        self.stack.append(self.persistent(identifier))
-
-    def protocol(self, version: int) -> None:
-        """PROTO."""
-        if version > 5:
-            raise WeightsError(f"{self.what} has pickle protocol {version}; expected 2 to 5.")
-
-
-def _fixed_tuple(n: int) -> Callable:
-    return lambda self, _: self.stack.append(tuple(self.pop_many(n)))
-
-
-_VALUES = (
-    "NONE BININT BININT1 BININT2 LONG1 BINFLOAT SHORT_BINUNICODE BINUNICODE BINUNICODE8 "
-    "SHORT_BINBYTES BINBYTES BINBYTES8"
-)
-STEPS: dict[str, Callable[[InertReader, object], None]] = {
-    **dict.fromkeys(_VALUES.split(), InertReader.push),
-    "NEWTRUE": lambda self, _: self.stack.append(True),
-    "NEWFALSE": lambda self, _: self.stack.append(False),
-    "EMPTY_LIST": lambda self, _: self.stack.append([]),
-    "EMPTY_DICT": lambda self, _: self.stack.append({}),
-    "EMPTY_SET": lambda self, _: self.stack.append(set()),
-    "EMPTY_TUPLE": _fixed_tuple(0),
-    "TUPLE1": _fixed_tuple(1),
-    "TUPLE2": _fixed_tuple(2),
-    "TUPLE3": _fixed_tuple(3),
-    "TUPLE": lambda self, _: self.stack.append(tuple(self.pop_to_mark())),
-    "MARK": InertReader.mark,
-    "APPEND": lambda self, _: self.add_to_list(self.pop_many(1)),
-    "APPENDS": lambda self, _: self.add_to_list(self.pop_to_mark()),
-    "SETITEM": lambda self, _: self.add_to_dict(self.pop_many(2)),
-    "SETITEMS": lambda self, _: self.add_to_dict(self.pop_to_mark()),
-    "ADDITEMS": lambda self, _: self.add_to_set(self.pop_to_mark()),
-    "BINPUT": InertReader.keep,
-    "LONG_BINPUT": InertReader.keep,
-    "MEMOIZE": InertReader.keep,
-    "BINGET": InertReader.recall,
-    "LONG_BINGET": InertReader.recall,
-    "GLOBAL": InertReader.name,
-    "STACK_GLOBAL": InertReader.name_from_stack,
-    "REDUCE": InertReader.call,
-    "NEWOBJ": InertReader.call,
-    "BUILD": InertReader.build,
-    "BINPERSID": InertReader.persistent_id,
-    "PROTO": InertReader.protocol,
-    "FRAME": lambda self, _: None,
-    "STOP": lambda self, _: None,
-}
+    dispatch = {
+        code: step
+        for code, step in pickle._Unpickler.dispatch.items()
+        if pickletools.code2op[chr(code)].name in NEEDED
+    } | {
+        pickle.REDUCE[0]: load_call,
+        pickle.NEWOBJ[0]: load_call,
+        pickle.BUILD[0]: load_state,
+        pickle.SETITEM[0]: load_entry,
+        pickle.SETITEMS[0]: load_entries,
+        pickle.ADDITEMS[0]: load_entries,
+    }

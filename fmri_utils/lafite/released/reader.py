@@ -2,7 +2,7 @@
 
 Such a file is a pickle of whole objects, with the source code that an ordinary unpickler would
 execute. Here it is read as data (:mod:`.inert_pickle`); only the names that a checkpoint needs are
-known (:mod:`.official_records`), everything else is refused by name.
+known (:mod:`.records`), everything else is refused by name.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import hashlib
 import mmap
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ...project.errors import WeightsError
 from ...project.reading import require
-from .inert_pickle import SHOWN, InertReader, shown
-from .records import PersistentObject, TensorRecord, known_names
+from .inert_pickle import SHOWN, read_inert, shown
+from .records import KNOWN, PersistentObject
 
 MAX_BYTES = 2 * 2**30  # a 1024 px checkpoint with three networks has about a quarter of that
 MAX_MODULES = 5_000  # of all networks; a 1024 px checkpoint has about 700
@@ -41,11 +43,6 @@ OTHER_FORMATS = (
     (b"PK", "a zip archive, such as a checkpoint of a newer torch.save"),
     (OLD_TORCH, "a checkpoint of an older torch.save"),
     (b"\x1f\x8b", "compressed with gzip; unpack it first"),
-    (b"BZh", "compressed with bzip2; unpack it first"),
-    (b"\xfd7zXZ", "compressed with xz; unpack it first"),
-    (b"7z\xbc\xaf", "a 7-zip archive; unpack it first"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"\x93NUMPY", "a numpy array"),
     (b"version https://git-lfs", "a pointer of git-lfs instead of the file itself"),
     (b"<", "a web page, as a download link gives that asks for a confirmation first"),
 )
@@ -73,17 +70,13 @@ class OfficialCheckpoint:
     n_bytes: int
 
 
-def read_official_pickle(
-    path: str | os.PathLike, *, max_bytes: int = MAX_BYTES
-) -> dict[str, dict[str, Tensor]]:
+def read_official_pickle(path: str | os.PathLike) -> dict[str, dict[str, Tensor]]:
     """Read the tensors of a released checkpoint; nothing in the file is executed.
 
     Parameters
     ----------
     path : path-like
         A pickle as StyleGAN2-ADA and LAFITE write it.
-    max_bytes : int
-        A larger file is refused.
 
     Returns
     -------
@@ -97,31 +90,29 @@ def read_official_pickle(
         If the file is missing, of another format, damaged or truncated, too large, names anything
         that a checkpoint does not need, or holds no network.
     """
-    return read_official(path, max_bytes=max_bytes).networks
+    return read_official(path).networks
 
 
-def read_official(path: str | os.PathLike, *, max_bytes: int = MAX_BYTES) -> OfficialCheckpoint:
+def read_official(path: str | os.PathLike) -> OfficialCheckpoint:
     """As :func:`read_official_pickle`, with the settings and the file's SHA-256."""
     try:
-        return _read(Path(path), max_bytes)
+        return _read(Path(path))
     except WeightsError as err:
         raise WeightsError(f"{err} {WHERE}.") from err
 
 
-def _read(path: Path, max_bytes: int) -> OfficialCheckpoint:
+def _read(path: Path) -> OfficialCheckpoint:
     """The file's networks and settings."""
     require(path, "a LAFITE checkpoint", EXPECTED, WeightsError)
     n_bytes = path.stat().st_size
     if n_bytes == 0:
         raise WeightsError(f"{path} is empty. {EXPECTED}")
-    if n_bytes > max_bytes:
-        raise WeightsError(
-            f"{path} has {n_bytes} bytes; expected at most max_bytes = {max_bytes}. {EXPECTED}"
-        )
+    if n_bytes > MAX_BYTES:
+        raise WeightsError(f"{path} has {n_bytes} bytes; expected at most {MAX_BYTES}. {EXPECTED}")
     with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
         _refuse_other_formats(path, data[:64])
         sha256 = hashlib.sha256(data).hexdigest()
-        content = InertReader(known_names(), what=str(path)).read(data)
+        content = read_inert(data, KNOWN, what=str(path))
         if data.tell() != n_bytes:
             raise WeightsError(
                 f"{path} has {n_bytes - data.tell()} bytes after the end of its pickle; expected "
@@ -129,12 +120,10 @@ def _read(path: Path, max_bytes: int) -> OfficialCheckpoint:
             )
     try:
         objects = _objects(content)
-        budget = _Budget(COPIES * n_bytes)
-        networks = {name: _tensors(name, value, budget) for name, value in objects.items()}
+        networks = _copied(objects, COPIES * n_bytes)
     except WeightsError as err:
         raise WeightsError(f"{path}: {err}") from err
     settings = {name: _settings(value) for name, value in objects.items()}
-    networks = {name: tensors for name, tensors in networks.items() if tensors}
     return OfficialCheckpoint(networks, settings, sha256, n_bytes)
 
 
@@ -148,6 +137,8 @@ def _refuse_other_formats(path: Path, head: bytes) -> None:
             f"{path} is a safetensors file: already converted? Use it as `lafite.weights`. "
             f"{EXPECTED}"
         )
+    if head[:1] == b"\x80" and head[1:2] > b"\x05":
+        raise WeightsError(f"{path} has pickle protocol {head[1]}; expected 2 to 5. {EXPECTED}")
     if head[:1] != b"\x80":
         raise WeightsError(
             f"{path} is no pickle of protocol 2 or later; it begins with {head[:24]!r}. {EXPECTED}"
@@ -172,78 +163,63 @@ def _objects(content: object) -> dict[str, PersistentObject]:
     return found
 
 
-class _Budget:
-    """How much may still be copied out of one file."""
+def _copied(objects: dict[str, PersistentObject], budget: int) -> dict[str, dict[str, Tensor]]:
+    """The networks' persistent tensors under dotted names, as ``state_dict`` gives them.
 
-    def __init__(self, n_bytes: int):
-        self.n_bytes, self.n_modules = n_bytes, MAX_MODULES
-
-    def module(self, name: str, depth: int) -> None:
-        """One more module."""
-        self.n_modules -= 1
-        if self.n_modules < 0 or depth > MAX_DEPTH:
-            raise WeightsError(
-                f"{name[:SHOWN]} has more than {MAX_MODULES} modules or {MAX_DEPTH} levels of "
-                "them; expected a few hundred. Refused."
-            )
-
-    def tensor(self, name: str, record: TensorRecord) -> Tensor:
-        """One more tensor."""
-        self.n_bytes -= record.n + OVERHEAD  # before it is copied; an element has a byte or more
-        try:
-            if self.n_bytes >= 0:
-                self.n_bytes -= record.n * (record.storage.flat().element_size() - 1)
-            if self.n_bytes >= 0:
-                return record.tensor()
-        except WeightsError as err:
-            raise WeightsError(f"{name}: {err}") from err
-        raise WeightsError(
-            f"the tensors up to {name} are together over {COPIES} times as large as the file, by "
-            "sharing its bytes. Refused."
-        )
-
-
-def _tensors(network: str, top: PersistentObject, budget: _Budget) -> dict[str, Tensor]:
-    """A network's persistent tensors under dotted names, as ``state_dict`` gives them."""
-    out: dict[str, Tensor] = {}
-    waiting = [("", top, 0)]
-    while waiting:
-        prefix, module, depth = waiting.pop()
-        skipped = module.state.get("_non_persistent_buffers_set", ())
-        for kind in ("_parameters", "_buffers"):
-            for key, record in _members(module, kind, network, prefix):
-                if kind == "_buffers" and type(skipped) is set and key in skipped:
-                    continue
-                if type(record) is not TensorRecord:
-                    raise WeightsError(
-                        f"{network}.{prefix}{key} is {shown(record)}; expected a tensor."
-                    )
-                out[prefix + key] = budget.tensor(f"{network}.{prefix}{key}", record)
-        for key, child in _members(module, "_modules", network, prefix)[::-1]:
-            if type(child) is not PersistentObject:
+    ``budget`` bounds how many bytes are copied out of the file; networks without any are left out.
+    """
+    networks: dict[str, dict[str, Tensor]] = {}
+    modules_left = iter(range(MAX_MODULES))
+    for network, top in objects.items():
+        for name, tensor in _tensors(network, top, modules_left, 0):
+            budget -= tensor.nbytes + OVERHEAD
+            if budget < 0:
                 raise WeightsError(
-                    f"{network}.{prefix}{key} is {shown(child)}; expected a saved module."
+                    f"the tensors up to {name} are together over {COPIES} times as large as the "
+                    "file, by sharing its bytes. Refused."
                 )
-            budget.module(f"{network}.{prefix}{key}", depth + 1)
-            waiting.append((f"{prefix}{key}.", child, depth + 1))
-    return out
+            copy = tensor.clone(memory_format=torch.contiguous_format)
+            networks.setdefault(network, {})[name.removeprefix(f"{network}.")] = copy
+    return networks
 
 
-def _members(
-    module: PersistentObject, kind: str, network: str, prefix: str
-) -> list[tuple[str, object]]:
+def _tensors(
+    name: str, module: PersistentObject, modules_left: Iterator[int], depth: int
+) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of a module and the modules in it, with the name of the network in front."""
+    if depth > MAX_DEPTH or next(modules_left, None) is None:
+        raise WeightsError(
+            f"{name[:SHOWN]} has more than {MAX_MODULES} modules or {MAX_DEPTH} levels of them; "
+            "expected a few hundred. Refused."
+        )
+    skipped = module.state.get("_non_persistent_buffers_set")
+    skipped = skipped if type(skipped) is set else ()
+    members = _members(module, "_parameters", name)
+    buffers = _members(module, "_buffers", name)
+    members += [(key, value) for key, value in buffers if key not in skipped]
+    for key, tensor in members:
+        if type(tensor) is not Tensor:
+            raise WeightsError(f"{name}.{key} is {shown(tensor)}; expected a tensor.")
+        yield f"{name}.{key}", tensor
+    for key, child in _members(module, "_modules", name):
+        if type(child) is not PersistentObject:
+            raise WeightsError(f"{name}.{key} is {shown(child)}; expected a saved module.")
+        yield from _tensors(f"{name}.{key}", child, modules_left, depth + 1)
+
+
+def _members(module: PersistentObject, kind: str, name: str) -> list[tuple[str, object]]:
     """Named parameters, buffers or modules of a module, without those that are None."""
     members = module.state.get(kind)
     if type(members) is not dict or len(members) > MAX_MEMBERS:
         raise WeightsError(
-            f"{network}.{prefix} (class {shown(module.class_name)}) has {shown(members)} for "
-            f"{kind}; expected a dictionary of at most {MAX_MEMBERS}, as a module of torch has."
+            f"{name} (class {shown(module.class_name)}) has {shown(members)} for {kind}; expected "
+            f"a dictionary of at most {MAX_MEMBERS}, as a module of torch has."
         )
     for key in members:
         if type(key) is not str or not MEMBER.fullmatch(key):
             raise WeightsError(
-                f"{network}.{prefix} has a member called {shown(key)}; expected up to 64 letters, "
-                "digits and underscores."
+                f"{name} has a member called {shown(key)}; expected up to 64 letters, digits and "
+                "underscores."
             )
     return [(key, value) for key, value in members.items() if value is not None]
 
