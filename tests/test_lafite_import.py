@@ -171,9 +171,9 @@ def test_the_command(file, tmp_path, capsys):
     assert "nothing to do" in capsys.readouterr().err
     for arguments, message in (
         ([], "FILE is not given"),
-        (["FILE=a.pkl", "SIZE=3"], "unknown setting ['SIZE']"),
-        (["all"], "unknown setting ['all']"),
-        (["FILE=a.pkl", "TRAINING=maybe"], "expected yes or no"),
+        (["FILE=a.pkl", "SIZE=3"], "unknown key ['SIZE']"),
+        (["all"], "unknown key ['all']"),
+        (["FILE=a.pkl", "TRAINING=maybe"], "Expected: 'yes' or 'no'"),
         ([f"FILE={tmp_path}/absent.pkl"], "github.com/drboog/Lafite"),
         ([f"FILE={file}", "OUT=x.pkl"], "ends in .safetensors"),
     ):

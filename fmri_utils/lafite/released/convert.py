@@ -11,8 +11,8 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,8 +20,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ...project.artifacts import atomic_path
+from ...project.command import command
 from ...project.errors import WeightsError
 from ...project.reading import require
+from ...project.settings import checked, settings
 from ..generator_files import FORMAT, in_fixed_order
 from ..state import discriminator_from_state, generator_from_state
 from .reader import WHERE, OfficialCheckpoint, read_official
@@ -126,14 +128,15 @@ def _is_done(path: Path, checkpoint: OfficialCheckpoint) -> bool:
 def _build(name: str, checkpoint: OfficialCheckpoint, source: str | os.PathLike) -> nn.Module:
     """One network, every tensor's name and shape checked."""
     state = checkpoint.networks[name]
-    # Settings that leave no trace in the tensors, if the file records them.
-    settings = {key.split(".")[-1]: v for key, v in checkpoint.settings.get(name, {}).items()}
+    # Settings that leave no trace in the tensors, if the file records them; the first of a name.
+    told = reversed(checkpoint.settings.get(name, {}).items())
+    recorded = {key.split(".")[-1]: value for key, value in told}
     try:
         if name == "D":
-            normalize = settings.get("d_use_norm") is True
+            normalize = recorded.get("d_use_norm") is True
             return discriminator_from_state(state, normalize_features=normalize)
         network = generator_from_state(state)
-        clamp = settings.get("conv_clamp", 256.0)
+        clamp = recorded.get("conv_clamp", 256.0)
         if clamp is not None and (type(clamp) not in (int, float) or clamp <= 0):
             raise WeightsError(f"conv_clamp is {clamp!r}; expected a positive number or none.")
         config = dataclasses.replace(network.config, clamp=clamp and float(clamp))
@@ -154,46 +157,30 @@ def _stored(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def parse_settings(arguments: Sequence[str]) -> tuple[Path, Path, bool]:
-    """FILE, OUT and TRAINING out of NAME=value arguments.
+@settings
+class ImportSettings:
+    """What ``make lafite-import`` takes, as NAME=value."""
 
-    Raises
-    ------
-    WeightsError
-        If a setting is unknown or FILE is not given.
-    """
-    settings = dict(argument.partition("=")[::2] for argument in arguments)
-    unknown = sorted(set(settings) - {"FILE", "OUT", "TRAINING"})
-    if unknown:
-        raise WeightsError(f"unknown setting {unknown}. Valid: FILE=, OUT=, TRAINING=yes or no.")
-    if not settings.get("FILE"):
+    FILE: str = ""
+    OUT: str = str(OUT)
+    TRAINING: Literal["yes", "no"] = "yes"
+
+
+@command
+def main(arguments: list[str]) -> None:
+    """Command line of :func:`import_official`."""
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    asked = checked(ImportSettings, given, "the settings of lafite-import", WeightsError)
+    if not asked.FILE:
         raise WeightsError(
             f"FILE is not given. Expected: make lafite-import FILE=checkpoint.pkl. {WHERE}."
         )
-    training = settings.get("TRAINING", "yes")
-    if training not in ("yes", "no"):
-        raise WeightsError(f"TRAINING is {training!r}; expected yes or no.")
-    out = Path(settings.get("OUT") or OUT).expanduser()
-    return Path(settings["FILE"]).expanduser(), out, training == "yes"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; 0 on success, 2 on a clear error."""
-
-    def say(line: str) -> None:
-        sys.stderr.write(f"{line}\n")
-
-    try:
-        source, out, training = parse_settings(sys.argv[1:] if arguments is None else arguments)
-        say(f"reading {source} as data; nothing in it is executed")
-        written = import_official(source, out, training=training)
-    except WeightsError as err:
-        say(f"error: {err}")
-        return 2
+    source, out = Path(asked.FILE).expanduser(), Path(asked.OUT).expanduser()
+    sys.stderr.write(f"reading {source} as data; nothing in it is executed\n")
+    written = import_official(source, out, training=asked.TRAINING == "yes")
     for path in written:
-        say(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
-    say(LICENCE if written else f"nothing to do: {out} was made from it before")
-    return 0
+        sys.stderr.write(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)\n")
+    sys.stderr.write(f"{LICENCE if written else f'nothing to do: {out} was made of it before'}\n")
 
 
 if __name__ == "__main__":
