@@ -22,7 +22,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from fmri_utils.project.artifacts import own_files, package_versions, sha256_file, sha256_json
@@ -38,9 +37,8 @@ STUDIES = "figures/study_*.json"  # shipped: `make all` makes their inputs anew,
 CHANGED, MISSING, STALE = "changed", "missing", "stale"
 
 
-@dataclass
 class Report:
-    """What was found.
+    """What is found when all files are compared with their manifests, and inputs with today's.
 
     Attributes
     ----------
@@ -52,9 +50,14 @@ class Report:
         What could not be compared, and other things that are no fault.
     """
 
-    checked: set[str] = field(default_factory=set)
-    findings: dict[tuple[str, str], str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    def __init__(self, root: Path):
+        self.root = root
+        self.checked: set[str] = set()
+        self.findings: dict[tuple[str, str], str] = {}
+        self.notes: list[str] = []
+        self.absent: set[str] = set()  # inputs that are not here
+        self.hash_of = functools.cache(sha256_file)
+        self._compare()
 
     def text(self) -> str:
         """All of it, in lines."""
@@ -71,19 +74,7 @@ class Report:
             )
         return "\n".join(lines)
 
-
-def verify(root: Path = PROJECT_ROOT) -> Report:
-    """Compare all files that have a manifest with it, and their inputs with today's."""
-    return _Verifier(root).run()
-
-
-class _Verifier:
-    def __init__(self, root: Path):
-        self.root, self.report = root, Report()
-        self.absent: set[str] = set()  # inputs that are not here
-        self.hash_of = functools.cache(sha256_file)
-
-    def run(self) -> Report:
+    def _compare(self) -> None:
         folders = [self.root / name for name in FOLDERS]
         for folder in folders:
             for path in own_files(folder, "**/*.json"):
@@ -100,23 +91,22 @@ class _Verifier:
             self._check_run(stamps)
         if self.absent:
             self._note(f"inputs that are not here, not compared: {', '.join(sorted(self.absent))}")
-        return self.report
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
     def _find(self, kind: str, path: Path, why: str) -> None:
-        self.report.findings.setdefault((kind, self._name(path)), why)
+        self.findings.setdefault((kind, self._name(path)), why)
 
     def _note(self, text: str) -> None:
-        if text not in self.report.notes:
-            self.report.notes.append(text)
+        if text not in self.notes:
+            self.notes.append(text)
 
     def _check_bytes(self, path: Path, digest: object, source: Path) -> None:
         if not path.is_file():
             self._find(MISSING, path, f"{source.name} names it")
             return
-        self.report.checked.add(self._name(path))
+        self.checked.add(self._name(path))
         if self.hash_of(path) != digest:
             self._find(CHANGED, path, f"its bytes are not those that {source.name} names")
 
@@ -310,7 +300,7 @@ def main(arguments: list[str]) -> int:
     """0 if all is as written, 1 if something is changed, missing or stale."""
     if arguments:
         raise ProfileError(f"{arguments} was given; expected nothing: all is verified")
-    report = verify()
+    report = Report(PROJECT_ROOT)
     print(report.text())
     return 1 if report.findings else 0
 

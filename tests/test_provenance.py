@@ -229,7 +229,7 @@ def test_another_machine_and_other_code_leave_figures_that_show_the_same(another
     after = again(every, lambda x: (x * (1 + 1e-6 * rng.standard_normal(x.shape))).astype(x.dtype))
     assert after.keys() == before.keys()
     assert replaced(before, after) == {"provenance.json", "inputs.json"}
-    found = verify.verify().findings
+    found = verify.Report(verify.PROJECT_ROOT).findings
     own = profile.figures.relative_to(PROJECT_ROOT).as_posix()
     assert not [name for _, name in found if name.startswith(own)]
     one, two = (json.loads(files["inputs.json"])["inputs"] for files in (before, after))

@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 
 from fmri_utils.nsd import estimate_ncsnr
-from fmri_utils.project.errors import DataError
+from fmri_utils.project.errors import DataError, ProfileError
+from fmri_utils.project.settings import checked
 from fmri_utils.project.simulation_config import SimulationConfig
 from simulated_nsd.brain import STAGES, make_brain, prf_maps
 from simulated_nsd.cortical_areas import ATLASES, VISUAL
@@ -77,8 +78,8 @@ def blank_maps(n):
     ],
 )
 def test_settings_out_of_range_are_refused(change):
-    with pytest.raises(ValueError, match=r"expected|false"):
-        SimulationConfig(**change)
+    with pytest.raises(ProfileError, match=r"[Ee]xpected|false"):
+        checked(SimulationConfig, change, "the simulation")
 
 
 # --- anatomy and areas -----------------------------------------------------------------------

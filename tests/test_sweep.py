@@ -30,7 +30,7 @@ from pipeline.sweep import settings, spread_atlas
 from pipeline.sweep.board import CURRENT, DONE, FAILED, RUNNING, Board
 from pipeline.sweep.engines import check_device, open_client, worker_resources
 from pipeline.sweep.settings import Resources, parse
-from pipeline.verify import verify
+from pipeline.verify import Report
 
 SCORES = "encoder_scores.json"
 MAPPER, TWO_WAY = "contrastive-linear", "two-way identification"  # what the figure shows
@@ -260,13 +260,13 @@ def test_scores_of_notebooks_after_the_target_are_not_gathered(scored):
 
 
 def findings(root):
-    return {(kind, Path(name).name): why for (kind, name), why in verify(root).findings.items()}
+    return {(kind, Path(name).name): why for (kind, name), why in Report(root).findings.items()}
 
 
 def test_what_a_sweep_writes_verifies_until_a_run_has_other_scores(scored, tmp_path):
     sweep, _ = scored
     assert "table and figure of 8 runs" in command.save_results(sweep, sweep.runs, {})
-    report = verify(tmp_path)
+    report = Report(tmp_path)
     assert not report.findings, report.text()
     assert not report.notes  # all inputs were found
     names = {"results.json", "results.md", "fig_sweep.png", "fig_sweep.pdf"}

@@ -49,12 +49,12 @@ def project(tmp_path, monkeypatch):
 
 
 def found(profile):
-    report = verify.verify(profile.derived.parents[3])
+    report = verify.Report(profile.derived.parents[3])
     return {(kind, name.rsplit("/", 1)[-1]): why for (kind, name), why in report.findings.items()}
 
 
 def test_what_is_as_written_passes_and_absent_inputs_are_named(project):
-    report = verify.verify(project.derived.parents[3])
+    report = verify.Report(project.derived.parents[3])
     assert not report.findings
     assert len(report.checked) == 5
     assert not any("inputs.json" in note for note in report.notes)
@@ -110,7 +110,7 @@ def test_a_figure_says_what_made_it(project):
 def test_figures_of_a_fresh_clone(project):
     """Where no run has made them there is no list of inputs; bytes and settings are compared."""
     (project.figures / "inputs.json").unlink()
-    report = verify.verify(project.derived.parents[3])
+    report = verify.Report(project.derived.parents[3])
     assert not report.findings
     assert "figures/inputs.json is not here: no run here has made these figures" in report.notes
     (project.figures / "fig1.png").write_bytes(b"by hand")
@@ -136,7 +136,7 @@ def test_figures_that_nothing_speaks_of(project):
 def test_what_jupyterlab_and_macos_leave_is_not_compared(project):
     """Copies in dot folders, dot files, and a folder with the name of a figure."""
     root = project.derived.parents[3]
-    before = verify.verify(root).text()
+    before = verify.Report(root).text()
     for folder in (project.figures, project.derived, project.runs):
         (folder / ".ipynb_checkpoints").mkdir(parents=True)
         for name in ("provenance.json", "scores.json.json", "fig1.png", "01_a.stamp.json"):
@@ -144,7 +144,7 @@ def test_what_jupyterlab_and_macos_leave_is_not_compared(project):
             (folder / f"._{name}").write_bytes(b"\0")
         (folder / "fig9.png").mkdir()
         (folder / "x.y.json").mkdir()
-    assert verify.verify(root).text() == before
+    assert verify.Report(root).text() == before
 
 
 def test_other_settings_make_files_stale_and_later_settings_do_not(project):
@@ -172,7 +172,7 @@ def test_a_study_answers_for_the_settings_it_reads_and_for_the_weights(project):
     }  # fmt: skip
     path = project.figures / "study_encoders.json"
     artifacts.save_json(path, {"a": 1}, config=config, inputs=inputs)
-    report = verify.verify(project.derived.parents[3])
+    report = verify.Report(project.derived.parents[3])
     assert not report.findings
     assert any("study_encoders.json was made from another betas.h5" in n for n in report.notes)
     weights.write_bytes(b"others")
@@ -213,9 +213,7 @@ def test_a_run_whose_notebooks_would_run_again(project):
     assert ("changed", "out.txt") in found(project)
 
 
-def test_the_command_says_it_by_its_exit_code(project, monkeypatch, capsys):
-    root = project.derived.parents[3]
-    monkeypatch.setattr(verify.verify, "__defaults__", (root,))
+def test_the_command_says_it_by_its_exit_code(project, capsys):
     assert verify.main([]) == 0
     (project.derived / "betas.h5").unlink()
     assert verify.main([]) == 1
@@ -229,7 +227,7 @@ def test_the_smoke_run_verifies(smoke, tmp_path):
     for folder in (profile.derived, profile.figures, profile.runs):
         there = tmp_path / folder.relative_to(verify.PROJECT_ROOT)
         shutil.copytree(folder, there)
-    report = verify.verify(tmp_path)
+    report = verify.Report(tmp_path)
     kinds = {kind for kind, _ in report.findings}
     assert len(report.checked) > 40
     assert kinds <= {verify.MISSING}, report.text()  # notebooks are not in this folder
