@@ -21,6 +21,7 @@ from .noise import (
     plot_ranked_images,
     plot_repeat_reliability,
 )
+from .over_subjects import plot_study_curves, plot_study_differences
 from .pictures import plot_caption_pairs, plot_nearest_captions, plot_picture, plot_picture_grid
 from .score_figure import fig_scores, plot_score_rows
 from .students import (
@@ -30,5 +31,4 @@ from .students import (
     save_animation,
     student_teacher_frames,
 )
-from .study import plot_study_curves, plot_study_differences
 from .style import COLOURS, STYLE, save_figure, styled

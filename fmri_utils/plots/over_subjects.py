@@ -1,15 +1,83 @@
-"""Scores of several subjects and areas: the mean with its interval, and every subject."""
+"""Scores over subjects: learning curves, mappers compared, and the table of a sweep."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import COLOURS, label_dataset, styled
+from .style import COLOURS, draw_chance, label_dataset, styled
 
 SUBJECT_SHIFT = 0.22  # of a row's height: subjects lie below their mean
+
+MAPPER_STYLES = {
+    "ridge": ("ridge", COLOURS["brain"], "o"),
+    "contrastive": ("contrastive-linear", COLOURS["ink"], "D"),
+}
+
+
+@styled
+def plot_study_curves(
+    rows: Sequence[Mapping],
+    size: str,
+    score: str,
+    *,
+    chance: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """A score against the amount of data, a line for each mapper, with its 95 % interval.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Of ``study_encoders.json``: "sessions", "voxels" or "bottleneck".
+    size : str
+        Key of the horizontal axis: "n_sessions", "n_voxels" or "n_dims".
+    score : str
+        "brain_to_image MRR", say.
+    """
+    ax = ax or plt.subplots()[1]
+    for row in rows:
+        if row["score"] != score:
+            continue
+        name, colour, marker = MAPPER_STYLES[row["mapper"]]
+        ax.fill_between(row[size], row["low"], row["high"], color=colour, alpha=0.15, lw=0)
+        ax.plot(row[size], row["value"], marker=marker, ms=5, color=colour, label=name)
+    if chance is not None:
+        draw_chance(ax, chance, label="chance")
+    ax.set(xlabel=size.removeprefix("n_"), ylabel=score)
+    ax.set_ylim(bottom=0)
+    return ax
+
+
+def _draw_row(ax: Axes, y: float, row: Mapping, subjects: Sequence[float]) -> None:
+    """A mean with its interval, and a tick for each subject below."""
+    ax.plot([row["low"], row["high"]], [y, y], color=COLOURS["brain"])
+    ax.plot(row["value"], y, "o", ms=7, color=COLOURS["brain"])
+    below = [y + SUBJECT_SHIFT] * len(subjects)
+    ax.plot(subjects, below, "|", ms=8, color=COLOURS["ink"])
+
+
+@styled
+def plot_study_differences(rows: Sequence[Mapping], score: str, *, ax: Axes | None = None) -> Axes:
+    """Paired differences of a score between mappers: mean, 95 % interval, and every subject.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        "differences" of ``study_encoders.json``.
+    score : str
+    """
+    ax = ax or plt.subplots()[1]
+    shown = [row for row in rows if row["score"] == score]
+    for y, row in enumerate(shown):
+        _draw_row(ax, y, row, row["subjects"])
+    ax.axvline(0, color=COLOURS["chance"], lw=1)
+    ax.set_yticks(range(len(shown)), [row["difference"] for row in shown])
+    ax.set(xlabel=f"difference in {score}", ylim=(len(shown) - 0.5, -0.5))
+    return ax
 
 
 @styled
@@ -32,10 +100,7 @@ def fig_sweep(panels: Mapping[str, Sequence[Mapping]], *, label: str) -> Figure:
     for ax, (title, rows) in zip(axes[0], panels.items(), strict=True):
         for row in rows:
             y = areas.index(row["area"])
-            ax.plot([row["low"], row["high"]], [y, y], color=COLOURS["brain"])
-            ax.plot(row["value"], y, "o", ms=7, color=COLOURS["brain"])
-            below = [y + SUBJECT_SHIFT] * len(row["subjects"])
-            ax.plot(list(row["subjects"].values()), below, "|", ms=8, color=COLOURS["ink"])
+            _draw_row(ax, y, row, list(row["subjects"].values()))
             if row["chance"] is not None:
                 ax.plot([row["chance"]] * 2, [y - 0.4, y + 0.4], color=COLOURS["chance"], lw=1.5)
         ax.set(title=title, xlabel="mean, 95 % interval; ticks: subjects")

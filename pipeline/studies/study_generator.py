@@ -18,6 +18,7 @@ import torch
 
 from fmri_utils import encoders, metrics, plots
 from fmri_utils.clip.space import open_clip_space
+from fmri_utils.encoders import MapperSettings
 from fmri_utils.lafite import Generator, TrainingConfig, load_generator, save_generator
 from fmri_utils.metrics.judge import load_judge
 from fmri_utils.pictures import finetuning, strategies
@@ -73,40 +74,10 @@ class Material:
         shape = n, len(self.predicted["test_ids"]), self.generator.config.z_dim
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
-    @property
-    def alphas(self) -> np.ndarray:
-        """Ridge penalties of the profile."""
-        e = self.profile.encoder
-        return np.logspace(e.log10_alpha_min, e.log10_alpha_max, e.n_alphas)
-
-    def training(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """betas of the training trials, their images' ids, and the row of each in the stimuli."""
-        train = self.brain["is_train"]
-        groups = self.brain["nsd_id"][train]
-        return self.brain["betas"][train], groups, np.searchsorted(self.stimuli["nsd_id"], groups)
-
     def seen(self) -> np.ndarray:
         """Test images, uint8 (N, H, W, 3)."""
         rows = np.searchsorted(self.stimuli["nsd_id"], self.predicted["test_ids"])
         return self.stimuli["images"][rows]
-
-    def monitor(self) -> Callable[[torch.Tensor], dict[str, float]]:
-        """How far drawn test images are, as a set, from the seen ones; asked while training."""
-        seen = at_resolution(self.seen(), self.generator.config.resolution)
-        return metrics.training_monitor(seen, self.space.encode_images, device=self.device)
-
-    def blurred(self) -> latents.Blurred | None:
-        """Blurred pictures of the test images, read from V1 to V3; None without such voxels."""
-        settings = self.profile.reconstruction
-        return latents.read_blurred(
-            self.brain,
-            self.stimuli,
-            self.predicted["pattern"],
-            size=settings.low_level_size,
-            weight=settings.low_level_weight,
-            alphas=self.alphas,
-            n_folds=self.profile.encoder.n_folds,
-        )
 
 
 def study_searches(material: Material, *, passes: int) -> dict:
@@ -118,9 +89,18 @@ def study_searches(material: Material, *, passes: int) -> dict:
     passes : int
         Generator passes per picture.
     """
-    predicted = material.predicted
-    objective = latents.Objective(material.encode)
-    blurred, seen = material.blurred(), material.seen() / 255.0
+    predicted, settings = material.predicted, material.profile.reconstruction
+    mappers = MapperSettings.of(material.profile.encoder)
+    objective, seen = latents.Objective(material.encode), material.seen() / 255.0
+    blurred = latents.read_blurred(
+        material.brain,
+        material.stimuli,
+        predicted["pattern"],
+        size=settings.low_level_size,
+        weight=settings.low_level_weight,
+        alphas=mappers.alphas,
+        n_folds=mappers.n_folds,
+    )
     alone = {}
     if blurred is not None:
         alone["blurred picture alone"] = [latents.enlarge(blurred.picture, seen.shape[1])]
@@ -163,11 +143,12 @@ def held_out(material: Material, kind: str) -> tuple[finetuning.HeldOutPredictio
     kind : str
         "image" or "caption", an entry of ``embeddings.h5``.
     """
-    betas, groups, rows = material.training()
-    target = material.clip[kind][rows]
-    basis = encoders.ridge_basis(betas)
-    folds = {"n_folds": material.profile.encoder.n_folds, "basis": basis}
-    ridge, report = encoders.fit_ridge(betas, target, groups, alphas=material.alphas, **folds)
+    brain, mappers = material.brain, MapperSettings.of(material.profile.encoder)
+    train = brain["is_train"]
+    betas, groups = brain["betas"][train], brain["nsd_id"][train]
+    target = material.clip[kind][np.searchsorted(material.stimuli["nsd_id"], groups)]
+    folds = {"n_folds": mappers.n_folds, "basis": encoders.ridge_basis(betas)}
+    ridge, report = encoders.fit_ridge(betas, target, groups, alphas=mappers.alphas, **folds)
     best = report["best_alphas"]
     train = finetuning.predict_held_out(betas, target, groups, alphas=best, **folds)
     matched, _ = encoders.match_spread(ridge, betas, target, groups, alphas=best, **folds)
@@ -191,7 +172,7 @@ def fine_tuned(
     config, option
         As for :func:`~fmri_utils.pictures.finetuning.fine_tune`.
     monitor : callable
-        See :meth:`Material.monitor`.
+        How far drawn test images are, as a set, from the seen ones; asked while training.
     name : str
         Of the option.
     """
@@ -242,7 +223,11 @@ def study_fine_tuning(material: Material, *, n_images: int, rest_images: int) ->
         predictions["caption"][1],
         encoders.unit(clip["caption"][test_rows]),
     )
-    monitor = material.monitor()
+    monitor = metrics.training_monitor(
+        at_resolution(material.seen(), material.generator.config.resolution),
+        material.space.encode_images,
+        device=material.device,
+    )
     repeats = {"brain": [], "ceiling": []}
     for seed in material.seeds:
         config = finetuning.fine_tuning_config(
