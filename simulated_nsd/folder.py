@@ -30,7 +30,7 @@ FORMAT = 4  # raise it when the same settings give other data
 Runner = Callable[[Callable, list, str], Iterator]
 
 
-def claim(root: Path, config: SimulationConfig) -> None:
+def mark_folder(root: Path, config: SimulationConfig) -> None:
     """Make the folder this configuration's own, or refuse one that is not."""
     marker = root / "simulation.json"
     wanted = {"format": FORMAT, "config": dataclasses.asdict(config)}

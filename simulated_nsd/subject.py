@@ -26,7 +26,7 @@ from .anatomy import mean_volumes
 from .beta_maps import fill, write_beta_maps
 from .brain import STAGES, Brain, make_brain, prf_maps, subject_rng
 from .experiment import Design, make_design, make_responses
-from .folder import Runner, alone, claim, finish, finished, one_thread, runner
+from .folder import Runner, alone, finish, finished, mark_folder, one_thread, runner
 from .ground_truth import ground_truth_path, load_signal, save_ground_truth
 from .localizer import floc_maps
 from .measurement import Measurement, beyond_view, make_measurement
@@ -90,7 +90,7 @@ def simulate_subject(
     if subject not in range(1, N_SUBJECTS + 1):
         raise DataError(f"subject is {subject!r}. Expected: 1 to {N_SUBJECTS}.")
     root = Path(root)
-    claim(root, config)
+    mark_folder(root, config)
     layout = NSDLayout(root, subject)
     design = make_design(config)
     found = finished(root, subject, _ids(design, subject).tolist())

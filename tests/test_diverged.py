@@ -385,9 +385,9 @@ def test_the_judge_and_the_layouts_stop(drawn, monkeypatch):
     monkeypatch.setattr(demo_judge.functional, "cross_entropy", nan_from(0, F.cross_entropy))
     with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(0)):
         demo_judge.train(drawn, n_epochs=1, batch_size=4, seed=0)
-    facts = noise_vectors.Facts.of(scenes.sample_scenes(1, 5, 40))
+    facts = noise_vectors.SceneFacts.of(scenes.sample_scenes(1, 5, 40))
     with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(0)):
-        noise_vectors.fit_expectation(np.zeros((40, 8), np.float32), facts, n_epochs=1)
+        noise_vectors.fit_predictor(np.zeros((40, 8), np.float32), facts, n_epochs=1)
 
 
 def test_the_demo_generator_stops_and_keeps_its_checkpoint(drawn, tmp_path, monkeypatch):

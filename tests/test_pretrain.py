@@ -16,7 +16,7 @@ N = 1500
 
 @pytest.fixture(scope="module")
 def facts():
-    return noise_vectors.Facts.of(scenes.sample_scenes(1, 5, N))
+    return noise_vectors.SceneFacts.of(scenes.sample_scenes(1, 5, N))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def embeddings(facts):
 
 @pytest.fixture(scope="module")
 def noise(embeddings, facts):
-    model = noise_vectors.fit_expectation(embeddings, facts, n_epochs=12, batch_size=100)
+    model = noise_vectors.fit_predictor(embeddings, facts, n_epochs=12, batch_size=100)
     return noise_vectors.noise_of(model, embeddings, facts, 64)
 
 
@@ -93,7 +93,7 @@ def test_what_a_scene_does_not_have_is_plain_noise(noise, facts):
 
 
 def test_facts_that_do_not_fit_are_refused(embeddings, facts):
-    model = noise_vectors.Expectation(embeddings.shape[1], facts)
+    model = noise_vectors.FactPredictor(embeddings.shape[1], facts)
     with pytest.raises(DataError, match="at least"):
         noise_vectors.noise_of(model, embeddings, facts, 8)
 

@@ -286,7 +286,7 @@ def test_matrix_products_use_one_thread_wherever_they_run(tmp_path, undrawn, mon
 
 
 def test_a_folder_of_an_older_format_is_named(tmp_path, monkeypatch):
-    folder.claim(tmp_path, TINY)
+    folder.mark_folder(tmp_path, TINY)
     monkeypatch.setattr(folder, "FORMAT", folder.FORMAT + 1)
     with pytest.raises(DataError, match=r"an older version.*Remove the folder"):
-        folder.claim(tmp_path, TINY)
+        folder.mark_folder(tmp_path, TINY)

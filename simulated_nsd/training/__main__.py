@@ -85,9 +85,11 @@ def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndar
     # Scenes that CLIP has not learned from, as it has not from those that a subject sees.
     data = drawn_scenes(WORK, stream=PRETRAINING, seed=GENERATOR_SEED, n=N_GENERATOR, size=64)
     images, embeddings = data["images"], space.encode_images(data["images"], progress=True)
-    facts = noise_vectors.Facts.of(scenes.sample_scenes(PRETRAINING, GENERATOR_SEED, N_GENERATOR))
-    expectation = noise_vectors.fit_expectation(embeddings, facts)
-    noise = noise_vectors.noise_of(expectation, embeddings, facts, demo_generator.CONFIG.z_dim)
+    facts = noise_vectors.SceneFacts.of(
+        scenes.sample_scenes(PRETRAINING, GENERATOR_SEED, N_GENERATOR)
+    )
+    predictor = noise_vectors.fit_predictor(embeddings, facts)
+    noise = noise_vectors.noise_of(predictor, embeddings, facts, demo_generator.CONFIG.z_dim)
     state = demo_generator.train(images, embeddings, noise, space, WORK / "generator.pt")
     ship_generator(state, space, judged, held_out, path)
 

@@ -34,7 +34,7 @@ UNKNOWN = -1  # a choice that this scene does not have
 
 
 @dataclass(frozen=True)
-class Facts:
+class SceneFacts:
     """What there is to say about scenes.
 
     Attributes
@@ -49,7 +49,7 @@ class Facts:
     choices: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, scenes: list[Scene]) -> Facts:
+    def of(cls, scenes: list[Scene]) -> SceneFacts:
         """Collect the facts of scenes."""
         rows = [_facts_of(scene) for scene in scenes]
         numbers = {name: np.array([r[0][name] for r in rows]) for name in rows[0][0]}
@@ -82,18 +82,18 @@ def _facts_of(scene: Scene) -> tuple[dict[str, float], dict[str, int]]:
     return numbers, choices
 
 
-class Expectation(nn.Module):
+class FactPredictor(nn.Module):
     """What an embedding says about the facts: a mean for numbers, odds for choices.
 
     Parameters
     ----------
     n_in : int
         Dimensions of the embedding.
-    facts : Facts
+    facts : SceneFacts
         For the names, the number of options, and the scale of numbers.
     """
 
-    def __init__(self, n_in: int, facts: Facts):
+    def __init__(self, n_in: int, facts: SceneFacts):
         super().__init__()
         self.numbers = tuple(facts.numbers)
         self.options = {name: int(v.max()) + 1 for name, v in facts.choices.items()}
@@ -110,16 +110,16 @@ class Expectation(nn.Module):
         return means, list(rest.split(list(self.options.values()), dim=1))
 
 
-def _standardised(facts: Facts) -> torch.Tensor:
+def _standardised(facts: SceneFacts) -> torch.Tensor:
     """Numbers with mean 0 and SD 1, (n, n_numbers), NaN where there is none."""
     values = np.stack(list(facts.numbers.values()), axis=1)
     values = (values - np.nanmean(values, axis=0)) / np.nanstd(values, axis=0)
     return torch.from_numpy(values).float()
 
 
-def fit_expectation(
-    embeddings: np.ndarray, facts: Facts, *, n_epochs: int = 8, batch_size: int = 500, seed: int = 0
-) -> Expectation:
+def fit_predictor(
+    embeddings: np.ndarray, facts: SceneFacts, *, n_epochs: int = 8, batch_size: int = 500
+) -> FactPredictor:
     """Learn what embeddings say about the facts.
 
     Parameters
@@ -127,10 +127,10 @@ def fit_expectation(
     embeddings : numpy.ndarray, (n, C)
         Unit length.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     inputs, numbers = torch.from_numpy(embeddings).float(), _standardised(facts)
     choices = torch.from_numpy(np.stack(list(facts.choices.values()), axis=1)).long()
-    model = Expectation(inputs.shape[1], facts)
+    model = FactPredictor(inputs.shape[1], facts)
     per_epoch = -(-len(inputs) // batch_size)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -157,7 +157,7 @@ def fit_expectation(
 
 @torch.inference_mode()
 def noise_of(
-    model: Expectation, embeddings: np.ndarray, facts: Facts, z_dim: int, *, seed: int = 0
+    model: FactPredictor, embeddings: np.ndarray, facts: SceneFacts, z_dim: int
 ) -> np.ndarray:
     """Noise vectors that stand for the scenes.
 
@@ -176,7 +176,7 @@ def noise_of(
     DataError
         If ``z_dim`` is smaller than the number of facts.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     means, logits = model(torch.from_numpy(embeddings).float())
     residuals = (_standardised(facts) - means).numpy()
     z = rng.standard_normal((len(embeddings), z_dim)).astype(np.float32)
