@@ -15,7 +15,7 @@ from fmri_utils.project.profiles import PROJECT_ROOT
 from fmri_utils.project.provenance import write_provenance
 
 from .board import CURRENT, DONE, Board, Row
-from .gather import figure_rows, gather, page, results_paths
+from .gather import figure_rows, gather, page
 from .settings import HELP, Run, Sweep, parse
 
 MISSING = """{name} is not installed, and `make sweep` needs it: it belongs to the optional extra \
@@ -55,7 +55,7 @@ def save_results(sweep: Sweep, finished: Sequence[Run], lacking: Mapping[str, st
         return "no scores to gather: they come with notebook 03 (TARGET=03 or further)\n"
     config = {"runs": {run.name: run.profile.as_dict() for run in finished}}
     config["seed"] = " ".join(map(str, sorted({run.profile.seed for run in finished})))
-    json_path, page_path = results_paths(sweep.folder)
+    json_path, page_path = (sweep.folder / f"results.{ending}" for ending in ("json", "md"))
     inputs = table.pop("inputs")
     save_json(json_path, {**table, "lacking": dict(lacking)}, config=config, inputs=inputs)
     with atomic_path(page_path) as tmp:

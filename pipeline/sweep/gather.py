@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -23,7 +22,7 @@ NOTE = (
 )
 
 
-def gather(runs: Sequence[Run], *, seed: int = 0, n_resamples: int = 1000) -> dict:
+def gather(runs: Sequence[Run], *, n_resamples: int = 1000) -> dict:
     """Read the scores that finished runs have written and put them into one table.
 
     Parameters
@@ -31,9 +30,8 @@ def gather(runs: Sequence[Run], *, seed: int = 0, n_resamples: int = 1000) -> di
     runs : sequence of Run
         Finished ones. Scores count if a notebook up to the target wrote them: what later ones left
         may be of an earlier encoder.
-    seed : int
-        Of the bootstrap.
     n_resamples : int
+        Of the bootstrap.
 
     Returns
     -------
@@ -75,15 +73,12 @@ def gather(runs: Sequence[Run], *, seed: int = 0, n_resamples: int = 1000) -> di
         means = {area: _mean_over_seeds(subjects) for area, subjects in areas.items()}
         first = next(iter(means))
         for area, scores in means.items():
-            rng = np.random.default_rng(seed)
             zero = {subject: np.zeros(len(values)) for subject, values in scores.items()}
-            n_seeds = max(len(each) for each in areas[area].values())
-            row = {**start, "area": area, "n_seeds": n_seeds}
-            table["rows"].append(row | _interval(scores, zero, rng, **boot))
+            row = {**start, "area": area, "n_seeds": max(map(len, areas[area].values()))}
+            table["rows"].append(row | _interval(scores, zero, **boot))
             if area != first and set(scores) & set(means[first]):
-                row = {**start, "area": f"{area} - {first}", "n_seeds": n_seeds, "chance": None}
-                rng = np.random.default_rng(seed)
-                table["differences"].append(row | _interval(scores, means[first], rng, **boot))
+                row |= {"area": f"{area} - {first}", "chance": None}
+                table["differences"].append(row | _interval(scores, means[first], **boot))
     return table
 
 
@@ -101,7 +96,6 @@ def _mean_over_seeds(subjects: Mapping[int, list[np.ndarray]]) -> dict[int, np.n
 def _interval(
     first: Mapping[int, np.ndarray],
     second: Mapping[int, np.ndarray],
-    rng: np.random.Generator,
     *,
     n_resamples: int,
     shared_images: bool,
@@ -109,12 +103,11 @@ def _interval(
     """Mean of ``first - second`` over the subjects that both have, as a part of a row."""
     both = [subject for subject in first if subject in second]
     pairs = [first[s] for s in both], [second[s] for s in both]
+    boot = {"n_resamples": n_resamples, "rng": np.random.default_rng(0)}
     if len(both) == 1:
-        found = paired_difference(pairs[0][0], pairs[1][0], rng=rng, n_resamples=n_resamples)
-        over = "images"
+        found, over = paired_difference(pairs[0][0], pairs[1][0], **boot), "images"
     else:
-        boot = {"n_resamples": n_resamples, "shared_images": shared_images}
-        found = paired_difference(*pairs, rng=rng, **boot)
+        found = paired_difference(*pairs, **boot, shared_images=shared_images)
         over = "subjects and images"
     means = {s: float((a - b).mean()) for s, a, b in zip(both, *pairs, strict=True)}
     return {**vars(found), "interval_over": over, "subjects": means}
@@ -147,16 +140,7 @@ def page(table: Mapping, label: str, lacking: Mapping[str, str]) -> str:
 
 
 def _markdown(rows: Sequence[Mapping]) -> str:
-    head = (
-        "score",
-        "of",
-        "area",
-        "better",
-        "chance",
-        "mean",
-        "each subject",
-        "seeds",
-    )
+    head = ("score", "of", "area", "better", "chance", "mean", "each subject", "seeds")
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for row in rows:
         chance = "not available" if row["chance"] is None else f"{row['chance']:.3f}"
@@ -181,8 +165,3 @@ def figure_rows(table: Mapping) -> dict[str, list[Mapping]]:
             if (row["kind"], row["set"]) == (kind, name) and row["score"].startswith(score):
                 found[title].append(row)
     return {title: rows for title, rows in found.items() if rows}
-
-
-def results_paths(folder: Path) -> tuple[Path, Path]:
-    """The table as JSON and as a page."""
-    return folder / "results.json", folder / "results.md"

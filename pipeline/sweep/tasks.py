@@ -83,12 +83,10 @@ def run_in_child(
         code = child.wait()
     if code:
         last = " / ".join(line for line in lines[-TAIL_LINES:] if line) or "it said nothing"
-        raise RunFailed(f"exit code {code} on {where}: {last} (log: {_relative(log)})")
+        raise RunFailed(
+            f"exit code {code} on {where}: {last} (log: {log.relative_to(PROJECT_ROOT)})"
+        )
     return {"node": where, "seconds": time.monotonic() - start}
-
-
-def _relative(path: Path) -> str:
-    return str(path.relative_to(PROJECT_ROOT))
 
 
 def _report(name: str, what: str, detail: str) -> None:
