@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from safetensors.torch import save_file
 from test_runner import NOTEBOOK
 
-from fmri_utils.nsd import betas
 from fmri_utils.plots import save_figure
 from fmri_utils.project.artifacts import (
     ArtifactError,
@@ -114,13 +113,6 @@ def test_a_disk_that_is_read_only_is_told(disk):
     with pytest.raises(ArtifactError, match=r"new/x\.h5 could not be written: .*Read-only"):
         save_arrays(disk.path / "new" / "x.h5", {"x": NOISE}, config={})
     np.testing.assert_array_equal(load_arrays(disk.path / "x.h5", remedy="")["x"], NOISE[:9])
-
-
-def test_the_room_for_a_matrix_of_betas_is_taken_at_once(disk):
-    """It is filled through memory, where a disk that has become full would kill the process."""
-    disk.resize("4m")
-    betas._make_room(disk.path / "x.npy.part", (3 * 2**9, 2**9))
-    assert shutil.disk_usage(disk.path).free <= MIB
 
 
 @pytest.fixture

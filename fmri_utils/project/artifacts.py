@@ -21,14 +21,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from filelock import FileLock, Timeout
 
 from .errors import ArtifactError, FmriUtilsError
 from .reading import reading, require
-
-try:
-    import fcntl
-except ImportError:  # Windows: what a killed process left is not removed
-    fcntl = None
 
 LOCK = ".lock"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -77,9 +73,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
     tmp = folder / path.name
     try:
-        with open(folder / LOCK, "w") as lock:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(folder / LOCK):
             yield tmp
             if not tmp.is_file():
                 raise ArtifactError(f"nothing was written to the temporary file for {path}")
@@ -133,14 +127,11 @@ def _prefix(path: Path) -> str:
 
 def _remove_abandoned(path: Path) -> None:
     """Remove unfinished versions of a file whose writers were killed: their locks are free."""
-    if fcntl is None:
-        return
     for folder in path.parent.glob(".part-*"):
-        if not folder.name.startswith(_prefix(path)):
-            continue
-        with contextlib.suppress(OSError), open(folder / LOCK) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+        lock = folder / LOCK
+        if folder.name.startswith(_prefix(path)) and lock.exists():  # not: about to be locked
+            with contextlib.suppress(OSError, Timeout), FileLock(lock, timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def own_files(folder: str | os.PathLike, pattern: str) -> list[Path]:

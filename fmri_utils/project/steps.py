@@ -11,6 +11,7 @@ import numpy as np
 from . import artifacts, provenance
 from .errors import ArtifactError
 from .profiles import PROJECT_ROOT, Profile
+from .reading import require
 
 WRITTEN_BY = {
     "01": ("betas.h5", "stimuli.h5"),
@@ -25,6 +26,9 @@ WRITTEN_BY = {
     "07": ("student_teacher.h5", "selfsupervised_scores.json"),
 }
 """Number of each notebook, and the files that it writes into a run's derived folder."""
+
+
+GET_WEIGHTS = "Restore the file, or name another by lafite.weights=."
 
 
 def derived_file(cfg: Profile, name: str) -> tuple[Path, str]:
@@ -117,6 +121,7 @@ class Files(Mapping):
     def _open(self, name: str) -> object:
         if name == "generator":
             path = self.cfg.path(self.cfg.lafite.weights)
+            require(path, "the generator's weights", GET_WEIGHTS, ArtifactError)
             self.hashes[path.name] = artifacts.sha256_file(path)
             return path
         path, remedy = derived_file(self.cfg, name)
@@ -154,7 +159,8 @@ class Files(Mapping):
         """
         path, _ = derived_file(self.cfg, name)
         if write is not None:
-            write(value, path)
+            with artifacts.atomic_path(path) as tmp:
+                write(value, tmp)
             artifacts.write_manifest(path, **self.origin)
         elif path.suffix == ".json":
             artifacts.save_json(path, value, **self.origin)
