@@ -23,7 +23,7 @@ def prepare_data(root, *, n_sessions=0, roi="nsdgeneral"):
     """Do what notebook 01 does."""
     layout = nsd.NSDLayout(root, 1)
     sessions = nsd.first_sessions(layout, n_sessions)
-    told = str(nsd.session_coverage(layout))
+    told = nsd.session_coverage(layout)
     nsd.check_design(layout, sessions)
     table = nsd.trial_table(layout, sessions)
     split = nsd.split_by_image(table)

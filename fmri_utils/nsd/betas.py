@@ -8,7 +8,6 @@ and give the same matrix: columns in the order in which ``array[mask]`` takes vo
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -25,7 +24,9 @@ from .roi_betas import check_roi_files, flat_voxels, is_roi_file, roi_blocks
 from .volumes import check_axes, check_mask
 
 BLOCK_BYTES = 32 * 2**20
-"""Memory for one block of volumes while a NIfTI file is streamed."""
+"""Memory for one block of volumes while a file is read."""
+
+RUNS_AT_ONCE = 100  # rows of neighbouring voxels; one has up to 0.2 MB
 
 
 def beta_file(layout: NSDLayout, session: int) -> Path:
@@ -186,10 +187,12 @@ def _hdf5_blocks(path: Path, mask: np.ndarray) -> Iterator[tuple[tuple, np.ndarr
         if chunks is not None and chunks[0] == shape[3] and np.prod(chunks[1:]) == 1:
             # Neighbours on disk are far apart in the matrix, so writing them voxel by voxel would
             # jump through all of it: they are gathered, and written trial by trial.
-            for runs in _groups(_runs(x, y, z), BLOCK_BYTES // (2 * shape[3] * 2)):
-                starts = [(run[0], len(run)) for run in runs]
+            runs = _runs(x, y, z)
+            for start in range(0, len(runs), RUNS_AT_ONCE):
+                part = runs[start : start + RUNS_AT_ONCE]
+                starts = [(run[0], len(run)) for run in part]
                 values = [stored[:, z[i], y[i], x[i] : x[i] + n] for i, n in starts]
-                columns = np.concatenate(runs)
+                columns = np.concatenate(part)
                 order = np.argsort(columns)
                 for trial, row in enumerate(np.concatenate(values, axis=1)):
                     yield (trial, columns[order]), row[order]
@@ -206,11 +209,3 @@ def _runs(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
     step = np.stack([np.diff(a[order]) for a in (x, y, z)])
     breaks = np.flatnonzero(np.any(step != [[1], [0], [0]], axis=0)) + 1
     return np.split(order, breaks)
-
-
-def _groups(runs: list[np.ndarray], n_voxels: int) -> Iterator[list[np.ndarray]]:
-    """Put runs together, up to about as many voxels; a longer run stands alone."""
-    group_of = np.cumsum([len(run) for run in runs]) // max(1, n_voxels)
-    bounds = np.flatnonzero(np.diff(group_of)) + 1
-    for first, last in itertools.pairwise([0, *bounds, len(runs)]):
-        yield runs[first:last]

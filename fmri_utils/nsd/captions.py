@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
-
-import pandas as pd
 
 from ..project.errors import DataError
 from ..project.reading import reading
@@ -44,41 +41,33 @@ def read_captions(layout: NSDLayout, nsd_ids: Sequence[int]) -> list[list[str]]:
         If a file is missing or damaged, an id is out of range, or an image has no caption.
     """
     info = read_stim_info(layout)
-    ids = check_nsd_ids(nsd_ids, len(info))
-    chosen = info[["cocoId", "cocoSplit"]].iloc[ids]
+    chosen = info.iloc[check_nsd_ids(nsd_ids, len(info))]
     captions = {
-        split: _captions_by_image(layout, split, images["cocoId"])
+        split: _captions_by_image(layout, split, set(images["cocoId"]))
         for split, images in chosen.groupby("cocoSplit")
     }
-    found = [
-        captions[split][coco_id]
-        for coco_id, split in zip(chosen["cocoId"], chosen["cocoSplit"], strict=True)
-    ]
-    for nsd_id, texts in zip(ids, found, strict=True):
-        if not texts:
-            row = info.iloc[nsd_id]
+    found = []
+    for nsd_id, coco_id, split in zip(
+        chosen["nsdId"], chosen["cocoId"], chosen["cocoSplit"], strict=True
+    ):
+        if coco_id not in captions[split]:
             raise DataError(
-                f"image {nsd_id} (COCO {row['cocoId']}) has no caption in "
-                f"{layout.captions(row['cocoSplit'])}. The file is of another COCO release. "
-                f"{REMEDY}"
+                f"image {nsd_id} (COCO {coco_id}) has no caption in {layout.captions(split)}. The "
+                f"file is of another COCO release. {REMEDY}"
             )
-    return [list(texts) for texts in found]
+        found.append(list(captions[split][coco_id]))
+    return found
 
 
-def _captions_by_image(
-    layout: NSDLayout, split: str, coco_ids: pd.Series
-) -> defaultdict[int, list[str]]:
+def _captions_by_image(layout: NSDLayout, split: str, wanted: set[int]) -> dict[int, list[str]]:
     path = require(layout.captions(split), f"the file of COCO captions of {split}", REMEDY)
-    wanted = set(coco_ids.tolist())
-    captions: defaultdict[int, list[str]] = defaultdict(list)
+    captions: dict[int, list[str]] = {}
     with reading(path, "COCO captions", damaged=REMEDY):
-        with open(path, encoding="utf-8") as file:
-            annotations = json.load(file)["annotations"]
-        for annotation in annotations:
-            if annotation["image_id"] in wanted:
+        for annotation in json.loads(path.read_text(encoding="utf-8"))["annotations"]:
+            if (image := annotation["image_id"]) in wanted:
                 # COCO's texts have stray line ends and double spaces.
                 text = " ".join(annotation["caption"].split())
                 if not text:
-                    raise ValueError(f"image {annotation['image_id']} has an empty caption")
-                captions[annotation["image_id"]].append(text)
+                    raise ValueError(f"image {image} has an empty caption")
+                captions.setdefault(image, []).append(text)
     return captions

@@ -7,7 +7,7 @@ number in their file name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,53 +87,42 @@ def read_design(layout: NSDLayout) -> Design:
     """
     path = require(layout.expdesign, "the experimental design")
     mat = _load_mat(path)
-    order = _whole(mat, "masterordering", path).ravel()
-    images = _whole(mat, "subjectim", path)
-    shared = _whole(mat, "sharedix", path).ravel()
-    if images.ndim != 2 or layout.subject > len(images):
-        raise DataError(
-            f"subjectim in {path} has the shape {images.shape}: no row for subject "
-            f"{layout.subject}. Expected (n_subjects, n_images). Choose another subject, or fetch "
-            "the file again."
+    names = ("masterordering", "subjectim", "sharedix")
+    order, images, shared = (_whole(mat, name, path) for name in names)
+    order, shared = order.ravel(), shared.ravel()
+    pattern = _whole(mat, "stimpattern", path) if "stimpattern" in mat else None
+    for problem in _problems(order, images, shared, pattern, layout.subject):
+        raise DataError(f"{path}: {problem}. Fetch the original file.")
+    return Design(order - 1, images[layout.subject - 1] - 1, shared - 1)
+
+
+def _problems(order, images, shared, pattern, subject: int) -> Iterator[str]:
+    """What is inconsistent in an experimental design, all indices from 1."""
+    if images.ndim != 2 or subject > len(images):
+        yield (
+            f"subjectim has the shape {images.shape}, and no row for subject {subject}; expected "
+            "(n_subjects, n_images), or another subject"
         )
-    own = images[layout.subject - 1]
+    own = images[subject - 1]
     if order.size == 0 or order.size % TRIALS_PER_SESSION:
-        raise DataError(
-            f"masterordering in {path} has {order.size} trials: not a whole number of sessions "
-            f"of {TRIALS_PER_SESSION}. Fetch the file again."
-        )
+        yield f"masterordering has {order.size} trials: not a whole number of sessions of 750"
     if order.min() < 1 or order.max() > own.size:
-        raise DataError(
-            f"masterordering in {path} spans {order.min()}-{order.max()}; expected indices from 1 "
-            f"to {own.size}, the number of columns of subjectim. Fetch the file again."
+        yield (
+            f"masterordering spans {order.min()}-{order.max()}; expected indices from 1 to "
+            f"{own.size}, the number of columns of subjectim"
         )
     if own.min() < 1 or np.unique(own).size != own.size:
-        raise DataError(
-            f"row {layout.subject} of subjectim in {path} repeats ids, or has one < 1. Fetch the "
-            "file again."
-        )
-    if (
-        not shared.size
-        or np.any(np.diff(shared) <= 0)
-        or not np.array_equal(own[: shared.size], shared)
-    ):
-        raise DataError(
-            f"sharedix in {path} is not the first {shared.size} columns of subjectim in increasing "
-            "order. Fetch the original file."
-        )
-    if "stimpattern" in mat:
-        _check_pattern(_whole(mat, "stimpattern", path), order.size, path)
-    return Design(order - 1, own - 1, shared - 1)
-
-
-def _check_pattern(pattern: np.ndarray, n_trials: int, path) -> None:
-    counts = pattern.sum(axis=tuple(range(1, pattern.ndim)))
-    if len(counts) * TRIALS_PER_SESSION != n_trials or np.any(counts != TRIALS_PER_SESSION):
-        raise DataError(
-            f"stimpattern in {path} has sessions of {np.unique(counts).tolist()} stimuli, "
-            f"{counts.sum()} in all; expected {TRIALS_PER_SESSION} in each and, as in "
-            f"masterordering, {n_trials} in all. Fetch the file again."
-        )
+        yield f"row {subject} of subjectim repeats ids, or has one below 1"
+    first = own[: shared.size]
+    if not shared.size or np.any(np.diff(shared) <= 0) or not np.array_equal(first, shared):
+        yield f"sharedix is not the first {shared.size} columns of subjectim in increasing order"
+    if pattern is not None:
+        counts = pattern.sum(axis=tuple(range(1, pattern.ndim)))
+        if counts.size * TRIALS_PER_SESSION != order.size or np.any(counts != TRIALS_PER_SESSION):
+            yield (
+                f"stimpattern has sessions of {np.unique(counts).tolist()} stimuli, {counts.sum()} "
+                f"in all; expected 750 in each and, as in masterordering, {order.size} in all"
+            )
 
 
 def trial_table(layout: NSDLayout, sessions: Iterable[int] | None = None) -> pd.DataFrame:
@@ -167,28 +156,13 @@ def trial_table(layout: NSDLayout, sessions: Iterable[int] | None = None) -> pd.
             f"{design.n_sessions} sessions. Ask for fewer, or remove files that do not belong."
         )
     nsd_id = design.nsd_id_of_image[design.image_of_trial]
-    return tabulate_trials(nsd_id, np.isin(nsd_id, design.shared_ids), sessions)
-
-
-def tabulate_trials(nsd_id: np.ndarray, shared: np.ndarray, sessions: list[int]) -> pd.DataFrame:
-    """Make the table of :func:`trial_table` from the image of every trial of the experiment.
-
-    Parameters
-    ----------
-    nsd_id : ndarray of int, shape (n_trials,)
-        Image of each trial, from the first of the experiment on.
-    shared : ndarray of bool, shape (n_trials,)
-        Whether all subjects see it.
-    sessions : list of int
-        Sessions to keep, from 1.
-    """
-    table = pd.DataFrame({"trial": np.arange(nsd_id.size), "nsd_id": nsd_id})
+    table = pd.DataFrame({"trial": np.arange(nsd_id.size)})
     table["session"] = table["trial"] // TRIALS_PER_SESSION + 1
     table["row"] = table["trial"] % TRIALS_PER_SESSION
-    table["shared"] = shared
+    table["nsd_id"] = nsd_id
+    table["shared"] = np.isin(nsd_id, design.shared_ids)
     table["repeat"] = table.groupby("nsd_id").cumcount()
-    table = table[table["session"].isin(sessions)].reset_index(drop=True)
-    return table[["trial", "session", "row", "nsd_id", "shared", "repeat"]]
+    return table[table["session"].isin(sessions)].reset_index(drop=True)
 
 
 def read_stim_info(layout: NSDLayout) -> pd.DataFrame:
@@ -199,15 +173,15 @@ def read_stim_info(layout: NSDLayout) -> pd.DataFrame:
     DataError
         If the file is missing, lacks a column, or its ``nsdId`` do not count from 0.
     """
-    columns = ["cocoId", "cocoSplit", "nsdId", "shared1000"]
-    table = _read_table(layout.stim_info, "the table of stimuli", columns, index_col=0)
-    need_whole(table, ["cocoId", "nsdId", "shared1000"], layout.stim_info)
+    path = require(layout.stim_info, "the table of stimuli")
+    with reading(path, "the table of stimuli", damaged="fetch it again."):
+        table = pd.read_csv(path, index_col=0)
+    need_columns(table, ["cocoId", "cocoSplit", "nsdId", "shared1000"], path)
+    need_whole(table, ["cocoId", "nsdId", "shared1000"], path)
     if not len(table) or not all(isinstance(split, str) for split in table["cocoSplit"]):
-        raise DataError(f"{layout.stim_info} has images of no COCO split. Fetch the original file.")
+        raise DataError(f"{path} has images of no COCO split. Fetch the original file.")
     if not np.array_equal(table["nsdId"].to_numpy(), np.arange(len(table))):
-        raise DataError(
-            f"nsdId in {layout.stim_info} does not count 0, 1, 2, ... Fetch the original file."
-        )
+        raise DataError(f"nsdId in {path} does not count 0, 1, 2, ... Fetch the original file.")
     return table
 
 
@@ -219,17 +193,12 @@ def read_responses(layout: NSDLayout) -> pd.DataFrame:
     DataError
         If the file is missing or lacks a column.
     """
-    columns = ["SUBJECT", "SESSION", "73KID", "10KID"]
-    table = _read_table(layout.responses, "the table of responses", columns, sep="\t")
-    need_whole(table, columns, layout.responses)
-    return table
-
-
-def _read_table(path, what: str, columns: list[str], **how) -> pd.DataFrame:
-    require(path, what)
-    with reading(path, what, damaged="fetch it again."):
-        table = pd.read_csv(path, **how)
+    path, columns = layout.responses, ["SUBJECT", "SESSION", "73KID", "10KID"]
+    require(path, "the table of responses")
+    with reading(path, "the table of responses", damaged="fetch it again."):
+        table = pd.read_csv(path, sep="\t")
     need_columns(table, columns, path)
+    need_whole(table, columns, path)
     return table
 
 

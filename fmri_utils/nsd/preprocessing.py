@@ -92,34 +92,31 @@ def zscore_sessions(betas: np.ndarray, session: np.ndarray, fit: np.ndarray) -> 
                 f"{bad.sum()} voxels have NaN or infinite betas in session {number}, first voxel "
                 f"{np.flatnonzero(bad)[0]}. Leave them out of the mask; voxel_report() counts them."
             )
-        out[rows] = _standardise(block, block[fit[rows]], number)
+        training = block[fit[rows]]
+        # Constant voxels are found by their range: their standard deviation may be a rounding
+        # error, and dividing by that would turn it into an activity.
+        constant = np.ptp(training, axis=0) == 0
+        if constant.all():
+            raise DataError(
+                f"all {constant.size} voxels are constant in session {number}: its file is empty, "
+                "or the mask is outside its field of view. Fetch the session again, leave it out, "
+                "or choose another area."
+            )
+        mean = training.mean(axis=0, dtype=np.float64)
+        sd = training.std(axis=0, ddof=1, dtype=np.float64)
+        typical = np.median(sd[~constant])
+        if typical > MAX_PSC:
+            raise DataError(
+                f"the betas of session {number} have a standard deviation of {typical:.0f} in the "
+                f"median voxel; percent signal change has a few, and at most {MAX_PSC:.0f}. These "
+                f"are NSD's stored integers, {PSC_SCALE} times percent signal change: divide them "
+                f"by {PSC_SCALE}, or read them with read_betas()."
+            )
+        sd[constant] = 1
+        block = (block - mean) / sd
+        block[:, constant] = 0
+        out[rows] = block
     return out
-
-
-def _standardise(block: np.ndarray, training: np.ndarray, session: int) -> np.ndarray:
-    # Constant voxels are found by their range: their standard deviation may be a rounding error,
-    # and dividing by that would turn it into an activity.
-    constant = np.ptp(training, axis=0) == 0
-    if constant.all():
-        raise DataError(
-            f"all {constant.size} voxels are constant in session {session}: its file is empty, or "
-            "the mask is outside its field of view. Fetch the session again, leave it out, or "
-            "choose another area."
-        )
-    mean = training.mean(axis=0, dtype=np.float64)
-    sd = training.std(axis=0, ddof=1, dtype=np.float64)
-    typical = np.median(sd[~constant])
-    if typical > MAX_PSC:
-        raise DataError(
-            f"the betas of session {session} have a standard deviation of {typical:.0f} in the "
-            f"median voxel; percent signal change has a few, and at most {MAX_PSC:.0f}. These are "
-            f"NSD's stored integers, {PSC_SCALE} times percent signal change: divide them by "
-            f"{PSC_SCALE}, or read them with read_betas()."
-        )
-    sd[constant] = 1
-    block = (block - mean) / sd
-    block[:, constant] = 0
-    return block
 
 
 def lacking_data(

@@ -5,50 +5,27 @@ None of this is asserted of any other data: a simulated or cut-down experiment h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ..project.errors import DataError
+from .design import Design
 from .paths import NSDLayout
 from .rois import roi_mask
 
-if TYPE_CHECKING:
-    from .design import Design
-
-
-@dataclass(frozen=True)
-class SharedCounts:
-    """Shared images in the first n sessions of the real experiment, the same for all subjects.
-
-    Attributes
-    ----------
-    images : int
-        Shared images that were shown at least once: the usual test set.
-    trials : int
-        Their trials.
-    by_repeats : tuple of int or None
-        Shared images shown 3, 2, 1 and 0 times; None where it is not published.
-    """
-
-    images: int
-    trials: int
-    by_repeats: tuple[int, int, int, int] | None
-
-
 SHARED_COUNTS = MappingProxyType(
     {
-        40: SharedCounts(1000, 3000, (1000, 0, 0, 0)),
-        37: SharedCounts(982, 2770, None),
-        32: SharedCounts(930, 2371, (614, 213, 103, 70)),
-        30: SharedCounts(907, 2188, (515, 251, 141, 93)),
+        40: (1000, 3000, 1000, 0, 0),
+        37: (982, 2770),
+        32: (930, 2371, 614, 213, 103),
+        30: (907, 2188, 515, 251, 141),
     }
 )
-"""By number of sessions (NSD Data Manual, technical notes; Allen et al., 2022).
+"""Shared images in the first n sessions of the real experiment, the same for all subjects: how
+many were shown at least once (the usual test set), in how many trials, and where it is published
+how many were shown 3, 2 and 1 times (NSD Data Manual, technical notes; Allen et al., 2022).
 
 40, 32 and 30 are all that subjects took part in. Older papers used 37, because the last three
 sessions were withheld until August 2023: 982 images, not all of them shown three times.
@@ -115,16 +92,17 @@ def check_published(layout: NSDLayout, design: Design, table: pd.DataFrame) -> d
 
 
 def _shared_counts(layout: NSDLayout, table: pd.DataFrame) -> dict[str, tuple]:
-    sessions: Sequence[int] = table["session"].unique().tolist()
-    expected = SHARED_COUNTS.get(len(sessions))
-    if expected is None or sessions != list(range(1, len(sessions) + 1)):
+    sessions = table["session"].unique().tolist()
+    if sessions != list(range(1, len(sessions) + 1)):
         return {}
-    repeats = table.loc[table["shared"], "nsd_id"].value_counts().to_numpy()
+    repeats = table.loc[table["shared"], "nsd_id"].value_counts()
     found = {
-        "shared images shown": (repeats.size, expected.images, layout.expdesign),
-        "trials of shared images": (int(repeats.sum()), expected.trials, layout.expdesign),
+        "shared images shown": repeats.size,
+        "trials of shared images": int(repeats.sum()),
+        **{f"shared images shown {n} times": int((repeats == n).sum()) for n in (3, 2, 1)},
     }
-    for times, n in zip((3, 2, 1), expected.by_repeats or (), strict=False):
-        name = f"shared images shown {times} times"
-        found[name] = (np.count_nonzero(repeats == times), n, layout.expdesign)
-    return found
+    published = SHARED_COUNTS.get(len(sessions), ())
+    return {
+        name: (value, expected, layout.expdesign)
+        for (name, value), expected in zip(found.items(), published, strict=False)
+    }

@@ -146,14 +146,16 @@ def noise_correlation(
             "Take both with the same mask."
         )
     unit = _unit_columns(residuals)
-    group = np.zeros(len(coordinates), int)
+    everywhere, group = np.ones(len(coordinates), bool), np.zeros(len(coordinates), int)
     for number, (_, voxels) in enumerate(groups_with_data(unit), start=1):
         group[voxels] = number
-    everywhere = np.ones(len(coordinates), bool)
     rows = []
     for name, area in {"all": everywhere, **areas}.items():
         members = np.flatnonzero(area)
-        first, second, distance = _pairs(coordinates, members, rng)
+        seeds = rng.permutation(members)[:N_SEEDS]
+        distance = cdist(coordinates[seeds], coordinates[members])
+        pair = np.nonzero(distance > 0)
+        first, second, distance = seeds[pair[0]], members[pair[1]], distance[pair]
         bins = np.digitize(distance, DISTANCE_EDGES_MM) - 1
         bins[group[first] != group[second]] = -1
         for number in range(len(DISTANCE_EDGES_MM) - 1):
@@ -161,23 +163,9 @@ def noise_correlation(
             if found.size < 10:
                 continue
             chosen = rng.permutation(found)[:n_pairs]
-            rows.append(
-                {
-                    "area": name,
-                    "distance_mm": distance[chosen].mean(),
-                    "correlation": _mean_correlation(unit, first[chosen], second[chosen]),
-                    "n_pairs": chosen.size,
-                }
-            )
+            correlation = _mean_correlation(unit, first[chosen], second[chosen])
+            rows.append((name, distance[chosen].mean(), correlation, chosen.size))
     return pd.DataFrame(rows, columns=["area", "distance_mm", "correlation", "n_pairs"])
-
-
-def _pairs(coordinates: np.ndarray, members: np.ndarray, rng: np.random.Generator):
-    """Pairs of some voxels with all others of an area: two lists of voxels and their distance."""
-    seeds = rng.permutation(members)[:N_SEEDS]
-    distance = cdist(coordinates[seeds], coordinates[members])
-    seed, member = np.nonzero(distance > 0)
-    return seeds[seed], members[member], distance[seed, member]
 
 
 def _mean_correlation(unit: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:

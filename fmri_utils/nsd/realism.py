@@ -79,18 +79,32 @@ def realism_table(
         raise DataError(f"subject is {subject!r}; expected 1 to 8, as in NSD.")
     known = _published(subject) if tuple(made_of) == PUBLISHED_FOR else {}
     low, high = np.nanquantile(ncsnr, (0.05, 0.95))
+    everywhere = noise[noise["area"] == "all"]
+    ends = everywhere.iloc[[0, -1]] if len(everywhere) > 1 else everywhere  # nearest, most distant
+    between = {
+        f"variance between session means, {when}, median, %": 100 * np.nanmedian(share)
+        if np.isfinite(share).any()
+        else "needs two sessions"
+        for when, share in zip(("as read", "z-scored"), drift, strict=True)
+    }
     measured = {
         "voxels": ncsnr.size,
         "ncsnr, median": np.nanmedian(ncsnr),
         "ncsnr, 5 to 95 % of voxels": f"{low:.2f} to {high:.2f}",
         CEILING: np.nanmedian(noise_ceiling(ncsnr, 3)),
         RELIABILITY: np.nanmedian(reliability),
-        **_noise_rows(noise),
+        **{
+            f"noise correlation of voxels {distance:.1f} mm apart, mean r": correlation
+            for distance, correlation in zip(ends["distance_mm"], ends["correlation"], strict=True)
+        },
         "noise correlation of successive trials, mean r": autocorrelation[0],
-        **_drift_rows(drift, session),
-        **_level_rows(betas, session, areas),
-        "betas at the limits of int16, %": 100 * saturated_share(betas),
+        **between,
+        "variance between session means without drift, %": 100 * drift_by_chance(session),
     }
+    if "V1" in areas and areas["V1"].any() and 1 in session:
+        values = betas[session == 1][:, areas["V1"]]
+        measured[V1_MEAN], measured[V1_SD] = values.mean(dtype="f8"), values.std(dtype="f8")
+    measured["betas at the limits of int16, %"] = 100 * saturated_share(betas)
     rows = []
     for quantity, value in measured.items():
         published, source = known.get(quantity, (NOT_PUBLISHED, ""))
@@ -112,32 +126,3 @@ def _published(subject: int) -> dict[str, tuple[float, str]]:
     if subject == 1:
         known |= {V1_MEAN: (PUBLISHED_V1_PSC[0], SOURCE), V1_SD: (PUBLISHED_V1_PSC[1], SOURCE)}
     return known
-
-
-def _noise_rows(noise: pd.DataFrame) -> dict[str, float]:
-    """Correlation of the noise of the nearest and of the most distant voxels."""
-    everywhere = noise[noise["area"] == "all"]
-    ends = everywhere.iloc[[0, -1]] if len(everywhere) > 1 else everywhere
-    return {
-        f"noise correlation of voxels {distance:.1f} mm apart, mean r": correlation
-        for distance, correlation in zip(ends["distance_mm"], ends["correlation"], strict=True)
-    }
-
-
-def _drift_rows(drift: tuple[np.ndarray, np.ndarray], session: np.ndarray) -> dict[str, object]:
-    """Share of variance between sessions; what one session cannot tell is said."""
-    out: dict[str, object] = {}
-    for when, share in zip(("as read", "z-scored"), drift, strict=True):
-        seen = np.isfinite(share).any()
-        value = 100 * np.nanmedian(share) if seen else "needs two sessions"
-        out[f"variance between session means, {when}, median, %"] = value
-    out["variance between session means without drift, %"] = 100 * drift_by_chance(session)
-    return out
-
-
-def _level_rows(betas, session, areas: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Mean and SD of the betas of V1 in session 1, over trials and voxels."""
-    if "V1" not in areas or not areas["V1"].any() or 1 not in session:
-        return {}
-    values = betas[session == 1][:, areas["V1"]]
-    return {V1_MEAN: values.mean(dtype=np.float64), V1_SD: values.std(dtype=np.float64)}

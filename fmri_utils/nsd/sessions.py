@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..project.errors import DataError
@@ -11,39 +9,14 @@ from .design import read_responses
 from .paths import REMEDY, TRIALS_PER_SESSION, NSDLayout, available_sessions, missing_betas
 
 
-@dataclass(frozen=True)
-class SessionCoverage:
-    """How much of a subject is in the folder. ``str()`` gives "37 of 40 sessions" and the rest.
-
-    Attributes
-    ----------
-    present : tuple of int
-        Sessions (from 1) whose betas are in the folder.
-    acquired : int or None
-        Sessions that the subject took part in, by ``responses.tsv``; None if that is not there.
-    missing : tuple of int
-        Sessions that were acquired, or come before a later one that is there, but have no betas.
-    """
-
-    present: tuple[int, ...]
-    acquired: int | None
-
-    @property
-    def missing(self) -> tuple[int, ...]:
-        last = max(self.present[-1], self.acquired or 0)
-        return tuple(s for s in range(1, last + 1) if s not in self.present)
-
-    def __str__(self) -> str:
-        n = len(self.present)
-        if self.acquired is None:
-            text = f"{n} sessions (of how many is unknown: no responses.tsv)"
-        else:
-            text = f"{n} of {self.acquired} sessions"
-        return f"{text}, without {', '.join(map(str, self.missing))}" if self.missing else text
-
-
-def session_coverage(layout: NSDLayout) -> SessionCoverage:
+def session_coverage(layout: NSDLayout) -> str:
     """Compare the sessions in the folder with those that the subject took part in.
+
+    Returns
+    -------
+    str
+        "37 of 40 sessions", and which are missing: those that were acquired, or come before a
+        later one that is there, but have no betas.
 
     Raises
     ------
@@ -51,18 +24,25 @@ def session_coverage(layout: NSDLayout) -> SessionCoverage:
         If there are no betas, there are more sessions than were acquired, or ``responses.tsv`` does
         not hold whole sessions.
     """
-    present = tuple(available_sessions(layout, allow_gaps=True))
-    acquired = _acquired_sessions(layout) if layout.responses.is_file() else None
+    present = available_sessions(layout, allow_gaps=True)
+    acquired = _acquired_sessions(layout)
     if acquired is not None and present[-1] > acquired:
         raise DataError(
             f"{layout.betas} holds betas of session {present[-1]}, but {layout.responses} ends "
             f"with session {acquired}. The table is cut off, or the betas are another subject's. "
             "Fetch the table again, or remove files that do not belong."
         )
-    return SessionCoverage(present, acquired)
+    missing = sorted(set(range(1, (acquired or present[-1]) + 1)) - set(present))
+    known = f" of {acquired} sessions"
+    unknown = " sessions (of how many is unknown: no responses.tsv)"
+    told = f"{len(present)}{unknown if acquired is None else known}"
+    return f"{told}, without {', '.join(map(str, missing))}" if missing else told
 
 
-def _acquired_sessions(layout: NSDLayout) -> int:
+def _acquired_sessions(layout: NSDLayout) -> int | None:
+    """How many sessions the subject took part in; None if ``responses.tsv`` is not there."""
+    if not layout.responses.is_file():
+        return None
     session = read_responses(layout)["SESSION"].to_numpy()
     numbers, trials = np.unique(session, return_counts=True)
     whole = np.array_equal(numbers, np.arange(1, numbers.size + 1)) and numbers.size > 0
@@ -104,15 +84,14 @@ def first_sessions(layout: NSDLayout, n_sessions: int = 0) -> list[int]:
     there = available_sessions(layout, allow_gaps=True)
     missing = [s for s in wanted if s not in there]
     if missing:
-        acquired = _acquired_sessions(layout) if layout.responses.is_file() else None
+        acquired = _acquired_sessions(layout)
         if acquired is not None and n_sessions > acquired:
             raise DataError(
                 f"the first {n_sessions} sessions of {layout.subject_name} were asked for, but it "
                 f"has {acquired} by {layout.responses}. Ask for at most {acquired}, or for all "
                 "(0)."
             )
-        fewer = (
-            f" Or ask for fewer: the first {missing[0] - 1} are there." if missing[0] > 1 else ""
-        )
-        raise DataError(f"{missing_betas(layout, missing)}. {REMEDY}{fewer}")
+        fewer = f" Or ask for fewer: the first {missing[0] - 1} are there."
+        more = fewer if missing[0] > 1 else ""
+        raise DataError(f"{missing_betas(layout, missing)}. {REMEDY}{more}")
     return list(wanted)

@@ -49,16 +49,10 @@ def check_design(layout: NSDLayout, sessions: Iterable[int] | None = None) -> di
         At the first trial on which two sources disagree, or if a published number differs.
     """
     table = trial_table(layout, sessions)
-    checks = {
-        layout.responses.name: (layout.responses.is_file(), _check_responses),
-        layout.stim_info.name: (layout.stim_info.is_file(), _check_stim_info),
-        "design tables": (
-            any(layout.design_tables(s) for s in table["session"].unique()),
-            _check_design_tables,
-        ),
-    }
     compared = {
-        name: check(layout, table) if there else None for name, (there, check) in checks.items()
+        layout.responses.name: _check_responses(layout, table),
+        layout.stim_info.name: _check_stim_info(layout, table),
+        "design tables": _check_design_tables(layout, table),
     }
     published = check_published(layout, read_design(layout), table)
     return compared | ({"published counts": len(published)} if published else {})
@@ -100,8 +94,10 @@ def _compare(table: pd.DataFrame, found: np.ndarray, path, what: str = "nsd_id")
     )
 
 
-def _check_responses(layout: NSDLayout, table: pd.DataFrame) -> int:
+def _check_responses(layout: NSDLayout, table: pd.DataFrame) -> int | None:
     path = layout.responses
+    if not path.is_file():
+        return None
     responses = read_responses(layout)
     if np.any(responses["SUBJECT"] != layout.subject):
         raise DataError(
@@ -123,8 +119,10 @@ def _check_responses(layout: NSDLayout, table: pd.DataFrame) -> int:
     return len(table)
 
 
-def _check_stim_info(layout: NSDLayout, table: pd.DataFrame) -> int:
+def _check_stim_info(layout: NSDLayout, table: pd.DataFrame) -> int | None:
     path = layout.stim_info
+    if not path.is_file():
+        return None
     info = read_stim_info(layout)
     columns = [f"subject{layout.subject}_rep{i}" for i in range(N_REPEAT_COLUMNS)]
     need_columns(info, columns, path)
@@ -146,7 +144,7 @@ def _check_stim_info(layout: NSDLayout, table: pd.DataFrame) -> int:
     return len(table)
 
 
-def _check_design_tables(layout: NSDLayout, table: pd.DataFrame) -> int:
+def _check_design_tables(layout: NSDLayout, table: pd.DataFrame) -> int | None:
     n_compared = 0
     for session, rows in table.groupby("session"):
         paths = layout.design_tables(session)
@@ -162,7 +160,7 @@ def _check_design_tables(layout: NSDLayout, table: pd.DataFrame) -> int:
             )
         _compare(rows, found, paths[0].parent)
         n_compared += len(rows)
-    return n_compared
+    return n_compared or None
 
 
 def _read_onsets(path) -> np.ndarray:

@@ -97,9 +97,7 @@ def check_axes(affine: np.ndarray, path: Path) -> None:
         )
 
 
-def to_volume(
-    values: np.ndarray, mask: np.ndarray, affine: np.ndarray, *, fill: float = np.nan
-) -> nib.Nifti1Image:
+def to_volume(values: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
     """Put one value per voxel back into a volume, e.g. to plot it over the mean volume.
 
     Parameters
@@ -110,13 +108,11 @@ def to_volume(
         The mask that the values were read with.
     affine : ndarray, shape (4, 4)
         Affine of any volume of that subject and space.
-    fill : float
-        Value outside the mask.
 
     Returns
     -------
     nibabel.Nifti1Image
-        Float32, with sform code 1 and no qform, as in NSD.
+        Float32, NaN outside the mask, with sform code 1 and no qform, as in NSD.
 
     Raises
     ------
@@ -130,7 +126,7 @@ def to_volume(
             f"the values have the shape {values.shape}, but the mask has "
             f"{np.count_nonzero(mask)} voxels. Use the mask that the values were read with."
         )
-    volume = np.full(mask.shape, fill, dtype=np.float32)
+    volume = np.full(mask.shape, np.nan, dtype=np.float32)
     volume[mask] = values
     image = nib.Nifti1Image(volume, affine)
     image.set_sform(affine, code=1)
