@@ -39,7 +39,7 @@ from .pairing import notebook_from_source, notebook_sources
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
 PACKAGES = ("fmri_utils", "simulated_nsd", "pipeline")
 VARIABLES = ("PROFILE", "SUBJECT", "SEED", "DEVICE")
-LOCAL = "local-dir:"  # as in clip_space, which would load torch
+LOCAL = "local-dir:"  # as in clip.space, which would load torch
 TIMEOUT_SECONDS = 6 * 3600  # of one cell: a wedged kernel must not hold a night's run
 START_SECONDS = 300  # of a kernel, on a machine with much else to do
 LOCK_SECONDS = 10  # a kernel whose runner was killed may need one or two to end

@@ -25,7 +25,7 @@ N_KILLS = 4
 def processes():
     """A server that has loaded everything and forks a fresh process for each job."""
     context = multiprocessing.get_context("forkserver")
-    rooms = ("finetuning", "lafite.import_official", "latents")
+    rooms = ("pictures.finetuning", "lafite.released.convert", "pictures.search")
     context.set_forkserver_preload([f"fmri_utils.{room}" for room in rooms])
     return context
 

@@ -87,7 +87,7 @@ def plot_collapse(
     chance: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """One quantity that ``joint_embedding.train_joint`` recorded, against steps, per objective."""
+    """One quantity that ``clip.joint.train_joint`` recorded, against steps, per objective."""
     ax = ax or plt.subplots()[1]
     for name, record in records.items():
         label, colour, line = OBJECTIVE_STYLES[name]
@@ -107,7 +107,7 @@ def plot_temperatures(
     Parameters
     ----------
     records : mapping of float to mapping
-        Temperature to the record of ``joint_embedding.train_joint``.
+        Temperature to the record of ``clip.joint.train_joint``.
     chance : float
         Chance of retrieval.
     """

@@ -121,7 +121,7 @@ def calibrate(
         Fixed over all runs.
     null_trials : NullTrials
     folder, key
-        As for :class:`fmri_utils.perturbation.Parts`; each run is one part, and more runs can be
+        As for :class:`fmri_utils.project.parts.Parts`; each run is one part, and more runs can be
         added later.
 
     Returns

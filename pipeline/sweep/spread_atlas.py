@@ -36,7 +36,7 @@ RESULT = "atlas.h5"
 
 
 def spread_over(client: Client, resources: Resources) -> Spread:
-    """Let the workers of a client do the parts of :class:`fmri_utils.perturbation.Parts`.
+    """Let the workers of a client do the parts of :class:`fmri_utils.project.parts.Parts`.
 
     The folder of the parts must be seen by all of them. A part that is lost with its worker is
     done by another.

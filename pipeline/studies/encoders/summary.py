@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,25 +14,20 @@ from .cells import LINEAR, Cell
 
 NAMES = (*SCORES, "two-way within clusters", "two-way across clusters")
 COMPARED = ("brain_to_image top-1", "brain_to_image MRR", "two-way")
+RIDGE, CONTRASTIVE, MLP = ((name, "image", "image") for name in ("ridge", "contrastive", "mlp"))
 # Pairs (mapper, target, readout) that are compared image by image.
 PAIRS = {
-    "contrastive - ridge": (("contrastive", "image", "image"), ("ridge", "image", "image")),
-    "mlp - contrastive": (("mlp", "image", "image"), ("contrastive", "image", "image")),
-    "mlp - ridge": (("mlp", "image", "image"), ("ridge", "image", "image")),
-    "mind_reader - ridge": (("mind_reader", "image", "image"), ("ridge", "image", "image")),
-    "ridge, re-standardised - raw": (
-        ("ridge", "image", "image, re-standardised"),
-        ("ridge", "image", "image"),
-    ),
+    "contrastive - ridge": (CONTRASTIVE, RIDGE),
+    "mlp - contrastive": (MLP, CONTRASTIVE),
+    "mlp - ridge": (MLP, RIDGE),
+    "mind_reader - ridge": (("mind_reader", "image", "image"), RIDGE),
+    "ridge, re-standardised - raw": (("ridge", "image", "image, re-standardised"), RIDGE),
     "contrastive: both targets, read together - image": (
         ("contrastive", "both", "both"),
-        ("contrastive", "image", "image"),
+        CONTRASTIVE,
     ),
-    "mlp: trained on both - on image": (("mlp", "both", "image"), ("mlp", "image", "image")),
-    "mlp: both targets, read together - image": (
-        ("mlp", "both", "both"),
-        ("mlp", "image", "image"),
-    ),
+    "mlp: trained on both - on image": (("mlp", "both", "image"), MLP),
+    "mlp: both targets, read together - image": (("mlp", "both", "both"), MLP),
 }
 
 Results = Mapping[Cell, dict]
@@ -67,6 +63,9 @@ class Tables:
         self.results, self.shared = results, shared_images
         self.bootstrap = {"rng": rng, "n_resamples": n_resamples}
         self.subjects = sorted({cell.subject for cell in results})
+        self._by_fit = defaultdict(list)
+        for cell, result in results.items():
+            self._by_fit[cell.kind, cell.subject, cell.mapper, cell.target].append(result)
 
     def _difference(self, first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Interval:
         """Mean over subjects of the mean over images, with its hierarchical bootstrap interval."""
@@ -79,12 +78,7 @@ class Tables:
         return dict(vars(self._difference(per_subject, zeros)))
 
     def _cells(self, subject: int, kind: str, mapper: str, target: str = "image") -> list[dict]:
-        wanted = (kind, subject, mapper, target)
-        return [
-            result
-            for cell, result in self.results.items()
-            if (cell.kind, cell.subject, cell.mapper, cell.target) == wanted
-        ]
+        return self._by_fit[kind, subject, mapper, target]
 
     def per_image(
         self, subject: int, kind: str, mapper: str, target: str, readout: str, score: str
@@ -133,9 +127,8 @@ class Tables:
     def scores(self, kind: str) -> list[dict]:
         """Rows of all mappers, targets, readouts and scores of one kind of cell."""
         rows = []
-        for mapper, target in dict.fromkeys(
-            (c.mapper, c.target) for c in self.results if c.kind == kind
-        ):
+        fits = dict.fromkeys((c.mapper, c.target) for c in self.results if c.kind == kind)
+        for mapper, target in fits:
             for readout in self.readouts(kind, mapper, target):
                 found = [self.row(kind, mapper, target, readout, score) for score in NAMES]
                 rows += [row for row in found if row is not None]
@@ -176,10 +169,7 @@ class Tables:
     def ceilings(self) -> dict[str, object]:
         """Explained share of the embedding with 1, 2, ... and endless repeats; half splits."""
         repeats = {
-            mapper: {
-                str(subject): self._cells(subject, "repeats", mapper)[0]
-                for subject in self.subjects
-            }
+            mapper: {str(s): self._cells(s, "repeats", mapper)[0] for s in self.subjects}
             for mapper in LINEAR
         }
         halves = {str(s): self._cells(s, "half_split", "ridge")[0] for s in self.subjects}
@@ -187,13 +177,11 @@ class Tables:
 
     def effective_ranks(self) -> dict[str, float]:
         """Effective rank of each mapper's predictions, mean over subjects and seeds."""
-        ranks: dict[str, list[float]] = {}
+        ranks = defaultdict(list)
         for cell, result in self.results.items():
             if cell.kind == "mapper" and cell.target == "image":
                 for readout, scores in result["readouts"].items():
-                    ranks.setdefault(f"{cell.mapper}: {readout}", []).append(
-                        scores["effective rank"]
-                    )
+                    ranks[f"{cell.mapper}: {readout}"].append(scores["effective rank"])
         return {name: float(np.mean(values)) for name, values in ranks.items()}
 
 
