@@ -11,7 +11,7 @@ from skimage.color import rgb2lab
 
 from fmri_utils import metrics, plots
 from fmri_utils.metrics import Interval
-from fmri_utils.plots.style import AREA_COLOURS, SLIDE
+from fmri_utils.plots.style import AREA_COLOURS, SLIDE, styled
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.random((4, 16, 16, 3))
@@ -46,7 +46,7 @@ def test_the_same_data_give_the_same_bytes_that_say_what_made_them(tmp_path):
 def test_the_first_figure_of_a_notebook_does_not_hide_the_others():
     """Jupyter's backend turns interactive mode on when the first figure is made."""
 
-    @plots.styled
+    @styled
     def first():
         mpl.interactive(True)
 

@@ -8,7 +8,6 @@ from .curves import (
     plot_ridge_path,
     plot_scores,
     plot_session_drift,
-    plot_similarity,
     plot_temperatures,
 )
 from .fields import plot_area_fields, plot_prf_angle
@@ -31,4 +30,4 @@ from .students import (
     save_animation,
     student_teacher_frames,
 )
-from .style import COLOURS, STYLE, save_figure, styled
+from .style import COLOURS, STYLE, save_figure

@@ -69,7 +69,6 @@ def plot_matrix(
     rows: Sequence[str],
     columns: Sequence[str],
     *,
-    xlabel: str = "",
     ylabel: str = "",
     ax: Axes | None = None,
 ) -> Axes:
@@ -84,7 +83,7 @@ def plot_matrix(
         ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=SMALL, color=colour)
     ax.set_xticks(range(len(columns)), list(columns))
     ax.set_yticks(range(len(rows)), list(rows))
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set_ylabel(ylabel)
     return ax
 
 

@@ -38,8 +38,6 @@ def train_dino(
     held_out: dict[str, np.ndarray],
     path: Path,
     checkpoint: Path,
-    *,
-    settings: ImageSettings = SETTINGS,
 ) -> dict:
     """Train on scenes without their labels, write the teacher, return facts for its card.
 
@@ -61,17 +59,17 @@ def train_dino(
     )
     pair, record = train_images(
         data["images"],
-        settings,
+        SETTINGS,
         shown=held_out["images"][list(SHOWN)],
         labelled=labelled.first(600, 300),
         seed=SEED,
         checkpoint=checkpoint,
         progress=True,
     )
-    save_teacher(path, pair, settings, record)
+    save_teacher(path, pair, SETTINGS, record)
     return {
         "what": "teacher of a self-supervised student-teacher training (DINO), vision transformer",
-        "training": f"{settings.dino.n_steps} steps of {settings.dino.batch_size} scenes out of "
+        "training": f"{SETTINGS.dino.n_steps} steps of {SETTINGS.dino.batch_size} scenes out of "
         f"{len(data['images'])}, seed {SEED}; no labels",
         "scores": report(path, labelled),
     }
