@@ -38,8 +38,7 @@ from fmri_utils import encoders, metrics, plots
 from fmri_utils.clip.space import open_clip_space
 from fmri_utils.lafite import load_generator
 from fmri_utils.metrics.judge import load_judge
-from fmri_utils.pictures import finetuning, reconstruction, strategies
-from fmri_utils.pictures import search as latents
+from fmri_utils.pictures import finetuning, reconstruction, search, strategies
 from fmri_utils.project.devices import choose_device
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
 from fmri_utils.project.steps import open_inputs, open_study
@@ -89,14 +88,14 @@ n, n_z = len(test_ids), cfg.reconstruction.n_z
 z = reconstruction.draw_z(generator, n_z, cfg.seed)
 draw = dict(truncation_psi=cfg.lafite.truncation_psi, batch_size=cfg.lafite.batch_size)
 samples = np.stack(
-    [reconstruction.generate(generator, one.expand(n, -1), condition, **draw) for one in z], axis=1
+    [reconstruction.draw(generator, one.expand(n, -1), condition, **draw) for one in z], axis=1
 )
-ceiling = reconstruction.generate(generator, z[0].expand(n, -1), truth, **draw)
+ceiling = reconstruction.draw(generator, z[0].expand(n, -1), truth, **draw)
 print("(n_test, n_z, height, width, 3) =", samples.shape)
 
 # %%
 others = rng.permutation(predicted["other_embeddings"])[:n]
-random = reconstruction.generate(generator, z[0].expand(n, -1), others, **draw)
+random = reconstruction.draw(generator, z[0].expand(n, -1), others, **draw)
 
 # %% [markdown]
 # The first twelve test images, not picked:
@@ -129,28 +128,27 @@ print(f"SD of a pixel over z {over_z:.3f}, over images {over_images:.3f}")
 e, r = cfg.encoder, cfg.reconstruction
 alphas = np.logspace(e.log10_alpha_min, e.log10_alpha_max, e.n_alphas)
 low_level = dict(size=r.low_level_size, weight=r.low_level_weight, n_folds=e.n_folds)
-blurred = latents.read_blurred(brain, stimuli, predicted["pattern"][:m], alphas=alphas, **low_level)
+blurred = search.read_blurred(brain, stimuli, predicted["pattern"][:m], alphas=alphas, **low_level)
 if blurred is not None:
     print("(n_shown, size, size, 3) =", blurred.picture.shape)
 
 # %%
-objective = latents.Objective(latents.clip_encoder(space))
-search = strategies.compare_searches(
+objective = search.Objective(search.clip_encoder(space))
+searches = strategies.compare_searches(
     generator,
     condition[:m],
     objective,
     passes=cfg.reconstruction.n_passes,
     rng=torch.Generator().manual_seed(cfg.seed),
-    n_plain=1,
     blurred=blurred,
     progress=True,
     **draw,
 )
-print("generator passes per picture:", search.passes)
+print("generator passes per picture:", searches.passes)
 
 # %% alt="Rows of pictures: seen, a plain random z, and the results of four searches for the noise"
-plain = search.draws[strategies.PLAIN][0]
-found = {name: search.draws[name][0] for name in search.trajectories}
+plain = searches.draws[strategies.PLAIN][0]
+found = {name: searches.draws[name][0] for name in searches.trajectories}
 rows = [seen[:m], plain, *found.values()]
 _ = plots.plot_picture_grid(rows, ["seen", strategies.PLAIN, *found])
 
@@ -161,16 +159,16 @@ _ = plots.plot_picture_grid(rows, ["seen", strategies.PLAIN, *found])
 
 # %% alt="Best cosine with the prediction against generator passes for four searches, with that of the seen image as a dotted line"
 fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
-for name, recorded in search.trajectories.items():
+for name, recorded in searches.trajectories.items():
     best = np.maximum.accumulate(recorded["cosine"], axis=0).mean(1)
-    ax.plot(np.linspace(0, search.passes[name], len(best)), best, label=name)
+    ax.plot(np.linspace(0, searches.passes[name], len(best)), best, label=name)
 ax.axhline(cosine[:m].mean(), color="0.5", ls=":", label="the seen image")
 ax.set(xlabel="generator passes", ylabel="best cosine\nwith the prediction")
 _ = ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 # %%
-squared = search.trajectories[strategies.BY_Z]["prior"]
-low, high = latents.typical_range(generator.config.z_dim)
+squared = searches.trajectories[strategies.BY_Z]["prior"]
+low, high = search.typical_range(generator.config.z_dim)
 print(f"99 % of normal z have |z|² from {low:.0f} to {high:.0f}")
 print(
     f"prior of z, nats above the likeliest length: {squared[0].mean():.2f} at the start,", end=" "
@@ -218,9 +216,11 @@ Markdown(metrics.table_markdown(table))
 # at all in the demo, whose generator has not learned to use them.
 
 # %%
-searched = strategies.mean_scores(seen[:m], search.draws, judge=judge)
+searched = strategies.mean_scores(seen[:m], searches.draws, judge=judge)
 boot = dict(rng=rng, n_resamples=cfg.encoder.n_bootstrap)
-gains = {n: metrics.differences(searched, n, strategies.PLAIN, **boot) for n in search.trajectories}
+gains = {
+    n: metrics.differences(searched, n, strategies.PLAIN, **boot) for n in searches.trajectories
+}
 pd.DataFrame(gains).map(str)
 
 # %% [markdown]
@@ -277,7 +277,7 @@ run = finetuning.fine_tune(
     generator,
     *shown,
     held.predicted,
-    latents.clip_encoder(space),
+    search.clip_encoder(space),
     config=tuning,
     option=finetuning.FineTuning(reconstruction_only=True),
     device=device,
@@ -286,7 +286,7 @@ run = finetuning.fine_tune(
 axes = plots.plot_losses(run.history)
 
 # %% alt="Rows of pictures: seen, reconstructions before and after fine-tuning on a few training images"
-after = reconstruction.generate(run.generator, z[0].expand(n, -1), condition, **draw)
+after = reconstruction.draw(run.generator, z[0].expand(n, -1), condition, **draw)
 rows = [seen[:m], samples[:m, 0], after[:m]]
 _ = plots.plot_picture_grid(rows, ["seen", "before", f"after {tuning.n_images} images"])
 
@@ -345,7 +345,7 @@ _ = axes[0, 4].set_title("worst", loc="left")
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"] alt="Seven generated pictures on the way from the embedding of one test image to that of another"
 steps = np.linspace(0, 1, 7)[:, None]
 path = encoders.unit((1 - steps) * truth[0] + steps * truth[1])
-between = reconstruction.generate(generator, z[0].expand(7, -1), path, **draw)
+between = reconstruction.draw(generator, z[0].expand(7, -1), path, **draw)
 _ = plots.plot_picture_grid([between], ["from one to\nthe other"])
 
 # %% [markdown]
@@ -366,7 +366,7 @@ _ = plots.plot_picture_grid([between], ["from one to\nthe other"])
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 for psi in (0.0, 0.5, 1.0):
     kept = draw | dict(truncation_psi=psi)
-    drawn = [reconstruction.generate(generator, o.expand(8, -1), truth[:8], **kept) for o in z[:2]]
+    drawn = [reconstruction.draw(generator, o.expand(8, -1), truth[:8], **kept) for o in z[:2]]
     both = np.stack(drawn)
     print(f"psi {psi}: SD over z {both.std(0).mean():.3f}, over images {both[0].std(0).mean():.3f}")
 

@@ -141,8 +141,9 @@ for name, record in collapse.items():
 # given the label that most of its nearest neighbours have.
 
 # %%
-weights = cfg.path(cfg.dino.weights) if cfg.dino.weights else None
-teacher, trained, training = dino.shown_training(weights, live, settings, live_record)
+teacher, trained, training = live.teacher, settings, live_record
+if cfg.dino.weights:
+    teacher, trained, training = dino.load_teacher(cfg.path(cfg.dino.weights))
 torch.manual_seed(cfg.seed)
 networks = {"student-teacher": teacher.backbone, "random weights": trained.learner().backbone}
 networks |= {"live training": live.teacher.backbone}

@@ -4,6 +4,8 @@ They stand in a module by themselves so that a process that is started for one o
 more than it needs.
 """
 
+import dataclasses
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ import torch.nn.functional as F
 from fmri_utils.lafite import Generator, GeneratorConfig
 from fmri_utils.lafite.released.convert import import_official
 from fmri_utils.pictures.finetuning import FineTuning, fine_tune, fine_tuning_config
-from fmri_utils.pictures.search import Objective, SearchSettings, make_target, optimise_z
+from fmri_utils.pictures.search import Objective, make_target, optimise_z
 
 SMALL = GeneratorConfig(
     z_dim=12,
@@ -57,7 +59,8 @@ def search(folder):
         condition,
         make_target(condition),
         Objective(eye),
-        settings=SearchSettings(n_steps=8),
+        n_steps=8,
+        z=torch.randn(N, SMALL.z_dim, generator=torch.Generator().manual_seed(1)),
         rng=torch.Generator().manual_seed(0),
         batch_size=1,
         folder=folder,
@@ -69,14 +72,14 @@ def tune(folder):
     """Fine-tuning on predicted embeddings, a checkpoint after every step."""
     torch.set_num_threads(1)
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 3), dtype=np.uint8)
-    config = fine_tuning_config(SMALL, n_images=48, rest_images=8, clip_size=8, batch_size=4)
+    config = fine_tuning_config(SMALL, n_images=48, rest_images=8, clip_size=8)
     tuned = fine_tune(
         start(),
         images,
         unit_rows(10, 8),
         unit_rows(10, 2, 8),
         eye,
-        config=config.__class__(**{**vars(config), "checkpoint_images": 4}),
+        config=dataclasses.replace(config, batch_size=4, checkpoint_images=4),
         option=FineTuning(predicted_share=0.5),
         out_dir=folder,
     )

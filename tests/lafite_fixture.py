@@ -3,6 +3,7 @@
 import functools
 import io
 import pickle
+import re
 import sys
 
 import lafite_pickles as form
@@ -10,13 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from fmri_utils.lafite import (
-    Discriminator,
-    DiscriminatorConfig,
-    Generator,
-    GeneratorConfig,
-    lafite_state,
-)
+from fmri_utils.lafite import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from fmri_utils.lafite.layers import Convolution, SynthesisConvolution, fir_filter
 
 TINY = GeneratorConfig(
     z_dim=5,
@@ -32,6 +28,16 @@ TINY = GeneratorConfig(
 TINY_D = DiscriminatorConfig(condition_dim=6, resolution=16, channel_base=64, channel_max=12)
 SOURCE = "raise SystemExit('the embedded source code ran')"
 NETWORK_SETTINGS = {"z_dim": 5, "synthesis_kwargs": {"channel_base": 64, "conv_clamp": 256}}
+
+
+def lafite_state(network):
+    """All tensors under LAFITE's names, with the resampling filters that are buffers there."""
+    state = {key: value.detach().clone() for key, value in network.state_dict().items()}
+    for name, module in network.named_modules():
+        block = re.fullmatch(r"b(?!4$)\d+", name.split(".")[-1])
+        if block or isinstance(module, Convolution | SynthesisConvolution):
+            state[f"{name}.resample_filter"] = fir_filter(torch.ones(1))
+    return state
 
 
 def as_easy(value):

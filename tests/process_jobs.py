@@ -85,7 +85,6 @@ def run(folder, config=CONFIG, n=12, **more):
         encoder,
         captions=unit_rows(n, 3, 8),
         predicted=unit_rows(n, 2, 8),
-        noise=np.random.default_rng(1).standard_normal((n, 6)),
         out_dir=folder,
         progress=False,
         **more,

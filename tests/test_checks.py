@@ -6,9 +6,10 @@ import torch
 
 from fmri_utils import dino, metrics
 from fmri_utils.clip.space import open_clip_space
+from fmri_utils.dino import on_pictures
+from fmri_utils.dino.student_teacher import StudentTeacher, collapse_measures
 from fmri_utils.metrics.judge import load_judge
-from fmri_utils.pictures import reconstruction
-from fmri_utils.pictures import search as latents
+from fmri_utils.pictures import reconstruction, search
 from fmri_utils.project import checks
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.profiles import PROJECT_ROOT
@@ -85,7 +86,7 @@ def as_floats(pictures):
 
 def students():
     settings = dino.ImageSettings(dino.DinoSettings(1), size=64, width=12, depth=1)
-    return dino.StudentTeacher(settings.learner(), settings.n_outputs, settings.dino)
+    return StudentTeacher(settings.learner(), settings.n_outputs, settings.dino)
 
 
 WRONG = {
@@ -97,27 +98,27 @@ WRONG = {
 FLOATS_TOO = {
     "encode_images": lambda p, space, judge: space.encode_images(p),
     "look": lambda p, space, judge: judge.look(p),
-    "shrink": lambda p, space, judge: latents.shrink(p, 8),
-    "enlarge": lambda p, space, judge: latents.enlarge(p, 96),
-    "fit_low_level": lambda p, space, judge: latents.fit_low_level(
+    "shrink": lambda p, space, judge: search.low_level.shrink(p, 8),
+    "enlarge": lambda p, space, judge: search.enlarge(p, 96),
+    "fit_low_level": lambda p, space, judge: search.low_level.fit_low_level(
         np.eye(4), p, np.arange(4), alphas=np.ones(1), n_folds=2
     ),
-    "make_target": lambda p, space, judge: latents.make_target(
-        np.ones((4, 2)), p, np.ones((64, 64, 3))
+    "make_target": lambda p, space, judge: search.make_target(
+        np.ones((4, 2)), search.Blurred(p, np.ones((64, 64, 3)))
     ),
     "multi_crop": lambda p, space, judge: dino.multi_crop(
         torch.from_numpy(p).permute(0, 3, 1, 2), torch.Generator(), n_local=0
     ),
-    "fixed_views": lambda p, space, judge: dino.fixed_views(
+    "fixed_views": lambda p, space, judge: on_pictures.fixed_views(
         torch.from_numpy(p).permute(0, 3, 1, 2), dino.ImageSettings(dino.DinoSettings(1))
     ),
     "features": lambda p, space, judge: students().features(as_floats(p)),
     "probabilities": lambda p, space, judge: students().probabilities(as_floats(p)),
-    "collapse_measures": lambda p, space, judge: dino.collapse_measures(students(), as_floats(p)),
+    "collapse_measures": lambda p, space, judge: collapse_measures(students(), as_floats(p)),
     "features_of": lambda p, space, judge: dino.features_of(
         students().teacher.backbone, p.transpose(0, 3, 1, 2)
     ),
-    "snapshot": lambda p, space, judge: dino.snapshot(students(), as_floats(p), None),
+    "snapshot": lambda p, space, judge: on_pictures.snapshot(students(), as_floats(p), None),
     "ssim": lambda p, space, judge: metrics.ssim_scores(p, p),
 }
 SETTINGS = dino.ImageSettings(dino.DinoSettings(1, 4), size=16, width=12, depth=1)
@@ -154,7 +155,7 @@ def test_bytes_and_floats_are_the_same_pictures(pictures, space, judge):
     seen, again = judge.look(pictures), judge.look((pictures / 255).astype(np.float32))
     np.testing.assert_allclose(seen["features"], again["features"], atol=1e-4)
     np.testing.assert_allclose(
-        latents.shrink(pictures, 8), latents.shrink(pictures / 255, 8), atol=1e-6
+        search.low_level.shrink(pictures, 8), search.low_level.shrink(pictures / 255, 8), atol=1e-6
     )
     # A little overshoot, as resizing leaves it, is what it would be when shown.
     over = np.where(pictures == 255, 1.1, pictures / 255)

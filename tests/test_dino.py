@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from fmri_utils import dino, plots
-from fmri_utils.dino import probes
-from fmri_utils.project.errors import ArtifactError, DataError, WeightsError
+from fmri_utils.dino import distillation, networks, on_patterns, probes, student_teacher, views
+from fmri_utils.project.errors import DataError, WeightsError
 
 SMALL = dino.ImageSettings(
     dino.DinoSettings(4, 6, momentum=0.9),
@@ -30,7 +30,7 @@ def rng():
 def random_pair(seed=0, **changes):
     torch.manual_seed(seed)
     settings = dataclasses.replace(SMALL.dino, **changes)
-    return dino.StudentTeacher(SMALL.learner(), SMALL.n_outputs, settings)
+    return student_teacher.StudentTeacher(SMALL.learner(), SMALL.n_outputs, settings)
 
 
 def views_of(n=6, seed=0):
@@ -57,12 +57,11 @@ def test_the_loss_is_the_papers_formula(rng):
                 target = softmax((teacher[t][row] - centre) / 0.04)
                 total -= (target * np.log(softmax(student[s][row] / 0.1))).sum() / 3
             pairs += 1
-    loss = dino.dino_loss(
+    loss = distillation.dino_loss(
         [torch.from_numpy(s) for s in student],
         [torch.from_numpy(t) for t in teacher],
         torch.from_numpy(centre),
-        student_temperature=0.1,
-        teacher_temperature=0.04,
+        *(0.1, 0.04),
     )
     assert pairs == 6
     assert float(loss) == pytest.approx(total / pairs, rel=1e-10)
@@ -74,10 +73,9 @@ def test_other_pictures_take_no_part_in_the_loss(rng):
     gradients = []
     for others in (outputs[:, 1:], 3 * outputs[:, 1:].flip(1)):
         student = torch.cat([outputs[:, :1], others], 1).requires_grad_()
-        loss = dino.dino_loss(
-            list(student), list(student.detach()), torch.zeros(5),
-            student_temperature=0.1, teacher_temperature=0.04,
-        )  # fmt: skip
+        loss = distillation.dino_loss(
+            list(student), list(student.detach()), torch.zeros(5), *(0.1, 0.04)
+        )
         loss.backward()
         gradients.append(student.grad[:, 0].clone())
     torch.testing.assert_close(*gradients)
@@ -87,10 +85,9 @@ def test_the_teacher_gets_no_gradient():
     pair = random_pair()
     student = torch.randn(4, 8, requires_grad=True)
     teacher = torch.randn(4, 8, requires_grad=True)
-    loss = dino.dino_loss(
-        [student, student], [teacher, teacher], torch.zeros(8),
-        student_temperature=0.1, teacher_temperature=0.04,
-    )  # fmt: skip
+    loss = distillation.dino_loss(
+        [student, student], [teacher, teacher], torch.zeros(8), *(0.1, 0.04)
+    )
     loss.backward()
     assert teacher.grad is None
     pair.learn(views_of())
@@ -124,11 +121,11 @@ def test_the_centre_is_a_running_mean_of_the_teachers_answers():
 
 
 def test_schedules_end_where_they_should():
-    assert dino.cosine_schedule(0.99, 1.0, 0, 50) == pytest.approx(0.99)
-    assert dino.cosine_schedule(0.99, 1.0, 49, 50) == pytest.approx(1.0)
-    rises = [dino.cosine_schedule(0.9, 1.0, i, 50) for i in range(50)]
+    assert distillation.cosine_schedule(0.99, 1.0, 0, 50) == pytest.approx(0.99)
+    assert distillation.cosine_schedule(0.99, 1.0, 49, 50) == pytest.approx(1.0)
+    rises = [distillation.cosine_schedule(0.9, 1.0, i, 50) for i in range(50)]
     assert (np.diff(rises) > 0).all()
-    rates = [dino.learning_rate(1.0, i, 50, n_warmup=5) for i in range(50)]
+    rates = [distillation.learning_rate(1.0, i, 50, n_warmup=5) for i in range(50)]
     assert np.argmax(rates) in (4, 5) and rates[-1] == pytest.approx(0.01)
 
 
@@ -148,27 +145,29 @@ def test_views_are_mirrored_only_where_asked_for():
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(5, 3, 8, 8, generator=generator)
     everything = (2.0, 2.0)  # more than the picture has, whatever the shape of the crop
-    plain, boxes = dino.random_crops(images, 8, everything, generator, mirrored=0)
-    turned, _ = dino.random_crops(images, 8, everything, generator, mirrored=1)
+    plain, boxes = views.random_crops(images, 8, everything, generator, mirrored=0)
+    turned, _ = views.random_crops(images, 8, everything, generator, mirrored=1)
     torch.testing.assert_close(boxes, torch.tensor([0.0, 0, 1, 1]).expand(5, 4))
     torch.testing.assert_close(plain, images, atol=1e-5, rtol=0)
     torch.testing.assert_close(turned, images.flip(3), atol=1e-5, rtol=0)
 
 
-def test_a_turn_of_the_hue_leaves_grey_and_luminance(rng):
+def test_a_turn_of_the_hue_leaves_grey_and_luminance(monkeypatch):
+    monkeypatch.setattr(views, "JITTER", 0)
+    monkeypatch.setattr(views, "GREY", 0)
     generator = torch.Generator().manual_seed(0)
     images = 0.4 + 0.2 * torch.rand(6, 3, 4, 4, generator=generator)
-    turned = dino.jitter_colours(images, generator, strength=0, grey=0)
+    turned = views.jitter_colours(images, generator)
     torch.testing.assert_close(turned.mean(1), images.mean(1))
     assert (turned - images).abs().amax((1, 2, 3)).mean() > 0.05
     grey = images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(dino.jitter_colours(grey, generator, strength=0, grey=0), grey)
-    none = dino.jitter_colours(images, generator, strength=0, grey=1)
-    torch.testing.assert_close(none, grey)
+    torch.testing.assert_close(views.jitter_colours(grey, generator), grey)
+    monkeypatch.setattr(views, "GREY", 1)
+    torch.testing.assert_close(views.jitter_colours(images, generator), grey)
 
 
 def test_the_token_knows_only_the_patches_that_it_attends_to():
-    gather = dino.networks.ClassAttention(6, 2)
+    gather = networks.ClassAttention(6, 2)
     patches = torch.randn(1, 4, 6)
     token, weights = gather(patches)
     assert weights.shape == (1, 2, 4)
@@ -194,10 +193,10 @@ def test_outputs_are_cosines_of_a_normalised_last_layer():
 
 def test_measures_of_collapse_on_distributions_made_by_hand():
     point, even = np.eye(6)[[2, 2, 2]], np.full((3, 6), 1 / 6)
-    assert dino.entropy(point) == pytest.approx(0)
-    assert dino.entropy(even) == pytest.approx(np.log(6))
-    assert dino.kl_divergence(even, even) == pytest.approx(0)
-    assert dino.kl_divergence(point, even) == pytest.approx(np.log(6))
+    assert distillation.entropy(point) == pytest.approx(0)
+    assert distillation.entropy(even) == pytest.approx(np.log(6))
+    assert distillation.kl_divergence(even, even) == pytest.approx(0)
+    assert distillation.kl_divergence(point, even) == pytest.approx(np.log(6))
 
 
 def test_both_collapses_happen(rng):
@@ -212,7 +211,7 @@ def test_both_collapses_happen(rng):
         for step in range(80):
             generator = torch.Generator().manual_seed(step)
             pair.learn(dino.multi_crop(images, generator, n_local=0, global_size=16))
-        ends[name] = dino.collapse_measures(pair, images)
+        ends[name] = student_teacher.collapse_measures(pair, images)
     assert ends["no centring"]["entropy"] < 0.15
     assert ends["no sharpening"]["entropy"] > 0.99 * np.log(8)
     assert ends["no sharpening"]["kl"] < 0.01
@@ -221,7 +220,7 @@ def test_both_collapses_happen(rng):
 def sampler(rng, test_ids=(90, 91), ids=None):
     ids = np.repeat(np.arange(10), 3) if ids is None else ids
     betas = np.repeat(ids[:, None], 8, 1) + 0.01 * rng.random((len(ids), 8)) + 1
-    return dino.RepeatSampler(betas, ids, np.repeat(np.arange(4), 2), test_ids)
+    return views.RepeatSampler(betas, ids, np.repeat(np.arange(4), 2), test_ids)
 
 
 def test_views_of_brain_patterns_never_mix_images(rng):
@@ -250,7 +249,7 @@ def test_a_planted_test_image_is_refused(rng):
 
 def test_label_budgets_are_nested_and_of_whole_images(rng):
     ids = np.repeat(np.arange(40), 3)
-    masks = dino.label_subsets(ids, (0.5, 0.1, 1.0), rng)
+    masks = probes.label_subsets(ids, (0.5, 0.1, 1.0), rng)
     assert [len(np.unique(ids[m])) for m in masks.values()] == [4, 20, 40]
     assert not (masks[0.1] & ~masks[0.5]).any()
     assert all(len(set(ids[m]) & set(ids[~m])) == 0 for m in masks.values())
@@ -260,13 +259,13 @@ def test_a_probe_finds_what_is_linear_and_nothing_in_noise(rng):
     x, weights = rng.normal(size=(160, 6)), rng.normal(size=(6, 4))
     y, ids = x @ weights, np.arange(120)
     common = {"alphas": np.logspace(-2, 3, 6), "n_folds": 4}
-    good = dino.probe(x[:120], y[:120], ids, x[120:], y[120:], **common)
-    bad = dino.probe(
+    good = probes.probe(x[:120], y[:120], ids, x[120:], y[120:], **common)
+    bad = probes.probe(
         rng.normal(size=(120, 6)), y[:120], ids, rng.normal(size=(40, 6)), y[120:], **common
     )
     assert good["MRR"].mean() > 0.95 and good["two-way"].mean() > 0.99
     assert abs(bad["two-way"].mean() - 0.5) < 0.12
-    assert dino.chance(40)["MRR"] == pytest.approx(np.mean(1 / np.arange(1, 41)))
+    assert probes.chance(40)["MRR"] == pytest.approx(np.mean(1 / np.arange(1, 41)))
 
 
 def test_neighbours_vote(rng):
@@ -279,24 +278,27 @@ def test_neighbours_vote(rng):
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_weights(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(dino.student_teacher, "SAVE_EVERY", 2)
+    monkeypatch.setattr(student_teacher, "SAVE_EVERY", 2)
 
-    def run(checkpoint=None, stop_after=None):
+    def run(checkpoint=None, killed_at=None):
         torch.manual_seed(3)
-        pair = dino.StudentTeacher(SMALL.learner(), SMALL.n_outputs, SMALL.dino)
+        pair = student_teacher.StudentTeacher(SMALL.learner(), SMALL.n_outputs, SMALL.dino)
         images = dino.as_tensor(pictures, 16)
 
         def draw(generator):
+            if pair.step == killed_at:
+                raise KeyboardInterrupt
             return dino.multi_crop(images, generator, n_local=1, global_size=16, local_size=8)
 
-        record = dino.train(
-            pair, draw, seed=1, watch=lambda p: dino.collapse_measures(p, images), n_checks=4,
-            checkpoint=checkpoint, stop_after=stop_after,
-        )  # fmt: skip
-        return pair, record
+        def watch(pair):
+            return student_teacher.collapse_measures(pair, images)
+
+        settings = dict(seed=1, watch=watch, n_checks=4, checkpoint=checkpoint)
+        return pair, student_teacher.train(pair, draw, **settings)
 
     path = tmp_path / "state.pt"
-    run(path, stop_after=3)
+    with pytest.raises(KeyboardInterrupt):
+        run(path, killed_at=3)
     again, record = run(path)
     straight, expected = run()
     for name, value in straight.teacher.state_dict().items():
@@ -305,8 +307,8 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(pictures, tmp_pa
     np.testing.assert_allclose(record["entropy"], expected["entropy"])
     np.testing.assert_allclose(record["loss"], expected["loss"])
     other = random_pair(n_steps=9)
-    with pytest.raises(ArtifactError, match="other settings"):
-        dino.train(other, lambda g: views_of(), seed=1, n_checks=4, checkpoint=path)
+    with pytest.raises(WeightsError, match="other settings"):
+        student_teacher.train(other, lambda g: views_of(), seed=1, n_checks=4, checkpoint=path)
 
 
 def test_weights_come_back_with_their_record(pictures, tmp_path):
@@ -335,7 +337,7 @@ def test_comparison_needs_no_test_image_and_gives_rows(rng):
         betas, ids, np.repeat((betas @ weights)[::2], 2, 0), test, test_ids,
         np.repeat((test @ weights)[::2], 2, 0), np.repeat(np.arange(4), 5),
     )  # fmt: skip
-    settings = dino.VoxelSettings(
+    settings = on_patterns.VoxelSettings(
         dino.DinoSettings(3, 8), n_outputs=8, width=6, hidden=8, shares=(0.2, 1.0)
     )
     functions, record = dino.representations(data, settings, seed=0)
@@ -351,14 +353,14 @@ def test_comparison_needs_no_test_image_and_gives_rows(rng):
     )
     leaky = dataclasses.replace(data, test_nsd_id=np.repeat(np.arange(25, 35), 2))
     with pytest.raises(DataError, match="test images"):
-        dino.train_voxels(leaky, settings, seed=0)
+        dino.representations(leaky, settings, seed=0)
 
 
 def test_stimuli_without_labels_are_clustered(rng, pictures):
     numbers = type("Numbers", (), {"n_scenes": 0, "n_asked": 3, "n_clusters": 2})
     captions = np.repeat(np.eye(2), 6, 0)
     is_test = np.arange(12) % 3 == 0
-    found = dino.pictures_for(numbers, pictures, captions, is_test, draw=None)
+    found = dino.pictures_for(numbers, pictures, captions, is_test, draw=None, seed=0)
     assert found.known.shape == (8, 16, 16, 3) and len(found.asked_labels) == 3
     np.testing.assert_array_equal(found.asked, pictures[is_test][:3])
     assert len(set(probes.cluster_labels(captions, 2, seed=0)[:6])) == 1

@@ -16,15 +16,14 @@ from test_lafite_training import CONFIG, GENERATOR
 from fmri_utils import dino, encoders
 from fmri_utils.clip import joint
 from fmri_utils.clip.space import open_clip_space
-from fmri_utils.dino import probes
+from fmri_utils.dino import networks, probes, student_teacher, views
 from fmri_utils.encoders import gradient_fit as loop
 from fmri_utils.lafite import Generator, train
 from fmri_utils.lafite.training import gan_losses
 from fmri_utils.lafite.training.checkpoints import checkpoint_files
 from fmri_utils.lafite.training.steps import TrainingState
 from fmri_utils.metrics.judge import HEADS, Judge, save_judge
-from fmri_utils.pictures import finetuning
-from fmri_utils.pictures import search as latents
+from fmri_utils.pictures import finetuning, search
 from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.checks import check_learning, check_weights
 from fmri_utils.project.errors import DataError, DivergedError, FmriUtilsError, WeightsError
@@ -109,14 +108,14 @@ STUDENT = dino.DinoSettings(8, 6, momentum=0.9)
 
 def student(**changes):
     torch.manual_seed(3)
-    learner = dino.Learner(dino.VoxelMLP(8, 6, 8), 5)
-    return dino.StudentTeacher(learner, 5, dataclasses.replace(STUDENT, **changes))
+    learner = networks.Learner(networks.VoxelMLP(8, 6, 8), 5)
+    return student_teacher.StudentTeacher(learner, 5, dataclasses.replace(STUDENT, **changes))
 
 
 def patterns(at=None, value=np.nan):
     """A function that draws views, one value of which is not finite from a call on."""
     betas = np.repeat(np.random.default_rng(0).normal(size=(10, 8)), 3, 0)
-    sampler = dino.RepeatSampler(betas, np.repeat(np.arange(10), 3), np.arange(8) // 2, [90])
+    sampler = views.RepeatSampler(betas, np.repeat(np.arange(10), 3), np.arange(8) // 2, [90])
     made = iter(range(10**6))
 
     def draw(rng):
@@ -130,31 +129,31 @@ def patterns(at=None, value=np.nan):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_student_stops_at_the_step_that_sees_nan(tmp_path, monkeypatch, value):
-    monkeypatch.setattr(dino.student_teacher, "SAVE_EVERY", 2)
+    monkeypatch.setattr(student_teacher, "SAVE_EVERY", 2)
     path, pair = tmp_path / "state.pt", student()
     with pytest.raises(DivergedError, match="the loss is .* at " + MESSAGE.format(5)):
-        dino.train(pair, patterns(5, value), seed=0, checkpoint=path)
+        student_teacher.train(pair, patterns(5, value), seed=0, checkpoint=path)
     assert pair.step == 5
     assert all_finite(pair.student.state_dict()) and all_finite(pair.teacher.state_dict())
     state = read_saved_state(path, remedy="")
     assert state["step"] == 4 and all_finite(state["student"]) and all_finite(state["teacher"])
     whole, again = student(), student()  # what is kept can be gone on from
-    dino.train(whole, patterns(), seed=0)
-    dino.train(again, patterns(), seed=0, checkpoint=path)
+    student_teacher.train(whole, patterns(), seed=0)
+    student_teacher.train(again, patterns(), seed=0, checkpoint=path)
     for name, expected in whole.student.state_dict().items():
         torch.testing.assert_close(again.student.state_dict()[name], expected, rtol=0, atol=0)
 
 
 def test_a_student_with_an_absurd_learning_rate_stops(tmp_path, monkeypatch):
-    monkeypatch.setattr(dino.student_teacher, "SAVE_EVERY", 1)
+    monkeypatch.setattr(student_teacher, "SAVE_EVERY", 1)
     inputs = torch.ones(4, 8)
-    for watch in (None, lambda pair: dino.collapse_measures(pair, inputs)):
+    for watch in (None, lambda pair: student_teacher.collapse_measures(pair, inputs)):
         with pytest.raises(DivergedError, match="this run diverged"):
-            dino.train(student(learning_rate=1e30), patterns(), seed=0, watch=watch)
+            student_teacher.train(student(learning_rate=1e30), patterns(), seed=0, watch=watch)
 
 
 def test_nan_weights_replace_no_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(dino.student_teacher, "SAVE_EVERY", 2)
+    monkeypatch.setattr(student_teacher, "SAVE_EVERY", 2)
     path, pair = tmp_path / "state.pt", student()
     follow = pair.follow
 
@@ -166,7 +165,7 @@ def test_nan_weights_replace_no_checkpoint(tmp_path, monkeypatch):
     first = next(iter(pair.teacher.backbone.state_dict()))
     monkeypatch.setattr(pair, "follow", poisoned)
     with pytest.raises(DivergedError, match=rf"the weights backbone\.{first} are"):
-        dino.train(pair, patterns(), seed=0, checkpoint=path, n_checks=1)
+        student_teacher.train(pair, patterns(), seed=0, checkpoint=path, n_checks=1)
     assert read_saved_state(path, remedy="")["step"] == 2
 
 
@@ -177,18 +176,19 @@ def test_rates_that_no_step_can_be_made_with_are_refused(rate):
             dataclasses.replace(settings, learning_rate=rate)
 
 
-def test_the_denoiser_stops():
+def test_the_denoiser_stops(monkeypatch):
     ids = np.repeat(np.arange(10), 3)
     betas = np.random.default_rng(0).normal(size=(30, 8))
-    sampler = dino.RepeatSampler(betas, ids, np.arange(8) // 2, [90])
+    sampler = views.RepeatSampler(betas, ids, np.arange(8) // 2, [90])
     settings = {"n_steps": 5, "batch_size": 6, "seed": 0}
-    network = probes.train_denoiser(sampler, dino.VoxelMLP(8, 6, 8), **settings)
+    network = probes.train_denoiser(sampler, networks.VoxelMLP(8, 6, 8), **settings)
     assert all_finite(network.state_dict())
+    monkeypatch.setattr(probes, "LEARNING_RATE", 1e30)
     with pytest.raises(DivergedError, match=r"the loss is (nan|inf) at step 1"):
-        probes.train_denoiser(sampler, dino.VoxelMLP(8, 6, 8), learning_rate=1e30, **settings)
-    settings |= {"n_steps": 1, "learning_rate": 1e30, "weight_decay": 1e30}
+        probes.train_denoiser(sampler, networks.VoxelMLP(8, 6, 8), **settings)
+    settings["n_steps"] = 1
     with pytest.raises(DivergedError, match=r"^the weights .* at step 1"):
-        probes.train_denoiser(sampler, dino.VoxelMLP(8, 6, 8), **settings)
+        probes.train_denoiser(sampler, networks.VoxelMLP(8, 6, 8), **settings)
 
 
 # -- encoders ------------------------------------------------------------------------------------
@@ -298,14 +298,12 @@ def test_nan_weights_of_lafite_replace_no_checkpoint(lafite_data, tmp_path, monk
 
 def test_a_fine_tuning_that_diverges_stops(lafite_data, tmp_path):
     images, embeddings = lafite_data
-    config = finetuning.fine_tuning_config(
-        GENERATOR, n_images=32, clip_size=12, batch_size=4, rest_images=0, learning_rate=1e30
-    )
-    option = finetuning.FineTuning(reconstruction_only=True)
+    settings = {"clip_size": 12, "rest_images": 0, "learning_rate": 1e30}
+    config = finetuning.fine_tuning_config(GENERATOR, n_images=32, **settings)
     with pytest.raises(DivergedError, match=r"the generator's loss is .* at step 1"):
         finetuning.fine_tune(
             Generator(GENERATOR), images, embeddings, embeddings[:, None], look, config=config,
-            option=option, out_dir=tmp_path,
+            option=finetuning.FineTuning(reconstruction_only=True), out_dir=tmp_path,
         )  # fmt: skip
     assert not checkpoint_files(tmp_path)
 
@@ -321,39 +319,39 @@ def drawing():
         for layer in network.synthesis.convolutions():
             layer.noise_strength.fill_(0.3)
     condition = np.random.default_rng(3).standard_normal((3, 8)).astype(np.float32)
-    return network, condition, latents.make_target(condition)
+    return network, condition, search.make_target(condition)
 
 
 def look(images):
     return eye(images[..., :12, :12])
 
 
-def test_searches_that_diverge_stop(drawing, tmp_path):
+def test_searches_that_diverge_stop(drawing, tmp_path, monkeypatch):
+    monkeypatch.setattr(search.problem, "LEARNING_RATE", 1e30)
+    z = torch.randn(3, GENERATOR.z_dim, generator=torch.Generator().manual_seed(1))
     for n_steps in (1, 3):
-        settings = latents.SearchSettings(n_steps, learning_rate=1e30)
         with pytest.raises(DivergedError, match=r"the objective"):
-            latents.optimise_z(
-                *drawing, latents.Objective(look), settings=settings, folder=tmp_path,
+            search.optimise_z(
+                *drawing, search.Objective(look), n_steps=n_steps, z=z, folder=tmp_path,
                 rng=torch.Generator().manual_seed(0),
             )  # fmt: skip
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.rglob("part-*"))
 
 
 @pytest.mark.parametrize("method", ["best of n", "z", "noise"])
-def test_an_objective_that_turns_nan_ends_every_search(drawing, tmp_path, method):
-    search, own = {
-        "best of n": (latents.best_of_n, {"n": 4}),
-        "z": (latents.optimise_z, {"settings": latents.SearchSettings(4)}),
-        "noise": (
-            latents.optimise_noise,
-            {"settings": latents.SearchSettings(4), "z": torch.zeros(3, GENERATOR.z_dim)},
-        ),
+def test_an_objective_that_turns_nan_ends_every_search(drawing, tmp_path, method, monkeypatch):
+    monkeypatch.setattr(search.search_goal, "N_CROPS", 0)
+    descent = {"n_steps": 4, "z": torch.randn(3, GENERATOR.z_dim)}
+    find, own = {
+        "best of n": (search.best_of_n, {"n": 4}),
+        "z": (search.optimise_z, descent),
+        "noise": (search.optimise_noise, descent),
     }[method]
-    objective = latents.Objective(nan_from(3, look), n_crops=0)  # the first call is the folder's
-    own |= {"rng": torch.Generator().manual_seed(0), "folder": tmp_path}
+    objective = search.Objective(nan_from(3, look))  # the first call is the folder's
+    own = own | {"rng": torch.Generator().manual_seed(0), "folder": tmp_path}
     with pytest.raises(DivergedError, match="the objective.* at " + MESSAGE.format(2)):
-        search(*drawing, objective, **own)
-    assert not list(tmp_path.iterdir())
+        find(*drawing, objective, **own)
+    assert not list(tmp_path.rglob("part-*"))
 
 
 # -- the demo's networks -------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from fmri_utils.explorer import (
 )
 from fmri_utils.explorer.lettering import font, wrap
 from fmri_utils.lafite import Generator, GeneratorConfig
-from fmri_utils.pictures.reconstruction import draw_z, generate
+from fmri_utils.pictures.reconstruction import draw, draw_z
 from fmri_utils.project.errors import ArtifactError, DataError
 from fmri_utils.project.profiles import load_profile
 
@@ -135,7 +135,7 @@ def test_fixed_noise_is_one_z_and_the_stored_buffers(explorer, material, generat
     moved[5] += 3
     z = draw_z(generator, 1, material.seed)
     for pattern, picture in ((material.pattern[1], "before"), (moved, "after")):
-        expected = generate(generator, z, material.encoder.predict(pattern[None]))[0]
+        expected = draw(generator, z, material.encoder.predict(pattern[None]))[0]
         np.testing.assert_allclose(getattr(explorer.view(state), picture), expected, atol=1e-5)
 
 
@@ -150,10 +150,10 @@ def test_fresh_noise_changes_the_picture_but_not_the_embedding(explorer, generat
 
 def test_fresh_noise_draws_z_and_the_buffers(explorer, generator, material):
     z = draw_z(generator, 1, material.seed + 1)
-    only_z = generate(generator, z, explorer.embeddings[1:2])[0]
+    only_z = draw(generator, z, explorer.embeddings[1:2])[0]
     fresh = explorer.draw(explorer.embeddings[1], 0)
     assert np.abs(fresh - only_z).max() > 1e-3
-    stored = generate(generator, draw_z(generator, 1, material.seed), explorer.embeddings[1:2])[0]
+    stored = draw(generator, draw_z(generator, 1, material.seed), explorer.embeddings[1:2])[0]
     assert np.abs(only_z - stored).max() > 1e-3
 
 

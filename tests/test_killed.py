@@ -6,13 +6,14 @@ import random
 import signal
 import time
 
+import h5py
 import kill_jobs
+import numpy as np
 import pytest
 import torch
 from lafite_fixture import released, write
 from nsd_standins import write_lafite
 from safetensors import safe_open
-from safetensors.torch import load_file
 
 from fmri_utils.lafite import load_generator
 from fmri_utils.lafite.training.checkpoints import checkpoint_files
@@ -60,6 +61,12 @@ def undisturbed(started, *job):
 def contents(folder):
     """Bytes of what is in its place; unfinished files lie in hidden folders."""
     return {p.name: p.read_bytes() for p in folder.glob("*") if p.is_file()}
+
+
+def parts_of(path):
+    """Arrays of a finished part."""
+    with h5py.File(path, "r") as file:
+        return {name: values[()] for name, values in file.items()}
 
 
 def killed_repeatedly(started, seconds, check, *job):
@@ -119,13 +126,14 @@ def test_a_killed_search_for_the_noise_ends_as_if_nothing_had_been(started, tmp_
     folder, whole = tmp_path / "killed", tmp_path / "whole"
     seconds = undisturbed(started, "search", whole)
     z = kill_jobs.search(whole)
-    wanted = {path.name: load_file(path) for path in whole.glob("rows-*")}
+    wanted = {path.name: parts_of(path) for path in whole.rglob("part-*")}
     assert len(wanted) == kill_jobs.N
 
     def check():
-        for path in folder.glob("rows-*"):
-            for key, value in load_file(path).items():
-                assert torch.equal(value, wanted[path.name][key])
+        for path in folder.rglob("part-*.h5"):
+            if not path.parent.name.startswith(".part-"):  # an unfinished one
+                for key, value in parts_of(path).items():
+                    np.testing.assert_array_equal(value, wanted[path.name][key])
 
     killed_repeatedly(started, seconds, check, "search", folder)
     assert torch.equal(kill_jobs.search(folder), z)

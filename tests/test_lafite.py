@@ -1,10 +1,12 @@
 """LAFITE's networks: the same function as a literal implementation, and states that are refused."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
 import torch.nn.functional as F
+from lafite_fixture import lafite_state
 from literal_lafite import fir_by_definition, literal_image, with_zeros_between
 
 from fmri_utils.lafite import (
@@ -14,15 +16,14 @@ from fmri_utils.lafite import (
     GeneratorConfig,
     discriminator_from_state,
     generator_from_state,
-    lafite_state,
     load_generator,
-    read_card,
     save_generator,
 )
 from fmri_utils.lafite.discriminator import minibatch_deviation
 from fmri_utils.lafite.layers import filter_image, upsample_image
 from fmri_utils.lafite.training import gan_losses
 from fmri_utils.project.errors import WeightsError
+from fmri_utils.project.tensors import read_safetensors
 
 SMALL = GeneratorConfig(
     z_dim=5,
@@ -366,7 +367,8 @@ def test_weights_file_round_trip(generator, inputs, tmp_path):
     save_generator(path, unclamped, {"data": "made up", "images": 12})
     loaded = load_generator(path)
     assert loaded.config == unclamped.config
-    assert read_card(path) == {"data": "made up", "images": 12}
+    _, about = read_safetensors(path, what="a generator", remedy="")
+    assert json.loads(about["card"]) == {"data": "made up", "images": 12}
     assert not loaded.training
     assert loaded.synthesis.b4.const.dtype == torch.float32
     torch.testing.assert_close(loaded(*inputs), generator(*inputs), rtol=0.02, atol=0.02)

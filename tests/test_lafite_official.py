@@ -14,6 +14,7 @@ from lafite_fixture import (
     SOURCE,
     TINY,
     as_easy,
+    lafite_state,
     network_object,
     networks,
     official_pickle,
@@ -32,7 +33,6 @@ from fmri_utils.lafite import (
     Generator,
     discriminator_from_state,
     generator_from_state,
-    lafite_state,
 )
 from fmri_utils.lafite.released import reader
 from fmri_utils.lafite.released.convert import import_official

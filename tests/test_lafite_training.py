@@ -88,10 +88,6 @@ def test_contrastive_score_fixed_points():
     torch.testing.assert_close(uninformative, torch.full((4,), -np.log(4.0)).float())
     sharp = gan_losses.contrastive_score(torch.eye(4), torch.eye(4), temperature=0.01)
     torch.testing.assert_close(sharp, torch.zeros(4))
-    with pytest.raises(ValueError, match="temperature"):
-        gan_losses.contrastive_score(same, same, temperature=0.0)
-    with pytest.raises(ValueError, match="expected both"):
-        gan_losses.contrastive_score(same, same[:2])
 
 
 def test_adversarial_losses_at_chance_and_at_certainty():
@@ -113,7 +109,8 @@ def test_penalties_of_linear_maps_are_their_norms():
     lengths = gan_losses.path_lengths((ws.flatten(1) @ linear).view(2, 3, 4, 4), ws, noise)
     gradient = (noise.flatten(1) @ linear.T).view(2, 5, 6)
     torch.testing.assert_close(lengths, gradient.square().sum(2).mean(1).sqrt())
-    penalty, mean = gan_losses.path_length_penalty(torch.full((4,), 2.0), torch.tensor(2.0))
+    two = torch.tensor(2.0)
+    penalty, mean = gan_losses.path_length_penalty(two.expand(4), two, 0.01, two)
     assert (penalty, mean) == (0, 2)
 
 
@@ -124,16 +121,13 @@ def test_pseudo_text_feature_angle_and_ends():
     h = gan_losses.pseudo_text_feature(e, 0.6, rng)
     torch.testing.assert_close(h.norm(dim=1), torch.ones(4000))
     assert (h * e).sum(1).mean().item() == pytest.approx(0.4 / np.hypot(0.4, 0.6), abs=0.01)
-    for level, error in ((1.5, "from 0 to 1"), (0.5, "rng")):
-        with pytest.raises(ValueError, match=error):
-            gan_losses.pseudo_text_feature(e, level)
 
 
 def test_crops_lie_inside_and_whole_crop_is_the_image():
     ramp = torch.linspace(-1, 1, 16).expand(6, 3, 16, 16)
-    whole = gan_losses.random_square_crops(ramp, 16, torch.Generator().manual_seed(0), smallest=1.0)
-    torch.testing.assert_close(whole, ramp)
-    crops = gan_losses.random_square_crops(ramp, 12, torch.Generator().manual_seed(0))
+    draw = gan_losses.draw_crops(6, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(gan_losses.square_crops(ramp, 16, draw, 1.0), ramp)
+    crops = gan_losses.square_crops(ramp, 12, draw, 0.5)
     side = (crops[:, 0, 0, -1] - crops[:, 0, 0, 0]) / (2 * 16 / 15 * 11 / 12)
     assert crops.shape == (6, 3, 12, 12)
     assert side.min() > 0.45
@@ -302,9 +296,9 @@ def test_style_mixing_gives_upper_layers_a_second_latent():
     )
     cuts = set()
     for _ in range(20):
-        ws = never.latents(3)
+        ws = never.latents(3, torch.arange(3))
         assert torch.equal(ws, ws[:, :1].expand_as(ws))
-        same = (ws := always.latents(3))[0].eq(ws[0, :1]).all(dim=1).tolist()
+        same = (ws := always.latents(3, torch.arange(3)))[0].eq(ws[0, :1]).all(dim=1).tolist()
         cuts.add(same.index(False))
         assert same == [k < same.index(False) for k in range(len(same))]  # one cut
     assert cuts == set(range(1, never.generator.mapping.num_ws))
@@ -414,25 +408,6 @@ def test_checkpoints_of_other_settings_or_damaged_ones_are_refused(data, encoder
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="cannot be read"):
         train(CONFIG, *data, encoder, out_dir=tmp_path, progress=False)
-
-
-def test_known_noise_vectors_are_those_of_the_redrawn_images(data, encoder):
-    images, embeddings = data[:2]
-    noise = np.random.default_rng(3).standard_normal((len(images), 6)).astype(np.float32)
-    state = TrainingState(CONFIG, encoder, None, torch.device("cpu"))
-    batch = TrainingData(CONFIG, images, embeddings, noise=noise).batch(0, state.rng)
-    mapping = state.generator.mapping
-    ws = state.latents(4, batch.noise[:2])
-    torch.testing.assert_close(ws[:2], mapping(batch.noise[:2]))  # in a larger batch
-    assert not torch.allclose(ws[2:], mapping(batch.noise[2:]))
-    known = {tuple(row) for row in noise.tolist()}
-    assert all(tuple(row) in known for row in batch.noise.tolist())
-    for bad, message in ((noise[:, :5], "one vector per image"), (noise * np.nan, "finite")):
-        with pytest.raises(DataError, match=message):
-            TrainingData(CONFIG, images, embeddings, noise=bad)
-    mirrored = dataclasses.replace(CONFIG, mirror=True)
-    with pytest.raises(DataError, match="mirror"):
-        TrainingData(mirrored, images, embeddings, embeddings, noise=noise)
 
 
 def test_starting_from_a_generator(data, encoder):

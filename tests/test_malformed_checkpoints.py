@@ -198,8 +198,6 @@ META = [
     *(("generator", setting("config", "resolution", v)) for v in (0, 15, 32, 2**40, "r", -16)),
     *(("generator", setting("config", "clamp", v)) for v in ("c", -1, 0, [1])),
     *(("generator", setting("config", "n_conditions", v)) for v in (0, 3, 2, "n")),
-    *(("training", about("config", v)) for v in ("3", "{}", "[]", "{", None)),
-    *(("training", setting("config", "batch_size", v)) for v in (0, "b", None)),
 ]
 
 

@@ -11,11 +11,11 @@ from torch import nn
 
 from fmri_utils import dino, encoders, explorer, metrics, perturbation, plots, visual_areas
 from fmri_utils.clip import joint
+from fmri_utils.dino import probes, views
 from fmri_utils.encoders import ceilings, controls
 from fmri_utils.lafite import DiscriminatorConfig, Generator, GeneratorConfig, TrainingConfig, train
 from fmri_utils.lafite.training.data import TrainingData
-from fmri_utils.pictures import finetuning, reconstruction, strategies
-from fmri_utils.pictures import search as latents
+from fmri_utils.pictures import finetuning, reconstruction, search
 from fmri_utils.project.errors import DataError
 from simulated_nsd.training import demo_generator as pretraining
 
@@ -65,11 +65,11 @@ def k():
         draw=perturbation.picture_function(network, z[:1]),
         group=np.arange(V) < 2,
         precision=perturbation.fit_precision(betas),
-        target=latents.make_target(truth),
-        objective=latents.Objective(
+        target=search.make_target(truth),
+        objective=search.Objective(
             lambda images: nn.functional.normalize(images.mean((2, 3)) @ torch.ones(3, C) + 1)
         ),
-        search={"settings": latents.SearchSettings(1), "rng": torch.Generator()},
+        search={"n_steps": 1, "rng": torch.Generator()},
         images=rng.integers(0, 256, (N, 16, 16, 3), dtype=np.uint8),
         linear=nn.Linear(V, C),
         ridge=controls.fitter(encoders.fit_ridge, **fit),
@@ -185,55 +185,45 @@ BETAS = {
     "predict_held_out": lambda k, bad: finetuning.predict_held_out(
         bad(k.betas), k.truth, k.groups, **k.fit
     ),
-    "fit_low_level": lambda k, bad: latents.fit_low_level(
+    "fit_low_level": lambda k, bad: search.low_level.fit_low_level(
         bad(k.betas), k.images[:, :2, :2] / 255, k.groups, **k.fit
     ),
-    "RepeatSampler": lambda k, bad: dino.RepeatSampler(
+    "RepeatSampler": lambda k, bad: views.RepeatSampler(
         bad(k.betas), k.groups, np.zeros(V, int), [90]
     ),
     "VoxelData": lambda k, bad: voxel_data(bad, betas=1),
 }  # fmt: skip
 OTHERS = {
-    "generate, condition": (
-        "condition: ", lambda k, bad: reconstruction.generate(k.generator, k.z, bad(k.truth))
+    "draw, condition": (
+        "condition: ", lambda k, bad: reconstruction.draw(k.generator, k.z, bad(k.truth))
     ),
-    "generate, z": ("z: ", lambda k, bad: reconstruction.generate(k.generator, bad(k.z), k.truth)),
-    "comparisons.draw, condition": (
-        "condition: ", lambda k, bad: strategies.draw(k.generator, bad(k.truth), k.z)
-    ),
-    "comparisons.draw, z": (
-        "z: ", lambda k, bad: strategies.draw(k.generator, k.truth, bad(k.z))
-    ),
-    "make_target": ("embeddings: ", lambda k, bad: latents.make_target(bad(k.truth))),
+    "draw, z": ("z: ", lambda k, bad: reconstruction.draw(k.generator, bad(k.z), k.truth)),
+    "make_target": ("embeddings: ", lambda k, bad: search.make_target(bad(k.truth))),
     "best_of_n": (
         "condition: ",
-        lambda k, bad: latents.best_of_n(
+        lambda k, bad: search.best_of_n(
             k.generator, bad(k.truth), k.target, k.objective, n=1, rng=torch.Generator()
         ),
     ),
     "optimise_z": (
         "z: ",
-        lambda k, bad: latents.optimise_z(
+        lambda k, bad: search.optimise_z(
             k.generator, k.truth, k.target, k.objective, z=bad(k.z), **k.search
         ),
     ),
     "optimise_noise": (
         "z: ",
-        lambda k, bad: latents.optimise_noise(
+        lambda k, bad: search.optimise_noise(
             k.generator, k.truth, k.target, k.objective, z=bad(k.z), **k.search
         ),
     ),
-    "generate, psi": (
+    "draw, psi": (
         "truncation_psi: ",
-        lambda k, bad: reconstruction.generate(k.generator, k.z, k.truth, truncation_psi=bad(ONE)),
-    ),
-    "comparisons.draw, psi": (
-        "truncation_psi: ",
-        lambda k, bad: strategies.draw(k.generator, k.truth, k.z, truncation_psi=bad(ONE)),
+        lambda k, bad: reconstruction.draw(k.generator, k.z, k.truth, truncation_psi=bad(ONE)),
     ),
     "best_of_n, psi": (
         "truncation_psi: ",
-        lambda k, bad: latents.best_of_n(
+        lambda k, bad: search.best_of_n(
             k.generator, k.truth, k.target, k.objective, n=1, rng=torch.Generator(),
             truncation_psi=bad(ONE),
         ),
@@ -395,10 +385,13 @@ OTHERS = {
         "known features: ",
         lambda k, bad: dino.knn_hits(bad(k.betas), k.groups, k.betas, k.groups, n_neighbours=2),
     ),
-    "cluster_labels": ("embeddings: ", lambda k, bad: dino.cluster_labels(bad(k.truth), 2, seed=0)),
+    "cluster_labels": (
+        "embeddings: ",
+        lambda k, bad: probes.cluster_labels(bad(k.truth), 2, seed=0),
+    ),
     "probe": (
         "training features: ",
-        lambda k, bad: dino.probe(bad(k.betas), k.truth, k.groups, k.betas, k.truth, **k.fit),
+        lambda k, bad: probes.probe(bad(k.betas), k.truth, k.groups, k.betas, k.truth, **k.fit),
     ),
     "features_of": ("patterns: ", lambda k, bad: dino.features_of(k.linear, bad(k.betas))),
     "VoxelData, test": ("test_betas: ", lambda k, bad: voxel_data(bad, test_betas=1)),

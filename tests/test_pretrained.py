@@ -8,7 +8,7 @@ import pytest
 from fmri_utils.clip.space import open_clip_space
 from fmri_utils.lafite import load_generator
 from fmri_utils.metrics.judge import load_judge
-from fmri_utils.pictures.reconstruction import draw_z, generate, growing_pictures
+from fmri_utils.pictures.reconstruction import draw, draw_z, growing_pictures
 from fmri_utils.project.artifacts import own_files
 from fmri_utils.project.errors import DataError, WeightsError
 from fmri_utils.project.profiles import PROJECT_ROOT
@@ -69,10 +69,10 @@ def test_the_judge_sees_what_was_drawn(judge, held_out):
 def test_the_generator_draws_what_an_embedding_says(space, judge, generator, held_out):
     condition = space.encode_images(held_out["images"])
     z = draw_z(generator, 1, 0).expand(N, -1)
-    scores = report.ceiling_report(judge, generate(generator, z, condition), held_out)
+    scores = report.ceiling_report(judge, draw(generator, z, condition), held_out)
     assert scores["two_way"] >= 0.80
     shifted = report.ceiling_report(
-        judge, generate(generator, z, np.roll(condition, 1, axis=0)), held_out
+        judge, draw(generator, z, np.roll(condition, 1, axis=0)), held_out
     )
     assert abs(shifted["two_way"] - 0.5) < 0.08
 
@@ -100,19 +100,19 @@ def test_partial_sums_grow_into_the_picture(generator, space, held_out):
     z = draw_z(generator, 1, 0)
     stages = growing_pictures(generator, z, condition)
     assert [len(s) for s in stages] == [4, 8, 16, 32, 64]
-    np.testing.assert_allclose(stages[-1], generate(generator, z, condition)[0], atol=1e-6)
+    np.testing.assert_allclose(stages[-1], draw(generator, z, condition)[0], atol=1e-6)
 
 
 def test_pictures_repeat_and_do_not_depend_on_the_batch(generator, space, held_out):
     condition = space.encode_images(held_out["images"][:6])
     z = draw_z(generator, 6, 0)
-    one = generate(generator, z, condition, batch_size=6)
-    np.testing.assert_array_equal(one, generate(generator, z, condition, batch_size=6))
+    one = draw(generator, z, condition, batch_size=6)
+    np.testing.assert_array_equal(one, draw(generator, z, condition, batch_size=6))
     # Ten layers add up to 9 x 128 products in float32, in an order that depends on the batch.
     rounding = 10 * (9 * 128) ** 0.5 * 2.0**-24
-    np.testing.assert_allclose(one, generate(generator, z, condition, batch_size=1), atol=rounding)
-    with pytest.raises(DataError, match="Expected: one z per condition"):
-        generate(generator, z[:2], condition)
+    np.testing.assert_allclose(one, draw(generator, z, condition, batch_size=1), atol=rounding)
+    with pytest.raises(DataError, match="one row per picture"):
+        draw(generator, z[:2], condition)
 
 
 def test_missing_and_foreign_weights_give_one_clear_error(tmp_path):

@@ -15,7 +15,7 @@ import pytest
 
 from fmri_utils import encoders, nsd, perturbation, plots, visual_areas
 from fmri_utils.encoders import LinearEncoder
-from fmri_utils.pictures import search as latents
+from fmri_utils.pictures import search
 from fmri_utils.project.artifacts import load_arrays
 from fmri_utils.project.profiles import PROJECT_ROOT
 from pipeline import runner
@@ -188,7 +188,7 @@ def test_without_v1_to_v3_there_is_no_blurred_picture(capsys):
     areas = np.stack([NOWHERE, SOME])
     brain = {"area_names": np.array(["V1", "faces"]), "areas": areas, "is_train": SOME}
     settings = {"size": 1, "weight": 0.1, "alphas": np.ones(1), "n_folds": 2}
-    assert latents.read_blurred(brain, {}, np.zeros((1, 6)), **settings) is None
+    assert search.read_blurred(brain, {}, np.zeros((1, 6)), **settings) is None
     assert capsys.readouterr().out == f"{MISSING}the blurred picture (no voxel in V1, V2, V3)\n"
 
 
@@ -198,10 +198,10 @@ def test_with_v1_alone_the_blurred_picture_is_read_from_v1():
     brain |= {"betas": RNG.standard_normal((20, 6)), "nsd_id": ids, "is_train": ids < 15}
     settings = {"size": 1, "weight": 0.1, "alphas": np.ones(1), "n_folds": 2}
     pattern, stimuli = brain["betas"][15:], {"images": images, "nsd_id": ids}
-    found = latents.read_blurred(brain, stimuli, pattern, **settings).picture
+    found = search.read_blurred(brain, stimuli, pattern, **settings).picture
     assert found.std() > 0
     others = np.where(SOME, pattern, 7.0)
-    same = latents.read_blurred(brain, stimuli, others, **settings).picture
+    same = search.read_blurred(brain, stimuli, others, **settings).picture
     np.testing.assert_array_equal(found, same)
 
 

@@ -27,7 +27,6 @@ def dino_loss(
     student: Sequence[torch.Tensor],
     teacher: Sequence[torch.Tensor],
     centre: torch.Tensor,
-    *,
     student_temperature: float,
     teacher_temperature: float,
 ) -> torch.Tensor:

@@ -33,7 +33,6 @@ class VoxelSettings:
     n_outputs: int = 128
     width: int = 128
     hidden: int = 256
-    n_local: int = 4
     shares: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 1.0)
 
 
@@ -52,6 +51,7 @@ class VoxelData:
         Single trials of the test images.
     test_targets : numpy.ndarray, (n_test_trials, C)
     regions : numpy.ndarray of int, (n_voxels,)
+        Number of the first area that a voxel is in, -1 for none.
     """
 
     betas: np.ndarray
@@ -72,7 +72,7 @@ class VoxelData:
     def of(cls, brain: Mapping[str, np.ndarray], clip: Mapping[str, np.ndarray]) -> VoxelData:
         """From the arrays of ``betas.h5`` and ``embeddings.h5``."""
         target = clip["image"][np.searchsorted(clip["nsd_id"], brain["nsd_id"])]
-        train, test = brain["is_train"], brain["is_test"]
+        train, test, areas = brain["is_train"], brain["is_test"], brain["areas"]
         return cls(
             brain["betas"][train],
             brain["nsd_id"][train],
@@ -80,22 +80,12 @@ class VoxelData:
             brain["betas"][test],
             brain["nsd_id"][test],
             target[test],
-            voxel_regions(brain["areas"]),
+            np.where(areas.any(0), areas.argmax(0), -1),
         )
 
 
-def voxel_regions(areas: np.ndarray) -> np.ndarray:
-    """Number of the first area that each voxel is in, -1 for none, from masks (n_areas, V)."""
-    return np.where(areas.any(0), areas.argmax(0), -1)
-
-
 def train_voxels(
-    data: VoxelData,
-    settings: VoxelSettings,
-    *,
-    seed: int,
-    progress: bool = False,
-    n_checks: int = 20,
+    sampler: RepeatSampler, settings: VoxelSettings, *, seed: int, progress: bool = False
 ) -> tuple[StudentTeacher, dict[str, np.ndarray]]:
     """Train a student and a teacher on pairs of repeats of the training images.
 
@@ -106,27 +96,18 @@ def train_voxels(
         ``step``, ``loss`` and the collapse measures, one value for each check.
     """
     torch.manual_seed(seed)
-    sampler = RepeatSampler(
-        data.betas, data.nsd_id, data.regions, np.unique(data.test_nsd_id), settings.n_local
-    )
-    learner = Learner(
-        VoxelMLP(data.betas.shape[1], settings.width, settings.hidden), settings.n_outputs
-    )
+    backbone = VoxelMLP(sampler.betas.shape[1], settings.width, settings.hidden)
+    learner = Learner(backbone, settings.n_outputs)
     pair = StudentTeacher(learner, settings.n_outputs, settings.dino)
     watched = sampler.tensor[:: max(1, len(sampler.tensor) // 300)]
 
     def draw(generator: torch.Generator):
         return sampler.draw(settings.dino.batch_size, generator)[0]
 
-    record = train(
-        pair,
-        draw,
-        seed=seed,
-        watch=lambda p: collapse_measures(p, watched),
-        n_checks=n_checks,
-        progress=progress,
-    )
-    return pair, record
+    def watch(current: StudentTeacher) -> dict[str, float]:
+        return collapse_measures(current, watched)
+
+    return pair, train(pair, draw, seed=seed, watch=watch, progress=progress)
 
 
 def representations(
@@ -140,17 +121,16 @@ def representations(
     record : dict
         Of the student-teacher training.
     """
-    pair, record = train_voxels(data, settings, seed=seed, progress=progress)
-    n_voxels = data.betas.shape[1]
-    sampler = RepeatSampler(
-        data.betas, data.nsd_id, data.regions, np.unique(data.test_nsd_id), settings.n_local
-    )
+    test_ids = np.unique(data.test_nsd_id)
+    sampler = RepeatSampler(data.betas, data.nsd_id, data.regions, test_ids)
+    pair, record = train_voxels(sampler, settings, seed=seed, progress=progress)
+    sizes = data.betas.shape[1], settings.width, settings.hidden
     torch.manual_seed(seed)
-    untrained = VoxelMLP(n_voxels, settings.width, settings.hidden)
+    untrained = VoxelMLP(*sizes)
     torch.manual_seed(seed)
     denoiser = probes.train_denoiser(
         sampler,
-        VoxelMLP(n_voxels, settings.width, settings.hidden),
+        VoxelMLP(*sizes),
         n_steps=settings.dino.n_steps,
         batch_size=settings.dino.batch_size,
         seed=seed,

@@ -11,6 +11,7 @@ import torch
 from ..project.checks import check_pictures, check_range
 from ..project.errors import DataError
 from . import probes
+from .distillation import teacher_probabilities
 from .networks import Learner, TinyViT
 from .student_teacher import DinoSettings, StudentTeacher, collapse_measures, train
 from .views import Views, check_inputs, multi_crop, random_crops
@@ -120,16 +121,14 @@ def as_tensor(images: np.ndarray, size: int) -> torch.Tensor:
     return tensor
 
 
-def fixed_views(
-    pictures: torch.Tensor, settings: ImageSettings, seed: int = 0
-) -> tuple[Views, np.ndarray]:
+def fixed_views(pictures: torch.Tensor, settings: ImageSettings) -> tuple[Views, np.ndarray]:
     """Views that stay the same through a training, and their boxes (n_views, B, 4).
 
     Their crops are as in :func:`multi_crop`, without jitter, so that they are recognised. Pictures
     (B, 3, H, W) of another range than [0, 1] are a DataError.
     """
     check_range(pictures, "pictures")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     kinds = [(settings.global_size, settings.global_scale)] * 2
     kinds += [(settings.local_size, settings.local_scale)] * settings.n_local
     crops, boxes = zip(
@@ -157,9 +156,7 @@ def snapshot(pair: StudentTeacher, pictures: torch.Tensor, views: Views) -> dict
     s = pair.settings
     student, teacher = pair.look(views)
     p_student = torch.stack([torch.softmax(o / s.student_temperature, 1) for o in student], 1)
-    p_teacher = torch.stack(
-        [torch.softmax((o - pair.centre) / s.teacher_temperature, 1) for o in teacher], 1
-    )
+    p_teacher = teacher_probabilities(torch.stack(teacher, 1), pair.centre, s.teacher_temperature)
     both = zip(pair.teacher.parameters(), pair.student.parameters(), strict=True)
     gaps, sizes = zip(*(((t - w).square().sum(), w.square().sum()) for t, w in both), strict=True)
     return {
@@ -169,16 +166,6 @@ def snapshot(pair: StudentTeacher, pictures: torch.Tensor, views: Views) -> dict
         "momentum": pair.momentum(),
         "distance": float((sum(gaps) / sum(sizes)).sqrt()),
     }
-
-
-def knn_accuracy(
-    pair: StudentTeacher, labelled: LabelledPictures, size: int, *, n_neighbours: int = 20
-) -> np.ndarray:
-    """Hits (n_asked,) of nearest neighbours among the teacher's features."""
-    known, asked = (pair.features(as_tensor(x, size)) for x in (labelled.known, labelled.asked))
-    return probes.knn_hits(
-        known, labelled.known_labels, asked, labelled.asked_labels, n_neighbours=n_neighbours
-    )
 
 
 def train_images(
@@ -228,7 +215,10 @@ def train_images(
     def watch(current: StudentTeacher) -> dict:
         seen = collapse_measures(current, watched) | snapshot(current, pictures, views)
         if labelled is not None:
-            seen["knn"] = float(knn_accuracy(current, labelled, settings.size).mean())
+            pictures_of_both = (labelled.known, labelled.asked)
+            known, asked = (current.features(as_tensor(x, settings.size)) for x in pictures_of_both)
+            hits = probes.knn_hits(known, labelled.known_labels, asked, labelled.asked_labels)
+            seen["knn"] = float(hits.mean())
         return seen
 
     record = train(

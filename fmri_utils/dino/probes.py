@@ -18,7 +18,9 @@ from ..metrics import chance as chance_among
 from ..metrics import retrieval_scores
 from ..project.checks import check_finite, check_learning, check_weights
 from ..project.errors import DataError
-from .views import check_inputs
+from .views import RepeatSampler, check_inputs
+
+LEARNING_RATE = 1e-3  # of the denoiser
 
 
 def knn_hits(
@@ -107,12 +109,7 @@ def probe(
     folds = min(n_folds, len(np.unique(nsd_id)))
     scale = np.sqrt(train.var(0).mean()) + 1e-12  # one number: directions keep their weight
     mapper, _ = fit_ridge(train / scale, targets, nsd_id, alphas=alphas, n_folds=folds)
-    return probe_scores(truth, mapper.predict(test / scale))
-
-
-def probe_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
-    """``two-way`` and ``MRR`` of predicted embeddings, a value for each test image."""
-    scores = retrieval_scores(truth, predicted)["brain_to_image"]
+    scores = retrieval_scores(truth, mapper.predict(test / scale))["brain_to_image"]
     two_way = 1 - (scores["rank"] - 1) / (len(truth) - 1)
     return {"two-way": two_way, "MRR": scores["reciprocal_rank"]}
 
@@ -136,13 +133,11 @@ class Denoiser(nn.Module):
 
 
 def train_denoiser(
-    sampler: object,
+    sampler: RepeatSampler,
     encoder: nn.Module,
     *,
     n_steps: int,
     batch_size: int,
-    learning_rate: float = 1e-3,
-    weight_decay: float = 0.04,
     seed: int,
     progress: bool = False,
 ) -> Denoiser:
@@ -163,7 +158,7 @@ def train_denoiser(
     """
     torch.manual_seed(seed)
     network = Denoiser(encoder, sampler.betas.shape[1])
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.04)
     for step in tqdm(range(n_steps), desc="denoiser", disable=not progress, leave=False):
         views, rows = sampler.draw(
             batch_size, torch.Generator().manual_seed(1_000_003 * seed + step)

@@ -3,78 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
 from ..metrics import bootstrap, paired_difference
+from ..project.profiles.sections import DinoConfig
 from . import probes
 from .on_patterns import VoxelSettings
 from .on_pictures import ImageSettings, LabelledPictures
 from .student_teacher import DinoSettings
 
 KNOWN, ASKED = (1, 2), (2, 1)  # stream and seed: no subject and no other network sees these scenes
-VARIANTS = {"both": {}, "no centring": {"centring": False}, "no sharpening": {}}
+VARIANTS = {
+    "both": {},
+    "no centring": {"centring": False},
+    "no sharpening": {"teacher_temperature": 0.1},  # the student's
+}
 MINE = "student-teacher"
+SCENE_SIZE = 64  # pixels
 
 
-class Numbers(Protocol):
-    """What is read of a profile's section ``[dino]``."""
-
-    n_scenes: int
-    n_asked: int
-    n_clusters: int
-    image_steps: int
-    image_batch: int
-    collapse_steps: int
-    voxel_steps: int
-    voxel_batch: int
-    shares: tuple[float, ...]
-
-
-def live_settings(numbers: Numbers) -> ImageSettings:
+def live_settings(numbers: DinoConfig) -> ImageSettings:
     """Of the short training of a notebook."""
-    dino = DinoSettings(numbers.image_steps, numbers.image_batch, momentum=0.97)
-    return ImageSettings(dino)
+    return ImageSettings(DinoSettings(numbers.image_steps, numbers.image_batch, momentum=0.97))
 
 
-def collapse_settings(numbers: Numbers, n_steps: int = 0) -> dict[str, ImageSettings]:
-    """Of three small trainings: complete, without centring, and without sharpening.
-
-    Without sharpening the teacher has the student's temperature.
-    """
+def collapse_settings(numbers: DinoConfig, n_steps: int = 0) -> dict[str, ImageSettings]:
+    """Of three small trainings: complete, without centring, and without sharpening."""
     small = {"size": 32, "width": 48, "depth": 2, "n_outputs": 64, "n_local": 0}
     small |= {"global_size": 32, "local_size": 16}
     steps = n_steps or numbers.collapse_steps
     common = {"n_steps": steps, "momentum": 0.95, "learning_rate": 5e-4}
-    changed = VARIANTS | {"no sharpening": {"teacher_temperature": 0.1}}
     return {
         name: ImageSettings(DinoSettings(**common, **change), **small)
-        for name, change in changed.items()
+        for name, change in VARIANTS.items()
     }
 
 
-def voxel_settings(numbers: Numbers, n_steps: int = 0) -> VoxelSettings:
+def voxel_settings(numbers: DinoConfig, n_steps: int = 0) -> VoxelSettings:
     """Of the training on brain patterns."""
     steps = n_steps or numbers.voxel_steps
     return VoxelSettings(DinoSettings(steps, numbers.voxel_batch), shares=numbers.shares)
 
 
 def pictures_for(
-    numbers: Numbers,
+    numbers: DinoConfig,
     images: np.ndarray,
     captions: np.ndarray,
     is_test: np.ndarray,
     *,
     draw: Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]],
-    size: int = 64,
-    seed: int = 0,
+    seed: int,
 ) -> LabelledPictures:
     """Pictures to learn from and held-out ones to be asked about, with labels for scoring only.
 
     Parameters
     ----------
-    numbers : Numbers
+    numbers : DinoConfig
         With ``n_scenes`` above 0 scenes are drawn, labelled with the kind of their main thing.
         With 0 the stimuli are taken, labelled with clusters of their captions.
     images : numpy.ndarray, (n_images, H, W, 3) uint8
@@ -87,8 +72,8 @@ def pictures_for(
         :func:`simulated_nsd.on_demand.draw_labelled`; not called where ``n_scenes`` is 0.
     """
     if numbers.n_scenes > 0:
-        known = draw(*KNOWN, numbers.n_scenes, size)
-        return LabelledPictures(*known, *draw(*ASKED, numbers.n_asked, size))
+        known = draw(*KNOWN, numbers.n_scenes, SCENE_SIZE)
+        return LabelledPictures(*known, *draw(*ASKED, numbers.n_asked, SCENE_SIZE))
     labels = probes.cluster_labels(captions, numbers.n_clusters, seed=seed)
     asked = np.flatnonzero(is_test)[: numbers.n_asked]
     return LabelledPictures(images[~is_test], labels[~is_test], images[asked], labels[asked])

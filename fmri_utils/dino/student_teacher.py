@@ -13,10 +13,10 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..metrics import effective_rank
-from ..project.artifacts import atomic_path, sha256_json
 from ..project.checks import check_learning, check_weights
-from ..project.errors import ArtifactError, DataError, WeightsError
-from ..project.tensors import read_saved_state
+from ..project.errors import DataError, WeightsError
+from ..project.reading import reading
+from ..project.tensors import load_state, save_state
 from . import distillation
 from .views import Views, check_inputs
 
@@ -93,12 +93,9 @@ class StudentTeacher:
 
     def momentum(self) -> float:
         """Of the next update of the teacher."""
-        return distillation.cosine_schedule(self.settings.momentum, 1.0, self.step, self.n_steps)
-
-    @property
-    def n_steps(self) -> int:
-        """Steps of the whole training."""
-        return self.settings.n_steps
+        return distillation.cosine_schedule(
+            self.settings.momentum, 1.0, self.step, self.settings.n_steps
+        )
 
     def look(self, views: Views) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Outputs of the student for all views, and of the teacher for the shared ones only."""
@@ -121,22 +118,16 @@ class StudentTeacher:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         student, teacher = self.look(views)
-        loss = distillation.dino_loss(
-            student,
-            teacher,
-            self.centre,
-            student_temperature=s.student_temperature,
-            teacher_temperature=s.teacher_temperature,
-        )
+        temperatures = s.student_temperature, s.teacher_temperature
+        loss = distillation.dino_loss(student, teacher, self.centre, *temperatures)
         check_learning(loss.detach(), "the loss", self.step)
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 3.0)
         self.optimiser.step()
         if s.centring:
-            outputs = torch.cat(teacher)
             self.centre = distillation.updated_centre(
-                self.centre, outputs, momentum=s.centre_momentum
+                self.centre, torch.cat(teacher), momentum=s.centre_momentum
             )
         self.follow(self.momentum())
         self.step += 1
@@ -161,12 +152,10 @@ class StudentTeacher:
         return student.numpy(), teacher.numpy()
 
     @torch.no_grad()
-    def features(self, inputs: torch.Tensor, *, batch_size: int = 250) -> np.ndarray:
+    def features(self, inputs: torch.Tensor) -> np.ndarray:
         """Features of the teacher's backbone, (n, width)."""
         check_inputs(inputs)
-        return np.concatenate(
-            [self.teacher.backbone(part).numpy() for part in inputs.split(batch_size)]
-        )
+        return np.concatenate([self.teacher.backbone(part).numpy() for part in inputs.split(250)])
 
     def state(self) -> dict:
         """Everything that a training needs to go on."""
@@ -218,7 +207,6 @@ def train(
     watch: Callable[[StudentTeacher], dict] | None = None,
     n_checks: int = 20,
     checkpoint: Path | None = None,
-    stop_after: int | None = None,
     progress: bool = False,
 ) -> dict[str, np.ndarray]:
     """Train to the end of the schedule, or go on with a training that was stopped.
@@ -234,8 +222,6 @@ def train(
         ``watch(pair) -> dict`` of numbers or arrays, called ``n_checks + 1`` times.
     checkpoint : pathlib.Path, optional
         Where the state is kept every 50 steps. A file of other settings is refused.
-    stop_after : int, optional
-        End early, as if killed, having saved nothing new.
 
     Returns
     -------
@@ -248,50 +234,43 @@ def train(
     DivergedError
         If loss or weights are not finite. The checkpoint stays what it was.
     """
-    key = sha256_json([asdict(pair.settings), seed, n_checks])
+    settings = {**asdict(pair.settings), "seed": seed, "n_checks": n_checks}
     record: dict[str, list] = {"step": [], "loss": []}
     loss = np.nan  # of the latest step
     if checkpoint is not None and checkpoint.is_file():
-        record, loss = _resume(pair, checkpoint, key)
-    checks = set(np.linspace(0, pair.n_steps, n_checks + 1).astype(int).tolist())
-    bar = tqdm(total=pair.n_steps, initial=pair.step, disable=not progress, leave=False)
+        record, loss = _resume(pair, checkpoint, settings)
+    n_steps = pair.settings.n_steps
+    checks = set(np.linspace(0, n_steps, n_checks + 1).astype(int).tolist())
+    bar = tqdm(total=n_steps, initial=pair.step, disable=not progress, leave=False)
     while True:
         if pair.step in checks and pair.step not in record["step"]:
             pair.check()
             seen = {"step": pair.step, "loss": loss, **(watch(pair) if watch else {})}
             for name, value in seen.items():
                 record.setdefault(name, []).append(value)
-        if pair.step >= pair.n_steps or pair.step == stop_after:
+        if pair.step >= n_steps:
             break
         loss = pair.learn(draw(torch.Generator().manual_seed(1_000_003 * seed + pair.step)))
         bar.update()
         if checkpoint is not None and pair.step % SAVE_EVERY == 0:
             pair.check()
-            _save(pair, checkpoint, key, record, loss)
+            _save(pair, checkpoint, settings, record, loss)
     bar.close()
     return {name: np.array(values) for name, values in record.items()}
 
 
-def _save(pair: StudentTeacher, path: Path, key: str, record: dict[str, list], loss: float) -> None:
+def _save(pair: StudentTeacher, path: Path, settings: dict, record: dict, loss: float) -> None:
     kept = {name: [torch.as_tensor(np.asarray(v)) for v in vs] for name, vs in record.items()}
-    with atomic_path(path) as tmp:
-        torch.save({"key": key, "record": kept, "loss": loss, **pair.state()}, tmp)
+    save_state(path, {"record": kept, "loss": loss, **pair.state()}, settings)
 
 
-def _resume(pair: StudentTeacher, path: Path, key: str) -> tuple[dict[str, list], float]:
+def _resume(pair: StudentTeacher, path: Path, settings: dict) -> tuple[dict[str, list], float]:
+    state = load_state(path, settings)
     remedy = "Delete it to train from the start."
-    state = read_saved_state(path, remedy=remedy)
-    if state.get("key") != key:
-        raise ArtifactError(
-            f"{path} belongs to a training with other settings. Expected: the same. Delete it to "
-            "train from the start."
-        )
-    try:
+    with reading(path, "the state of a student", damaged=remedy, error=WeightsError):
         pair.restore(state)
         record = {
             name: [v.item() if v.ndim == 0 else v.numpy() for v in values]
             for name, values in state["record"].items()
         }
         return record, state["loss"]
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as err:
-        raise WeightsError(f"{path} does not fit this training ({err!r}). {remedy}") from err

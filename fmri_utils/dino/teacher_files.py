@@ -11,6 +11,7 @@ import torch
 
 from ..project.artifacts import atomic_path
 from ..project.errors import WeightsError
+from ..project.reading import reading
 from ..project.tensors import read_safetensors, write_safetensors
 from .networks import Learner
 from .on_pictures import ImageSettings
@@ -35,13 +36,6 @@ def save_teacher(
         write_safetensors(tmp, state, about, with_gaps=RECORD)
 
 
-def shown_training(
-    path: Path | None, pair: StudentTeacher, settings: ImageSettings, record: dict[str, np.ndarray]
-) -> tuple[Learner, ImageSettings, dict[str, np.ndarray]]:
-    """The shipped teacher with its record, or, without a path, those of a live training."""
-    return (pair.teacher, settings, record) if path is None else load_teacher(path)
-
-
 def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarray]]:
     """Open what :func:`save_teacher` wrote: teacher, settings, record.
 
@@ -54,7 +48,7 @@ def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarr
     state, about = read_safetensors(
         path, what="a teacher's weights", remedy=remedy, with_gaps=RECORD
     )
-    try:
+    with reading(path, "a teacher's weights", damaged=remedy, error=WeightsError):
         kept = json.loads(about["settings"])
         kept = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
         settings = ImageSettings(**{**kept, "dino": DinoSettings(**kept["dino"])})
@@ -76,9 +70,4 @@ def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarr
             settings.learner().load_state_dict(weights, assign=True)
         teacher = settings.learner()
         teacher.load_state_dict(weights)
-    except (
-        *(KeyError, TypeError, ValueError, AttributeError),
-        *(RuntimeError, AssertionError, ArithmeticError),
-    ) as err:
-        raise WeightsError(f"{path} does not hold a teacher ({err!r}). {remedy}") from err
     return teacher.eval().requires_grad_(False), settings, record

@@ -13,6 +13,12 @@ from torch.nn import functional
 from ..project.checks import check_finite, check_range
 from ..project.errors import DataError
 
+JITTER = 0.4  # largest change of brightness, contrast and saturation
+GREY = 0.2  # share of the views without colour
+N_LOCAL = 4  # local views of a brain pattern
+DROPOUT = (0.2, 0.3)  # share of voxels set to zero (their mean over trials), global and local views
+KEPT_REGIONS = 0.5  # share of the regions that a local view keeps
+
 
 @dataclass(frozen=True)
 class Views:
@@ -91,15 +97,8 @@ def random_crops(
     return crops, torch.stack([x, y, half_w, half_h], 1)
 
 
-def jitter_colours(
-    images: torch.Tensor,
-    generator: torch.Generator,
-    *,
-    strength: float = 0.4,
-    hue: float = 1.0,
-    grey: float = 0.2,
-) -> torch.Tensor:
-    """Brightness, contrast, saturation and hue at random, a share ``grey`` without colour.
+def jitter_colours(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Brightness, contrast, saturation and hue at random, a share without colour.
 
     Hue may turn all the way round: what is left to recognise a scene by is shape.
 
@@ -107,23 +106,18 @@ def jitter_colours(
     ----------
     images : torch.Tensor, (B, 3, H, W)
         RGB in [0, 1]; so is the result.
-    strength : float
-        Largest change of brightness, contrast and saturation.
-    hue : float
-        Largest turn of the hue, in half circles.
-    grey : float
     """
     n = len(images)
 
     def factor() -> torch.Tensor:
-        return uniform(n, 1 - strength, 1 + strength, generator).view(n, 1, 1, 1)
+        return uniform(n, 1 - JITTER, 1 + JITTER, generator).view(n, 1, 1, 1)
 
     mean = images.mean((1, 2, 3), keepdim=True)
     images = (images - mean) * factor() + mean * factor()
     luminance = images.mean(1, keepdim=True)
-    saturation = factor() * (torch.rand(n, generator=generator) >= grey).view(n, 1, 1, 1)
+    saturation = factor() * (torch.rand(n, generator=generator) >= GREY).view(n, 1, 1, 1)
     colour = images - luminance  # a rotation about the grey axis turns the hue
-    angle = uniform(n, -1, 1, generator) * hue * math.pi
+    angle = uniform(n, -1, 1, generator) * math.pi
     cos, sin = angle.cos().view(n, 1, 1, 1), angle.sin().view(n, 1, 1, 1)
     across = (colour.roll(1, 1) - colour.roll(-1, 1)) / math.sqrt(3)
     return (luminance + saturation * (cos * colour + sin * across)).clamp(0, 1)
@@ -166,7 +160,6 @@ def multi_crop(
     return Views(tuple(crops[:2]), tuple(crops[2:]))
 
 
-@dataclass(frozen=True, eq=False)
 class RepeatSampler:
     """Views of brain patterns: two repeats of an image, and parts of them.
 
@@ -180,11 +173,6 @@ class RepeatSampler:
         Region of each voxel; a local view keeps some regions whole.
     test_ids : numpy.ndarray of int
         Images that no view may come from.
-    n_local : int
-    dropout : tuple of float
-        Share of voxels set to zero (their mean over trials) in global and in local views.
-    keep_regions : float
-        Share of the regions that a local view keeps.
 
     Raises
     ------
@@ -193,49 +181,42 @@ class RepeatSampler:
         or infinite.
     """
 
-    betas: np.ndarray
-    nsd_id: np.ndarray
-    regions: np.ndarray
-    test_ids: Sequence[int]
-    n_local: int = 4
-    dropout: tuple[float, float] = (0.2, 0.3)
-    keep_regions: float = 0.5
-
-    def __post_init__(self):
-        leaked = np.intersect1d(self.nsd_id, np.asarray(self.test_ids))
+    def __init__(
+        self, betas: np.ndarray, nsd_id: np.ndarray, regions: np.ndarray, test_ids: Sequence[int]
+    ):
+        self.betas, self.nsd_id = betas, nsd_id
+        leaked = np.intersect1d(nsd_id, np.asarray(test_ids))
         if len(leaked):
             raise DataError(
                 f"{len(leaked)} test images are among the trials to learn from (first: "
                 f"{leaked[0]}). Expected: training images only. Leave out every trial of a test "
                 "image, not only some of its repeats."
             )
-        check_finite(self.betas, "betas", ("trial", "voxel"))
-        ids, counts = np.unique(self.nsd_id, return_counts=True)
+        check_finite(betas, "betas", ("trial", "voxel"))
+        ids, counts = np.unique(nsd_id, return_counts=True)
         ids = ids[counts >= 2]
         if not len(ids):
             raise DataError("no image has two trials. Expected: repeats. Read more sessions.")
-        rows = [np.flatnonzero(self.nsd_id == i) for i in ids]
-        object.__setattr__(self, "ids", ids)
-        object.__setattr__(self, "rows", rows)
-        object.__setattr__(self, "tensor", torch.from_numpy(np.asarray(self.betas, np.float32)))
+        self.rows = [np.flatnonzero(nsd_id == i) for i in ids]  # trials of each image
+        self.tensor = torch.from_numpy(np.asarray(betas, np.float32))
+        _, self.region = np.unique(regions, return_inverse=True)  # of each voxel, from 0
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Views, np.ndarray]:
         """Views of ``n`` different images, and the row of the trial behind each, (n_views, n)."""
-        which = torch.randperm(len(self.ids), generator=generator)[:n].tolist()
+        which = torch.randperm(len(self.rows), generator=generator)[:n].tolist()
         picks = [
             self.rows[i][torch.randperm(len(self.rows[i]), generator=generator)[:2].numpy()]
             for i in which
         ]
         pairs = np.stack(picks, 1)  # (2, n)
         shared = tuple(
-            self._drop(self.tensor[torch.from_numpy(row)], self.dropout[0], generator)
-            for row in pairs
+            self._drop(self.tensor[torch.from_numpy(row)], DROPOUT[0], generator) for row in pairs
         )
-        sources = [pairs[v % 2] for v in range(self.n_local)]
+        sources = [pairs[v % 2] for v in range(N_LOCAL)]
         own = tuple(
             self._drop(
                 self.tensor[torch.from_numpy(row)] * self._region_mask(len(which), generator),
-                self.dropout[1],
+                DROPOUT[1],
                 generator,
             )
             for row in sources
@@ -250,8 +231,7 @@ class RepeatSampler:
 
     def _region_mask(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """Keep a random half of the regions in each row, (n, n_voxels)."""
-        _, index = np.unique(self.regions, return_inverse=True)
-        n_regions = index.max() + 1
-        n_kept = max(1, round(self.keep_regions * n_regions))
+        n_regions = self.region.max() + 1
+        n_kept = max(1, round(KEPT_REGIONS * n_regions))
         order = torch.rand(n, n_regions, generator=generator).argsort(1)
-        return (order < n_kept).float()[:, torch.from_numpy(index)]
+        return (order < n_kept).float()[:, torch.from_numpy(self.region)]

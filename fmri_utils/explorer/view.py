@@ -18,7 +18,7 @@ import torch
 from .. import nsd
 from ..encoders import unit
 from ..perturbation import embedding_effect, stimulate
-from ..pictures.reconstruction import draw_z, generate
+from ..pictures import reconstruction
 from ..project.errors import DataError
 from .material import Material
 
@@ -107,7 +107,7 @@ class Explorer:
         self.material = material
         self.n_threads = n_threads
         self.embeddings = material.encoder.predict(material.pattern)  # (n_images, C)
-        self._z = draw_z(material.generator, 1, material.seed)
+        self._z = reconstruction.draw_z(material.generator, 1, material.seed)
         self.before = functools.lru_cache(maxsize=64)(self._before)
         self.effect = functools.lru_cache(maxsize=64)(self._effect)
 
@@ -168,11 +168,14 @@ class Explorer:
         m = self.material
         z, rng = self._z, None
         if fresh is not None:
-            z = draw_z(m.generator, 1, m.seed + 1 + fresh)  # m.seed itself is the fixed z
+            z = reconstruction.draw_z(
+                m.generator, 1, m.seed + 1 + fresh
+            )  # m.seed itself is the fixed z
             device = next(m.generator.parameters()).device
             rng = torch.Generator(device).manual_seed(m.seed + 1 + fresh)
         with _threads(self.n_threads):
-            return generate(m.generator, z, embedding[None], truncation_psi=m.psi, noise_rng=rng)[0]
+            settings = {"truncation_psi": m.psi, "noise_rng": rng}
+            return reconstruction.draw(m.generator, z, embedding[None], **settings)[0]
 
     def ranking(self, image: int, area: str | None = None) -> np.ndarray:
         """Voxels, of an area or all, by how far +1 SD turns an image's embedding; most first."""

@@ -6,9 +6,9 @@ Written from the papers: Zhou et al. 2022 (arXiv 2111.13792), Karras et al. 2020
 
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator, GeneratorConfig
-from .generator_files import load_generator, read_card, save_generator
+from .generator_files import load_generator, save_generator
 from .released.reader import read_official_pickle
-from .state import discriminator_from_state, generator_from_state, lafite_state
+from .state import discriminator_from_state, generator_from_state
 from .training.config import TrainingConfig
 from .training.loop import TrainingResult, train
 
@@ -21,9 +21,7 @@ __all__ = [
     "TrainingResult",
     "discriminator_from_state",
     "generator_from_state",
-    "lafite_state",
     "load_generator",
-    "read_card",
     "read_official_pickle",
     "save_generator",
     "train",

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .generator import block_resolutions, channels_by_rule
+from .generator import NetworkSizes, block_resolutions
 from .layers import Convolution, FullyConnected
 
 
 @dataclass(frozen=True)
-class DiscriminatorConfig:
+class DiscriminatorConfig(NetworkSizes):
     """Sizes of a discriminator.
 
     Parameters
@@ -55,25 +55,7 @@ class DiscriminatorConfig:
     clamp: float | None = 256.0
 
     def __post_init__(self):
-        blocks = block_resolutions(self.resolution)
-        if self.channels is not None:
-            object.__setattr__(self, "channels", tuple(self.channels))
-        for name in ("condition_dim", "channel_base", "channel_max", "group_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a positive integer.")
-        if len(self.block_channels) != len(blocks) or min(self.block_channels) < 1:
-            raise ValueError(
-                f"channels are {self.block_channels}; expected {len(blocks)} positive numbers, one "
-                f"for each of the resolutions {blocks}."
-            )
-
-    @property
-    def block_channels(self) -> tuple[int, ...]:
-        """Channels of the blocks 4, 8, ..., resolution."""
-        if self.channels is not None:
-            return self.channels
-        return channels_by_rule(self.resolution, self.channel_base, self.channel_max)
+        self.check("group_size")
 
 
 def minibatch_deviation(x: Tensor, group_size: int = 4) -> Tensor:

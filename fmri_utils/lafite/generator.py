@@ -43,8 +43,36 @@ def channels_by_rule(resolution: int, channel_base: int, channel_max: int) -> tu
     return tuple(min(channel_base // r, channel_max) for r in block_resolutions(resolution))
 
 
+class NetworkSizes:
+    """What the sizes of the generator and of the discriminator have in common."""
+
+    def check(self, *names: str) -> None:
+        """Raise ValueError if these sizes are not positive integers, or channels do not fit."""
+        blocks = block_resolutions(self.resolution)
+        if self.channels is not None:  # lists come from JSON
+            object.__setattr__(self, "channels", tuple(self.channels))
+        for name in ("condition_dim", "channel_base", "channel_max", *names):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; expected a positive integer.")
+        if self.clamp is not None and not 0 < self.clamp < float("inf"):
+            raise ValueError(f"clamp is {self.clamp!r}; expected a positive number or None.")
+        if len(self.block_channels) != len(blocks) or min(self.block_channels) < 1:
+            raise ValueError(
+                f"channels are {self.block_channels}; expected {len(blocks)} positive numbers, one "
+                f"for each of the resolutions {blocks}."
+            )
+
+    @property
+    def block_channels(self) -> tuple[int, ...]:
+        """Channels of the blocks 4, 8, ..., resolution."""
+        if self.channels is not None:
+            return self.channels
+        return channels_by_rule(self.resolution, self.channel_base, self.channel_max)
+
+
 @dataclass(frozen=True)
-class GeneratorConfig:
+class GeneratorConfig(NetworkSizes):
     """Sizes of a generator.
 
     Parameters
@@ -96,38 +124,18 @@ class GeneratorConfig:
     n_conditions: int = 1
 
     def __post_init__(self):
-        blocks = block_resolutions(self.resolution)
         if self.inner_dim is None:
             inner_dim = (self.condition_dim + self.hidden_dim) // 2
             object.__setattr__(self, "inner_dim", inner_dim)
-        for name in ("channels", "structure_1"):  # lists come from JSON
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        sizes = ("z_dim", "w_dim", "condition_dim", "hidden_dim", "inner_dim", "mapping_layers")
-        for name in (*sizes, "channel_base", "channel_max", "change"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a positive integer.")
-        if self.clamp is not None and not 0 < self.clamp < float("inf"):
-            raise ValueError(f"clamp is {self.clamp!r}; expected a positive number or None.")
-        if len(self.block_channels) != len(blocks) or min(self.block_channels) < 1:
-            raise ValueError(
-                f"channels are {self.block_channels}; expected {len(blocks)} positive numbers, one "
-                f"for each of the resolutions {blocks}."
-            )
-        one = blocks[-1] > self.change if self.structure_1 is None else bool(self.structure_1)
+        if self.structure_1 is not None:
+            object.__setattr__(self, "structure_1", tuple(self.structure_1))
+        self.check("z_dim", "w_dim", "hidden_dim", "inner_dim", "mapping_layers", "change")
+        one = self.resolution > self.change if self.structure_1 is None else bool(self.structure_1)
         if self.n_conditions not in (1, 2) or (self.n_conditions == 2 and one):
             raise ValueError(
                 f"n_conditions is {self.n_conditions!r}; expected 1, or 2 if every layer has "
                 "structure 2 (change at least the resolution)."
             )
-
-    @property
-    def block_channels(self) -> tuple[int, ...]:
-        """Channels of the blocks 4, 8, ..., resolution."""
-        if self.channels is not None:
-            return self.channels
-        return channels_by_rule(self.resolution, self.channel_base, self.channel_max)
 
     @property
     def condition_width(self) -> int:
@@ -183,9 +191,9 @@ class MappingNetwork(nn.Module):
         return w.unsqueeze(1).expand(-1, self.num_ws, -1)
 
     @torch.no_grad()
-    def update_average(self, w: Tensor, beta: float = W_AVG_BETA) -> None:
+    def update_average(self, w: Tensor) -> None:
         """Move ``w_avg`` towards the mean of w (B, w_dim); training calls it once a step."""
-        self.w_avg.lerp_(w.detach().mean(dim=0), 1.0 - beta)
+        self.w_avg.lerp_(w.detach().mean(dim=0), 1.0 - W_AVG_BETA)
 
 
 class SynthesisBlock(nn.Module):
@@ -201,20 +209,16 @@ class SynthesisBlock(nn.Module):
             "clamp": config.clamp,
             "n_conditions": config.n_conditions,
         }
-
-        def structure(name: str) -> int:
-            return config.structure(f"b{resolution}.{name}")
-
         if resolution == 4:
             self.const = nn.Parameter(torch.randn(n_out, 4, 4))
-        else:
-            self.conv0 = SynthesisConvolution(
-                n_in, n_out, resolution=resolution, up=True, structure=structure("conv0"), **shared
-            )
-        self.conv1 = SynthesisConvolution(
-            n_out, n_out, resolution=resolution, up=False, structure=structure("conv1"), **shared
-        )
-        self.torgb = ToRGB(n_out, structure=structure("torgb"), **shared)
+        for name, n_from in (("conv0", n_in), ("conv1", n_out), ("torgb", n_out)):
+            own = shared | {"structure": config.structure(f"b{resolution}.{name}")}
+            if name == "torgb":
+                self.torgb = ToRGB(n_from, **own)
+            elif n_from:  # the block at 4 has no conv0
+                up = name == "conv0"
+                layer = SynthesisConvolution(n_from, n_out, resolution=resolution, up=up, **own)
+                self.add_module(name, layer)
 
 
 class SynthesisNetwork(nn.Module):

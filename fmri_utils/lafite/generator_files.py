@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from pathlib import Path
 
 import torch
-from safetensors.torch import save
 
 from ..project.artifacts import atomic_path
 from ..project.errors import WeightsError
-from ..project.tensors import read_safetensors
+from ..project.tensors import read_safetensors, write_safetensors
 from .generator import Generator, GeneratorConfig
 from .released.reader import WHERE
 from .state import generator_from_state
@@ -40,51 +38,17 @@ def save_generator(path: str | os.PathLike, generator: Generator, card: dict) ->
     WeightsError
         If a value is not finite, or does not fit into float16.
     """
-    tensors = {}
-    for key, value in generator.state_dict().items():
-        tensor = value.detach().cpu().to(torch.float16).contiguous()
-        if not torch.isfinite(tensor).all():
-            raise WeightsError(
-                f"{key} reaches {value.abs().max().item():.4g}; expected finite values that fit "
-                "float16 (below 65504). The training diverged; take an earlier checkpoint."
-            )
-        tensors[key] = tensor
+    tensors = {
+        key: value.detach().cpu().to(torch.float16).contiguous()
+        for key, value in generator.state_dict().items()
+    }
     metadata = {
         "format": FORMAT,
         "config": json.dumps(dataclasses.asdict(generator.config), sort_keys=True),
         "card": json.dumps(card, sort_keys=True),
     }
     with atomic_path(path) as tmp:
-        tmp.write_bytes(in_fixed_order(save(tensors, metadata)))
-
-
-def in_fixed_order(data: bytes) -> bytes:
-    """The same safetensors file with its metadata sorted, so that equal content is equal bytes.
-
-    The library writes metadata in random order. A file is the header's length (8 bytes, little
-    endian), a JSON header padded with blanks to a multiple of 8, and the tensors.
-    """
-    n = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + n])
-    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[8 + n :]
-
-
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors and metadata of a weights file."""
-    tensors, metadata = read_safetensors(
-        path,
-        what="a generator's weights file",
-        remedy=REMEDY,
-    )
-    if metadata.get("format") != FORMAT:
-        raise WeightsError(
-            f"{path} has format {metadata.get('format')!r}; expected {FORMAT!r}. For a converted "
-            "LAFITE checkpoint use generator_from_state."
-        )
-    return tensors, metadata
+        write_safetensors(tmp, tensors, metadata)
 
 
 def load_generator(path: str | os.PathLike, device: str | torch.device = "cpu") -> Generator:
@@ -106,8 +70,12 @@ def load_generator(path: str | os.PathLike, device: str | torch.device = "cpu") 
         If the file is missing, truncated, of another format, or its tensors do not fit the
         architecture or the sizes in its metadata.
     """
-    path = Path(path)
-    tensors, metadata = _read(path)
+    tensors, metadata = read_safetensors(path, what="a generator's weights file", remedy=REMEDY)
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} has format {metadata.get('format')!r}; expected {FORMAT!r}. For a converted "
+            "LAFITE checkpoint use generator_from_state."
+        )
     try:
         config = GeneratorConfig(**json.loads(metadata["config"]))
         if config.mapping_layers > len(tensors):
@@ -119,18 +87,3 @@ def load_generator(path: str | os.PathLike, device: str | torch.device = "cpu") 
     except WeightsError as err:
         raise WeightsError(f"{path}: {err}") from err
     return generator.to(device)
-
-
-def read_card(path: str | os.PathLike) -> dict:
-    """The card of a weights file.
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing, truncated, or of another format.
-    """
-    _, metadata = _read(Path(path))
-    try:
-        return json.loads(metadata["card"])
-    except (KeyError, ValueError) as err:
-        raise WeightsError(f"{path} has no usable card ({err}). {REMEDY}") from err

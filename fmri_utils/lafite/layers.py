@@ -24,15 +24,18 @@ FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 STRUCTURE_LR = 0.01  # learning-rate multiplier of the mapping and condition layers
 
 
-def normalize_second_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
-    """Scale the last axis to a mean square of one: ``x * rsqrt(mean(x^2) + eps)``."""
-    return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps)
+def normalize_second_moment(x: Tensor) -> Tensor:
+    """Scale the last axis to a mean square of one: ``x * rsqrt(mean(x^2) + 1e-8)``."""
+    return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + 1e-8)
 
 
-def fir_filter() -> Tensor:
-    """The 4 x 4 resampling filter ``outer([1, 3, 3, 1]) / 64``, which sums to one."""
-    taps = torch.tensor(FIR_TAPS)
-    return torch.outer(taps, taps) / taps.sum().square()
+def fir_filter(like: Tensor, gain: float = 1.0) -> Tensor:
+    """The 4 x 4 resampling filter ``outer([1, 3, 3, 1]) / 64``, which sums to ``gain``.
+
+    Of the type and on the device of ``like``.
+    """
+    taps = like.new_tensor(FIR_TAPS)
+    return torch.outer(taps, taps) * (gain / sum(FIR_TAPS) ** 2)
 
 
 def filter_image(
@@ -58,9 +61,7 @@ def filter_image(
     """
     n_channels = x.shape[1]
     # One depth-wise pass of 16 taps: memory is what costs, and two passes of 4 read it twice.
-    kernel = x.new_tensor(FIR_TAPS)
-    kernel = torch.outer(kernel, kernel) * (gain / sum(FIR_TAPS) ** 2)
-    kernel = kernel.expand(n_channels, 1, 4, 4)
+    kernel = fir_filter(x, gain).expand(n_channels, 1, 4, 4)
     return F.conv2d(x, kernel, bias, padding=pad, stride=stride, groups=n_channels)
 
 
@@ -78,8 +79,7 @@ def upsample_image(x: Tensor) -> Tensor:
     # A transposed convolution by the filter is exactly that. Channels move to the batch axis
     # because all share one filter.
     n, n_channels, height, width = x.shape
-    kernel = x.new_tensor(FIR_TAPS)
-    kernel = torch.outer(kernel, kernel).view(1, 1, 4, 4) * (4.0 / sum(FIR_TAPS) ** 2)
+    kernel = fir_filter(x, 4.0).view(1, 1, 4, 4)
     flat = x.reshape(n * n_channels, 1, height, width)
     flat = F.conv_transpose2d(flat, kernel, stride=2, padding=1)
     return flat.reshape(n, n_channels, 2 * height, 2 * width)
@@ -160,11 +160,9 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         """Map (B, n_in, H, W) to (B, n_out, H or H / 2, W or W / 2), times ``gain``."""
         kernel = self.weight.shape[-1]
-        if self.bias is None:
-            weight = self.weight * (self.weight_gain * gain)
-        else:
-            # Leaky ReLU is homogeneous, so its gain can sit in the small tensors.
-            weight = self.weight * (self.weight_gain * gain * GAIN)
+        # Leaky ReLU is homogeneous, so its gain can sit in the small tensors.
+        activation = 1.0 if self.bias is None else GAIN
+        weight = self.weight * (self.weight_gain * gain * activation)
         bias = None if self.bias is None else self.bias * (gain * GAIN)
         if not self.down:
             x = F.conv2d(x, weight, bias, padding=kernel // 2)

@@ -11,7 +11,6 @@ all, take several times faster; the large ones are made with fewer multiplicatio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -52,38 +51,26 @@ def double_one(x: Tensor, weight: Tensor) -> Tensor:
     return out
 
 
-@dataclass(frozen=True)
 class Modulated:
-    """One layer's weights for a whole batch: what does not depend on the activations.
+    """One layer with its styles for a whole batch: what does not depend on the activations.
 
-    Attributes
+    Parameters
     ----------
     layer : SynthesisConvolution
-    weight : Tensor, (n_out, n_in, 3, 3), channels last, or (36, n_in, n_out) if ``tiled``
     style : Tensor, (B, n_in)
-    demodulation : Tensor, (B, n_out)
-        With the activation's gain.
-    tiled : bool
-        The convolution is one of :mod:`.winograd`, whose weight all samples share.
     """
 
-    layer: SynthesisConvolution
-    weight: Tensor
-    style: Tensor
-    demodulation: Tensor
-    tiled: bool
-
-    @classmethod
-    def of(cls, layer: SynthesisConvolution, style: Tensor) -> Modulated:
-        """From the styles (B, n_in)."""
+    def __init__(self, layer: SynthesisConvolution, style: Tensor):
+        self.layer, self.style = layer, style
         energy = layer.weight.square().sum(dim=(2, 3))  # (n_out, n_in)
-        demodulation = torch.rsqrt(style.square() @ energy.t() + 1e-8) * GAIN  # (B, n_out)
-        tiled = not layer.up and winograd.pays(layer.weight, layer.resolution, layer.resolution)
-        if tiled:
-            weight = winograd.transform_kernel(layer.weight)
+        self.demodulation = torch.rsqrt(style.square() @ energy.t() + 1e-8) * GAIN  # (B, n_out)
+        self.tiled = not layer.up and winograd.pays(
+            layer.weight, layer.resolution, layer.resolution
+        )
+        if self.tiled:
+            self.weight = winograd.transform_kernel(layer.weight)
         else:
-            weight = layer.weight.contiguous(memory_format=torch.channels_last)
-        return cls(layer, weight, style, demodulation, tiled)
+            self.weight = layer.weight.contiguous(memory_format=torch.channels_last)
 
     def convolve(self, i: int, x: Tensor, noise: Tensor | None) -> Tensor:
         """Sample ``i``: (1, n_in, H, W) to (1, n_out, H or 2 H, W or 2 W).
@@ -129,7 +116,7 @@ def render_ones(
     own = iter(styles)
     layers = []
     for block in blocks:
-        pair = [Modulated.of(layer, next(own)) for layer in (block.conv0, block.conv1)]
+        pair = [Modulated(layer, next(own)) for layer in (block.conv0, block.conv1)]
         layers.append((*pair, block.torgb, next(own)))
     out = []
     for i in range(len(x)):

@@ -136,7 +136,9 @@ def _fill(network: nn.Module, state: dict[str, Tensor]) -> nn.Module:
                 "the other tensors' sizes."
             )
     for key in filters & set(state):
-        if state[key].shape != (4, 4) or not torch.allclose(state[key].float(), fir_filter()):
+        if state[key].shape != (4, 4) or not torch.allclose(
+            state[key].float(), fir_filter(torch.ones(1))
+        ):
             raise WeightsError(f"{key} is another filter than outer([1, 3, 3, 1]) / 64.")
     network = network.to_empty(device="cpu")
     network.load_state_dict({key: state[key] for key in expected})
@@ -281,14 +283,3 @@ def _build(kind: type, config, state: dict[str, Tensor]) -> nn.Module:
     if any(tensor.dtype == torch.float64 for tensor in state.values()):
         network = network.double()
     return _fill(network, state)
-
-
-def lafite_state(network: Generator | Discriminator) -> dict[str, Tensor]:
-    """All tensors under LAFITE's names, the resampling filters included.
-
-    What :func:`generator_from_state` and :func:`discriminator_from_state` read back, and what a
-    tool that expects an original checkpoint's keys needs.
-    """
-    state = {key: value.detach().clone() for key, value in network.state_dict().items()}
-    state |= {key: fir_filter() for key in _resampled(network)}
-    return state

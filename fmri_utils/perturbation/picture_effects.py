@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from ..encoders import LinearEncoder, unit
 from ..lafite import Generator
 from ..metrics import ssim_scores
-from ..pictures.reconstruction import generate
+from ..pictures import reconstruction
 from ..project.checks import check_finite
 from ..project.errors import DataError
 from .change import check_betas, check_replacement
@@ -72,7 +72,7 @@ def renderer(generator: Generator, *, psi: float, seed: int) -> Callable:
     noise_rng = torch.Generator(device).manual_seed(seed)
 
     def draw(z: torch.Tensor, condition: torch.Tensor, fresh_noise: bool) -> np.ndarray:
-        return generate(
+        return reconstruction.draw(
             generator,
             z,
             condition,

@@ -30,8 +30,10 @@ from ..lafite import (
 from ..nsd.preprocessing import average_repeats
 from ..project.artifacts import atomic_path
 from ..project.errors import DataError, WeightsError
+from ..project.tensors import tensor_hash
 from .reconstruction import at_resolution
-from .search.batches import tensor_hash
+
+BATCH_SIZE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +45,7 @@ class HeldOutPredictions:
     ids : numpy.ndarray, (n_images,)
         Increasing.
     predicted : numpy.ndarray, float32 (n_images, K, C)
-        Unit norm. First from the mean of all repeats of an image, then from the mean without one of
-        them.
+        Unit norm; K = 1, from the mean of all repeats of an image.
     scale : float
         Factor on deviations from the mean embedding that gives predictions the spread of real
         embeddings, as :func:`~fmri_utils.encoders.match_spread`.
@@ -65,8 +66,6 @@ def predict_held_out(
     *,
     alphas: np.ndarray,
     n_folds: int,
-    leave_one_repeat_out: bool = False,
-    device: str | torch.device = "cpu",
     basis: RidgeBasis | None = None,
 ) -> HeldOutPredictions:
     """Predict every training image's embedding from its brain activity, without having seen it.
@@ -84,12 +83,8 @@ def predict_held_out(
         Image of each trial.
     alphas : numpy.ndarray, (C,)
         Penalties, such as the ``best_alphas`` of :func:`~fmri_utils.encoders.fit_ridge`.
-    n_folds, device, basis
+    n_folds, basis
         As for :func:`~fmri_utils.encoders.out_of_fold`.
-    leave_one_repeat_out : bool
-        Also predict from the mean without one repeat, for each repeat in turn. More conditions for
-        an image, but noisier ones than test images have. K is then 1 + the largest number of
-        repeats; an image with fewer has the mean of all of them there instead.
 
     Returns
     -------
@@ -100,37 +95,16 @@ def predict_held_out(
     DataError
         As ``out_of_fold``.
     """
-    settings = {"alphas": alphas, "n_folds": n_folds, "device": device, "basis": basis}
+    settings = {"alphas": alphas, "n_folds": n_folds, "basis": basis}
     single = out_of_fold(betas, embeddings, groups, **settings)  # (n_trials, C)
     # The map is linear: the mean of predictions is the prediction of the mean.
-    mean, ids, counts = average_repeats(single, groups)
+    mean, ids, _ = average_repeats(single, groups)
     true = embeddings[np.unique(groups, return_index=True)[1]]
-    variants = [mean]
-    if leave_one_repeat_out:
-        variants += _without_one(single, groups, mean, counts)
     scale = float(np.sqrt(true.var(0).sum() / mean.var(0).sum()))
     centre = embeddings.mean(0)
-    predicted = unit(np.stack(variants, axis=1) * scale + (1 - scale) * centre)
+    predicted = unit(mean[:, None] * scale + (1 - scale) * centre)
     cosine = (predicted[:, 0] * unit(true)).sum(1)
     return HeldOutPredictions(ids, predicted.astype(np.float32), scale, cosine)
-
-
-def _without_one(
-    single: np.ndarray, groups: np.ndarray, mean: np.ndarray, counts: np.ndarray
-) -> list[np.ndarray]:
-    """Means (n_images, C) without the first repeat of each image, without the second, ..."""
-    _, image = np.unique(groups, return_inverse=True)
-    order = np.argsort(image, kind="stable")
-    starts = np.cumsum(counts) - counts  # position of each image's first trial in ``order``
-    out = []
-    for k in range(counts.max()):
-        several = np.flatnonzero((counts > k) & (counts > 1))
-        left_out = single[order[starts[several] + k]]
-        n = counts[several, None]
-        variant = mean.copy()
-        variant[several] = (mean[several] * n - left_out) / (n - 1)
-        out.append(variant)
-    return out
 
 
 @dataclass(frozen=True)
@@ -175,12 +149,9 @@ def fine_tuning_config(
     *,
     n_images: int,
     clip_size: int,
-    discriminator: DiscriminatorConfig | None = None,
-    batch_size: int = 8,
     rest_images: int = 800,
     learning_rate: float = 0.001,
     seed: int = 0,
-    **changes,
 ) -> TrainingConfig:
     """Settings for a short continuation, in which the generator has to stay what it is.
 
@@ -195,49 +166,41 @@ def fine_tuning_config(
         Images to show to both networks, after ``rest_images`` that only the discriminator sees.
     clip_size : int
         Input of the CLIP image encoder, pixels.
-    discriminator : DiscriminatorConfig, optional
-        By default a small one.
-    batch_size, rest_images, learning_rate, seed
+    rest_images, learning_rate, seed
         See :class:`~fmri_utils.lafite.TrainingConfig`.
-    **changes
-        Further settings of ``TrainingConfig``.
     """
-    if discriminator is None:
-        discriminator = DiscriminatorConfig(
-            condition_dim=generator.condition_dim,
-            resolution=generator.resolution,
-            channel_base=16 * generator.resolution,
-            channel_max=128,
-        )
-    settings = {
-        "noise_level": 0.3,
-        "clean_fraction": 0.75,
-        "reconstruction_weight": 8.0,
-        "perceptual_weight": 1.0,
-        "itd": 1.0,
-        "itc": 0.0,
-        "iic": 1.0,
-        "r1_gamma": 0.1,
-        "path_weight": 0.0,
-        "condition_rate": 20.0,
-        "rate_decay_images": n_images / 2,
-        "ema_images": min(1000, n_images / 4),
-        "reuse_fakes": True,
-        "log_images": max(batch_size, n_images // 10),
-        "grid_images": max(batch_size, (n_images + rest_images) // 2),
-        "checkpoint_images": max(batch_size, n_images // 5),
-    }
+    discriminator = DiscriminatorConfig(
+        condition_dim=generator.condition_dim,
+        resolution=generator.resolution,
+        channel_base=16 * generator.resolution,
+        channel_max=128,
+    )
     return TrainingConfig(
         generator=generator,
         discriminator=discriminator,
-        batch_size=batch_size,
+        batch_size=BATCH_SIZE,
         n_images=n_images + rest_images,
         rest_images=rest_images,
         clip_size=clip_size,
         seed=seed,
         learning_rate_g=learning_rate,
         learning_rate_d=0.0025,
-        **(settings | changes),
+        noise_level=0.3,
+        clean_fraction=0.75,
+        reconstruction_weight=8.0,
+        perceptual_weight=1.0,
+        itd=1.0,
+        itc=0.0,
+        iic=1.0,
+        r1_gamma=0.1,
+        path_weight=0.0,
+        condition_rate=20.0,
+        rate_decay_images=n_images / 2,
+        ema_images=min(1000, n_images / 4),
+        reuse_fakes=True,
+        log_images=max(BATCH_SIZE, n_images // 10),
+        grid_images=max(BATCH_SIZE, (n_images + rest_images) // 2),
+        checkpoint_images=max(BATCH_SIZE, n_images // 5),
     )
 
 

@@ -1,12 +1,9 @@
-"""From an embedding to a picture, and from a picture to scores."""
+"""From an embedding to a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ..encoders import unit
 from ..lafite import Generator
@@ -19,7 +16,7 @@ def as_pictures(images: torch.Tensor) -> np.ndarray:
     return (images.clamp(-1, 1) / 2 + 0.5).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def at_resolution(images: np.ndarray, size: int, *, batch_size: int = 100) -> np.ndarray:
+def at_resolution(images: np.ndarray, size: int) -> np.ndarray:
     """Stimuli at the resolution of a generator; those that have it are given back as they are.
 
     Parameters
@@ -43,15 +40,37 @@ def at_resolution(images: np.ndarray, size: int, *, batch_size: int = 100) -> np
     from torchvision.transforms.v2 import functional as vision  # takes seconds
 
     out = np.empty((len(images), size, size, 3), np.uint8)
-    for start in range(0, len(images), batch_size):
-        rows = slice(start, start + batch_size)
+    for start in range(0, len(images), 100):
+        rows = slice(start, start + 100)
         tensor = torch.from_numpy(np.ascontiguousarray(images[rows])).permute(0, 3, 1, 2)
         out[rows] = vision.resize(tensor, [size, size], antialias=True).permute(0, 2, 3, 1)
     return out
 
 
+def unit_conditions(
+    generator: Generator, condition: np.ndarray | torch.Tensor, n: int
+) -> torch.Tensor:
+    """Conditions (n, condition_width), float32, every embedding in them scaled to unit length.
+
+    Raises
+    ------
+    DataError
+        If the shape is another, or a number is NaN or infinite.
+    """
+    config = generator.config
+    condition = np.asarray(condition, np.float32)
+    if condition.shape != (n, config.condition_width):
+        raise DataError(
+            f"condition has shape {condition.shape}. Expected: ({n}, {config.condition_width}), "
+            "one row per picture, as wide as the generator's condition (another CLIP model?)."
+        )
+    check_finite(condition, "condition", ("picture", "dimension"), remedy="Predict it again.")
+    parts = condition.reshape(n, config.n_conditions, config.condition_dim)
+    return torch.from_numpy(unit(parts).reshape(n, -1))
+
+
 @torch.inference_mode()
-def generate(
+def draw(
     generator: Generator,
     z: torch.Tensor,
     condition: np.ndarray | torch.Tensor,
@@ -59,7 +78,6 @@ def generate(
     truncation_psi: float = 1.0,
     noise_rng: torch.Generator | None = None,
     batch_size: int = 25,
-    progress: bool = False,
 ) -> np.ndarray:
     """Draw pictures.
 
@@ -68,9 +86,9 @@ def generate(
     generator : Generator
         LAFITE.
     z : torch.Tensor, (N, z_dim)
-        Latent noise.
-    condition : array, (N, C)
-        Embeddings; scaled to unit length here.
+        Noise vectors.
+    condition : array, (N, condition_width)
+        Embeddings, one or two beside each other; each is scaled to unit length here.
     truncation_psi : float
         1: the latent as drawn; 0: the mean latent.
     noise_rng : torch.Generator, optional
@@ -87,25 +105,17 @@ def generate(
     DataError
         If shapes do not fit, or a number is NaN or infinite.
     """
-    condition = np.asarray(condition, np.float32)
-    if len(z) != len(condition) or condition.shape[1:] != (generator.config.condition_dim,):
-        raise DataError(
-            f"z has shape {tuple(z.shape)}, condition {condition.shape}. Expected: one z per "
-            f"condition of {generator.config.condition_dim} dimensions (another CLIP model?)."
-        )
     check_finite(z, "z", ("picture", "dimension"), remedy="Draw z anew.")
-    check_finite(condition, "condition", ("picture", "dimension"), remedy="Predict it again.")
     check_finite(truncation_psi, "truncation_psi")
-    condition = unit(condition)
+    condition = unit_conditions(generator, condition, len(z))
     device = next(generator.parameters()).device
     mode = "const" if noise_rng is None else "random"
     pictures = []
-    starts = range(0, len(z), batch_size)
-    for start in tqdm(starts, desc="generating", disable=not progress, leave=False):
+    for start in range(0, len(z), batch_size):
         rows = slice(start, start + batch_size)
         images = generator(
             z[rows].to(device),
-            torch.from_numpy(condition[rows]).to(device),
+            condition[rows].to(device),
             noise_mode=mode,
             truncation_psi=truncation_psi,
             rng=noise_rng,
@@ -115,7 +125,7 @@ def generate(
 
 
 def draw_z(generator: Generator, n: int, seed: int) -> torch.Tensor:
-    """Latent noise (n, z_dim) from a seed."""
+    """Noise vectors (n, z_dim) from a seed."""
     rng = torch.Generator().manual_seed(seed)
     return torch.randn(n, generator.config.z_dim, generator=rng)
 
@@ -139,7 +149,7 @@ def growing_pictures(
     blocks = [getattr(generator.synthesis, f"b{r}").torgb for r in generator.synthesis.resolutions]
     hooks = [b.register_forward_hook(lambda _m, _i, out: added.append(out)) for b in blocks]
     try:
-        generate(generator, z[:1], condition[:1])
+        draw(generator, z[:1], condition[:1])
     finally:
         for hook in hooks:
             hook.remove()
@@ -148,8 +158,3 @@ def growing_pictures(
         image = rgb if image is None else upsample_image(image) + rgb
         stages.append(as_pictures(image)[0])
     return stages
-
-
-def agreement(truth: Mapping, reconstruction: Mapping, head: str = "kind") -> np.ndarray:
-    """Whether the judge sees the same in a picture as in the stimulus; (n,) of 0 and 1."""
-    return (truth[head] == reconstruction[head]).astype(float)

@@ -24,21 +24,17 @@ from torch import Tensor
 from .. import metrics
 from ..lafite import Generator
 from ..metrics.judge import Judge
-from ..project.checks import check_finite
-from ..project.errors import DataError
 from . import finetuning
-from .reconstruction import as_pictures
+from .reconstruction import draw
 from .search import (
     Blurred,
     Objective,
-    SearchSettings,
-    Target,
     best_of_n,
     make_target,
     optimise_noise,
     optimise_z,
+    steps_within,
 )
-from .search.problem import unit_conditions
 
 PLAIN = "plain random z"
 BEST, BY_Z, BY_NOISE = "best of n", "z optimised", "noise optimised"
@@ -49,30 +45,6 @@ HEADLINES = ("judge two-way", "judge kind", "PixCorr", "SSIM")
 def folder_name(name: str) -> str:
     """A set's name as a folder is called: letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-@torch.inference_mode()
-def draw(
-    generator: Generator,
-    condition: np.ndarray | Tensor,
-    z: Tensor,
-    *,
-    truncation_psi: float = 1.0,
-    batch_size: int = 25,
-) -> np.ndarray:
-    """Pictures float32 (N, H, W, 3) in [0, 1], of one or two conditions (N, condition_width)."""
-    check_finite(z, "z", ("picture", "dimension"), remedy="Draw z anew.")
-    check_finite(truncation_psi, "truncation_psi")
-    condition = unit_conditions(generator, condition, len(z))
-    device = next(generator.parameters()).device
-    out = []
-    for start in range(0, len(z), batch_size):
-        rows = slice(start, start + batch_size)
-        images = generator(
-            z[rows].to(device), condition[rows].to(device), truncation_psi=truncation_psi
-        )
-        out.append(as_pictures(images))
-    return np.concatenate(out)
 
 
 def mean_scores(
@@ -204,12 +176,12 @@ class SearchComparison:
     Attributes
     ----------
     draws : dict of str to list of numpy.ndarray, (N, H, W, 3)
-        Method to its pictures; several sets for the plain random z.
+        Method to its pictures, in a list of one.
     trajectories : dict of str to dict of str to numpy.ndarray, (n_records, N)
         Method to what its search recorded.
     passes : dict of str to int
         Generator passes per picture.
-    z : Tensor, (n_plain, N, z_dim)
+    z : Tensor, (N, z_dim)
         Of the plain draws.
     """
 
@@ -226,10 +198,7 @@ def compare_searches(
     *,
     passes: int,
     rng: torch.Generator,
-    n_plain: int = 4,
     blurred: Blurred | None = None,
-    methods: Sequence[str] = (BEST, BY_Z, BY_NOISE, LOW_LEVEL),
-    learning_rate: float = 0.3,
     truncation_psi: float = 1.0,
     batch_size: int = 25,
     folder: Path | None = None,
@@ -238,7 +207,7 @@ def compare_searches(
     """Pictures for predicted embeddings by every way of choosing the noise, at equal passes.
 
     A plain random z cannot use more than one pass: its expected score is the same however many are
-    drawn. ``n_plain`` draws only make the comparison with it more exact.
+    drawn.
 
     Parameters
     ----------
@@ -251,12 +220,8 @@ def compare_searches(
         Generator passes per picture; a gradient step counts three.
     rng : torch.Generator
         On the CPU.
-    n_plain : int
     blurred : Blurred, optional
         Without it the method that uses it is left out.
-    methods : sequence of str
-    learning_rate : float
-        Of the descents.
     truncation_psi, batch_size, progress
         As for :func:`~fmri_utils.pictures.search.best_of_n`.
     folder : pathlib.Path, optional
@@ -265,43 +230,29 @@ def compare_searches(
     Raises
     ------
     DataError
-        If a method is unknown, or as the searches.
+        As the searches.
     """
-    unknown = sorted(set(methods) - {BEST, BY_Z, BY_NOISE, LOW_LEVEL})
-    if unknown:
-        raise DataError(f"unknown methods {unknown}. Valid: {[BEST, BY_Z, BY_NOISE, LOW_LEVEL]}.")
-    n = len(condition)
-    z = torch.randn(n_plain, n, generator.config.z_dim, generator=rng)
+    z = torch.randn(len(condition), generator.config.z_dim, generator=rng)
     drawing = {"truncation_psi": truncation_psi, "batch_size": batch_size}
-    draws = {PLAIN: [draw(generator, condition, z[k], **drawing) for k in range(n_plain)]}
-    settings = SearchSettings.within(passes, learning_rate=learning_rate)
+    draws = {PLAIN: [draw(generator, z, condition, **drawing)]}
     shared = {"rng": rng, "progress": progress, **drawing}
-    guided = None
+    descent = {"n_steps": steps_within(passes), "z": z}
+    target = make_target(condition)
+    ways = {
+        BEST: (best_of_n, target, objective, {"n": passes}),
+        BY_Z: (optimise_z, target, objective, descent),
+        BY_NOISE: (optimise_noise, target, objective, descent),
+    }
     if blurred is not None:
         guided = dataclasses.replace(objective, low_level_weight=blurred.weight)
-    aims = dict.fromkeys((BEST, BY_Z, BY_NOISE), objective) | {LOW_LEVEL: guided}
+        ways[LOW_LEVEL] = (optimise_z, make_target(condition, blurred), guided, descent)
     trajectories, spent = {}, {PLAIN: 1}
-    for name in methods:
-        if aims[name] is None:
-            continue
-        target = _target(condition, blurred if name == LOW_LEVEL else None)
-        asked = (generator, condition, target, aims[name])
-        own = shared | {"folder": None if folder is None else folder / folder_name(name)}
-        if name == BEST:
-            found = best_of_n(*asked, n=passes, **own)
-        elif name == BY_NOISE:
-            found = optimise_noise(*asked, settings=settings, z=z[0], **own)
-        else:
-            found = optimise_z(*asked, settings=settings, z=z[0], **own)
+    for name, (search, goal, aim, own) in ways.items():
+        kept = None if folder is None else folder / folder_name(name)
+        found = search(generator, condition, goal, aim, folder=kept, **own, **shared)
         draws[name], trajectories[name] = [found.pictures], found.trajectory
         spent[name] = found.passes
     return SearchComparison(draws, trajectories, spent, z)
-
-
-def _target(condition: np.ndarray, blurred: Blurred | None) -> Target:
-    if blurred is None:
-        return make_target(condition)
-    return make_target(condition, blurred.picture, blurred.error_variance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -366,5 +317,5 @@ def compare_fine_tuning(
         generator = start if option is None else train_step(option, name)
         zs = [torch.zeros_like(z[0])] if option is not None and option.zero_z else list(z)
         for kind, condition in test.conditions(generator).items():
-            out[kind][name] = [draw(generator, condition, one, **drawing) for one in zs]
+            out[kind][name] = [draw(generator, one, condition, **drawing) for one in zs]
     return out

@@ -7,17 +7,19 @@ lists and dicts, and refuses everything else without running it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .artifacts import atomic_path
 from .errors import WeightsError
 from .reading import reading, require
 
@@ -151,3 +153,69 @@ def read_saved_state(
     if not isinstance(state, dict):
         raise WeightsError(f"{path} holds a {type(state).__name__}; expected a dict. {remedy}")
     return state
+
+
+def save_state(path: str | os.PathLike, state: Mapping, settings: Mapping) -> None:
+    """Write what a training needs to go on, atomically, with the settings that it depends on.
+
+    Parameters
+    ----------
+    path : path-like
+    state : mapping
+        Tensors, numbers, texts, lists and dicts under names other than "settings".
+    settings : mapping
+        JSON-serialisable: everything that the training's result depends on.
+    """
+    with atomic_path(path) as tmp:
+        torch.save({**state, "settings": json.dumps(settings)}, tmp)
+
+
+def load_state(
+    path: str | os.PathLike,
+    settings: Mapping,
+    *,
+    free: Collection[str] = (),
+    device: str | torch.device = "cpu",
+) -> dict:
+    """Read what :func:`save_state` wrote, after checking that it belongs to these settings.
+
+    Parameters
+    ----------
+    path : path-like
+    settings : mapping
+        Those of the training that is to go on.
+    free : collection of str
+        Settings that may differ.
+    device : str or torch.device
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or of a training with other settings.
+    """
+    remedy = "Delete it to begin again."
+    state = read_saved_state(path, remedy=remedy, device=device)
+    with reading(path, "the state of a training", damaged=remedy, error=WeightsError):
+        saved = dict(json.loads(state.pop("settings")))
+    settings = json.loads(json.dumps(settings))
+    differing = [
+        f"{key}: {saved.get(key)!r} then, {settings.get(key)!r} now"
+        for key in sorted({*saved, *settings} - {*free})
+        if saved.get(key) != settings.get(key)
+    ]
+    if differing:
+        raise WeightsError(
+            f"{path} was made with other settings or data. {'; '.join(differing)}. Use another "
+            "folder, or the same settings. Or delete it to begin again."
+        )
+    return state
+
+
+def tensor_hash(*tensors: Tensor | None) -> str:
+    """Hexadecimal SHA-256 of tensors' values and shapes."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(str(None if tensor is None else tuple(tensor.shape)).encode())
+        if tensor is not None:
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

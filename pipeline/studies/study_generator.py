@@ -21,9 +21,8 @@ from fmri_utils.clip.space import open_clip_space
 from fmri_utils.encoders import MapperSettings
 from fmri_utils.lafite import Generator, TrainingConfig, load_generator, save_generator
 from fmri_utils.metrics.judge import load_judge
-from fmri_utils.pictures import finetuning, strategies
-from fmri_utils.pictures import search as latents
-from fmri_utils.pictures.reconstruction import at_resolution
+from fmri_utils.pictures import finetuning, search, strategies
+from fmri_utils.pictures.reconstruction import at_resolution, draw
 from fmri_utils.pictures.strategies import EvaluationConditions, folder_name
 from fmri_utils.project import artifacts
 from fmri_utils.project.devices import choose_device
@@ -52,7 +51,7 @@ class Material:
         self.space = open_clip_space(
             profile.clip.model, profile.clip.pretrained, device=self.device, root=PROJECT_ROOT
         )
-        self.encode = latents.clip_encoder(self.space)
+        self.encode = search.clip_encoder(self.space)
         judge = profile.lafite.judge
         self.judge = load_judge(profile.path(judge)) if judge else None
         self.folder = profile.derived / "study_generator" / self.inputs[weights.name][:12]
@@ -70,7 +69,7 @@ class Material:
         return {"truncation_psi": lafite.truncation_psi, "batch_size": lafite.batch_size}
 
     def draw_z(self, seed: int, n: int) -> torch.Tensor:
-        """Latent vectors (n, N, z_dim) for the test images."""
+        """Noise vectors (n, N, z_dim) for the test images."""
         shape = n, len(self.predicted["test_ids"]), self.generator.config.z_dim
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
@@ -91,8 +90,8 @@ def study_searches(material: Material, *, passes: int) -> dict:
     """
     predicted, settings = material.predicted, material.profile.reconstruction
     mappers = MapperSettings.of(material.profile.encoder)
-    objective, seen = latents.Objective(material.encode), material.seen() / 255.0
-    blurred = latents.read_blurred(
+    objective, seen = search.Objective(material.encode), material.seen() / 255.0
+    blurred = search.read_blurred(
         material.brain,
         material.stimuli,
         predicted["pattern"],
@@ -103,7 +102,7 @@ def study_searches(material: Material, *, passes: int) -> dict:
     )
     alone = {}
     if blurred is not None:
-        alone["blurred picture alone"] = [latents.enlarge(blurred.picture, seen.shape[1])]
+        alone["blurred picture alone"] = [search.enlarge(blurred.picture, seen.shape[1])]
     repeats, reached = [], []
     for seed in material.seeds:
         found = strategies.compare_searches(
@@ -112,14 +111,12 @@ def study_searches(material: Material, *, passes: int) -> dict:
             objective,
             passes=passes,
             rng=torch.Generator().manual_seed(seed),
-            n_plain=1,
             blurred=blurred,
             folder=material.folder / "searches" / f"seed-{seed}",
             progress=material.progress,
             **material.drawing,
         )
-        own = predicted["truth"], found.z[0]
-        ceiling = strategies.draw(material.generator, *own, **material.drawing)
+        ceiling = draw(material.generator, found.z, predicted["truth"], **material.drawing)
         sets = {**found.draws, **alone, "ceiling": [ceiling]}
         repeats.append(strategies.mean_scores(seen, sets, judge=material.judge))
         reached.append({n: t["cosine"].max(0).mean() for n, t in found.trajectories.items()})

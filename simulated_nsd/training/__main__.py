@@ -14,7 +14,7 @@ import numpy as np
 from fmri_utils.clip.space import ClipSpace, open_clip_space
 from fmri_utils.lafite import Generator, save_generator
 from fmri_utils.metrics.judge import Judge, load_judge, save_judge
-from fmri_utils.pictures.reconstruction import draw_z, generate
+from fmri_utils.pictures.reconstruction import draw, draw_z
 from fmri_utils.project.artifacts import atomic_path, package_versions
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import ProfileError
@@ -100,7 +100,7 @@ def ceiling(state: dict, space: ClipSpace, judged: Judge, held_out: dict) -> dic
     network.load_state_dict(state)
     condition = space.encode_images(held_out["images"])
     z = draw_z(network, len(condition), 0)
-    return report.ceiling_report(judged, generate(network.eval(), z, condition), held_out)
+    return report.ceiling_report(judged, draw(network.eval(), z, condition), held_out)
 
 
 def ship_generator(

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.checks import check_learning, check_weights
-from fmri_utils.project.tensors import read_saved_state, write_safetensors
+from fmri_utils.project.tensors import load_state, save_state, write_safetensors
 
 MODEL = {
     "embed_dim": 128,
@@ -108,9 +108,10 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, 1.5e-3, total_steps=n_epochs * per_epoch, pct_start=0.08
     )
+    settings = {"n_epochs": n_epochs, "batch_size": batch_size, "seed": seed}
     first = 0
     if checkpoint.is_file():
-        state = read_saved_state(checkpoint, remedy="Delete it to begin again.")
+        state = load_state(checkpoint, settings)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
@@ -141,8 +142,7 @@ def train(
             "schedule": schedule.state_dict(),
             "epoch": epoch + 1,
         }
-        with atomic_path(checkpoint) as tmp:
-            torch.save(state, tmp)
+        save_state(checkpoint, state, settings)
     return network.eval()
 
 

@@ -14,9 +14,8 @@ from tqdm.auto import tqdm
 
 from fmri_utils.clip.space import ClipSpace
 from fmri_utils.lafite import Generator, GeneratorConfig
-from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.checks import check_finite, check_learning, check_pictures, check_weights
-from fmri_utils.project.tensors import read_saved_state
+from fmri_utils.project.tensors import load_state, save_state
 
 from . import demo_clip
 
@@ -173,13 +172,12 @@ class Progress:
             "stage": self.stage,
             "step": self.step,
         }
-        with atomic_path(path) as tmp:
-            torch.save(state, tmp)
+        save_state(path, state, {"stages": STAGES})
 
     @classmethod
     def load(cls, path: Path) -> Progress:
         """Go on from a checkpoint."""
-        state = read_saved_state(path, remedy="Delete it to begin again.")
+        state = load_state(path, {"stages": STAGES})
         new = cls.begin(state["stage"])
         new.generator.load_state_dict(state["generator"])
         new.average, new.step = state["average"], state["step"]

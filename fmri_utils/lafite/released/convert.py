@@ -16,7 +16,6 @@ from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from ...project.artifacts import atomic_path
@@ -24,7 +23,8 @@ from ...project.command import command
 from ...project.errors import WeightsError
 from ...project.reading import require
 from ...project.settings import checked, settings
-from ..generator_files import FORMAT, in_fixed_order
+from ...project.tensors import write_safetensors
+from ..generator_files import FORMAT
 from ..state import discriminator_from_state, generator_from_state
 from .reader import WHERE, OfficialCheckpoint, read_official
 
@@ -103,7 +103,7 @@ def import_official(
             "card": json.dumps(card, sort_keys=True),
         }
         with atomic_path(path) as tmp:
-            tmp.write_bytes(in_fixed_order(save(tensors, metadata)))
+            write_safetensors(tmp, tensors, metadata)
     return list(wanted)
 
 

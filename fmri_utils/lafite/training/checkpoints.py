@@ -1,14 +1,13 @@
 """Checkpoints of a training run: weights, optimisers and random state, written atomically.
 
-A checkpoint is two files: ``checkpoint-<images>.pt`` (optimisers, random state, history) and,
-written after it, ``checkpoint-<images>.safetensors`` (the three networks under LAFITE's names with
-``G.``, ``D.`` and ``G_ema.`` in front). Only a complete pair counts, so a run that is killed while
-writing resumes from the pair before.
+A checkpoint is two files: ``checkpoint-<images>.pt`` (settings, optimisers, random state, history)
+and, written after it, ``checkpoint-<images>.safetensors`` (the three networks under LAFITE's names
+with ``G.``, ``D.`` and ``G_ema.`` in front). Only a complete pair counts, so a run that is killed
+while writing resumes from the pair before.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -16,9 +15,8 @@ import torch
 from torch import Tensor
 
 from ...project.artifacts import atomic_path
-from ...project.errors import WeightsError
-from ...project.tensors import read_safetensors, read_saved_state, write_safetensors
-from .config import RESUMABLE, with_defaults
+from ...project.tensors import load_state, read_safetensors, save_state, write_safetensors
+from .config import RESUMABLE
 
 PATTERN = re.compile(r"checkpoint-(\d{9})\.safetensors")
 
@@ -46,7 +44,7 @@ def write_checkpoint(
     other : dict
         What ``torch.load(weights_only=True)`` can read: tensors, numbers, strings, lists, dicts.
     config : dict
-        Settings of the run, kept in the weights file's metadata.
+        Settings of the run.
 
     Returns
     -------
@@ -54,12 +52,10 @@ def write_checkpoint(
         The weights file.
     """
     path = folder / f"checkpoint-{images:09d}.safetensors"
-    metadata = {"images": str(images), "config": json.dumps(config, sort_keys=True)}
-    with atomic_path(path.with_suffix(".pt")) as tmp:
-        torch.save(other, tmp)
+    save_state(path.with_suffix(".pt"), other, config)
     contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with atomic_path(path) as tmp:
-        write_safetensors(tmp, contiguous, metadata)
+        write_safetensors(tmp, contiguous, {"images": str(images)})
     for old in folder.iterdir():
         if re.fullmatch(r"checkpoint-\d{9}\.(safetensors|pt)", old.name) and old.stem != path.stem:
             old.unlink()
@@ -81,23 +77,6 @@ def read_checkpoint(path: Path, config: dict, device: torch.device) -> tuple[dic
     """
     remedy = "Delete the checkpoint, both its files, to start again, or restore both."
     what = "the networks of a checkpoint"
-    tensors, metadata = read_safetensors(path, what=what, remedy=remedy, device=device)
-    other = read_saved_state(path.with_suffix(".pt"), remedy=remedy, device=device)
-    try:
-        saved = with_defaults(json.loads(metadata["config"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise WeightsError(
-            f"the checkpoint {path} does not say its settings ({e!r}). {remedy}"
-        ) from e
+    tensors, _ = read_safetensors(path, what=what, remedy=remedy, device=device)
     free = set(RESUMABLE) - ({"n_images"} if config.get("rate_decay_images") else set())
-    differing = [
-        f"{key}: {saved.get(key)!r} then, {config.get(key)!r} now"
-        for key in sorted(set(saved) | set(config))
-        if key not in free and saved.get(key) != config.get(key)
-    ]
-    if differing:
-        raise WeightsError(
-            f"the checkpoint {path} was made with other settings or data. "
-            f"{'; '.join(differing)}. Use another folder, or the same settings."
-        )
-    return tensors, other
+    return tensors, load_state(path.with_suffix(".pt"), config, free=free, device=device)

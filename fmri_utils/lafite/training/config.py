@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass, field
 
@@ -12,47 +13,17 @@ from ..generator import GeneratorConfig
 # Settings that may differ between a run and its continuation (n_images only if no rate decays).
 RESUMABLE = ("n_images", "log_images", "grid_images", "checkpoint_images")
 
-POSITIVE_INTEGERS = (
-    "batch_size",
-    "n_images",
-    "clip_size",
-    "r1_interval",
-    "path_interval",
-    "log_images",
-    "grid_images",
-    "checkpoint_images",
-)
-NOT_NEGATIVE = (
-    "warmup_images",
-    "rest_images",
-    "adversarial_weight",
-    "itd",
-    "itc",
-    "iid",
-    "iic",
-    "r1_gamma",
-    "path_weight",
-    "reconstruction_weight",
-    "perceptual_weight",
-    "reconstruction_decay_images",
-    "rate_decay_images",
-    "ema_images",
-    "ema_rampup",
-)
-POSITIVE = ("learning_rate_g", "learning_rate_d", "epsilon", "temperature", "condition_rate")
-FRACTIONS = (
-    "noise_level",
-    "caption_noise_level",
-    "caption_probability",
-    "predicted_share",
-    "clean_noise_level",
-    "clean_fraction",
-    "lam",
-    "path_decay",
-    "style_mixing",
-    "reconstruction_floor",
-    "smallest_crop",
-)
+# What the types of settings mean; RANGES has their bounds.
+Count = int
+NotNegative = Positive = Fraction = Part = Decay = float
+RANGES = {
+    "Count": ("a positive integer", lambda x: isinstance(x, int) and x >= 1),
+    "NotNegative": ("0 or more", lambda x: math.isfinite(x) and x >= 0),
+    "Positive": ("more than 0", lambda x: x > 0),
+    "Fraction": ("0 to 1", lambda x: 0 <= x <= 1),
+    "Part": ("above 0, up to 1", lambda x: 0 < x <= 1),
+    "Decay": ("0 to below 1", lambda x: 0 <= x < 1),
+}
 
 
 @dataclass(frozen=True)
@@ -148,77 +119,64 @@ class TrainingConfig:
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    batch_size: int = 16
-    n_images: int = 1_000_000
+    batch_size: Count = 16
+    n_images: Count = 1_000_000
     seed: int = 0
-    warmup_images: int = 0
-    rest_images: int = 0
-    adversarial_weight: float = 1.0
-    noise_level: float = 0.75
-    caption_noise_level: float = 0.1
-    caption_probability: float = 0.0
-    predicted_share: float = 0.0
-    itd: float = 10.0
-    itc: float = 10.0
-    iid: float = 0.0
-    iic: float = 0.0
-    temperature: float = 0.5
-    lam: float = 0.0
+    warmup_images: NotNegative = 0
+    rest_images: NotNegative = 0
+    adversarial_weight: NotNegative = 1.0
+    noise_level: Fraction = 0.75
+    caption_noise_level: Fraction = 0.1
+    caption_probability: Fraction = 0.0
+    predicted_share: Fraction = 0.0
+    itd: NotNegative = 10.0
+    itc: NotNegative = 10.0
+    iid: NotNegative = 0.0
+    iic: NotNegative = 0.0
+    temperature: Positive = 0.5
+    lam: Fraction = 0.0
     published_contrast: bool = False
     batch_summed: bool = False
     mixed_precision: bool = False
-    clip_size: int = 224
-    smallest_crop: float = 0.5
-    r1_gamma: float = 10.0
-    r1_interval: int = 16
-    path_weight: float = 2.0
-    path_decay: float = 0.01
-    path_interval: int = 4
-    path_fraction: float = 0.5
-    learning_rate_g: float = 0.0025
-    learning_rate_d: float = 0.0025
-    beta1: float = 0.0
-    beta2: float = 0.99
-    epsilon: float = 1e-8
-    condition_rate: float = 1.0
-    rate_decay_images: float = 0.0
-    ema_images: float = 0.0
-    ema_rampup: float = 0.05
-    style_mixing: float = 0.9
+    clip_size: Count = 224
+    smallest_crop: Fraction = 0.5
+    r1_gamma: NotNegative = 10.0
+    r1_interval: Count = 16
+    path_weight: NotNegative = 2.0
+    path_decay: Fraction = 0.01
+    path_interval: Count = 4
+    path_fraction: Part = 0.5
+    learning_rate_g: Positive = 0.0025
+    learning_rate_d: Positive = 0.0025
+    beta1: Decay = 0.0
+    beta2: Decay = 0.99
+    epsilon: Positive = 1e-8
+    condition_rate: Positive = 1.0
+    rate_decay_images: NotNegative = 0.0
+    ema_images: NotNegative = 0.0
+    ema_rampup: NotNegative = 0.05
+    style_mixing: Fraction = 0.9
     zero_z: bool = False
     mirror: bool = False
-    reconstruction_weight: float = 0.0
+    reconstruction_weight: NotNegative = 0.0
     reconstruction_scales: tuple[int, ...] = (1, 2, 4)
-    perceptual_weight: float = 0.0
-    reconstruction_decay_images: float = 0.0
-    reconstruction_floor: float = 0.0
-    clean_fraction: float = 0.0
-    clean_noise_level: float = 0.0
+    perceptual_weight: NotNegative = 0.0
+    reconstruction_decay_images: NotNegative = 0.0
+    reconstruction_floor: Fraction = 0.0
+    clean_fraction: Fraction = 0.0
+    clean_noise_level: Fraction = 0.0
     reuse_fakes: bool = False
-    log_images: int = 4000
-    grid_images: int = 20_000
-    checkpoint_images: int = 20_000
+    log_images: Count = 4000
+    grid_images: Count = 20_000
+    checkpoint_images: Count = 20_000
 
     def __post_init__(self):
         object.__setattr__(self, "reconstruction_scales", tuple(self.reconstruction_scales))
-        for name in POSITIVE_INTEGERS:
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a positive integer.")
-        for name in NOT_NEGATIVE:
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected 0 or more.")
-        for name in FRACTIONS:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected 0 to 1.")
-        for name in POSITIVE:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected more than 0.")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected 0 to below 1.")
-        if not 0 < self.path_fraction <= 1:
-            raise ValueError(f"path_fraction is {self.path_fraction!r}; expected above 0, up to 1.")
+        for setting in dataclasses.fields(self):
+            value = getattr(self, setting.name)
+            expected, holds = RANGES.get(setting.type, ("", lambda _: True))
+            if not holds(value):
+                raise ValueError(f"{setting.name} is {value!r}; expected {expected}.")
         self._check_pairs()
 
     def _check_pairs(self) -> None:
@@ -288,34 +246,5 @@ class TrainingConfig:
         return min(1.0, max(0.0, (self.n_images - images_seen) / self.rate_decay_images))
 
     def to_dict(self) -> dict:
-        """Plain nested dict, as JSON can hold it (tuples become lists)."""
-        return _listed(dataclasses.asdict(self))
-
-
-def with_defaults(saved: dict) -> dict:
-    """Settings of an older run, as :meth:`TrainingConfig.to_dict` gives them today.
-
-    A setting that the package did not have then stands at its default: that is how the run went.
-    """
-    return {
-        **{f.name: _listed(f.default) for f in dataclasses.fields(TrainingConfig) if _plain(f)},
-        **saved,
-        **{
-            name: {**{f.name: _listed(f.default) for f in dataclasses.fields(kind)}, **saved[name]}
-            for name, kind in (
-                ("generator", GeneratorConfig),
-                ("discriminator", DiscriminatorConfig),
-            )
-        },
-    }
-
-
-def _plain(setting: dataclasses.Field) -> bool:
-    return setting.default is not dataclasses.MISSING
-
-
-def _listed(value: object) -> object:
-    """Tuples as lists, recursively."""
-    if isinstance(value, dict):
-        return {key: _listed(entry) for key, entry in value.items()}
-    return [_listed(entry) for entry in value] if isinstance(value, tuple | list) else value
+        """Plain nested dict, as JSON holds it (tuples become lists)."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))

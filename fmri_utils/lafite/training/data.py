@@ -20,19 +20,18 @@ class Batch:
 
     ``images`` (B, 3, R, R) in [-1, 1] (of several processes each has its own), and of the whole
     batch in every process: the images' unit-norm ``embeddings`` (B, C), and per image one
-    caption's embedding (B, C) or None, one embedding predicted from brain activity, (B, C) for each
-    of the generator's conditions, or None, and the noise vector of its redrawing, (B, z) or None.
+    caption's embedding (B, C) or None, and one embedding predicted from brain activity, (B, C) for
+    each of the generator's conditions, or None.
     """
 
     images: Tensor
     embeddings: Tensor
     captions: Tensor | None
-    predicted: Tensor | None = None
-    noise: Tensor | None = None
+    predicted: Tensor | None
 
     def head(self, n: int) -> Batch:
         """The first ``n`` images."""
-        values = (self.images, self.embeddings, self.captions, self.predicted, self.noise)
+        values = (self.images, self.embeddings, self.captions, self.predicted)
         return Batch(*(value if value is None else value[:n] for value in values))
 
 
@@ -53,9 +52,6 @@ class TrainingData:
     predicted : Tensor or ndarray, (N, K, n_conditions * C), optional
         K embeddings of each image as predicted from brain activity (of its repeats, say), by
         models that were not fitted to that image; see :mod:`fmri_utils.pictures.finetuning`.
-    noise : Tensor or ndarray, (N, z_dim), optional
-        The noise vector under which each image is redrawn (``clean_fraction``,
-        ``reconstruction_weight``); drawn anew without it.
 
     Raises
     ------
@@ -72,7 +68,6 @@ class TrainingData:
         captions: Tensor | np.ndarray | None = None,
         mirrored_captions: Tensor | np.ndarray | None = None,
         predicted: Tensor | np.ndarray | None = None,
-        noise: Tensor | np.ndarray | None = None,
     ):
         self.config = config
         self.images = torch.as_tensor(images)
@@ -91,17 +86,20 @@ class TrainingData:
         self.captions = self._unit("captions", captions, 3)
         self.mirrored_captions = self._unit("mirrored_captions", mirrored_captions, 3)
         self.predicted = self._unit("predicted", predicted, 3, config.generator.n_conditions)
-        self.noise = self._noise(noise)
-        if config.caption_probability > 0 and self.captions is None:
-            raise DataError("caption_probability is above 0, but no captions were given.")
-        if config.generator.n_conditions == 2 and self.captions is None:
-            raise DataError("the generator takes two conditions, but no captions were given.")
-        if config.predicted_share > 0 and self.predicted is None:
-            raise DataError("predicted_share is above 0, but no predicted embeddings were given.")
-        if config.mirror and self.mirrored is None:
-            raise DataError("mirror is on, but no mirrored_embeddings were given.")
-        if config.mirror and self.captions is not None and self.mirrored_captions is None:
-            raise DataError("mirror is on and captions were given, but no mirrored_captions.")
+        for needed, setting, given, name in (
+            (config.caption_probability > 0, "caption_probability", self.captions, "captions"),
+            (config.generator.n_conditions == 2, "n_conditions = 2", self.captions, "captions"),
+            (config.predicted_share > 0, "predicted_share", self.predicted, "predicted embeddings"),
+            (config.mirror, "mirror", self.mirrored, "mirrored_embeddings"),
+            (
+                config.mirror and self.captions is not None,
+                "mirror with captions",
+                self.mirrored_captions,
+                "mirrored_captions",
+            ),
+        ):
+            if needed and given is None:
+                raise DataError(f"{setting} is asked for, but no {name} were given. Give them.")
         self._epoch: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
 
     def _unit(self, name: str, value, n_axes: int, n_parts: int = 1) -> Tensor | None:
@@ -125,33 +123,13 @@ class TrainingData:
             )
         return value
 
-    def _noise(self, value) -> Tensor | None:
-        """Check noise vectors, one per image."""
-        if value is None:
-            return None
-        value = torch.as_tensor(value).float()
-        expected = (len(self.images), self.config.generator.z_dim)
-        if tuple(value.shape) != expected:
-            raise DataError(
-                f"noise has shape {tuple(value.shape)}; expected {expected}: one vector per image, "
-                "as long as the generator's z."
-            )
-        check_finite(value, "noise", ("image", "dimension"))
-        if self.config.mirror:
-            raise DataError(
-                "noise was given and mirror is on: a mirrored image has another noise vector. Turn "
-                "mirror off, or give the mirrored images as images of their own."
-            )
-        return value
-
     def fingerprint(self) -> str:
         """Hash of the embeddings and of every image's mean, to recognise the data on resuming."""
         digest = hashlib.sha256(self.embeddings.numpy(force=True).tobytes())
         sums = self.images.flatten(1)[:, ::97].long().sum(dim=1)
         digest.update(sums.numpy(force=True).tobytes())
-        for optional in (self.predicted, self.noise):
-            if optional is not None:
-                digest.update(optional.numpy(force=True).tobytes())
+        if self.predicted is not None:
+            digest.update(self.predicted.numpy(force=True).tobytes())
         return digest.hexdigest()
 
     def first(self, n: int) -> Tensor:
@@ -199,5 +177,4 @@ class TrainingData:
         if self.predicted is not None:
             pick = torch.randint(self.predicted.shape[1], index.shape, generator=rng, device=device)
             predicted = self.predicted[index, pick.cpu()].to(device)
-        noise = None if self.noise is None else self.noise[index].to(device)
-        return Batch(images, embeddings, captions, predicted, noise)
+        return Batch(images, embeddings, captions, predicted)

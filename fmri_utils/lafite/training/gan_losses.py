@@ -46,21 +46,7 @@ def contrastive_score(
     -------
     Tensor, (B,)
         Larger is better; a loss takes the negative.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, ``temperature`` is not positive or ``lam`` not in [0, 1].
     """
-    if features.shape != condition.shape or features.ndim != 2:
-        raise ValueError(
-            f"features {tuple(features.shape)} and condition {tuple(condition.shape)}; expected "
-            "both (batch, width)."
-        )
-    if not temperature > 0 or not 0 <= lam <= 1:
-        raise ValueError(
-            f"temperature {temperature} and lam {lam}; expected temperature > 0, 0 <= lam <= 1."
-        )
     similarity = F.normalize(features, dim=1) @ F.normalize(condition, dim=1).t()  # (B, B)
     score = similarity / temperature
     if published:
@@ -123,7 +109,7 @@ def path_lengths(image: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
 
 
 def path_length_penalty(
-    lengths: Tensor, mean_length: Tensor, decay: float = 0.01, batch_mean: Tensor | None = None
+    lengths: Tensor, mean_length: Tensor, decay: float, batch_mean: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Mean squared distance of the path lengths from their running mean.
 
@@ -134,8 +120,8 @@ def path_length_penalty(
         Running mean so far; 0 at the start of training.
     decay : float
         Weight of the new lengths in the running mean.
-    batch_mean : Tensor, (), optional
-        Mean of the new lengths, if ``lengths`` are only some of them.
+    batch_mean : Tensor, ()
+        Mean of the new lengths, of which ``lengths`` may be only some.
 
     Returns
     -------
@@ -143,7 +129,6 @@ def path_length_penalty(
     mean_length : Tensor, ()
         The new running mean, detached.
     """
-    batch_mean = lengths.mean() if batch_mean is None else batch_mean
     mean_length = torch.lerp(mean_length, batch_mean.detach(), decay)
     return (lengths - mean_length).square().mean(), mean_length
 
@@ -170,47 +155,14 @@ def pseudo_text_feature(
     -------
     Tensor, (B, C)
         Unit norm.
-
-    Raises
-    ------
-    ValueError
-        If ``noise_level`` is outside [0, 1], or noise is wanted without ``rng``.
     """
-    if not 0 <= noise_level <= 1:
-        raise ValueError(f"noise_level is {noise_level}; expected a number from 0 to 1.")
     if noise_level == 0:
         return F.normalize(embedding, dim=1)
-    if rng is None:
-        raise ValueError("noise_level above 0 needs rng, a torch.Generator.")
     noise = torch.randn(
         embedding.shape, generator=rng, device=embedding.device, dtype=embedding.dtype
     )
     mixed = (1 - noise_level) * embedding + noise_level * F.normalize(noise, dim=1)
     return F.normalize(mixed, dim=1)
-
-
-def random_square_crops(
-    image: Tensor, size: int, rng: torch.Generator, smallest: float = 0.5
-) -> Tensor:
-    """One random square of each image, resized; what CLIP sees of a fake while training.
-
-    Parameters
-    ----------
-    image : Tensor, (B, 3, H, H)
-    size : int
-        Height and width of the result, pixels: CLIP's input.
-    rng : torch.Generator
-        On the image's device.
-    smallest : float
-        Side of the smallest square, as a fraction of H; the largest is the whole image.
-
-    Returns
-    -------
-    Tensor, (B, 3, size, size)
-        Bilinear, differentiable.
-    """
-    draw = draw_crops(len(image), rng).to(image.dtype)
-    return square_crops(image, size, draw, smallest)
 
 
 def draw_crops(n: int, rng: torch.Generator) -> Tensor:
@@ -219,7 +171,23 @@ def draw_crops(n: int, rng: torch.Generator) -> Tensor:
 
 
 def square_crops(image: Tensor, size: int, draw: Tensor, smallest: float) -> Tensor:
-    """The squares that ``draw`` (3, B) stands for; see :func:`random_square_crops`."""
+    """One random square of each image, resized; what CLIP sees of a fake while training.
+
+    Parameters
+    ----------
+    image : Tensor, (B, 3, H, H)
+    size : int
+        Height and width of the result, pixels: CLIP's input.
+    draw : Tensor, (3, B)
+        From :func:`draw_crops`.
+    smallest : float
+        Side of the smallest square, as a fraction of H; the largest is the whole image.
+
+    Returns
+    -------
+    Tensor, (B, 3, size, size)
+        Bilinear, differentiable.
+    """
     side = smallest + (1 - smallest) * draw[0]  # (B,), fraction of the image
     shift = (1 - side) * (2 * draw[1:] - 1)  # (2, B), centre in [-1, 1]
     zero = torch.zeros_like(side)

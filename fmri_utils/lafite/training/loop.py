@@ -121,7 +121,6 @@ def train(
     captions: Tensor | np.ndarray | None = None,
     mirrored_captions: Tensor | np.ndarray | None = None,
     predicted: Tensor | np.ndarray | None = None,
-    noise: Tensor | np.ndarray | None = None,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     initial: str | Path | Mapping[str, Tensor] | None = None,
     on_grid: Callable[[int, Tensor, list[dict[str, float]]], None] | None = None,
@@ -149,7 +148,7 @@ def train(
         differentiable, its own parameters frozen. Needed if ``config.itc`` or ``config.iic``.
     out_dir : path-like, optional
         Folder for checkpoints. If it holds one, the run continues from there.
-    mirrored_embeddings, captions, mirrored_captions, predicted, noise
+    mirrored_embeddings, captions, mirrored_captions, predicted
         See :class:`TrainingData`.
     perceptual : callable, optional
         (fake, real), both (B, 3, R, R) in [-1, 1], to a distance (B,) or ().
@@ -188,21 +187,10 @@ def train(
         If a loss, a weight or a sample is not finite. The last checkpoint stays.
     """
     started = time.perf_counter()
-    data = TrainingData(
-        config,
-        images,
-        embeddings,
-        mirrored_embeddings,
-        captions,
-        mirrored_captions,
-        predicted,
-        noise,
-    )
-    if (
-        (config.itc > 0 or config.iic > 0)
-        and image_encoder is None
-        and (config.n_images > config.warmup_images)
-    ):
+    given = mirrored_embeddings, captions, mirrored_captions, predicted
+    data = TrainingData(config, images, embeddings, *given)
+    needs_encoder = max(config.itc, config.iic) > 0 and config.n_images > config.warmup_images
+    if needs_encoder and image_encoder is None:
         raise DataError("itc or iic is above 0, but no image_encoder was given.")
     if config.perceptual_weight > 0 and perceptual is None:
         raise DataError("perceptual_weight is above 0, but no perceptual callable was given.")
@@ -218,8 +206,8 @@ def train(
     conditions = torch.as_tensor(data.first(16) if grid_conditions is None else grid_conditions)
     check_finite(conditions, "grid_conditions", ("picture", "dimension"))
     finished = state.images >= config.n_images
-    shown = progress and first
-    bar = tqdm(total=config.n_images, initial=state.images, unit="img", disable=not shown)
+    quiet = not (progress and first)
+    bar = tqdm(total=config.n_images, initial=state.images, unit="img", disable=quiet)
     with bar:
         while not finished:
             terms = state.train_step(data.batch(state.images, state.rng, state.rows))

@@ -123,7 +123,7 @@ class Processes:
         parts[self.rank] = value
         return torch.cat(parts)
 
-    def of_all_rows(self, loss: Tensor) -> Tensor:
+    def with_summed_gradient(self, loss: Tensor) -> Tensor:
         """A loss of gathered rows, which every process has: its gradient is added up, not averaged.
 
         DistributedDataParallel divides by the number of processes, but each has only the part of

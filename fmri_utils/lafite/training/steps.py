@@ -103,14 +103,13 @@ class TrainingState:
         """The first condition (B, C), of the image: what discriminator and contrast see."""
         return condition[:, : self.config.generator.condition_dim]
 
-    def latents(self, n: int, known: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
-        """Latents (n, num_ws, w_dim) of fresh noise vectors, with style mixing.
+    def latents(self, n: int, rows: Tensor) -> Tensor:
+        """Latents (n_rows, num_ws, w_dim) of fresh noise vectors, with style mixing.
 
-        Those of the first images come from noise vectors that are ``known``, (m, z), m <= n. Of
-        several processes each makes those of its own ``rows``, ascending.
+        Random numbers are drawn for all ``n`` images of a batch; of several processes each makes
+        the latents of its own ``rows``.
         """
         config, mapping = self.config, self.generator.mapping
-        rows = torch.arange(n) if rows is None else rows
         shape = (2, n, config.generator.z_dim)
         z = torch.randn(shape, generator=self.rng, device=self.device)[:, rows]
         if config.zero_z:
@@ -120,20 +119,15 @@ class TrainingState:
         if mix < config.style_mixing:
             cut = 1 + int(cut * (mapping.num_ws - 1))
             ws = torch.cat([ws[:, :cut], mapping(z[1])[:, cut:]], dim=1)
-        if known is None:
-            return ws
-        known = known[rows[rows < len(known)]]
-        return torch.cat([mapping(known), ws[len(known) :]])
+        return ws
 
-    def fakes(
-        self, condition: Tensor, rows: Tensor, known: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def fakes(self, condition: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Images of this process's ``rows``, and their latents.
 
-        Under the batch's conditions (B, C), with fresh latents (or known ones) and noise.
+        Under the batch's conditions (B, C), with fresh latents and noise.
         """
         synthesis = self.generator.synthesis
-        ws = self.latents(len(condition), known, rows)
+        ws = self.latents(len(condition), rows)
         noise = [image[rows] for image in synthesis.draw_noise(len(condition), self.rng)]
         with self.mixed:
             images = synthesis(ws, condition[rows], noise=noise)
@@ -160,8 +154,7 @@ class TrainingState:
         config = self.config
         n_clean = config.batch_size if warmup else config.clean_batch
         condition = self.conditions(batch, n_clean)
-        known = None if batch.noise is None else batch.noise[:n_clean]
-        fake, ws = self.fakes(condition, self.rows, known)
+        fake, ws = self.fakes(condition, self.rows)
         condition = self._first(condition)[self.rows]
         self.generator.mapping.update_average(
             self.processes.mean(ws[:, 0].mean(dim=0, keepdim=True))
@@ -224,7 +217,7 @@ class TrainingState:
             lam=config.lam,
             published=config.published_contrast,
         )
-        return processes.of_all_rows(score.mean())
+        return processes.with_summed_gradient(score.mean())
 
     def path_length_step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the generator by the path length penalty, scaled by its interval."""
@@ -255,8 +248,8 @@ class TrainingState:
             with torch.no_grad():
                 fake, _ = self.fakes(condition, self.rows)
             condition = self._first(condition)[self.rows]
-        loss = self._discriminator_loss
-        terms, loss = self.of_discriminator(loss, batch.images, fake, condition)
+        arguments = batch.images, fake, condition
+        terms, loss = self.of_discriminator(self._discriminator_loss, *arguments)
         self._update(self.adam_d, loss, "the discriminator's loss")
         return terms
 

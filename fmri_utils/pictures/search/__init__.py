@@ -1,6 +1,6 @@
 """The noise vector: which of the pictures that LAFITE can draw for an embedding is meant?
 
-The embedding leaves open what the latent vector z and the noise images decide. Here both are
+The embedding leaves open what the noise vector z and the noise images decide. Here both are
 searched for, so that the CLIP embedding of the picture comes close to the one that was predicted
 from brain activity, and on request its colours to a blurred picture predicted from V1 to V3.
 
@@ -14,29 +14,22 @@ scores that the search did not see (:mod:`fmri_utils.metrics.judge`, pixels). Co
 for the way back).
 """
 
-from .low_level import Blurred, LowLevel, enlarge, fit_low_level, read_blurred, shrink
+from .low_level import Blurred, enlarge, read_blurred
 from .methods import best_of_n, optimise_noise, optimise_z
-from .priors import noise_penalty, shell_penalty, typical_range
-from .problem import SearchResult, SearchSettings
-from .search_goal import Objective, Target, clip_encoder, make_target
+from .priors import typical_range
+from .problem import steps_within
+from .search_goal import Objective, clip_encoder, make_target
 
 __all__ = [
     "Blurred",
-    "LowLevel",
     "Objective",
-    "SearchResult",
-    "SearchSettings",
-    "Target",
     "best_of_n",
     "clip_encoder",
     "enlarge",
-    "fit_low_level",
     "make_target",
-    "noise_penalty",
     "optimise_noise",
     "optimise_z",
     "read_blurred",
-    "shell_penalty",
-    "shrink",
+    "steps_within",
     "typical_range",
 ]

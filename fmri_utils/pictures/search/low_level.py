@@ -18,7 +18,7 @@ from ...project.errors import DataError
 EARLY = ("V1", "V2", "V3")
 
 
-def shrink(images: np.ndarray, size: int, *, batch_size: int = 500) -> np.ndarray:
+def shrink(images: np.ndarray, size: int) -> np.ndarray:
     """Pictures at a low resolution: each pixel the mean of the area it covers.
 
     Parameters
@@ -46,8 +46,8 @@ def shrink(images: np.ndarray, size: int, *, batch_size: int = 500) -> np.ndarra
         )
     scale = 255.0 if images.dtype == np.uint8 else 1.0
     parts = []
-    for start in range(0, len(images), batch_size):
-        part = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size]))
+    for start in range(0, len(images), 500):
+        part = torch.from_numpy(np.ascontiguousarray(images[start : start + 500]))
         part = (part.permute(0, 3, 1, 2).float() / scale).clamp(0, 1)
         part = F.adaptive_avg_pool2d(part, size)
         parts.append(part.permute(0, 2, 3, 1).numpy())
@@ -63,7 +63,7 @@ def enlarge(pictures: np.ndarray, size: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class LowLevel:
-    """A linear map from voxels to a blurred picture, and how well it does.
+    """A linear map from voxels to a blurred picture, and its error.
 
     Attributes
     ----------
@@ -73,14 +73,11 @@ class LowLevel:
         s, pixels on a side.
     error_variance : numpy.ndarray, (s, s, 3)
         Mean squared error on training images that were left out, repeats averaged.
-    r2 : numpy.ndarray, (s, s, 3)
-        Share of the images' variance that is predicted, of the same predictions; 0 for the mean.
     """
 
     encoder: LinearEncoder
     size: int
     error_variance: np.ndarray
-    r2: np.ndarray
 
     def predict(self, betas: np.ndarray) -> np.ndarray:
         """Blurred pictures (n, s, s, 3) in [0, 1] of z-scored betas (n, n_voxels)."""
@@ -95,7 +92,6 @@ def fit_low_level(
     *,
     alphas: np.ndarray,
     n_folds: int,
-    device: str | torch.device = "cpu",
 ) -> LowLevel:
     """Ridge from the voxels of early visual cortex to blurred pictures.
 
@@ -107,7 +103,7 @@ def fit_low_level(
         What was seen in each trial; see :func:`shrink`.
     groups : numpy.ndarray, (n_trials,)
         Image of each trial; repeats of an image never fall into two folds.
-    alphas, n_folds, device
+    alphas, n_folds
         As for :func:`~fmri_utils.encoders.fit_ridge`.
 
     Raises
@@ -120,19 +116,14 @@ def fit_low_level(
         raise DataError(f"pictures have shape {pictures.shape}. Expected: (n_trials, s, s, 3).")
     size = pictures.shape[1]
     pixels = pictures.reshape(len(pictures), -1)
-    basis = ridge_basis(betas, device=device)
-    settings = {"n_folds": n_folds, "device": device, "basis": basis}
+    settings = {"n_folds": n_folds, "basis": ridge_basis(betas)}
     encoder, report = fit_ridge(betas, pixels, groups, alphas=alphas, **settings)
     held = out_of_fold(betas, pixels, groups, alphas=report["best_alphas"], **settings)
     # The map is linear: averaging predictions of repeats is predicting from averaged repeats.
-    predicted, ids, _ = average_repeats(held, groups)
+    predicted = average_repeats(held, groups)[0]
     _, first = np.unique(groups, return_index=True)
-    true = pixels[first]
-    assert len(ids) == len(true)
-    error = ((predicted - true) ** 2).mean(0)
-    shape = (size, size, 3)
-    r2 = 1 - error / true.var(0)
-    return LowLevel(encoder, size, error.reshape(shape), r2.reshape(shape))
+    error = ((predicted - pixels[first]) ** 2).mean(0)
+    return LowLevel(encoder, size, error.reshape(size, size, 3))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,6 @@
-"""Search for the latent vector, or the noise images, whose picture fits the prediction."""
+"""Search for the noise vector, or the noise images, whose picture fits the prediction."""
 
 from __future__ import annotations
-
-import dataclasses
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,9 +8,8 @@ from torch import Tensor
 
 from ...lafite import Generator
 from ...project.errors import DataError
-from .batches import in_parts
 from .priors import noise_penalty, shell_penalty, standardised
-from .problem import Best, Problem, SearchResult, SearchSettings, descend
+from .problem import PASSES_PER_STEP, Best, Search, SearchResult
 from .search_goal import Objective, Target
 
 
@@ -25,13 +20,9 @@ def best_of_n(
     objective: Objective,
     *,
     n: int,
-    rng: torch.Generator,
-    truncation_psi: float = 1.0,
-    batch_size: int = 25,
-    folder: Path | None = None,
-    progress: bool = False,
+    **drawing,
 ) -> SearchResult:
-    """Draw n latent vectors for each embedding and keep the one whose picture fits best.
+    """Draw n noise vectors for each embedding and keep the one whose picture fits best.
 
     Parameters
     ----------
@@ -45,13 +36,10 @@ def best_of_n(
         Looked at without crops.
     n : int
         Draws, which are the generator passes spent on each picture.
-    rng : torch.Generator
-        Gives one seed.
-    truncation_psi, batch_size : float, int
-        ``batch_size`` bounds the memory. Draws depend on it.
-    folder : pathlib.Path, optional
-        Keeps finished batches; the same call goes on after a kill. For searches of minutes.
-    progress : bool
+    **drawing
+        ``rng``, a torch.Generator that gives one seed, needed; ``truncation_psi``; ``batch_size``,
+        which bounds the memory, and on which draws depend; ``folder``, which keeps finished
+        batches, so that the same call goes on after a kill; ``progress``.
 
     Returns
     -------
@@ -62,28 +50,23 @@ def best_of_n(
     DataError
         If condition and target do not fit the generator or each other.
     ArtifactError
-        If ``folder`` holds batches of another search, or damaged ones.
+        If ``folder`` holds a damaged batch.
     DivergedError
         If the objective is not finite.
     """
-    if n < 1:
-        raise ValueError(f"n is {n}; expected 1 or more draws.")
-    problem = Problem.make(generator, condition, target, objective, truncation_psi)
-    seed = _seed(rng)
+    search = Search(generator, condition, target, objective, **drawing)
 
-    def compute(rows: slice) -> dict[str, Tensor]:
-        own = problem.rng(seed, rows)
-        goal = target.part(rows, problem.device)
+    def find(rows: slice, goal: Target, rng: torch.Generator) -> Best:
         best = Best()
         for _ in range(n):
-            z = problem.z(len(goal), own)
+            shape = len(goal), generator.config.z_dim
+            z = torch.randn(shape, generator=rng, device=search.device)
             with torch.inference_mode():
-                images = problem.draw(z, rows)
-                best.offer(objective.terms(images, goal), images, [z])
-        return best.part()
+                images = search.draw(z, rows)
+                best.update(objective.terms(images, goal), images, z)
+        return best
 
-    about = problem.about("best of n", seed, batch_size, None, n=n)
-    return _gather(compute, problem, batch_size, n, folder, about, "best of n", progress)
+    return search.run("best of n", find, n)
 
 
 def optimise_z(
@@ -92,23 +75,20 @@ def optimise_z(
     target: Target,
     objective: Objective,
     *,
-    settings: SearchSettings,
-    rng: torch.Generator,
-    z: Tensor | None = None,
-    truncation_psi: float = 1.0,
-    batch_size: int = 25,
-    folder: Path | None = None,
-    progress: bool = False,
+    n_steps: int,
+    z: Tensor,
+    **drawing,
 ) -> SearchResult:
     """Follow the gradient of the objective with respect to z, and keep the best z on the way.
 
     Parameters
     ----------
-    generator, condition, target, objective, rng, truncation_psi, batch_size, folder, progress
+    generator, condition, target, objective, **drawing
         As for :func:`best_of_n`.
-    settings : SearchSettings
-    z : Tensor, (N, z_dim), optional
-        One of the starts; drawn otherwise.
+    n_steps : int
+        Gradient steps.
+    z : Tensor, (N, z_dim)
+        Where to start.
 
     Returns
     -------
@@ -117,35 +97,23 @@ def optimise_z(
 
     Raises
     ------
-    DataError, ArtifactError
+    DataError, ArtifactError, DivergedError
         As :func:`best_of_n`.
-    DivergedError
-        If the objective is not finite.
     """
-    problem = Problem.make(generator, condition, target, objective, truncation_psi)
-    seed = _seed(rng)
-    problem.check_z(z)
+    search = Search(generator, condition, target, objective, z=z, **drawing)
 
-    def compute(rows: slice) -> dict[str, Tensor]:
-        own = problem.rng(seed, rows)
-        goal = target.part(rows, problem.device)
-        starts = [] if z is None else [z[rows].to(problem.device, torch.float32)]
-        starts += [problem.z(len(goal), own) for _ in range(settings.n_starts - len(starts))]
-        start = starts[0] if len(starts) == 1 else problem.best_start(starts, goal, rows)
+    def find(rows: slice, goal: Target, rng: torch.Generator) -> Best:
+        return search.descend(
+            [search.start(rows)],
+            lambda variables: (search.draw(variables[0], rows), variables[0]),
+            lambda variables: shell_penalty(variables[0]),
+            goal,
+            rng,
+            n_steps,
+            list,
+        )
 
-        def render(variables: list[Tensor]) -> Tensor:
-            return problem.draw(variables[0], rows)
-
-        def prior(variables: list[Tensor]) -> Tensor:
-            return shell_penalty(variables[0])
-
-        best = descend([start], render, prior, problem, goal, settings, own, progress=progress)
-        return best.part()
-
-    about = problem.about("z", seed, batch_size, z, settings=dataclasses.asdict(settings))
-    return _gather(
-        compute, problem, batch_size, settings.passes, folder, about, "optimising z", progress
-    )
+    return search.run("optimising z", find, PASSES_PER_STEP * n_steps + 1)
 
 
 def optimise_noise(
@@ -154,14 +122,9 @@ def optimise_noise(
     target: Target,
     objective: Objective,
     *,
-    settings: SearchSettings,
+    n_steps: int,
     z: Tensor,
-    rng: torch.Generator,
-    truncation_psi: float = 1.0,
-    batch_size: int = 25,
-    keep_noise: bool = False,
-    folder: Path | None = None,
-    progress: bool = False,
+    **drawing,
 ) -> SearchResult:
     """Follow the gradient with respect to the noise images, z staying as it is.
 
@@ -170,12 +133,8 @@ def optimise_noise(
 
     Parameters
     ----------
-    generator, condition, target, objective, settings, rng, truncation_psi, batch_size, folder, \
-progress
-        As for :func:`optimise_z`; ``n_starts`` must be 1.
-    z : Tensor, (N, z_dim)
-    keep_noise : bool
-        Return the noise images, 0.7 MB for each picture of 256 pixels.
+    generator, condition, target, objective, n_steps, z, **drawing
+        As for :func:`optimise_z`.
 
     Returns
     -------
@@ -189,73 +148,23 @@ progress
     ArtifactError, DivergedError
         As :func:`optimise_z`.
     """
-    problem = Problem.make(generator, condition, target, objective, truncation_psi)
-    seed = _seed(rng)
-    problem.check_z(z)
-    layers = generator.synthesis.convolutions()
-    if all(layer.noise_strength == 0 for layer in layers):
+    search = Search(generator, condition, target, objective, z=z, **drawing)
+    if all(layer.noise_strength == 0 for layer in generator.synthesis.convolutions()):
         raise DataError(
             "every noise_strength of this generator is 0: the noise images have no effect. Search "
             "for z instead."
         )
-    if settings.n_starts != 1:
-        raise ValueError(f"n_starts is {settings.n_starts}; expected 1 for noise images.")
 
-    def compute(rows: slice) -> dict[str, Tensor]:
-        own = problem.rng(seed, rows)
-        goal = target.part(rows, problem.device)
-        fixed = z[rows].to(problem.device, torch.float32)
-
-        def render(variables: list[Tensor]) -> Tensor:
-            return problem.draw(fixed, rows, variables)
-
-        start = standardised(generator.synthesis.draw_noise(len(goal), own))
-        best = descend(
-            start,
-            render,
+    def find(rows: slice, goal: Target, rng: torch.Generator) -> Best:
+        fixed = search.start(rows)
+        return search.descend(
+            standardised(generator.synthesis.draw_noise(len(goal), rng)),
+            lambda variables: (search.draw(fixed, rows, variables), fixed),
             noise_penalty,
-            problem,
             goal,
-            settings,
-            own,
-            project=standardised,
-            progress=progress,
+            rng,
+            n_steps,
+            standardised,
         )
-        return best.part(z=fixed, keep_noise=keep_noise)
 
-    more = {"settings": dataclasses.asdict(settings), "keep_noise": keep_noise}
-    about = problem.about("noise", seed, batch_size, z, **more)
-    return _gather(
-        compute, problem, batch_size, settings.passes, folder, about, "optimising noise", progress
-    )
-
-
-def _seed(rng: torch.Generator) -> int:
-    """One seed from the caller's generator, from which every batch gets its own."""
-    return int(torch.randint(2**62, (1,), generator=rng, device=rng.device))
-
-
-def _gather(
-    compute: Callable[[slice], dict[str, Tensor]],
-    problem: Problem,
-    batch_size: int,
-    passes: int,
-    folder: Path | None,
-    about: Callable,
-    desc: str,
-    progress: bool,
-) -> SearchResult:
-    """Search batch by batch, and put the batches together."""
-    n = len(problem.target)
-    found = in_parts(
-        compute, n, batch_size, folder=folder, about=about, desc=desc, progress=progress
-    )
-    records = {k.split("/")[1]: v for k, v in found.items() if k.startswith("trajectory/")}
-    noise = [found[k] for k in sorted(found) if k.startswith("noise/")]
-    return SearchResult(
-        pictures=found["pictures"].numpy(),
-        z=found["z"],
-        noise=noise or None,
-        trajectory={name: value.T.numpy() for name, value in records.items()},
-        passes=passes,
-    )
+    return search.run("optimising noise", find, PASSES_PER_STEP * n_steps + 1)

@@ -1,4 +1,4 @@
-"""Where a latent vector and noise images may go, and still be what the generator was trained on."""
+"""Where a noise vector and noise images may go, and still be what the generator was trained on."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def shell_penalty(z: Tensor) -> Tensor:
     return squared / 2 - (d - 1) / 2 * squared.log() - least
 
 
-def typical_range(d: int, level: float = 0.99) -> tuple[float, float]:
-    """Between which values ``|z|^2`` of a standard normal z (d,) lies with this probability."""
-    low, high = stats.chi2.interval(level, d)
+def typical_range(d: int) -> tuple[float, float]:
+    """Between which values ``|z|^2`` of a standard normal z (d,) lies in 99 of 100 draws."""
+    low, high = stats.chi2.interval(0.99, d)
     return float(low), float(high)
 
 

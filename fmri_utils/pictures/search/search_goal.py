@@ -11,11 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...clip.space import ClipSpace
-from ...lafite.training.gan_losses import random_square_crops
+from ...lafite.training.gan_losses import draw_crops, square_crops
 from ...project.checks import check_finite, check_pictures
 from ...project.errors import DataError
+from .low_level import Blurred
 
 ImageEncoder = Callable[[Tensor], Tensor]
+N_CROPS = 1  # beside the whole picture in every gradient step: one pattern in one place won't do
+SMALLEST_CROP = 0.8  # its side, as a fraction of the picture
 
 
 def clip_encoder(space: ClipSpace) -> ImageEncoder:
@@ -63,21 +66,15 @@ class Target:
         return Target(self.embedding[rows].to(device), pictures, precision)
 
 
-def make_target(
-    embedding: np.ndarray | Tensor,
-    picture: np.ndarray | None = None,
-    error_variance: np.ndarray | None = None,
-) -> Target:
+def make_target(embedding: np.ndarray | Tensor, blurred: Blurred | None = None) -> Target:
     """Check and collect what was predicted.
 
     Parameters
     ----------
     embedding : array, (N, C)
         Predicted embeddings, scaled to unit length here.
-    picture : numpy.ndarray, (N, s, s, 3), optional
-        Predicted blurred pictures in [0, 1]; see :class:`~fmri_utils.pictures.search.LowLevel`.
-    error_variance : numpy.ndarray, (s, s, 3), optional
-        Mean squared error of such predictions on images that were left out; with ``picture``.
+    blurred : Blurred, optional
+        Predicted blurred pictures, and their errors.
 
     Raises
     ------
@@ -94,16 +91,16 @@ def make_target(
     if (embedding.norm(dim=1) == 0).any():
         raise DataError("an embedding is all zeros. Expected: a direction; predict it again.")
     embedding = F.normalize(embedding, dim=1)
-    if picture is None and error_variance is None:
+    if blurred is None:
         return Target(embedding)
-    shapes = [None if x is None else np.shape(x) for x in (picture, error_variance)]
-    if None in shapes or len(shapes[0]) != 4 or shapes[0] != (len(embedding), *shapes[1]):
+    shapes = np.shape(blurred.picture), np.shape(blurred.error_variance)
+    if len(shapes[0]) != 4 or shapes[0] != (len(embedding), *shapes[1]):
         raise DataError(
             f"{len(embedding)} embeddings, pictures of shape {shapes[0]}, errors of shape "
-            f"{shapes[1]}. Expected: pictures (n_images, s, s, 3) and errors (s, s, 3), both."
+            f"{shapes[1]}. Expected: pictures (n_images, s, s, 3) and errors (s, s, 3)."
         )
-    picture = as_rows(check_pictures(picture, "blurred pictures")).permute(0, 3, 1, 2)
-    error = as_rows(error_variance).permute(2, 0, 1)
+    picture = as_rows(check_pictures(blurred.picture, "blurred pictures")).permute(0, 3, 1, 2)
+    error = as_rows(blurred.error_variance).permute(2, 0, 1)
     check_finite(error, "error variances")
     if not (error > 0).all():
         raise DataError("error variances must be positive; fit them again.")
@@ -112,44 +109,19 @@ def make_target(
 
 @dataclass(frozen=True)
 class Objective:
-    """How far pictures are from what was predicted.
+    """How far pictures are from what was predicted: 1 - cosine of the embeddings, and more.
 
     Parameters
     ----------
     image_encoder : callable
         Pictures (B, 3, R, R) in [-1, 1] to unit embeddings (B, C); see :func:`clip_encoder`.
-    embedding_weight : float
-        Of 1 - cosine with the predicted embedding.
     low_level_weight : float
         Of the mean squared difference from the predicted blurred picture, in units of its error
         variance: about 1 for the true image, if the errors are as large as on training images.
-    enough : float, optional
-        Cosine above which coming closer gains nothing. A prediction has errors; a picture that
-        agrees with it better than the true image would is fitted to them (the discrepancy principle
-        of Morozov 1966). Measure it as the cosine of held-out training predictions with the truth.
-    n_crops : int
-        Random crops that the encoder sees beside the whole picture in every gradient step, so that
-        one pattern in one place does not suffice.
-    smallest_crop : float
-        Side of the smallest crop, as a fraction of the picture.
     """
 
     image_encoder: ImageEncoder
-    embedding_weight: float = 1.0
     low_level_weight: float = 0.0
-    enough: float | None = None
-    n_crops: int = 1
-    smallest_crop: float = 0.8
-
-    def __post_init__(self):
-        if min(self.embedding_weight, self.low_level_weight) < 0 or self.n_crops < 0:
-            raise ValueError(f"weights and n_crops must be 0 or more; got {self.numbers()}.")
-        if self.embedding_weight == self.low_level_weight == 0:
-            raise ValueError("both weights are 0: every picture would be as good as any other.")
-
-    def numbers(self) -> dict[str, float | None]:
-        """The settings without the encoder, to recognise a run by."""
-        return {k: v for k, v in vars(self).items() if k != "image_encoder"}
 
     def terms(
         self, images: Tensor, target: Target, rng: torch.Generator | None = None
@@ -173,23 +145,19 @@ class Objective:
             ``views_loss``, the loss with the embedding's part averaged over the crops as well.
         """
         images = images.clamp(-1, 1)
-        cosine = self._cosine(images, target)
-        views = [cosine]
-        for _ in range(self.n_crops if rng is not None else 0):
-            crop = random_square_crops(images, images.shape[-1], rng, self.smallest_crop)
-            views.append(self._cosine(crop, target))
-        views = torch.stack(views)  # (1 + n_crops, B)
-        if self.enough is not None:
-            views = views.clamp(max=self.enough)
-        losses = self.embedding_weight * (1 - torch.stack([views[0], views.mean(dim=0)]))
-        out = {"cosine": cosine}
+        views = [images]
+        for _ in range(N_CROPS if rng is not None else 0):
+            draw = draw_crops(len(images), rng)
+            views.append(square_crops(images, images.shape[-1], draw, SMALLEST_CROP))
+        cosines = torch.stack(
+            [(self.image_encoder(view) * target.embedding).sum(dim=1) for view in views]
+        )  # (1 + n_crops, B)
+        losses = 1 - torch.stack([cosines[0], cosines.mean(dim=0)])
+        out = {"cosine": cosines[0]}
         if self.low_level_weight > 0:
             out["low_level"] = _low_level_distance(images, target)
             losses = losses + self.low_level_weight * out["low_level"]
         return {"loss": losses[0], **out, "views_loss": losses[1]}
-
-    def _cosine(self, images: Tensor, target: Target) -> Tensor:
-        return (self.image_encoder(images) * target.embedding).sum(dim=1)
 
 
 def _low_level_distance(images: Tensor, target: Target) -> Tensor:
