@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..metrics import bootstrap, paired_difference
-from ..project.profiles.sections import DinoConfig
+from ..project.sections import DinoConfig
 from . import probes
 from .on_patterns import VoxelSettings
 from .on_pictures import ImageSettings, LabelledPictures
