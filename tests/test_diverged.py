@@ -225,8 +225,8 @@ def test_a_joint_space_stops(name, monkeypatch):
     settings = dict(name=name, batch_size=8, dim=4, temperature=0.1, seed=0)
     found = joint.train_joint(*arguments, n_steps=3, **settings)
     assert np.isfinite(found["similarity"]).all()
-    objective = joint.objective
-    monkeypatch.setattr(joint, "objective", lambda *a: nan_from(2, objective(*a)))
+    loss_of = joint.loss_of
+    monkeypatch.setattr(joint, "loss_of", lambda *a: nan_from(2, loss_of(*a)))
     with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(2)):
         joint.train_joint(*arguments, n_steps=3, **settings)
 

@@ -37,4 +37,4 @@ def test_remedies_keep_more_spread_than_matching_pairs_alone(records, name):
 def test_an_unknown_objective_is_refused():
     heads = joint.Heads(2, 2, 2)
     with pytest.raises(DataError, match="Valid objectives: infonce"):
-        joint.objective("triplet", heads, 0.1)
+        joint.loss_of("triplet", heads, 0.1)

@@ -45,17 +45,10 @@ def positive_only(brain: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     return 1 - functional.cosine_similarity(brain, image).mean()
 
 
-def variance_term(embeddings: torch.Tensor, floor: float = 1.0) -> torch.Tensor:
-    """Hinge on each dimension's SD over the batch (VICReg, Bardes et al. 2022, eq. 1).
-
-    Parameters
-    ----------
-    embeddings : torch.Tensor, (B, C)
-    floor : float
-        SD below which a dimension is pushed up.
-    """
+def variance_term(embeddings: torch.Tensor) -> torch.Tensor:
+    """Hinge at 1 on each dimension's SD over a batch (B, C) (VICReg, Bardes et al. 2022, eq. 1)."""
     sd = torch.sqrt(embeddings.var(0) + 1e-4)
-    return functional.relu(floor - sd).mean()
+    return functional.relu(1 - sd).mean()
 
 
 def covariance_term(embeddings: torch.Tensor) -> torch.Tensor:
@@ -66,7 +59,7 @@ def covariance_term(embeddings: torch.Tensor) -> torch.Tensor:
     return (off**2).sum() / embeddings.shape[1]
 
 
-def objective(name: str, heads: Heads, temperature: float) -> Callable:
+def loss_of(name: str, heads: Heads, temperature: float) -> Callable:
     """The loss ``f(brain, image) -> scalar`` of one of :data:`OBJECTIVES`.
 
     ``infonce`` pushes non-matching pairs apart; ``positive_only`` does not; ``variance`` has no
@@ -154,7 +147,7 @@ def train_joint(
         check_finite(values, what, ("image", "voxel" if "brain" in what else "dimension"))
     torch.manual_seed(seed)
     heads = Heads(brain.shape[1], image.shape[1], dim)
-    loss_of = objective(name, heads, temperature)
+    loss_function = loss_of(name, heads, temperature)
     optimiser = torch.optim.AdamW(heads.parameters(), lr=1e-3, weight_decay=0.05)
     x, y = (torch.from_numpy(np.asarray(a, np.float32)) for a in (brain, image))
     held = [torch.from_numpy(np.asarray(a, np.float32)) for a in (held_brain, held_image)]
@@ -167,7 +160,7 @@ def train_joint(
         if step in checks:
             similarity = _check(heads, held, record, step, name)
         rows = torch.randperm(len(x), generator=generator)[:batch_size]
-        loss = loss_of(heads.brain(x[rows]), heads.image(y[rows]))
+        loss = loss_function(heads.brain(x[rows]), heads.image(y[rows]))
         check_learning(loss.detach(), "the loss", step)
         optimiser.zero_grad()
         loss.backward()

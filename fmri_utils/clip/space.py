@@ -108,15 +108,13 @@ class ClipSpace:
         return np.concatenate(out).astype(np.float32)
 
     @torch.inference_mode()
-    def encode_texts(
-        self, texts: Sequence[str], *, batch_size: int = 500, progress: bool = False
-    ) -> np.ndarray:
+    def encode_texts(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
         """Embed texts; float32 (n_texts, C), unit length. Equal texts are computed once."""
         different = list(dict.fromkeys(texts))
         out = []
-        starts = range(0, len(different), batch_size)
+        starts = range(0, len(different), 500)
         for start in tqdm(starts, desc="CLIP texts", disable=not progress, leave=False):
-            tokens = self.tokenizer(different[start : start + batch_size]).to(self.device)
+            tokens = self.tokenizer(different[start : start + 500]).to(self.device)
             features = self.model.encode_text(tokens)
             out.append(functional.normalize(features, dim=1).cpu().numpy())
         row = {text: i for i, text in enumerate(different)}

@@ -37,8 +37,8 @@ def convolutional_stem(patch: int, width: int) -> nn.Sequential:
     channels = [width // 2**i for i in reversed(range(patch.bit_length() - 1))]
     layers: list[nn.Module] = [Edges()]
     for before, after in zip([2, *channels[:-1]], channels, strict=True):
-        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(1, after)]
-        layers.append(nn.GELU())
+        layers.append(nn.Conv2d(before, after, 3, stride=2, padding=1))
+        layers += [nn.GroupNorm(1, after), nn.GELU()]
     return nn.Sequential(*layers, nn.Conv2d(width, width, 1))
 
 
@@ -103,17 +103,9 @@ class TinyViT(nn.Module):
         self.width, self.n_side = width, size // patch
         self.embed = convolutional_stem(patch, width)
         self.place = nn.Parameter(place_codes(width, self.n_side))
+        form = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width,
-                heads,
-                4 * width,
-                dropout=0.0,
-                activation="gelu",
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(depth - 1)
+            nn.TransformerEncoderLayer(width, heads, 4 * width, **form) for _ in range(depth - 1)
         )
         self.gather = ClassAttention(width, heads)
         self.norm = nn.LayerNorm(width)
@@ -123,9 +115,7 @@ class TinyViT(nn.Module):
         maps = self.embed(images)  # (B, width, h, w)
         place = self.place
         if maps.shape[2:] != place.shape[2:]:
-            place = functional.interpolate(
-                place, maps.shape[2:], mode="bilinear", align_corners=False
-            )
+            place = functional.interpolate(place, maps.shape[2:], mode="bilinear")
         patches = (maps + place).flatten(2).transpose(1, 2)  # (B, h w, width)
         for layer in self.layers:
             patches = layer(patches)

@@ -140,7 +140,7 @@ def representations(
     functions = {
         "supervised only": np.asarray,
         "PCA of repeat averages": pca.transform,
-        "denoising autoencoder": lambda x: probes.features_of(denoiser.backbone, x),
+        "denoising autoencoder": lambda x: probes.features_of(denoiser, x),
         "student-teacher": lambda x: probes.features_of(pair.teacher.backbone, x),
         "untrained network": lambda x: probes.features_of(untrained, x),
     }

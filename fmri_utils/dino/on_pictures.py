@@ -16,6 +16,8 @@ from .networks import Learner, TinyViT
 from .student_teacher import DinoSettings, StudentTeacher, collapse_measures, train
 from .views import Views, check_inputs, multi_crop, random_crops
 
+OF_VIEWS = ("n_local", "global_size", "local_size", "global_scale", "local_scale", "mirrored")
+
 
 @dataclass(frozen=True)
 class ImageSettings:
@@ -66,16 +68,7 @@ class ImageSettings:
 
     def views(self, pictures: torch.Tensor, generator: torch.Generator) -> Views:
         """Random views of pictures (B, 3, H, W) in [0, 1], as in :func:`multi_crop`."""
-        return multi_crop(
-            pictures,
-            generator,
-            n_local=self.n_local,
-            global_size=self.global_size,
-            local_size=self.local_size,
-            global_scale=self.global_scale,
-            local_scale=self.local_scale,
-            mirrored=self.mirrored,
-        )
+        return multi_crop(pictures, generator, **{name: getattr(self, name) for name in OF_VIEWS})
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +89,8 @@ class LabelledPictures:
 
     def first(self, n_known: int, n_asked: int) -> LabelledPictures:
         """A smaller set, for the checks during a training."""
-        return LabelledPictures(
-            self.known[:n_known],
-            self.known_labels[:n_known],
-            self.asked[:n_asked],
-            self.asked_labels[:n_asked],
-        )
+        known = self.known[:n_known], self.known_labels[:n_known]
+        return LabelledPictures(*known, self.asked[:n_asked], self.asked_labels[:n_asked])
 
 
 def as_tensor(images: np.ndarray, size: int) -> torch.Tensor:
@@ -115,9 +104,8 @@ def as_tensor(images: np.ndarray, size: int) -> torch.Tensor:
     images = check_pictures(images, "pictures", only_bytes=True)
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     if tensor.shape[2:] != (size, size):
-        tensor = torch.nn.functional.interpolate(
-            tensor, (size, size), mode="bilinear", antialias=True, align_corners=False
-        )
+        settings = {"mode": "bilinear", "antialias": True}
+        tensor = torch.nn.functional.interpolate(tensor, (size, size), **settings)
     return tensor
 
 
@@ -131,13 +119,8 @@ def fixed_views(pictures: torch.Tensor, settings: ImageSettings) -> tuple[Views,
     generator = torch.Generator().manual_seed(0)
     kinds = [(settings.global_size, settings.global_scale)] * 2
     kinds += [(settings.local_size, settings.local_scale)] * settings.n_local
-    crops, boxes = zip(
-        *(
-            random_crops(pictures, size, scale, generator, mirrored=settings.mirrored)
-            for size, scale in kinds
-        ),
-        strict=True,
-    )
+    found = [random_crops(pictures, *k, generator, mirrored=settings.mirrored) for k in kinds]
+    crops, boxes = zip(*found, strict=True)
     return Views(crops[:2], crops[2:]), torch.stack(boxes).numpy()
 
 
@@ -215,8 +198,8 @@ def train_images(
     def watch(current: StudentTeacher) -> dict:
         seen = collapse_measures(current, watched) | snapshot(current, pictures, views)
         if labelled is not None:
-            pictures_of_both = (labelled.known, labelled.asked)
-            known, asked = (current.features(as_tensor(x, settings.size)) for x in pictures_of_both)
+            known = current.features(as_tensor(labelled.known, settings.size))
+            asked = current.features(as_tensor(labelled.asked, settings.size))
             hits = probes.knn_hits(known, labelled.known_labels, asked, labelled.asked_labels)
             seen["knn"] = float(hits.mean())
         return seen

@@ -119,19 +119,6 @@ def chance(n_test: int) -> dict[str, float]:
     return {"two-way": 0.5, "MRR": chance_among(n_test)["reciprocal_rank"]}
 
 
-class Denoiser(nn.Module):
-    """An autoencoder whose input is a noisy repeat, and whose output is another repeat."""
-
-    def __init__(self, encoder: nn.Module, n_voxels: int):
-        super().__init__()
-        self.backbone = encoder
-        self.decoder = nn.Linear(encoder.width, n_voxels)
-
-    def forward(self, patterns: torch.Tensor) -> torch.Tensor:
-        """Patterns (B, V) to patterns (B, V)."""
-        return self.decoder(functional.gelu(self.backbone(patterns)))
-
-
 def train_denoiser(
     sampler: RepeatSampler,
     encoder: nn.Module,
@@ -140,10 +127,11 @@ def train_denoiser(
     batch_size: int,
     seed: int,
     progress: bool = False,
-) -> Denoiser:
-    """Learn to say one repeat from another, with voxels silenced (Vincent et al. 2008).
+) -> nn.Module:
+    """Learn to predict one repeat from another, with voxels silenced (Vincent et al. 2008).
 
-    It sees the same pairs of repeats as the student and the teacher, and no test image either.
+    An autoencoder whose input is a noisy repeat, and whose output is another repeat. It sees the
+    same pairs of repeats as the student and the teacher, and no test image either.
 
     Parameters
     ----------
@@ -151,13 +139,19 @@ def train_denoiser(
     encoder : torch.nn.Module
         Trained in place.
 
+    Returns
+    -------
+    torch.nn.Module
+        The encoder.
+
     Raises
     ------
     DivergedError
         If loss or weights are not finite.
     """
     torch.manual_seed(seed)
-    network = Denoiser(encoder, sampler.betas.shape[1])
+    decoder = nn.Linear(encoder.width, sampler.betas.shape[1])
+    network = nn.Sequential(encoder, nn.GELU(), decoder)
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.04)
     for step in tqdm(range(n_steps), desc="denoiser", disable=not progress, leave=False):
         views, rows = sampler.draw(
@@ -170,7 +164,7 @@ def train_denoiser(
         loss.backward()
         optimiser.step()
     check_weights(network.state_dict(), n_steps)
-    return network.eval()
+    return encoder.eval()
 
 
 def fit_pca(averages: np.ndarray, n_components: int) -> PCA:

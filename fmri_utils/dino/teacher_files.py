@@ -54,18 +54,13 @@ def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarr
         settings = ImageSettings(**{**kept, "dino": DinoSettings(**kept["dino"])})
         if not 1 <= settings.depth <= len(state):
             raise ValueError(f"{settings.depth} layers in {len(state)} tensors")
-        record = {
-            name.removeprefix(RECORD): (
-                value if value.dtype == torch.uint8 else value.float()
-            ).numpy()
-            for name, value in state.items()
-            if name.startswith(RECORD)
-        }
-        weights = {
-            name: value.float()
-            for name, value in state.items()
-            if not name.startswith(RECORD) and name != "centre"
-        }
+        record, weights = {}, {}
+        for name, value in state.items():
+            value = value if value.dtype == torch.uint8 else value.float()
+            if name.startswith(RECORD):
+                record[name.removeprefix(RECORD)] = value.numpy()
+            elif name != "centre":
+                weights[name] = value
         with torch.device("meta"):  # sizes are compared before memory is taken for them
             settings.learner().load_state_dict(weights, assign=True)
         teacher = settings.learner()

@@ -201,14 +201,8 @@ class SynthesisBlock(nn.Module):
 
     def __init__(self, config: GeneratorConfig, resolution: int, n_in: int, n_out: int):
         super().__init__()
-        shared = {
-            "w_dim": config.w_dim,
-            "condition_dim": config.condition_dim,
-            "inner_dim": config.inner_dim,
-            "hidden_dim": config.hidden_dim,
-            "clamp": config.clamp,
-            "n_conditions": config.n_conditions,
-        }
+        names = ("w_dim", "condition_dim", "inner_dim", "hidden_dim", "clamp", "n_conditions")
+        shared = {name: getattr(config, name) for name in names}
         if resolution == 4:
             self.const = nn.Parameter(torch.randn(n_out, 4, 4))
         for name, n_from in (("conv0", n_in), ("conv1", n_out), ("torgb", n_out)):
@@ -270,15 +264,12 @@ class SynthesisNetwork(nn.Module):
 
     def draw_noise(self, n: int, rng: torch.Generator) -> list[Tensor]:
         """Fresh noise images, (n, 1, r, r) per convolution, from an explicit generator."""
-        return [
-            torch.randn(
-                (n, 1, layer.resolution, layer.resolution),
-                generator=rng,
-                device=layer.noise_const.device,
-                dtype=layer.noise_const.dtype,
-            )
-            for layer in self.convolutions()
-        ]
+        noise = []
+        for layer in self.convolutions():
+            like = {"device": layer.noise_const.device, "dtype": layer.noise_const.dtype}
+            shape = n, 1, layer.resolution, layer.resolution
+            noise.append(torch.randn(shape, generator=rng, **like))
+        return noise
 
     def noise_images(
         self, noise_mode: str, n: int, rng: torch.Generator | None = None
@@ -334,10 +325,10 @@ class SynthesisNetwork(nn.Module):
         """
         if noise is None:
             noise = self.noise_images(noise_mode, ws.shape[0], rng)
-        n_convolutions = len(self.convolutions())
-        if len(noise) != n_convolutions:
+        expected = len(self.convolutions())
+        if len(noise) != expected:
             raise ValueError(
-                f"noise has {len(noise)} entries; expected {n_convolutions}, one per convolution."
+                f"{len(noise)} noise images; expected {expected}, one per convolution."
             )
         return self.render(self.styles(ws, condition), noise)
 

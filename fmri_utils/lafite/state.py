@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..project.errors import WeightsError
 from .discriminator import Discriminator, DiscriminatorConfig
 from .generator import Generator, GeneratorConfig, block_resolutions, channels_by_rule
-from .layers import Convolution, SynthesisConvolution, fir_filter
+from .layers import fir_filter
 
 NETWORKS = ("G_ema", "G", "D")
 SHOWN = 8  # names in an error message
@@ -109,20 +109,10 @@ def _channel_sizes(resolution: int, channels: tuple[int, ...]) -> dict:
     return {"channel_base": base, "channel_max": most, "channels": channels}
 
 
-def _resampled(network: nn.Module) -> list[str]:
-    """Names of the resampling-filter buffers that LAFITE's checkpoints carry."""
-    names = []
-    for name, module in network.named_modules():
-        block = re.fullmatch(r"(synthesis\.)?b\d+", name) and name != "b4"
-        if block or isinstance(module, Convolution | SynthesisConvolution):
-            names.append(f"{name}.resample_filter")
-    return names
-
-
 def _fill(network: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     """Load a state after checking every name and shape."""
     expected = network.state_dict()
-    filters = set(_resampled(network))
+    filters = {key for key in state if key.endswith(".resample_filter")}  # buffers there
     missing = set(expected) - set(state)
     if missing:
         raise WeightsError(f"missing: {_short(missing)}. Take a complete checkpoint.")
@@ -135,7 +125,7 @@ def _fill(network: nn.Module, state: dict[str, Tensor]) -> nn.Module:
                 f"{key} has shape {tuple(state[key].shape)}; expected {tuple(tensor.shape)} from "
                 "the other tensors' sizes."
             )
-    for key in filters & set(state):
+    for key in filters:
         if state[key].shape != (4, 4) or not torch.allclose(
             state[key].float(), fir_filter(torch.ones(1))
         ):

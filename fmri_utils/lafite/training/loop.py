@@ -91,8 +91,11 @@ def _resume(state: TrainingState, folder: Path | None, config: dict, initial) ->
             state.load_tensors(tensors)
             state.load_other(other)
             return other["history"]
+        if initial is not None and not isinstance(initial, Mapping):
+            what, remedy = "networks to start from", "Give another file as initial."
+            initial, _ = read_safetensors(initial, what=what, remedy=remedy, device=state.device)
         if initial is not None:
-            state.start_from(_initial_tensors(initial, state.device))
+            state.start_from(dict(initial))
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as err:
         source = files[-1] if files else "initial"
         raise WeightsError(
@@ -100,14 +103,6 @@ def _resume(state: TrainingState, folder: Path | None, config: dict, initial) ->
             "other initial weights, or delete the checkpoint, both its files."
         ) from err
     return []
-
-
-def _initial_tensors(initial, device: torch.device) -> dict[str, Tensor]:
-    """Tensors to start from: given, or a file's."""
-    if isinstance(initial, Mapping):
-        return dict(initial)
-    what, remedy = "networks to start from", "Give another file as initial."
-    return read_safetensors(initial, what=what, remedy=remedy, device=device)[0]
 
 
 def train(
