@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from small_lafite import WIDER, linear_encoder, noisy_generator
 
 from fmri_utils import encoders
-from fmri_utils.lafite import Generator, GeneratorConfig, load_generator
+from fmri_utils.lafite import Generator, load_generator
 from fmri_utils.metrics import Score, pixcorr_scores
 from fmri_utils.pictures import finetuning, strategies
 from fmri_utils.pictures.reconstruction import as_pictures, draw
@@ -33,16 +33,6 @@ from fmri_utils.project.profiles import load_profile
 from pipeline.studies import __main__ as studies
 from pipeline.studies import study_generator
 
-SMALL = GeneratorConfig(
-    z_dim=12,
-    w_dim=10,
-    condition_dim=8,
-    hidden_dim=10,
-    resolution=16,
-    channel_base=64,
-    channel_max=8,
-    mapping_layers=2,
-)
 N = 4
 # In float32 each of the generator's ten layers adds up to 9 x 8 products, in an order that depends
 # on the batch and the processor. Pictures lie in [0, 1].
@@ -51,17 +41,12 @@ ROUNDING = 10 * (9 * 8) ** 0.5 * 2.0**-24
 
 @pytest.fixture(scope="module")
 def generator():
-    torch.manual_seed(0)
-    network = Generator(SMALL).eval().requires_grad_(False)
-    for layer in network.synthesis.convolutions():
-        layer.noise_strength.fill_(0.3)
-    return network
+    return noisy_generator(WIDER)
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    weight = torch.randn(8, 3 * 16 * 16, generator=torch.Generator().manual_seed(1))
-    return lambda images: F.normalize(images.flatten(1) @ weight.T, dim=1)
+    return linear_encoder(16)
 
 
 @pytest.fixture
@@ -141,7 +126,7 @@ def test_a_study_of_another_generator_says_so():
 
 def test_fine_tuned_generators_draw_as_they_were_trained(generator, condition):
     torch.manual_seed(1)
-    two = Generator(dataclasses.replace(SMALL, n_conditions=2)).eval()
+    two = Generator(dataclasses.replace(WIDER, n_conditions=2)).eval()
     conditions = EvaluationConditions(condition, condition[::-1], -condition, condition)
     options = {
         "two": finetuning.FineTuning(two_conditions=True, zero_z=True),

@@ -7,11 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from small_lafite import GENERATOR, linear_encoder, noisy_generator, unit_rows
 from test_encoders import planted
 from test_encoders_training import FITS, QUICK
 from test_lafite_processes import CLIP
 from test_lafite_processes import SMALL as SIZES
-from test_lafite_training import CONFIG, GENERATOR
+from test_lafite_training import CONFIG
 
 from fmri_utils import dino, encoders
 from fmri_utils.clip import joint
@@ -237,13 +238,11 @@ def test_a_joint_space_stops(name, monkeypatch):
 @pytest.fixture
 def lafite_data():
     rng = np.random.default_rng(0)
-    embeddings = encoders.unit(rng.standard_normal((10, 8))).astype(np.float32)
+    embeddings = unit_rows(rng, 10, 8)
     return rng.integers(0, 256, (10, 16, 16, 3), dtype=np.uint8), embeddings
 
 
-def eye(images):
-    weight = torch.randn(8, 3 * 12 * 12, generator=torch.Generator().manual_seed(1))
-    return F.normalize(images.flatten(1) @ weight.T, dim=1)
+look = linear_encoder(12)
 
 
 def test_the_command_says_in_one_line_that_it_diverged(tmp_path, capsys):
@@ -291,7 +290,7 @@ def test_nan_weights_of_lafite_replace_no_checkpoint(lafite_data, tmp_path, monk
     monkeypatch.setattr(TrainingState, "_update_average", poisoned)
     config = dataclasses.replace(CONFIG, grid_images=400)  # checkpoints at 12 and 24 images
     with pytest.raises(DivergedError, match=r"weights G_ema\.mapping\.fc0\.bias are .* step 6"):
-        train(config, *lafite_data, eye, out_dir=tmp_path, progress=False)
+        train(config, *lafite_data, look, out_dir=tmp_path, progress=False)
     assert [path.stem for path in checkpoint_files(tmp_path)] == ["checkpoint-000000012"]
     assert all_finite(load_file(checkpoint_files(tmp_path)[0]))
 
@@ -313,17 +312,8 @@ def test_a_fine_tuning_that_diverges_stops(lafite_data, tmp_path):
 
 @pytest.fixture(scope="module")
 def drawing():
-    torch.manual_seed(0)
-    network = Generator(GENERATOR).eval()
-    with torch.no_grad():
-        for layer in network.synthesis.convolutions():
-            layer.noise_strength.fill_(0.3)
     condition = np.random.default_rng(3).standard_normal((3, 8)).astype(np.float32)
-    return network, condition, search.make_target(condition)
-
-
-def look(images):
-    return eye(images[..., :12, :12])
+    return noisy_generator(GENERATOR), condition, search.make_target(condition)
 
 
 def test_searches_that_diverge_stop(drawing, tmp_path, monkeypatch):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_lafite import GENERATOR, assert_same_weights, linear_encoder, unit_rows
 
 from fmri_utils import encoders
 from fmri_utils.lafite import (
     Generator,
-    GeneratorConfig,
     generator_from_state,
     load_generator,
     save_generator,
@@ -30,16 +30,6 @@ from fmri_utils.pictures.finetuning import (
 )
 from fmri_utils.project.errors import DataError, WeightsError
 
-GENERATOR = GeneratorConfig(
-    z_dim=6,
-    w_dim=7,
-    condition_dim=8,
-    hidden_dim=10,
-    resolution=16,
-    channel_base=64,
-    channel_max=8,
-    mapping_layers=2,
-)
 TWO = dataclasses.replace(GENERATOR, n_conditions=2)
 BASE = dataclasses.replace(
     fine_tuning_config(GENERATOR, n_images=24, rest_images=8, clip_size=12),
@@ -50,18 +40,9 @@ BASE = dataclasses.replace(
 N = 10
 
 
-def unit_rows(rng, *shape):
-    return encoders.unit(rng.standard_normal(shape)).astype(np.float32)
-
-
 @pytest.fixture(scope="module")
 def encoder():
-    weight = torch.randn(8, 3 * 12 * 12, generator=torch.Generator().manual_seed(1))
-
-    def encode(images):
-        return F.normalize(F.adaptive_avg_pool2d(images, 12).flatten(1) @ weight.T, dim=1)
-
-    return encode
+    return linear_encoder(12)
 
 
 @pytest.fixture
@@ -354,11 +335,7 @@ def test_killed_and_resumed_fine_tuning_gives_the_same_weights(data, start, enco
     (checkpoint,) = checkpoint_files(tmp_path / "killed")
     assert checkpoint.name != "checkpoint-000000032.safetensors"
     resumed = run(tmp_path / "killed", encoder)
-    pairs = zip(
-        whole.generator.state_dict().items(), resumed.generator.state_dict().items(), strict=True
-    )
-    for (key, a), (_, b) in pairs:
-        assert torch.equal(a, b), key
+    assert_same_weights(whole.generator, resumed.generator)
     with pytest.raises(WeightsError, match="began with other weights"):
         fine_tune(
             {key: value + 0.1 for key, value in start.state_dict().items()},

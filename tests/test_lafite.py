@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from lafite_fixture import lafite_state
 from literal_lafite import fir_by_definition, literal_image, with_zeros_between
+from small_lafite import lively
 
 from fmri_utils.lafite import (
     Discriminator,
@@ -44,16 +45,6 @@ CONFIGS = [
     dataclasses.replace(SMALL, change=2, z_dim=9, resolution=8, channel_base=1024),
     dataclasses.replace(SMALL, structure_1=("b4.torgb", "b16.conv0"), change=256),
 ]
-
-
-def lively(network, seed=0):
-    """Move biases and noise strengths off zero, so that every parameter counts."""
-    rng = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim < 2:
-                parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng))
-    return network
 
 
 @pytest.fixture

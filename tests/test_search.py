@@ -5,9 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy import stats
+from small_lafite import WIDER
 
 from fmri_utils.clip.space import ClipSpace
-from fmri_utils.lafite import Generator, GeneratorConfig
+from fmri_utils.encoders import unit
+from fmri_utils.lafite import Generator
 from fmri_utils.pictures.search import (
     Blurred,
     Objective,
@@ -27,16 +29,6 @@ from fmri_utils.pictures.search.low_level import fit_low_level, shrink
 from fmri_utils.pictures.search.priors import noise_penalty, shell_penalty
 from fmri_utils.project.errors import ArtifactError, DataError
 
-SMALL = GeneratorConfig(
-    z_dim=12,
-    w_dim=10,
-    condition_dim=8,
-    hidden_dim=10,
-    resolution=16,
-    channel_base=64,
-    channel_max=8,
-    mapping_layers=2,
-)
 N = 5
 
 
@@ -69,7 +61,7 @@ class Counted(Generator):
 @pytest.fixture(scope="module")
 def generator():
     torch.manual_seed(0)
-    network = Counted(SMALL)
+    network = Counted(WIDER)
     rng = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -92,7 +84,7 @@ def target(condition):
 
 @pytest.fixture
 def z():
-    return torch.randn(N, SMALL.z_dim, generator=seeded(7))
+    return torch.randn(N, WIDER.z_dim, generator=seeded(7))
 
 
 def seeded(seed=0):
@@ -212,7 +204,7 @@ def test_best_of_n_keeps_the_best_and_counts(generator, condition, target):
     assert Counted.drawn == 7 * N
     cosine = found.trajectory["cosine"]
     assert cosine.shape == (7, N)
-    again = generator(found.z, F.normalize(torch.tensor(condition), dim=1)).clamp(-1, 1)
+    again = generator(found.z, torch.from_numpy(unit(condition))).clamp(-1, 1)
     np.testing.assert_allclose(again.detach().permute(0, 2, 3, 1) / 2 + 0.5, found.pictures)
     own = (Eye()(again) * target.embedding).sum(1).detach()
     np.testing.assert_allclose(own, cosine.max(0), rtol=1e-5)
@@ -236,7 +228,7 @@ def test_z_comes_closer_within_the_budget_and_stays_typical(
     assert trajectory["cosine"].shape == (14, N)
     assert (trajectory["loss"].min(0) < trajectory["loss"][0]).all()
     assert trajectory["cosine"].max(0).mean() > drawn.trajectory["cosine"].max(0).mean()
-    low, high = typical_range(SMALL.z_dim)
+    low, high = typical_range(WIDER.z_dim)
     squared = found.z.square().sum(1)
     assert ((squared > low) & (squared < high)).all()
     monkeypatch.setattr(problem, "PRIOR_WEIGHT", 0.0)  # without it z leaves the shell
@@ -268,7 +260,7 @@ def test_noise_is_optimised_alone_and_stays_white(generator, condition, target, 
 
 def test_noise_without_effect_is_refused(condition, target, z):
     torch.manual_seed(0)
-    silent = Generator(SMALL)  # noise_strength begins at 0
+    silent = Generator(WIDER)  # noise_strength begins at 0
     with pytest.raises(DataError, match="no effect"):
         optimise_noise(silent, condition, target, Objective(Eye()), n_steps=1, z=z, rng=seeded())
 
@@ -297,7 +289,7 @@ def test_wrong_shapes_are_refused(generator, condition, target):
         best_of_n(generator, condition[:, :7], target, objective, n=1, rng=seeded())
     with pytest.raises(DataError, match="one row per picture"):
         best_of_n(generator, condition[:3], target, objective, n=1, rng=seeded())
-    short = torch.zeros(2, SMALL.z_dim)
+    short = torch.zeros(2, WIDER.z_dim)
     with pytest.raises(DataError, match="one per target"):
         optimise_z(generator, condition, target, objective, n_steps=1, rng=seeded(), z=short)
 
