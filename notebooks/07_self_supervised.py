@@ -58,9 +58,9 @@ is_test = np.isin(stimuli["nsd_id"], brain["nsd_id"][brain["is_test"]])
 labelled = {"seed": cfg.seed, "draw": draw_labelled}
 pictures = dino.pictures_for(cfg.dino, stimuli["images"], clip["caption"], is_test, **labelled)
 settings = dino.live_settings(cfg.dino)
-some = dino.as_tensor(pictures.asked[:8], settings.size)
+some = dino.as_tensor(pictures.test[:8], settings.size)
 views = dino.multi_crop(some, torch.Generator().manual_seed(cfg.seed), n_local=settings.n_local)
-print("(n_pictures, height, width, 3) =", pictures.known.shape, "| asked:", len(pictures.asked))
+print("(n_pictures, height, width, 3) =", pictures.train.shape, "| held out:", len(pictures.test))
 
 # %% alt="A picture, its two large views and its small ones, cut out at random places and with shifted colours"
 shown = [some, *views.shared, *views.own]
@@ -88,10 +88,10 @@ for ax, view, title in zip(axes, shown, titles, strict=True):
 
 # %%
 live, live_record = dino.train_images(
-    pictures.known,
+    pictures.train,
     settings,
-    shown=pictures.asked[:8],
-    labelled=pictures.first(300, 150) if len(pictures.known) >= 300 else pictures,
+    shown=pictures.test[:8],
+    labelled=pictures.first(300, 150) if len(pictures.train) >= 300 else pictures,
     seed=cfg.seed,
     n_checks=cfg.dino.n_checks,
     progress=True,
@@ -114,7 +114,7 @@ variants = dino.collapse_settings(cfg.dino)
 collapse = {}
 for name, variant in variants.items():
     _, collapse[name] = dino.train_images(
-        pictures.known, variant, shown=pictures.asked[:1], seed=cfg.seed, progress=True
+        pictures.train, variant, shown=pictures.test[:1], seed=cfg.seed, progress=True
     )
 
 # %% alt="Entropy of the teacher and KL of teacher and student over training: complete, without centring, and without sharpening"
@@ -147,13 +147,13 @@ if cfg.dino.weights:
 torch.manual_seed(cfg.seed)
 networks = {"student-teacher": teacher.backbone, "random weights": trained.learner().backbone}
 networks |= {"live training": live.teacher.backbone}
-both = [dino.as_tensor(x, trained.size) for x in (pictures.known, pictures.asked)]
+both = [dino.as_tensor(x, trained.size) for x in (pictures.train, pictures.test)]
 
 # %%
 features = {"pixels": [x.flatten(1).numpy() for x in both]}
 for name, network in networks.items():
     features[name] = [dino.features_of(network, x.numpy()) for x in both]
-labels = pictures.known_labels, pictures.asked_labels
+labels = pictures.train_labels, pictures.test_labels
 hits = {
     name: dino.knn_hits(f[0], labels[0], f[1], labels[1], n_neighbours=cfg.dino.n_neighbours)
     for name, f in features.items()
@@ -182,7 +182,7 @@ for name in ("random weights", "pixels"):
 # %% alt="Six pictures, and below each the same picture lit where the class token looks"
 maps = teacher.backbone.attention(both[1][:6]).mean(1).numpy()
 fig, axes = plt.subplots(2, 6, figsize=(11, 3.8), layout="constrained")
-plots.plot_attention(pictures.asked[:6], maps, axes=axes.ravel())
+plots.plot_attention(pictures.test[:6], maps, axes=axes.ravel())
 
 # %% [markdown]
 # ## The same on brain activity
@@ -311,9 +311,9 @@ for temperature in (1.0, 0.1, 0.04):
 # Accuracy of the trained features with 1 nearest neighbour, with 5, and with all known pictures. Which is the last?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-known, asked = features["student-teacher"]
-for k in (1, 5, len(known)):
-    right = dino.knn_hits(known, labels[0], asked, labels[1], n_neighbours=k).mean()
+train, held_out = features["student-teacher"]
+for k in (1, 5, len(train)):
+    right = dino.knn_hits(train, labels[0], held_out, labels[1], n_neighbours=k).mean()
     print(f"{k:4d} neighbours: {right:.2f}")
 
 # %% [markdown]

@@ -361,8 +361,8 @@ def test_stimuli_without_labels_are_clustered(rng, pictures):
     captions = np.repeat(np.eye(2), 6, 0)
     is_test = np.arange(12) % 3 == 0
     found = dino.pictures_for(numbers, pictures, captions, is_test, draw=None, seed=0)
-    assert found.known.shape == (8, 16, 16, 3) and len(found.asked_labels) == 3
-    np.testing.assert_array_equal(found.asked, pictures[is_test][:3])
+    assert found.train.shape == (8, 16, 16, 3) and len(found.test_labels) == 3
+    np.testing.assert_array_equal(found.test, pictures[is_test][:3])
     assert len(set(probes.cluster_labels(captions, 2, seed=0)[:6])) == 1
 
 

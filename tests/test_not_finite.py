@@ -382,7 +382,7 @@ OTHERS = {
         ),
     ),
     "knn_hits": (
-        "known features: ",
+        "train features: ",
         lambda k, bad: dino.knn_hits(bad(k.betas), k.groups, k.betas, k.groups, n_neighbours=2),
     ),
     "cluster_labels": (

@@ -77,20 +77,20 @@ class LabelledPictures:
 
     Attributes
     ----------
-    known, asked : numpy.ndarray, (n, H, W, 3) uint8
-        Pictures that may vote, and held-out ones that are asked about.
-    known_labels, asked_labels : numpy.ndarray of str, (n,)
+    train, test : numpy.ndarray, (n, H, W, 3) uint8
+        Pictures that may vote, and held-out ones whose label is guessed.
+    train_labels, test_labels : numpy.ndarray of str, (n,)
     """
 
-    known: np.ndarray
-    known_labels: np.ndarray
-    asked: np.ndarray
-    asked_labels: np.ndarray
+    train: np.ndarray
+    train_labels: np.ndarray
+    test: np.ndarray
+    test_labels: np.ndarray
 
-    def first(self, n_known: int, n_asked: int) -> LabelledPictures:
+    def first(self, n_train: int, n_test: int) -> LabelledPictures:
         """A smaller set, for the checks during a training."""
-        known = self.known[:n_known], self.known_labels[:n_known]
-        return LabelledPictures(*known, self.asked[:n_asked], self.asked_labels[:n_asked])
+        train = self.train[:n_train], self.train_labels[:n_train]
+        return LabelledPictures(*train, self.test[:n_test], self.test_labels[:n_test])
 
 
 def as_tensor(images: np.ndarray, size: int) -> torch.Tensor:
@@ -198,9 +198,11 @@ def train_images(
     def watch(current: StudentTeacher) -> dict:
         seen = collapse_measures(current, watched) | snapshot(current, pictures, views)
         if labelled is not None:
-            known = current.features(as_tensor(labelled.known, settings.size))
-            asked = current.features(as_tensor(labelled.asked, settings.size))
-            hits = probes.knn_hits(known, labelled.known_labels, asked, labelled.asked_labels)
+            train_features = current.features(as_tensor(labelled.train, settings.size))
+            test_features = current.features(as_tensor(labelled.test, settings.size))
+            hits = probes.knn_hits(
+                train_features, labelled.train_labels, test_features, labelled.test_labels
+            )
             seen["knn"] = float(hits.mean())
         return seen
 

@@ -24,38 +24,38 @@ LEARNING_RATE = 1e-3  # of the denoiser
 
 
 def knn_hits(
-    known: np.ndarray,
-    known_labels: np.ndarray,
-    asked: np.ndarray,
-    asked_labels: np.ndarray,
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
     *,
     n_neighbours: int = 20,
 ) -> np.ndarray:
-    """Whether the nearest known pictures, by cosine, vote for the right label.
+    """Whether the nearest labelled pictures, by cosine, vote for the right label.
 
     Parameters
     ----------
-    known : numpy.ndarray, (n_known, C)
+    train : numpy.ndarray, (n_train, C)
         Features of pictures with labels.
-    known_labels : numpy.ndarray, (n_known,)
-    asked : numpy.ndarray, (n_asked, C)
-    asked_labels : numpy.ndarray, (n_asked,)
+    train_labels : numpy.ndarray, (n_train,)
+    test : numpy.ndarray, (n_test, C)
+    test_labels : numpy.ndarray, (n_test,)
 
     Returns
     -------
-    numpy.ndarray of float, (n_asked,)
+    numpy.ndarray of float, (n_test,)
         1 for a hit; the mean is the accuracy.
     """
-    if n_neighbours > len(known):
+    if n_neighbours > len(train):
         raise DataError(
-            f"{n_neighbours} neighbours among {len(known)} pictures. Expected: at most as many as "
+            f"{n_neighbours} neighbours among {len(train)} pictures. Expected: at most as many as "
             "there are. Lower n_neighbours."
         )
-    check_finite(known, "known features", ("picture", "feature"))
-    check_finite(asked, "asked features", ("picture", "feature"))
+    check_finite(train, "train features", ("picture", "feature"))
+    check_finite(test, "test features", ("picture", "feature"))
     found = KNeighborsClassifier(n_neighbours, metric="cosine", weights="distance")
-    guess = found.fit(known, known_labels).predict(asked)
-    return (guess == asked_labels).astype(float)
+    guess = found.fit(train, train_labels).predict(test)
+    return (guess == test_labels).astype(float)
 
 
 def cluster_labels(embeddings: np.ndarray, n_clusters: int, *, seed: int) -> np.ndarray:

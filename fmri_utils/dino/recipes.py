@@ -13,7 +13,7 @@ from .on_patterns import VoxelSettings
 from .on_pictures import ImageSettings, LabelledPictures
 from .student_teacher import DinoSettings
 
-KNOWN, ASKED = (1, 2), (2, 1)  # stream and seed: no subject and no other network sees these scenes
+TRAIN, TEST = (1, 2), (2, 1)  # stream and seed: no subject and no other network sees these scenes
 VARIANTS = {
     "both": {},
     "no centring": {"centring": False},
@@ -55,7 +55,7 @@ def pictures_for(
     draw: Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]],
     seed: int,
 ) -> LabelledPictures:
-    """Pictures to learn from and held-out ones to be asked about, with labels for scoring only.
+    """Pictures to learn from and held-out ones, with labels for scoring only.
 
     Parameters
     ----------
@@ -72,11 +72,11 @@ def pictures_for(
         :func:`simulated_nsd.on_demand.draw_labelled`; not called where ``n_scenes`` is 0.
     """
     if numbers.n_scenes > 0:
-        known = draw(*KNOWN, numbers.n_scenes, SCENE_SIZE)
-        return LabelledPictures(*known, *draw(*ASKED, numbers.n_asked, SCENE_SIZE))
+        train = draw(*TRAIN, numbers.n_scenes, SCENE_SIZE)
+        return LabelledPictures(*train, *draw(*TEST, numbers.n_asked, SCENE_SIZE))
     labels = probes.cluster_labels(captions, numbers.n_clusters, seed=seed)
-    asked = np.flatnonzero(is_test)[: numbers.n_asked]
-    return LabelledPictures(images[~is_test], labels[~is_test], images[asked], labels[asked])
+    test = np.flatnonzero(is_test)[: numbers.n_asked]
+    return LabelledPictures(images[~is_test], labels[~is_test], images[test], labels[test])
 
 
 def summarise(

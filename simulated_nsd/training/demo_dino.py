@@ -28,7 +28,7 @@ SETTINGS = ImageSettings(
     DinoSettings(n_steps=3000, batch_size=64, learning_rate=5e-4, teacher_temperature=0.03)
 )
 SHOWN = (0, 1, 2, 3)  # held-out scenes of the snapshots
-N_KNOWN = 2_000
+N_TRAIN = 2_000
 SEED = 0
 N_SCENES, SCENES_SEED = 50_000, 0  # CLIP's, which are drawn already
 
@@ -55,7 +55,7 @@ def train_dino(
     dict
     """
     labelled = LabelledPictures(
-        data["images"][:N_KNOWN], data["kind"][:N_KNOWN], held_out["images"], held_out["kind"]
+        data["images"][:N_TRAIN], data["kind"][:N_TRAIN], held_out["images"], held_out["kind"]
     )
     pair, record = train_images(
         data["images"],
@@ -80,8 +80,8 @@ def report(path: Path, labelled: LabelledPictures) -> dict:
     teacher, settings, _ = load_teacher(path)
     torch.manual_seed(0)
     networks = {"teacher": teacher.backbone, "random weights": settings.learner().backbone}
-    labels = (labelled.known_labels, labelled.asked_labels)
-    pictures = [as_tensor(x, settings.size) for x in (labelled.known, labelled.asked)]
+    labels = (labelled.train_labels, labelled.test_labels)
+    pictures = [as_tensor(x, settings.size) for x in (labelled.train, labelled.test)]
     features = {"pixels": [x.flatten(1).numpy() for x in pictures]}
     for name, network in networks.items():
         with torch.no_grad():
