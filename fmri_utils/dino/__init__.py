@@ -12,25 +12,3 @@ from .recipes import collapse_settings, live_settings, pictures_for, summarise, 
 from .student_teacher import DinoSettings
 from .teacher_files import load_teacher, save_teacher
 from .views import multi_crop
-
-__all__ = [
-    "METHODS",
-    "DinoSettings",
-    "ImageSettings",
-    "LabelledPictures",
-    "VoxelData",
-    "as_tensor",
-    "collapse_settings",
-    "compare",
-    "features_of",
-    "knn_hits",
-    "live_settings",
-    "load_teacher",
-    "multi_crop",
-    "pictures_for",
-    "representations",
-    "save_teacher",
-    "summarise",
-    "train_images",
-    "voxel_settings",
-]

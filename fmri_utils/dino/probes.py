@@ -14,7 +14,6 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from ..encoders import fit_ridge
-from ..metrics import chance as chance_among
 from ..metrics import retrieval_scores
 from ..project.checks import check_finite, check_learning, check_weights
 from ..project.errors import DataError
@@ -109,14 +108,14 @@ def probe(
     folds = min(n_folds, len(np.unique(nsd_id)))
     scale = np.sqrt(train.var(0).mean()) + 1e-12  # one number: directions keep their weight
     mapper, _ = fit_ridge(train / scale, targets, nsd_id, alphas=alphas, n_folds=folds)
-    scores = retrieval_scores(truth, mapper.predict(test / scale))["brain_to_image"]
+    return probe_scores(truth, mapper.predict(test / scale))
+
+
+def probe_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """``two-way`` and ``MRR`` of predicted embeddings, a value for each test image."""
+    scores = retrieval_scores(truth, predicted)["brain_to_image"]
     two_way = 1 - (scores["rank"] - 1) / (len(truth) - 1)
     return {"two-way": two_way, "MRR": scores["reciprocal_rank"]}
-
-
-def chance(n_test: int) -> dict[str, float]:
-    """What answers without any relation to the brain would score."""
-    return {"two-way": 0.5, "MRR": chance_among(n_test)["reciprocal_rank"]}
 
 
 def train_denoiser(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..metrics import bootstrap, paired_difference
+from ..metrics import bootstrap, chance, paired_difference
 from ..project.sections import DinoConfig
 from . import probes
 from .on_patterns import VoxelSettings
@@ -20,6 +20,7 @@ VARIANTS = {
     "no sharpening": {"teacher_temperature": 0.1},  # the student's
 }
 MINE = "student-teacher"
+CHANCE = {"two-way": "two_way", "MRR": "reciprocal_rank"}  # names of these scores in metrics
 SCENE_SIZE = 64  # pixels
 
 
@@ -103,7 +104,7 @@ def summarise(
         mean = {
             (m, s): np.mean([run[m][s][score] for run in runs], 0) for m in methods for s in shares
         }
-        level = probes.chance(len(mean[methods[0], shares[0]]))[score]
+        level = chance(len(mean[methods[0], shares[0]]))[CHANCE[score]]
         for method in methods:
             found = [bootstrap(mean[method, s], **boot) for s in shares]
             seeds = [[run[method][s][score].mean() for run in runs] for s in shares]

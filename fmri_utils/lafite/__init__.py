@@ -11,18 +11,3 @@ from .released.reader import read_official_pickle
 from .state import discriminator_from_state, generator_from_state
 from .training.config import TrainingConfig
 from .training.loop import TrainingResult, train
-
-__all__ = [
-    "Discriminator",
-    "DiscriminatorConfig",
-    "Generator",
-    "GeneratorConfig",
-    "TrainingConfig",
-    "TrainingResult",
-    "discriminator_from_state",
-    "generator_from_state",
-    "load_generator",
-    "read_official_pickle",
-    "save_generator",
-    "train",
-]

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import struct
 import zipfile
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from .artifacts import atomic_path
@@ -105,8 +105,6 @@ def write_safetensors(
     ------
     WeightsError
         If a number is not finite. Nothing is written.
-    ValueError
-        If the header does not fit where the library wrote it.
     """
     if bad := _not_finite(tensors, with_gaps):
         raise WeightsError(
@@ -114,17 +112,14 @@ def write_safetensors(
             f"for {tensors[bad[0]].dtype}. The training diverged: lower its learning rate. What "
             "was saved before stays as it is."
         )
-    save_file(dict(tensors), path, dict(metadata) if metadata else None)
-    with open(path, "r+b") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(size))
-        texts = header.pop("__metadata__", {})
-        ordered = {"__metadata__": dict(sorted(texts.items()))} if texts else {}
-        text = json.dumps(ordered | header, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(text) > size:
-            raise ValueError(f"the header of {path} grew from {size} to {len(text)} bytes")
-        file.seek(8)
-        file.write(text.ljust(size))
+    data = save(dict(tensors), dict(metadata) if metadata else None)
+    size = int.from_bytes(data[:8], "little")  # of the header, which a blank or more may end
+    header = json.loads(data[8 : 8 + size])
+    texts = header.pop("__metadata__", {})
+    ordered = {"__metadata__": dict(sorted(texts.items()))} if texts else {}
+    text = json.dumps(ordered | header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    Path(path).write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
 
 
 def read_saved_state(

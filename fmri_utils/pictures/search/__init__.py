@@ -19,17 +19,3 @@ from .methods import best_of_n, optimise_noise, optimise_z
 from .priors import typical_range
 from .problem import steps_within
 from .search_goal import Objective, clip_encoder, make_target
-
-__all__ = [
-    "Blurred",
-    "Objective",
-    "best_of_n",
-    "clip_encoder",
-    "enlarge",
-    "make_target",
-    "optimise_noise",
-    "optimise_z",
-    "read_blurred",
-    "steps_within",
-    "typical_range",
-]
