@@ -1,6 +1,7 @@
 """What a test starts as one of several training processes; see test_lafite_processes.py."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -9,24 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
+from small_lafite import DISCRIMINATOR, GENERATOR, linear_encoder, unit_rows
 
-from fmri_utils.lafite import DiscriminatorConfig, GeneratorConfig, TrainingConfig, train
+from fmri_utils.lafite import TrainingConfig, train
 
 CONFIG = TrainingConfig(
-    generator=GeneratorConfig(
-        z_dim=6,
-        w_dim=7,
-        condition_dim=8,
-        hidden_dim=10,
-        resolution=8,
-        channel_base=64,
-        channel_max=8,
-        mapping_layers=2,
-    ),
-    discriminator=DiscriminatorConfig(
-        condition_dim=8, resolution=8, channel_base=64, channel_max=8
-    ),
+    generator=dataclasses.replace(GENERATOR, resolution=8),
+    discriminator=dataclasses.replace(DISCRIMINATOR, resolution=8),
     batch_size=8,
     n_images=40,
     reconstruction_weight=1.0,
@@ -65,14 +55,12 @@ def in_float64():
         torch.set_default_dtype(given)
 
 
-def unit_rows(*shape):
-    rows = np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+def rows_of(*shape):
+    return unit_rows(np.random.default_rng(len(shape)), *shape)
 
 
 def encoder(images):
-    weight = torch.randn(8, 3 * 6 * 6, generator=torch.Generator().manual_seed(1))
-    return F.normalize(images.flatten(1) @ weight.T, dim=1)
+    return linear_encoder(6)(images)
 
 
 def run(folder, config=CONFIG, n=12, **more):
@@ -81,10 +69,10 @@ def run(folder, config=CONFIG, n=12, **more):
     return train(
         config,
         images,
-        unit_rows(n, 8),
+        rows_of(n, 8),
         encoder,
-        captions=unit_rows(n, 3, 8),
-        predicted=unit_rows(n, 2, 8),
+        captions=rows_of(n, 3, 8),
+        predicted=rows_of(n, 2, 8),
         out_dir=folder,
         progress=False,
         **more,

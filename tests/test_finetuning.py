@@ -58,6 +58,22 @@ def start():
     return Generator(GENERATOR)
 
 
+@pytest.fixture
+def tune(data, start, encoder):
+    images, embeddings, given, captions = data
+
+    def tune(config=BASE, option=FineTuning(), predicted=given, encoder=encoder, **more):  # noqa: B008
+        arguments = (start, images, embeddings, predicted, encoder)
+        return fine_tune(*arguments, config=config, option=option, **{"captions": captions} | more)
+
+    return tune
+
+
+def beside(one, other):
+    """Predictions of images and of captions, as two conditions."""
+    return np.concatenate([one, other], 2)
+
+
 # -- held-out predictions ------------------------------------------------------------------------
 
 
@@ -142,17 +158,15 @@ def test_a_copied_branch_changes_nothing_and_survives_a_file(start, tmp_path):
     torch.testing.assert_close(again(z, condition.repeat(1, 2)), twice, rtol=0.05, atol=0.05)
 
 
-def test_two_conditions_need_structure_2_and_captions(data, start, encoder):
+def test_two_conditions_need_structure_2_and_captions(data, tune):
     for change in ({"change": 8}, {"structure_1": ("b4.conv1",)}):
         with pytest.raises(ValueError, match="structure 2"):
             dataclasses.replace(TWO, **change)
-    images, embeddings, predicted, _ = data
-    wide = np.concatenate([predicted, predicted], 2)
     option = FineTuning(two_conditions=True)
     with pytest.raises(DataError, match="no captions"):
-        fine_tune(start, images, embeddings, wide, encoder, config=BASE, option=option)
+        tune(option=option, predicted=beside(data[2], data[2]), captions=None)
     with pytest.raises(DataError, match=r"K, 16\)"):
-        fine_tune(start, images, embeddings, predicted, encoder, config=BASE, option=option)
+        tune(option=option)
 
 
 # -- what the networks are conditioned on --------------------------------------------------------
@@ -161,7 +175,7 @@ def test_two_conditions_need_structure_2_and_captions(data, start, encoder):
 def batch_of(config, data):
     images, embeddings, predicted, captions = data
     if config.generator.n_conditions == 2:
-        predicted = np.concatenate([predicted, -predicted], 2)
+        predicted = beside(predicted, -predicted)
     drawn = TrainingData(config, images, embeddings, captions=captions, predicted=predicted)
     state = TrainingState(config, None, None, torch.device("cpu"))
     return drawn, state, drawn.batch(0, state.rng)
@@ -207,27 +221,19 @@ def test_z_is_zero_if_asked(data):
     torch.testing.assert_close(ws, expected)
 
 
-def test_a_fresh_discriminator_learns_alone_first(data, start, encoder):
-    images, embeddings, predicted, _ = data
-    config = dataclasses.replace(BASE, n_images=12, rest_images=8, log_images=4)
-    result = fine_tune(
-        start, images, embeddings, predicted, encoder, config=config, option=FineTuning()
-    )
+def test_a_fresh_discriminator_learns_alone_first(start, tune):
+    result = tune(dataclasses.replace(BASE, n_images=12, rest_images=8))
     rows = [set(row) for row in result.history]
     assert "d_adversarial" in rows[0] & rows[1]
     assert not {"adversarial", "reconstruction"} & (rows[0] | rows[1])
     assert {"adversarial", "reconstruction", "iic"} <= rows[2]
     before = dict(start.named_parameters())
-    resting = dataclasses.replace(BASE, n_images=8, rest_images=8)
-    result = fine_tune(
-        start, images, embeddings, predicted, encoder, config=resting, option=FineTuning()
-    )
+    result = tune(dataclasses.replace(BASE, n_images=8, rest_images=8))
     for name, value in result.raw_generator.named_parameters():
         assert torch.equal(value, before[name]), name
 
 
-def test_impossible_settings_are_refused(data, start, encoder):
-    images, embeddings, predicted, _ = data
+def test_impossible_settings_are_refused(data, tune):
     for changes, message in (
         ({"mirror": True, "predicted_share": 0.5}, "nobody saw"),
         ({"warmup_images": 4}, "neither network"),
@@ -237,34 +243,20 @@ def test_impossible_settings_are_refused(data, start, encoder):
         with pytest.raises(ValueError, match=message):
             dataclasses.replace(BASE, **changes)
     with pytest.raises(DataError, match="norms"):
-        fine_tune(
-            start, images, embeddings, 2 * predicted, encoder, config=BASE, option=FineTuning()
-        )
-    config = dataclasses.replace(BASE, predicted_share=0.5)
+        tune(predicted=2 * data[2])
     with pytest.raises(DataError, match="no predicted embeddings"):
-        TrainingData(config, images, embeddings)
+        TrainingData(dataclasses.replace(BASE, predicted_share=0.5), *data[:2])
 
 
 # -- runs ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_every_option_trains(data, start, encoder, name):
-    images, embeddings, predicted, captions = data
-    option = OPTIONS[name]
-    config = dataclasses.replace(BASE, n_images=16, rest_images=4)
+def test_every_option_trains(data, tune, name):
+    option, predicted = OPTIONS[name], data[2]
     if option.two_conditions:
-        predicted = np.concatenate([predicted, predicted], 2)
-    result = fine_tune(
-        start,
-        images,
-        embeddings,
-        predicted,
-        encoder,
-        config=config,
-        option=option,
-        captions=captions,
-    )
+        predicted = beside(predicted, predicted)
+    result = tune(dataclasses.replace(BASE, n_images=16, rest_images=4), option, predicted)
     assert result.images == (12 if option.reconstruction_only else 16)
     assert result.generator.config.n_conditions == 1 + option.two_conditions
     assert ("adversarial" in result.history[-1]) != option.reconstruction_only
@@ -301,24 +293,15 @@ class Killed(Exception):
     pass
 
 
-def test_killed_and_resumed_fine_tuning_gives_the_same_weights(data, start, encoder, tmp_path):
-    images, embeddings, predicted, captions = data
-    wide = np.concatenate([predicted, predicted[:, ::-1]], 2)
+def test_killed_and_resumed_fine_tuning_gives_the_same_weights(
+    data, start, tune, encoder, tmp_path
+):
+    wide = beside(data[2], data[2][:, ::-1])
     config = dataclasses.replace(BASE, checkpoint_images=8)
 
     def run(folder, encoder, wide=wide):
         option = FineTuning(predicted_share=0.5, two_conditions=True, zero_z=True)
-        return fine_tune(
-            start,
-            images,
-            embeddings,
-            wide,
-            encoder,
-            config=config,
-            option=option,
-            captions=captions,
-            out_dir=folder,
-        )
+        return tune(config, option, wide, encoder, out_dir=folder)
 
     calls = 0
 
@@ -339,7 +322,7 @@ def test_killed_and_resumed_fine_tuning_gives_the_same_weights(data, start, enco
     with pytest.raises(WeightsError, match="began with other weights"):
         fine_tune(
             {key: value + 0.1 for key, value in start.state_dict().items()},
-            *(images, embeddings, predicted, encoder),
+            *(*data[:3], encoder),
             config=config,
             option=FineTuning(),
             out_dir=tmp_path / "killed",

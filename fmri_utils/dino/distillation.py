@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy import stats
 from torch.nn import functional
 
 from ..project.errors import DataError
@@ -88,8 +89,7 @@ def entropy(probabilities: np.ndarray) -> float:
     Of the teacher it is the paper's measure of collapse (fig. 7): it falls to 0 when one output
     wins everywhere and rises to log K when all outputs are alike.
     """
-    p = np.asarray(probabilities, float)
-    return float(-(p * np.log(np.clip(p, 1e-300, None))).sum(1).mean())
+    return float(stats.entropy(np.asarray(probabilities, float), axis=1).mean())
 
 
 def kl_divergence(teacher: np.ndarray, student: np.ndarray) -> float:
@@ -99,5 +99,4 @@ def kl_divergence(teacher: np.ndarray, student: np.ndarray) -> float:
     it sees, so that the student has nothing left to learn.
     """
     p, q = np.asarray(teacher, float), np.asarray(student, float)
-    ratio = np.log(np.clip(p, 1e-300, None)) - np.log(np.clip(q, 1e-300, None))
-    return float((p * ratio).sum(1).mean())
+    return float(stats.entropy(p, q, axis=1).mean())

@@ -46,9 +46,9 @@ class TrainingData:
         Unit norm.
     mirrored_embeddings : Tensor or ndarray, (N, C), optional
         Of the mirrored images; needed if ``config.mirror``.
-    captions, mirrored_captions : Tensor or ndarray, (N, K, C), optional
-        Embeddings of K captions per image. Captions mention left and right, so mirrored images
-        need their own. With two conditions they are the second one.
+    captions : Tensor or ndarray, (N, K, C), optional
+        Embeddings of K captions per image. With two conditions they are the second one. Captions
+        mention left and right, so they do not go together with ``config.mirror``.
     predicted : Tensor or ndarray, (N, K, n_conditions * C), optional
         K embeddings of each image as predicted from brain activity (of its repeats, say), by
         models that were not fitted to that image; see :mod:`fmri_utils.pictures.finetuning`.
@@ -66,7 +66,6 @@ class TrainingData:
         embeddings: Tensor | np.ndarray,
         mirrored_embeddings: Tensor | np.ndarray | None = None,
         captions: Tensor | np.ndarray | None = None,
-        mirrored_captions: Tensor | np.ndarray | None = None,
         predicted: Tensor | np.ndarray | None = None,
     ):
         self.config = config
@@ -84,22 +83,17 @@ class TrainingData:
         self.embeddings = self._unit("embeddings", embeddings, 2)
         self.mirrored = self._unit("mirrored_embeddings", mirrored_embeddings, 2)
         self.captions = self._unit("captions", captions, 3)
-        self.mirrored_captions = self._unit("mirrored_captions", mirrored_captions, 3)
         self.predicted = self._unit("predicted", predicted, 3, config.generator.n_conditions)
         for needed, setting, given, name in (
             (config.caption_probability > 0, "caption_probability", self.captions, "captions"),
             (config.generator.n_conditions == 2, "n_conditions = 2", self.captions, "captions"),
             (config.predicted_share > 0, "predicted_share", self.predicted, "predicted embeddings"),
             (config.mirror, "mirror", self.mirrored, "mirrored_embeddings"),
-            (
-                config.mirror and self.captions is not None,
-                "mirror with captions",
-                self.mirrored_captions,
-                "mirrored_captions",
-            ),
         ):
             if needed and given is None:
                 raise DataError(f"{setting} is asked for, but no {name} were given. Give them.")
+        if config.mirror and self.captions is not None:
+            raise DataError("captions were given and mirror is on: they mention left and right.")
         self._epoch: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
 
     def _unit(self, name: str, value, n_axes: int, n_parts: int = 1) -> Tensor | None:
@@ -170,9 +164,6 @@ class TrainingData:
             flip = torch.rand(index.shape, generator=rng, device=device) < 0.5
             images = torch.where(flip[rows, None, None, None], images.flip(3), images)
             embeddings = torch.where(flip[:, None], self.mirrored[index].to(device), embeddings)
-            if captions is not None:
-                other = self.mirrored_captions[index, pick.cpu()].to(device)
-                captions = torch.where(flip[:, None], other, captions)
         predicted = None
         if self.predicted is not None:
             pick = torch.randint(self.predicted.shape[1], index.shape, generator=rng, device=device)

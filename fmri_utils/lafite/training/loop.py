@@ -114,7 +114,6 @@ def train(
     out_dir: str | Path | None = None,
     mirrored_embeddings: Tensor | np.ndarray | None = None,
     captions: Tensor | np.ndarray | None = None,
-    mirrored_captions: Tensor | np.ndarray | None = None,
     predicted: Tensor | np.ndarray | None = None,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     initial: str | Path | Mapping[str, Tensor] | None = None,
@@ -143,7 +142,7 @@ def train(
         differentiable, its own parameters frozen. Needed if ``config.itc`` or ``config.iic``.
     out_dir : path-like, optional
         Folder for checkpoints. If it holds one, the run continues from there.
-    mirrored_embeddings, captions, mirrored_captions, predicted
+    mirrored_embeddings, captions, predicted
         See :class:`TrainingData`.
     perceptual : callable, optional
         (fake, real), both (B, 3, R, R) in [-1, 1], to a distance (B,) or ().
@@ -182,8 +181,7 @@ def train(
         If a loss, a weight or a sample is not finite. The last checkpoint stays.
     """
     started = time.perf_counter()
-    given = mirrored_embeddings, captions, mirrored_captions, predicted
-    data = TrainingData(config, images, embeddings, *given)
+    data = TrainingData(config, images, embeddings, mirrored_embeddings, captions, predicted)
     needs_encoder = max(config.itc, config.iic) > 0 and config.n_images > config.warmup_images
     if needs_encoder and image_encoder is None:
         raise DataError("itc or iic is above 0, but no image_encoder was given.")
