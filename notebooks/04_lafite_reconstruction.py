@@ -15,7 +15,7 @@
 # A *generative adversarial network* (GAN) is two networks in a contest: a *generator* draws pictures
 # from random numbers, a *discriminator* tries to tell them from real ones. What fools it is kept, so the
 # pictures come to look real without anybody saying what is wrong with them. LAFITE (Zhou et al. 2022) is
-# such a network, built on StyleGAN2, and told what to draw: every layer is steered by a latent noise
+# such a network, built on StyleGAN2, and told what to draw: every layer is steered by a noise
 # vector *z* and by the *condition*, a CLIP embedding. It has learned to draw from the embeddings of
 # images, so it can be fed with embeddings read from a brain. What the condition leaves open, z decides.
 
@@ -80,7 +80,7 @@ print(f"of another image: {(encoders.unit(condition) * np.roll(truth, 1, 0)).sum
 # %% [markdown]
 # ## Pictures
 #
-# Several latent vectors z for each image, the same for all images; the *ceiling*, the generator fed with
+# Several noise vectors z for each image, the same for all images; the *ceiling*, the generator fed with
 # the true embedding; and a *random baseline*, fed with the embedding of another training image.
 
 # %%
@@ -100,7 +100,7 @@ random = reconstruction.draw(generator, z[0].expand(n, -1), others, **draw)
 # %% [markdown]
 # The first twelve test images, not picked:
 
-# %% alt="Rows of pictures: twelve test images, drawn from their true embeddings, and drawn from the brain with several latent vectors"
+# %% alt="Rows of pictures: twelve test images, drawn from their true embeddings, and drawn from the brain with several noise vectors"
 m = cfg.reconstruction.n_shown
 _ = plots.fig_reconstructions(seen[:m], ceiling[:m], samples[:m], label=cfg.dataset_label)
 # %% [markdown]

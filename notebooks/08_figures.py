@@ -82,7 +82,7 @@ drawn += plots.save_figure(figure, fresh, "fig1_model", about=about)
 # %% [markdown]
 # ## Figure 2: ground truth beside samples
 
-# %% alt="Figure 2: rows of twelve pictures, seen, from the true embedding, and from the brain with several latent vectors"
+# %% alt="Figure 2: rows of twelve pictures, seen, from the true embedding, and from the brain with several noise vectors"
 r, m = data["reconstructions"], cfg.reconstruction.n_shown
 figure = plots.fig_reconstructions(
     r["seen"][:m], r["ceiling"][:m], r["samples"][:m], label=cfg.dataset_label

@@ -103,7 +103,7 @@ def test_encoding_pattern_finds_what_decoder_weights_miss():
 
 
 def fake_generator(z, condition, fresh_noise):
-    """A linear picture of the condition, plus the latent vector's own pattern."""
+    """A linear picture of the condition, plus the noise vector's own pattern."""
     rng = np.random.default_rng(5)
     from_condition = rng.standard_normal((C, 8 * 8 * 3))
     from_z = rng.standard_normal((4, 8 * 8 * 3))

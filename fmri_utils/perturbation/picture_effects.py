@@ -106,9 +106,9 @@ def picture_effect(
     voxels : numpy.ndarray of int
         Which voxels are replaced, one at a time.
     z : torch.Tensor, (1, z_dim)
-        The latent noise of the baseline and of every perturbed picture.
+        The noise vector of the baseline and of every perturbed picture.
     other_z : torch.Tensor, (n_noise, z_dim)
-        Latent noise of the control.
+        Noise vectors of the control.
     replacement : float or numpy.ndarray
         As for :func:`fmri_utils.perturbation.embedding_effect`.
     """
@@ -147,7 +147,7 @@ def voxel_against_noise(
     voxels : numpy.ndarray of int, (n_images,)
         Which voxel is replaced in each image, such as its strongest.
     z, other_z : torch.Tensor, (1, z_dim)
-        Latent noise of the picture and of its perturbation; of the control.
+        Noise vectors of the picture and of its perturbation; of the control.
     batch_size : int
         Images at once; baseline, perturbed and control are drawn in batches of one shape.
 

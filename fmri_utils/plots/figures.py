@@ -125,7 +125,7 @@ def fig_reconstructions(
     truth, ceiling : numpy.ndarray, (n_images, H, W, 3)
         What was seen; the generator fed with the true embedding.
     samples : numpy.ndarray, (n_images, n_z, H, W, 3)
-        The generator fed with the embedding read from the brain, several latent vectors z.
+        The generator fed with the embedding read from the brain, several noise vectors z.
     """
     rows = [truth, ceiling, *samples.swapaxes(0, 1)]
     labels = ["seen", "ceiling:\ntrue embedding", "from the brain"]
