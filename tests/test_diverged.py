@@ -299,6 +299,7 @@ def test_a_fine_tuning_that_diverges_stops(lafite_data, tmp_path):
     images, embeddings = lafite_data
     settings = {"clip_size": 12, "rest_images": 0, "learning_rate": 1e30}
     config = finetuning.fine_tuning_config(GENERATOR, n_images=32, **settings)
+    config = dataclasses.replace(config, batch_size=4)
     with pytest.raises(DivergedError, match=r"the generator's loss is .* at step 1"):
         finetuning.fine_tune(
             Generator(GENERATOR), images, embeddings, embeddings[:, None], look, config=config,

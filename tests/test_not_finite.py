@@ -407,10 +407,6 @@ OTHERS = {
     "TrainingData": (
         "embeddings: ", lambda k, bad: TrainingData(TRAINING, k.images, bad(k.truth))
     ),
-    "TrainingData, noise": (
-        "noise: ",
-        lambda k, bad: TrainingData(TRAINING, k.images, k.truth, noise=bad(np.ones((N, Z)))),
-    ),
     "train, grid_conditions": (
         "grid_conditions: ",
         lambda k, bad: train(TRAINING, k.images, k.truth, grid_conditions=bad(k.truth)),
