@@ -1,13 +1,9 @@
 """What hostile pickles do: opcodes of an expression, each of which would make a file."""
 
-import base64
-import codecs
 import io
-import marshal
 import os
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from lafite_pickles import blob, call, named, text, tuple_of, whole
 
@@ -75,25 +71,6 @@ def torch_load(mark):
     return call("torch:load", path, b"N", call("importlib:import_module", text("pickle")))
 
 
-def torch_hub(mark):
-    folder = mark.with_suffix(".hub")
-    folder.mkdir()
-    (folder / "hubconf.py").write_text(python(mark) + "\ndef entry(): pass\n")
-    return call("torch.hub:_load_local", text(str(folder)), text("entry"))
-
-
-def numpy_load(mark):
-    stream = io.BytesIO()
-    np.save(stream, np.array([Obey(f"touch {mark}")], dtype=object), allow_pickle=True)
-    return call("numpy:load", beside(mark, ".npy", stream.getvalue()), b"N", b"\x88")
-
-
-def marshalled(mark):
-    code = base64.b64encode(marshal.dumps(compile(python(mark), "hidden", "exec")))
-    loaded = call("marshal:loads", call("base64:b64decode", blob(code)))
-    return call(call("types:FunctionType", loaded, call("builtins:globals")))
-
-
 def through_modules(mark):
     """collections has sys, sys has all modules: a dotted path out of a module that is known."""
     system = named("collections:_sys.modules.get", stacked=True) + tuple_of(text("posix")) + b"R"
@@ -124,11 +101,7 @@ def lazily(mark):
 EASY = named("dnnlib.util:EasyDict")
 CASES = {
     "os.system": Case(command, "os.system"),
-    "posix.system": Case(lambda m: call("posix:system", shell(m)), "posix.system"),
-    "os.popen": Case(lambda m: call("os:popen", shell(m)), "os.popen"),
     "eval": Case(lambda m: call("builtins:eval", text(python(m))), "builtins.eval"),
-    "exec": Case(lambda m: call("builtins:exec", text(python(m))), "builtins.exec"),
-    "open": Case(lambda m: call("builtins:open", text(str(m)), text("w")), "builtins.open"),
     "Python 2 names": Case(
         lambda m: call("__builtin__:eval", text(python(m))), "__builtin__.eval", protocol=2
     ),
@@ -139,30 +112,10 @@ CASES = {
         ),
         "builtins.getattr",
     ),
-    "__import__ first": Case(
-        lambda m: call("builtins:__import__", text("antigravity")), "builtins.__import__", False
-    ),
     "importlib": Case(lambda m: call(from_module("os", "system"), shell(m)), "builtins.getattr"),
-    "importlib first": Case(
-        lambda m: call("importlib:import_module", text("antigravity")), "importlib.import", False
-    ),
-    "nested in arguments": Case(
-        lambda m: call(
-            "collections:OrderedDict",
-            b"](" + text("a") + call("builtins:eval", text(python(m))) + b"\x86e",
-        ),
-        "builtins.eval",
-    ),
     "subprocess.Popen": Case(
         lambda m: call("subprocess:Popen", b"](" + text("touch") + text(str(m)) + b"e"),
         "subprocess.Popen",
-    ),
-    "subprocess.run": Case(
-        lambda m: call("subprocess:run", b"](" + text("touch") + text(str(m)) + b"e"),
-        "subprocess.run",
-    ),
-    "runpy": Case(
-        lambda m: call("runpy:run_path", beside(m, ".py", python(m).encode())), "runpy.run_path"
     ),
     "ctypes": Case(
         lambda m: call(
@@ -171,43 +124,10 @@ CASES = {
         ),
         "builtins.getattr",
     ),
-    "ctypes first": Case(lambda m: call("ctypes:CDLL", text("libc.so.6")), "ctypes.CDLL", False),
-    "webbrowser": Case(lambda m: call("webbrowser:open", text(str(m))), "webbrowser.open"),
-    "attrgetter": Case(
-        lambda m: call(
-            call(
-                call("operator:attrgetter", text("system")),
-                call("builtins:__import__", text("os")),
-            ),
-            shell(m),
-        ),
-        "operator.attrgetter",
-    ),
-    "methodcaller": Case(
-        lambda m: call(
-            call("operator:methodcaller", text("system"), shell(m)),
-            call("builtins:__import__", text("os")),
-        ),
-        "operator.methodcaller",
-    ),
     "functools.partial": Case(
         lambda m: call(call("functools:partial", named("os:system"), shell(m))),
         "functools.partial",
     ),
-    "rot13": Case(
-        lambda m: call(
-            "builtins:eval",
-            call("codecs:decode", text(codecs.encode(python(m), "rot13")), text("rot13")),
-        ),
-        "builtins.eval",
-    ),
-    "codecs first": Case(
-        lambda m: call("codecs:decode", text("riny"), text("rot13")), "codecs.decode", False
-    ),
-    "_codecs.encode": Case(
-        lambda m: call("_codecs:encode", text("x"), text("latin1")), "_codecs.encode", False
-    ),
-    "marshal": Case(marshalled, "types.FunctionType"),
     "a dotted path": Case(lambda m: stacked(m, "os:path.os.system", shell(m)), "os.path.os.system"),
     "a dotted path out of a known module": Case(through_modules, "builtins.getattr"),
     "a dotted path below a known name": Case(
@@ -247,25 +167,11 @@ CASES = {
     ),
     "bytes that are no storage": Case(lambda m: storage(whole(command(m), 2)), "os.system", False),
     "torch.load": Case(torch_load, "torch.load"),
-    "torch.hub.load": Case(
-        lambda m: call("torch.hub:load", text("a/b"), text("c")), "torch.hub.load", False
-    ),
-    "torch.hub, a folder": Case(torch_hub, "torch.hub._load_local"),
-    "numpy.load": Case(numpy_load, "numpy.load"),
     "numpy objects": Case(
         lambda m: call("numpy:dtype", text("O8"), b"\x89", b"\x88"), "numpy.dtype with 'O8'", False
     ),
     "pickle in a pickle": Case(
         lambda m: call("pickle:loads", blob(whole(command(m)))), "pickle.loads"
-    ),
-    "_pickle": Case(lambda m: call("_pickle:loads", blob(whole(command(m)))), "_pickle.loads"),
-    "pathlib": Case(
-        lambda m: stacked(m, "pathlib:Path.touch", call("pathlib:Path", text(str(m)))),
-        "pathlib.Path.touch",
-    ),
-    "timeit": Case(
-        lambda m: call("timeit:timeit", text(python(m)), text(""), named("time:time"), b"K\x01"),
-        "timeit.timeit",
     ),
     "a class of ours": Case(
         lambda m: call("fmri_utils.lafite.released.records:read_storage", b"N"),

@@ -85,7 +85,7 @@ def obeyed(checkpoint, tmp_path_factory):
     (files / "rmtree").write_bytes(whole(remove(marks / "victim")))
     done = subprocess.run(
         [sys.executable, form.__file__, str(files)],
-        env=os.environ | {"BROWSER": "touch %s", "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=True,
@@ -108,7 +108,7 @@ def remove(folder):
 def test_the_plain_unpickler_obeys_all_of_them(obeyed):
     marks, told = obeyed
     expected = {f"{i:02d}" for i, case in enumerate(CASES.values()) if case.obeyed}
-    assert len(expected) > 30
+    assert len(expected) > 15
     assert expected | {"hidden", "source"} <= marks, told
     assert "victim" not in marks
 

@@ -4,7 +4,6 @@ import dataclasses
 import gzip
 import io
 import pickle
-from pathlib import Path
 
 import lafite_pickles as form
 import numpy as np
@@ -35,7 +34,6 @@ from fmri_utils.lafite import (
     generator_from_state,
 )
 from fmri_utils.lafite.released import reader
-from fmri_utils.lafite.released.convert import import_official
 from fmri_utils.lafite.released.reader import read_official, read_official_pickle
 from fmri_utils.lafite.released.records import STORAGE_TYPES, read_storage
 from fmri_utils.project.errors import WeightsError
@@ -159,32 +157,7 @@ def test_old_names_of_numpy(monkeypatch, tmp_path):
     assert read_official_pickle(write(tmp_path, data))["G_ema"]
 
 
-def test_the_reference_discriminator_through_a_pickle(monkeypatch, tmp_path):
-    arrays = np.load(Path(__file__).parent / "data" / "lafite_res32.npz")
-    state = {
-        key.removeprefix("weights/D."): torch.from_numpy(arrays[key])
-        for key in arrays.files
-        if key.startswith("weights/D.")
-    }
-    data = official_pickle(monkeypatch, {"D": form.module("Discriminator", SOURCE, state)})
-    judge = discriminator_from_state(read_official_pickle(write(tmp_path, data))["D"])
-    images, condition = (torch.from_numpy(arrays[f"io/{k}"]) for k in ("img_noise_const", "fts"))
-    logits, _ = judge(images, condition, batch_summed=True)
-    expected = torch.from_numpy(arrays["io/d_logits_batch_summed"])
-    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
-
-
 # -- what is damaged, or something else -----------------------------------------------------------
-
-
-def test_truncated_files_are_refused(tmp_path):
-    cuts = {round(i * len(released()) / 50) for i in range(1, 50)} | {1, 2, 11, len(released()) - 1}
-    out = tmp_path / "out.safetensors"
-    for cut in sorted(cuts):
-        path = write(tmp_path, released()[:cut])
-        with pytest.raises(WeightsError, match=r"damaged or truncated near byte \d+"):
-            import_official(path, out)
-    assert [p.name for p in tmp_path.iterdir()] == ["given.pkl"]
 
 
 @pytest.mark.filterwarnings("ignore:invalid escape sequence")  # of the tokeniser, in damaged text

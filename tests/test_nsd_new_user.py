@@ -82,19 +82,6 @@ def test_a_folder_with_one_file_cut_off_names_it_and_what_to_do(folder, kind, sh
     assert "delete it and fetch it again" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["nsd_expdesign.mat", "nsd_stim_info_merged.csv", "nsd_stimuli.hdf5", "ncsnr.nii.gz",
-             "mean.nii.gz", "nsdgeneral.nii.gz", "captions_train2017.json", "responses.tsv"]
-)  # fmt: skip
-def test_every_other_file_cut_off_is_named(folder, name):
-    (path,) = (p for p in folder.root.rglob(name) if "subj02" not in str(p))
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match=re.escape(name)) as caught:
-        prepare_data(folder.root)
-    assert re.search("again|delete it|[Ff]etch|Unpack", str(caught.value))
-
-
 def test_a_folder_without_one_roi_names_its_file_and_what_to_do(folder):
     folder.layout.roi("nsdgeneral").unlink()
     with pytest.raises(DataError) as caught:

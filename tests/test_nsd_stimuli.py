@@ -2,7 +2,6 @@
 
 import json
 
-import h5py
 import numpy as np
 import pytest
 
@@ -40,27 +39,6 @@ def test_impossible_ids_are_refused(layout, ids):
 def test_ids_counted_from_one_are_suspected(nsd, layout):
     with pytest.raises(DataError, match="73KID counts from 1"):
         read_images(layout, [nsd.n_all], progress=False)
-
-
-def test_stimulus_file_must_be_whole_and_nsds(nsd_copy):
-    layout = NSDLayout(nsd_copy.root, 1)
-    path = layout.stimuli
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(DataError, match=r"nsd_stimuli\.hdf5.*delete it"):
-        read_images(layout, [0], progress=False)
-    for name, data, message in [
-        ("images", nsd_copy.images, "imgBrick"),
-        ("imgBrick", nsd_copy.images / 255, "uint8"),
-        ("imgBrick", nsd_copy.images.transpose(0, 3, 1, 2), "row, column"),
-        ("imgBrick", nsd_copy.images[:, :-1], "not square"),
-    ]:
-        with h5py.File(path, "w") as file:
-            file[name] = data
-        with pytest.raises(DataError, match=message):
-            read_images(layout, [0], progress=False)
-    path.unlink()
-    with pytest.raises(DataError, match="stimuli is missing"):
-        read_images(layout, [0], progress=False)
 
 
 def test_captions_follow_their_image_through_both_coco_splits(layout):

@@ -29,7 +29,6 @@ BENCHMARKS, TESTS = (own_files(ROOT / name, "**/*.py") for name in ("benchmarks"
 
 ALLOWED_IN_TESTS = {
     # make pickles, hostile ones among them
-    "hostile_pickles.py": {"allow_pickle", "compile", "marshal"},
     "lafite_fixture.py": {"pickle"},
     "test_frechet.py": {"pickle"},
     "test_lafite_official.py": {"pickle"},
