@@ -8,7 +8,7 @@ import pytest
 
 from fmri_utils import nsd, plots
 from fmri_utils.nsd import quality
-from fmri_utils.nsd.realism import NOT_PUBLISHED, PUBLISHED_NCSNR, realism_table
+from fmri_utils.nsd.realism import NOT_PUBLISHED, realism_table
 from fmri_utils.plots.fields import plot_field_coverage
 from fmri_utils.project.errors import DataError
 
@@ -250,15 +250,6 @@ def _close():
     assert dict(mpl.rcParams) == before
 
 
-def test_the_histogram_has_a_tick_for_every_published_subject(rng):
-    ax = plots.plot_ncsnr_histogram(rng.random(200), published=PUBLISHED_NCSNR, subject=5)
-    texts = {t.get_text(): t for t in ax.texts}
-    shown = {int(n) for text in texts if text[0].isdigit() for n in text.split(", ")}
-    assert shown == set(range(1, 9))
-    assert texts["5"].get_weight() == "bold"
-    assert texts["1, 2"].get_weight() == "normal"
-
-
 def test_the_reliability_figure_draws_the_relation_and_skips_nan(rng):
     ncsnr = np.append(rng.random(50), np.nan)
     ax = plots.plot_repeat_reliability(ncsnr, np.zeros(51))
@@ -266,35 +257,6 @@ def test_the_reliability_figure_draws_the_relation_and_skips_nan(rng):
     assert len(points.get_xdata()) == 50
     x, y = line.get_data()
     np.testing.assert_allclose(y, quality.expected_reliability(x))
-
-
-def test_drift_of_one_session_is_said_not_drawn():
-    nothing = np.full(10, np.nan)
-    ax = plots.plot_drift_share(nothing, nothing, chance=0.0)
-    assert "one session" in ax.texts[0].get_text()
-    ax = plots.plot_drift_share(np.full(10, 0.1), np.full(10, 1e-4), chance=1e-3)
-    assert ax.lines[0].get_xdata()[0] == pytest.approx(0.1)  # percent
-    assert "%" in ax.get_xlabel()
-
-
-def test_noise_figure_has_a_line_per_area_and_its_unit(rng):
-    residuals = rng.standard_normal((50, 27)).astype(np.float32)
-    places = quality.voxel_coordinates(np.ones((3, 3, 3), bool), AFFINE)
-    noise = quality.noise_correlation(
-        residuals, places, rng, areas={"V1": np.arange(27) < 20}, n_pairs=2000
-    )
-    ax = plots.plot_noise_correlation(noise)
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["all voxels", "both in V1"]
-    assert "mm" in ax.get_xlabel()
-
-
-def test_ranked_pictures_carry_their_own_response(rng):
-    pictures = rng.random((3, 8, 8, 3))
-    axes = plots.plot_ranked_images(
-        pictures, pictures, np.array([1.23, -0.04, 0.5]), np.array([-2.0, -1.0, 0.0])
-    )
-    assert [ax.get_title() for ax in axes[0]] == ["z = +1.2", "z = 0.0", "z = +0.5"]
-    assert axes[1, 0].get_title() == "z = -2.0"
 
 
 def test_opposite_angles_differ_for_every_colour_vision_and_the_map_closes():
