@@ -64,7 +64,7 @@ class DinoSettings:
             raise DataError(f"momentum is {self.momentum}. Expected: 0 to 1. The paper has 0.996.")
 
 
-class StudentTeacher:
+class StudentTeacher(nn.Module):
     """A student that is trained, and a teacher that is the student's moving average.
 
     Parameters
@@ -77,10 +77,11 @@ class StudentTeacher:
     """
 
     def __init__(self, learner: nn.Module, n_outputs: int, settings: DinoSettings):
+        super().__init__()
         self.student, self.teacher = learner, copy.deepcopy(learner)
         self.teacher.requires_grad_(False)
         self.settings = settings
-        self.centre = torch.zeros(n_outputs)
+        self.register_buffer("centre", torch.zeros(n_outputs))
         trained = [p for p in self.student.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim > 1]},
@@ -157,29 +158,6 @@ class StudentTeacher:
         check_inputs(inputs)
         return np.concatenate([self.teacher.backbone(part).numpy() for part in inputs.split(250)])
 
-    def state(self) -> dict:
-        """Everything that a training needs to go on."""
-        return {
-            "student": self.student.state_dict(),
-            "teacher": self.teacher.state_dict(),
-            "centre": self.centre,
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-        }
-
-    def restore(self, state: dict) -> None:
-        """Go on from :meth:`state`."""
-        self.student.load_state_dict(state["student"])
-        self.teacher.load_state_dict(state["teacher"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.centre, self.step = state["centre"], state["step"]
-
-    def check(self) -> None:
-        """Refuse to go on, or to be saved, with weights that are not finite (DivergedError)."""
-        for network in (self.student, self.teacher):
-            check_weights(network.state_dict(), self.step)
-        check_learning(self.centre, "the centre", self.step)
-
 
 def collapse_measures(pair: StudentTeacher, inputs: torch.Tensor) -> dict[str, float]:
     """Entropy of the teacher, KL of teacher and student, spread and rank of the features.
@@ -244,7 +222,7 @@ def train(
     bar = tqdm(total=n_steps, initial=pair.step, disable=not progress, leave=False)
     while True:
         if pair.step in checks and pair.step not in record["step"]:
-            pair.check()
+            check_weights(pair.state_dict(), pair.step)
             seen = {"step": pair.step, "loss": loss, **(watch(pair) if watch else {})}
             for name, value in seen.items():
                 record.setdefault(name, []).append(value)
@@ -253,7 +231,7 @@ def train(
         loss = pair.learn(draw(torch.Generator().manual_seed(1_000_003 * seed + pair.step)))
         bar.update()
         if checkpoint is not None and pair.step % SAVE_EVERY == 0:
-            pair.check()
+            check_weights(pair.state_dict(), pair.step)
             _save(pair, checkpoint, settings, record, loss)
     bar.close()
     return {name: np.array(values) for name, values in record.items()}
@@ -261,14 +239,18 @@ def train(
 
 def _save(pair: StudentTeacher, path: Path, settings: dict, record: dict, loss: float) -> None:
     kept = {name: [torch.as_tensor(np.asarray(v)) for v in vs] for name, vs in record.items()}
-    save_state(path, {"record": kept, "loss": loss, **pair.state()}, settings)
+    weights, optimiser = pair.state_dict(), pair.optimiser.state_dict()
+    state = {"weights": weights, "optimiser": optimiser, "step": pair.step}
+    save_state(path, {"record": kept, "loss": loss, **state}, settings)
 
 
 def _resume(pair: StudentTeacher, path: Path, settings: dict) -> tuple[dict[str, list], float]:
     state = load_state(path, settings)
     remedy = "Delete it to train from the start."
     with reading(path, "the state of a student", damaged=remedy, error=WeightsError):
-        pair.restore(state)
+        pair.load_state_dict(state["weights"])
+        pair.optimiser.load_state_dict(state["optimiser"])
+        pair.step = state["step"]
         record = {
             name: [v.item() if v.ndim == 0 else v.numpy() for v in values]
             for name, values in state["record"].items()

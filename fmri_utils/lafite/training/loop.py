@@ -88,7 +88,7 @@ def _resume(state: TrainingState, folder: Path | None, config: dict, initial) ->
     try:
         if files:
             tensors, other = read_checkpoint(files[-1], config, state.device)
-            state.load_tensors(tensors)
+            state.networks.load_state_dict(tensors)
             state.load_other(other)
             return other["history"]
         if initial is not None and not isinstance(initial, Mapping):
@@ -219,7 +219,7 @@ def train(
             due = last or _due(state.images, config, "checkpoint_images")
             drawn = last or _due(state.images, config, "grid_images")
             if due or drawn:
-                check_weights(state.tensors(), state.step)
+                check_weights(state.networks.state_dict(), state.step)
             if first and drawn:
                 grid = _grid(state, conditions) if on_grid or monitor else None
                 if monitor is not None:
@@ -228,7 +228,8 @@ def train(
                     on_grid(state.images, grid, history)
             if folder is not None and first and due:
                 other = state.other() | {"history": history}
-                write_checkpoint(folder, state.images, state.tensors(), other, saved_config)
+                tensors = state.networks.state_dict()
+                write_checkpoint(folder, state.images, tensors, other, saved_config)
             if out_of_time:
                 break
     processes.wait()  # until the last checkpoint is written

@@ -59,6 +59,8 @@ class TrainingState:
             self.generator = Generator(config.generator).to(device)
             self.discriminator = Discriminator(config.discriminator).to(device)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        names = {"G": self.generator, "D": self.discriminator, "G_ema": self.average}
+        self.networks = nn.ModuleDict(names)  # under LAFITE's names
         self.of_generator = self.processes.averaged(self.generator)
         self.of_discriminator = self.processes.averaged(self.discriminator)
         lazy_g = config.path_interval if config.path_weight > 0 else 0
@@ -325,22 +327,6 @@ class TrainingState:
             mean.copy_(value)
 
     # -- saving ------------------------------------------------------------------------------
-
-    def _networks(self) -> dict[str, nn.Module]:
-        return {"G": self.generator, "D": self.discriminator, "G_ema": self.average}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All networks' tensors, with LAFITE's names and prefixes."""
-        return {
-            f"{name}.{key}": value
-            for name, network in self._networks().items()
-            for key, value in network.state_dict().items()
-        }
-
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take the networks' tensors over; raises RuntimeError if they do not fit."""
-        for name, network in self._networks().items():
-            network.load_state_dict(_strip(tensors, name))
 
     def start_from(self, tensors: dict[str, Tensor]) -> None:
         """Begin with networks from elsewhere: a generator alone, or several with prefixes.
