@@ -79,11 +79,7 @@ def mean_scores(
 
 
 def compared(
-    repeats: Sequence[metrics.scores.Scores],
-    baseline: str,
-    *,
-    rng: np.random.Generator,
-    n_resamples: int = 1000,
+    repeats: Sequence[metrics.scores.Scores], baseline: str, *, rng: np.random.Generator
 ) -> dict[str, dict[str, dict]]:
     """Each set's mean scores with intervals, and its paired difference from a baseline.
 
@@ -103,8 +99,8 @@ def compared(
     """
 
     def interval(arrays: list[np.ndarray], others: list[np.ndarray]) -> dict:
-        settings = {"rng": rng, "n_resamples": n_resamples, "shared_images": True}
-        return dict(vars(metrics.paired_difference(arrays, others, **settings)))
+        found = metrics.paired_difference(arrays, others, rng=rng, shared_images=True)
+        return dict(vars(found))
 
     table = {}
     for row in repeats[0][baseline]:
@@ -125,20 +121,16 @@ def compared(
     return table
 
 
-def gains_markdown(
-    rows: Mapping[str, Mapping[str, Mapping]], baseline: str, *, only: Sequence[str] = HEADLINES
-) -> str:
+def gains_markdown(rows: Mapping[str, Mapping[str, Mapping]], baseline: str) -> str:
     """Markdown of :func:`compared`: the baseline's scores, and every other set's difference.
 
     Parameters
     ----------
     rows : mapping
-        As made, or as read back from JSON.
+        As made, or as read back from JSON; :data:`HEADLINES` are shown where they are available.
     baseline : str
-    only : sequence of str
-        Rows to show, where they are available.
     """
-    shown = [row for row in only if row in rows and "not_available" not in rows[row][baseline]]
+    shown = [row for row in HEADLINES if row in rows and "not_available" not in rows[row][baseline]]
     lines = [["", *shown], ["---"] * (len(shown) + 1)]
     lines.append([baseline, *(_cell(rows[row][baseline]) for row in shown)])
     for name in rows[shown[0]] if shown else ():
