@@ -98,9 +98,7 @@ def picture_effects(n_voxels: int) -> Run:
 
     def run() -> torch.Tensor:
         rng = torch.Generator().manual_seed(0)
-        sketch = perturbation.picture_sketch(
-            draw, condition[0], n_probes=16, rng=rng, batch_size=8, progress=False
-        )
+        sketch = perturbation.picture_sketch(draw, condition[0], n_probes=16, rng=rng, batch_size=8)
         return perturbation.rms_from_sketch(rows, sketch)
 
     return run

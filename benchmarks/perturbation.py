@@ -159,7 +159,7 @@ def main() -> None:
     def by_projections() -> torch.Tensor:
         rng = torch.Generator().manual_seed(2)
         sketch = perturbation.picture_sketch(
-            draw, condition, n_probes=options.probes, rng=rng, batch_size=PROBE_BATCH, progress=True
+            draw, condition, n_probes=options.probes, rng=rng, batch_size=PROBE_BATCH
         )
         return perturbation.rms_from_sketch(rows, sketch)
 
@@ -173,9 +173,7 @@ def main() -> None:
     again = time_passes(draw, condition, clock)  # the machine may have been busier before
 
     sample = np.random.default_rng(3).choice(N_VOXELS, options.sampled, replace=False)
-    along = perturbation.picture_derivative(
-        draw, condition, rows[sample], batch_size=FORWARD_BATCH, progress=True
-    )
+    along = perturbation.picture_derivative(draw, condition, rows[sample], batch_size=FORWARD_BATCH)
     truth = along.flatten(1).square().mean(1).sqrt().cpu().numpy()
     size = np.linalg.norm(encoder.weights, axis=1)[sample]
     projections |= judge(guess.cpu().numpy()[sample], truth, size)

@@ -108,7 +108,7 @@ repeat, rows = perturbation.other_repeat(betas[test], nsd_id[test])
 trials = betas[test][rows]
 replaced = {"0 (mean)": (pattern, 0.0), "conditional mean": (pattern, guess)}
 replaced |= {"another repeat, single trials": (trials, repeat)}
-replaced |= {"+1 SD": (pattern, perturbation.stimulate(pattern, 1))}
+replaced |= {"+1 SD": (pattern, pattern + 1)}
 by_replacement = {
     name: perturbation.embedding_effect(encoder, x, replacement=value).mean(0)
     for name, (x, value) in replaced.items()
@@ -167,8 +167,8 @@ for one, held in folds:
 
 # %%
 reliable = perturbation.combine(parts, sizes)
-tested = perturbation.max_t(reliable.null)
-print("images tested:", sum(sizes), "| pairings:", len(reliable.null))
+tested = perturbation.max_t(reliable)
+print("images tested:", sum(sizes), "| (n_pairings, n_voxels) =", reliable.shape)
 print(f"p <= .05, each voxel alone:             {(tested.p <= 0.05).mean():.0%} of the voxels")
 print(f"q <= .05 (false-discovery rate):        {(tested.q <= 0.05).mean():.0%}")
 print(f"family-wise p <= .05 (largest voxel):   {(tested.p_corrected <= 0.05).mean():.0%}")
@@ -248,12 +248,12 @@ for name, (value, error) in values.items():
 
 # %%
 for name, where in nsd.available(areas, ["early"]).items():
-    score = visual_areas.against_random(
+    value, random = visual_areas.against_random(
         encoder, pattern, truth, where, kind="keep_only", rng=rng, n_groups=p.n_random
     )
-    low, high = np.percentile(score.random, [2.5, 97.5])
-    print(f"keeping only {name} visual cortex: cosine {score.value:.3f}")
-    print(f"keeping as many random voxels: {score.random.mean():.3f} [{low:.3f}, {high:.3f}]")
+    low, high = np.percentile(random, [2.5, 97.5])
+    print(f"keeping only {name} visual cortex: cosine {value:.3f}")
+    print(f"keeping as many random voxels: {random.mean():.3f} [{low:.3f}, {high:.3f}]")
 
 # %% [markdown]
 # ## One voxel and the picture
@@ -364,7 +364,7 @@ atlas = {"folder": cfg.derived / "parts", "psi": psi, "seed": cfg.seed, "progres
 atlas |= {"key": files.hashes}
 many = perturbation.image_effects(generator, encoder, some, base_z, n_probes=p.n_probes, **atlas)
 exact = perturbation.image_effects(
-    generator, encoder, pattern[: p.n_maps], base_z, form="gram", n_cells=p.n_cells, **atlas
+    generator, encoder, pattern[: p.n_maps], base_z, n_cells=p.n_cells, **atlas
 )
 print("(n_images, n_voxels) =", many.sensitivity.shape, "and exactly", exact.sensitivity.shape)
 
@@ -441,7 +441,7 @@ captions, caption_embeddings = stimuli["captions"][known, 0], clip["first_captio
 concepts = perturbation.parse_concepts(p.concepts)
 directions = perturbation.concept_directions(concepts, captions, caption_embeddings)
 regions = nsd.available(areas, concepts)
-area_shift = perturbation.area_shift(encoder, pattern, regions, directions)
+area_shift = perturbation.area_shifts(encoder, pattern, regions, directions).mean(1)
 
 # %% alt="Table of shifts towards faces, bodies, places and words for each area stimulated"
 fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
@@ -453,7 +453,7 @@ print("shifts most towards the concept:", dict(zip(regions, most, strict=True)))
 # Single voxels, one standard deviation each, and the whole vocabulary of the captions:
 
 # %%
-raised = perturbation.stimulate(pattern, 1)
+raised = pattern + 1
 words, word_directions = perturbation.vocabulary(captions, caption_embeddings)
 word_shift = perturbation.concept_shift(encoder, pattern, word_directions, replacement=raised)
 shift = perturbation.concept_shift(encoder, pattern, directions, replacement=raised)
@@ -556,7 +556,7 @@ for name, values in {"activity x length": guessed, "length alone": row_length}.i
 # significant at .05, each alone? And after correcting for all of them?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-empty = perturbation.max_t(reliable.null[1:])
+empty = perturbation.max_t(reliable[1:])
 for name, p_values in {"each alone": empty.p, "family-wise": empty.p_corrected}.items():
     print(f"{name:12s} {(p_values <= 0.05).sum()} of {len(p_values)} voxels")
 
@@ -576,7 +576,7 @@ for name, p_values in {"each alone": empty.p, "family-wise": empty.p_corrected}.
 # %%
 results |= {"contribution": gain, "encoding_pattern": carried, "voxels": voxels}
 results |= {"strongest_rms": voxel_rms, "one_noise_rms": noise_rms, "floor": result.floor}
-results |= {"refit_effect": refit_effect, "reliability": reliable.statistic}
+results |= {"refit_effect": refit_effect, "reliability": reliable[0]}
 results |= {"reliability_z": tested.z, "p": tested.p, "p_corrected": tested.p_corrected}
 results |= {"q": tested.q, "sensitivity": sensitivity, "label_p": label_p, "maps": exact.maps}
 results |= {"centroid": centroid, "spread": spread, "concept_shift": shift}

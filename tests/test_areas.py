@@ -12,6 +12,8 @@ from fmri_utils import encoders, metrics, perturbation, visual_areas
 from fmri_utils.encoders import LinearEncoder, unit
 from fmri_utils.plots import area_figure as area_plots
 from fmri_utils.project.errors import DataError
+from fmri_utils.visual_areas.groups import random_groups
+from fmri_utils.visual_areas.retrain import retrain_like, retrain_on
 
 N, C, SIZE = 40, 6, 8
 NAMES = ("signal", "twin", "nothing")
@@ -88,12 +90,12 @@ def test_two_redundant_groups_are_missed_by_leaving_out_and_found_by_the_others(
     world, groups = planted(["signal", "twin", "nothing"]), masks(3)
     lost, gained = lost_and_gained(world, scored(world, groups))
     assert min(gained[:2]) > 5 * max(lost[:2])  # each stands in for the other
-    values = visual_areas.shapley_exact(world.encoder, world.pattern, world.truth, groups)
+    values = visual_areas.shapley_by_trial(world.encoder, world.pattern, world.truth, groups)
     for k, name in enumerate(NAMES[:2]):
-        assert lost[k] < values[name] < gained[k]
-    assert abs(values["nothing"]) < 0.01
+        assert lost[k] < values[name].mean() < gained[k]
+    assert abs(values["nothing"].mean()) < 0.01
     best = [
-        visual_areas.retrain_on(world.x, world.y, np.arange(400), group, settings=SETTINGS)
+        retrain_on(world.x, world.y, np.arange(400), group, settings=SETTINGS)
         for group in groups.values()
     ]
     cosine = [(unit(b.encoder.predict(world.pattern)) * world.truth).sum(1).mean() for b in best]
@@ -120,7 +122,7 @@ def test_group_scores_and_random_groups_equal_those_of_single_groups():
     assert scores.sizes.tolist() == [16, 8, 8, 8]
     for kind in ("keep_only", "leave_out"):
         for k, group in enumerate(groups.values()):
-            reference = visual_areas.against_random(
+            value, random = visual_areas.against_random(
                 world.encoder,
                 world.pattern,
                 world.truth,
@@ -129,11 +131,11 @@ def test_group_scores_and_random_groups_equal_those_of_single_groups():
                 rng=np.random.default_rng(3),
                 n_groups=400,
             )
-            assert scores.means(kind, "cosine")[k] == pytest.approx(reference.value, abs=1e-6)
+            assert scores.means(kind, "cosine")[k] == pytest.approx(value, abs=1e-6)
             drawn = scores.random[kind]["cosine"][k]
-            error = np.hypot(drawn.std(), reference.random.std()) / 20
-            assert abs(drawn.mean() - reference.random.mean()) < 4 * error
-            assert drawn.std() == pytest.approx(reference.random.std(), rel=0.25)
+            error = np.hypot(drawn.std(), random.std()) / 20
+            assert abs(drawn.mean() - random.mean()) < 4 * error
+            assert drawn.std() == pytest.approx(random.std(), rel=0.25)
 
 
 def test_intervals_are_of_the_difference_image_by_image():
@@ -166,24 +168,19 @@ def test_refit_without_a_group_equals_an_actual_refit():
     fits, _ = ridge(np.arange(24))
     weights = np.stack([fit.coef_ for fit in fits], axis=1)
     encoder = LinearEncoder(weights, np.array([fit.intercept_ for fit in fits]), "ridge")
-    groups = {**masks(3), "as indices": np.array([2, 20])}
+    groups = {**masks(3), "as indices": np.array([2, 20]), "one": np.array([5])}
     found = visual_areas.refit_without(encoder, perturbation.fit_precision(x), groups, alphas)
     for name, group in groups.items():
         _, expected = ridge(np.setdiff1d(np.arange(24), np.arange(24)[group]))
         np.testing.assert_allclose(found[name].predict(pattern), expected, atol=1e-10, rtol=0)
         assert (found[name].weights[group] == 0).all()
-    one = perturbation.refit_weights(encoder, perturbation.fit_precision(x), 5, alphas)
-    again = visual_areas.refit_without(
-        encoder, perturbation.fit_precision(x), {"5": np.array([5])}, alphas
-    )
-    np.testing.assert_allclose(again["5"].weights, one.weights, atol=1e-12)
 
 
 def test_retraining_on_a_group_is_the_fit_of_its_columns_alone():
     world, images = planted(["signal", "nothing"]), np.arange(400) // 2
     group = np.arange(16) >= 4
     world.x, world.pattern = world.x + 0.5, world.pattern + 0.5  # betas with a mean of their own
-    found = visual_areas.retrain_on(world.x, world.y, images, group, settings=SETTINGS)
+    found = retrain_on(world.x, world.y, images, group, settings=SETTINGS)
     x = world.x[:, group]
     ridge, report = encoders.fit_ridge(x, world.y, images, alphas=SETTINGS.alphas, n_folds=4)
     matched, scale = encoders.match_spread(
@@ -194,12 +191,12 @@ def test_retraining_on_a_group_is_the_fit_of_its_columns_alone():
     assert found.scale == pytest.approx(scale)
     assert (found.encoder.weights[~group] == 0).all()
     # Its control, given the same group, is the same encoder.
-    same = visual_areas.retrain_like(found, world.x, world.y, np.flatnonzero(group))
+    same = retrain_like(found, world.x, world.y, np.flatnonzero(group))
     np.testing.assert_allclose(same.predict(world.pattern), expected, atol=1e-3)
-    other = visual_areas.retrain_like(found, world.x, world.y, np.arange(12))
+    other = retrain_like(found, world.x, world.y, np.arange(12))
     assert np.abs(other.predict(world.pattern) - expected).max() > 0.05
     with pytest.raises(DataError, match="at least one voxel"):
-        visual_areas.retrain_on(world.x, world.y, images, np.zeros(16, bool), settings=SETTINGS)
+        retrain_on(world.x, world.y, images, np.zeros(16, bool), settings=SETTINGS)
 
 
 def test_retrained_scores_belong_to_their_group_and_to_random_ones():
@@ -217,9 +214,7 @@ def test_retrained_scores_belong_to_their_group_and_to_random_ones():
         n_random=12,
         rng=np.random.default_rng(0),
     )
-    one = visual_areas.retrain_on(
-        world.x, world.y, np.arange(400), groups["twin"], settings=SETTINGS
-    )
+    one = retrain_on(world.x, world.y, np.arange(400), groups["twin"], settings=SETTINGS)
     expected = (unit(one.encoder.predict(world.pattern)) * world.truth).sum(1)
     np.testing.assert_allclose(found.per_image["retrained"]["cosine"][1], expected, atol=1e-6)
     assert found.random["retrained"]["cosine"].shape == (3, 12)
@@ -256,30 +251,28 @@ def test_random_stimulation_is_the_null_of_the_areas_shift():
         directions,
         n_random=300,
         rng=np.random.default_rng(0),
-        k=0.5,
     )
-    everything = {"all": np.ones(24, bool)}
-    exact = perturbation.area_shift(world.encoder, world.pattern, everything, directions, k=0.5)
+
+    def shift(where):
+        given = world.encoder, world.pattern, {"one": where}, directions
+        return perturbation.area_shifts(*given)[0].mean(0)
+
+    exact = shift(np.ones(24, bool))[None]
     np.testing.assert_allclose(drawn[:, 1], np.repeat(exact, 300, axis=0), atol=1e-6)
     np.testing.assert_allclose(drawn[:, 0], drawn[:, 2], atol=1e-6)  # two rows of one product
     rng, single = np.random.default_rng(1), []
-    for which in visual_areas.random_groups(8, 24, 300, rng):
-        area = {"one": np.isin(np.arange(24), which)}
-        single.append(
-            perturbation.area_shift(world.encoder, world.pattern, area, directions, k=0.5)[0]
-        )
+    for which in random_groups(8, 24, 300, rng):
+        single.append(shift(np.isin(np.arange(24), which)))
     spread = np.hypot(drawn[:, 0].std(0), np.std(single, axis=0)) / 300**0.5
     assert (np.abs(drawn[:, 0].mean(0) - np.mean(single, axis=0)) < 4 * spread).all()
     np.testing.assert_allclose(drawn[:, 0].std(0), np.std(single, axis=0), rtol=0.25)
 
 
-def test_shifts_of_single_trials_average_to_the_shift_of_the_area():
+def test_shifts_of_single_trials_equal_recomputation():
     world, groups = planted(["signal", "twin", "nothing"]), masks(3)
     directions = np.eye(C)[:2]
     each = perturbation.area_shifts(world.encoder, world.pattern, groups, directions, k=2)
-    mean = perturbation.area_shift(world.encoder, world.pattern, groups, directions, k=2)
     assert each.shape == (3, N, 2)
-    np.testing.assert_allclose(each.mean(1), mean)
     changed = world.pattern[3].copy()
     changed[groups["twin"]] += 2
     moved = unit(world.encoder.predict(np.stack([world.pattern[3], changed]))) @ directions.T
@@ -305,7 +298,6 @@ def test_pictures_differ_by_the_group_and_share_z():
         groups,
         z=z,
         kinds=("leave_out", "stimulate"),
-        k=2,
     )
     assert seen == [7, 7]  # everything of an image in one batch
     np.testing.assert_allclose(
@@ -314,9 +306,7 @@ def test_pictures_differ_by_the_group_and_share_z():
     for kind, pictures in changed.items():
         assert pictures.shape == (2, 3, 2, 2, 3)
         for g, group in enumerate(groups.values()):
-            expected = visual_areas.group_embedding(
-                world.encoder, world.pattern[:2], group, kind, 2
-            )
+            expected = visual_areas.group_embedding(world.encoder, world.pattern[:2], group, kind)
             np.testing.assert_allclose(pictures[:, g, 0, 0, :2], unit(expected)[:, :2], atol=1e-6)
     assert (changed["stimulate"][..., 2] == 0.5).all()
 

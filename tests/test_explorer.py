@@ -111,7 +111,7 @@ def test_voxels_do_what_the_perturbation_package_says(explorer, material):
     for voxel in (0, 7):
         view = explorer.view(State(2, "voxel", voxel, 1.5))
         rows = material.pattern[2:3]
-        raised = perturbation.stimulate(rows, 1.5)
+        raised = rows + 1.5
         effect = perturbation.embedding_effect(material.encoder, rows, replacement=raised)
         np.testing.assert_allclose(view.turn, effect[0, voxel], rtol=1e-9)
         shift = perturbation.concept_shift(

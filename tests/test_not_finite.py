@@ -14,8 +14,10 @@ from fmri_utils.dino import probes, views
 from fmri_utils.encoders import ceilings, controls
 from fmri_utils.lafite import DiscriminatorConfig, Generator, GeneratorConfig, TrainingConfig, train
 from fmri_utils.lafite.training.data import TrainingData
+from fmri_utils.perturbation import jacobian
 from fmri_utils.pictures import finetuning, reconstruction, search
 from fmri_utils.project.errors import DataError
+from fmri_utils.visual_areas import retrain
 from simulated_nsd.training import demo_generator as pretraining
 
 N, V, C, Z = 12, 6, 4, 8
@@ -40,11 +42,6 @@ def voxel_data(**changes):
     sizes = {"betas": V, "targets": C, "test_betas": V, "test_targets": C}
     data = {name: rng.standard_normal((N, n)) for name, n in sizes.items()} | changes
     return dino.VoxelData(**data, nsd_id=ids, test_nsd_id=ids + 90, regions=np.zeros(V, int))
-
-
-def stimulated(encoder, betas, factor):
-    replacement = perturbation.stimulate(betas, 1, factor)
-    return perturbation.embedding_effect(encoder, betas, replacement=replacement)
 
 
 def with_noise_image(generator, z, noise):
@@ -159,7 +156,6 @@ case("held_image", joint.train_joint, BETAS, TRUTH, BETAS, T, **JOINT)
 
 case("betas", perturbation.embedding_effect, ENCODER, B)
 case("replacement", perturbation.embedding_effect, ENCODER, BETAS, replacement=Bad(BETAS[0]))
-case("replacement", stimulated, ENCODER, BETAS, Bad(np.ones(V)))
 case("betas", perturbation.contribution, ENCODER, B, TRUTH)
 case("truth", perturbation.contribution, ENCODER, BETAS, T)
 case("betas", perturbation.encoding_pattern, B, TRUTH)
@@ -187,7 +183,7 @@ case("betas", perturbation.conditional_mean, PRECISION, B, 1.0)
 case("psi", perturbation.picture_function, GENERATOR, LATENT[:1], psi=Bad(ONE))
 case("z", perturbation.picture_function, GENERATOR, Bad(LATENT[:1]))
 case("noise images", with_noise_image, GENERATOR, LATENT[:1], Bad(torch.zeros(1, 1, 4, 4)))
-case("condition", perturbation.picture_jacobian, DRAW, Bad(CONDITION[0]))
+case("condition", jacobian.picture_jacobian, DRAW, Bad(CONDITION[0]))
 case("directions", perturbation.picture_derivative, DRAW, CONDITION[0], Bad(CONDITION))
 PROBES = {"n_probes": 1, "rng": torch.Generator()}
 case("condition", perturbation.picture_sketch, DRAW, Bad(CONDITION[0]), **PROBES)
@@ -202,7 +198,6 @@ case("maps", perturbation.relative_maps, Bad(np.ones((3, 4))))
 case("pictures", perturbation.variance_shares, Bad(np.ones((2, 2, 2, 3))))
 
 case("betas", visual_areas.group_embedding, ENCODER, B, GROUP, "keep_only")
-case("k", visual_areas.group_embedding, ENCODER, BETAS, GROUP, "stimulate", Bad(ONE))
 KEPT = {"kind": "keep_only", "n_groups": 2, "rng": RNG}
 case("betas", visual_areas.against_random, ENCODER, B, TRUTH, GROUP, **KEPT)
 case("truth", visual_areas.shapley, ENCODER, BETAS, T, AREAS, rng=RNG)
@@ -212,7 +207,7 @@ case("betas", visual_areas.random_shift, ENCODER, B, [2], TRUTH, **RANDOM)
 case("k", visual_areas.random_shift, ENCODER, BETAS, [2], TRUTH, **RANDOM, k=Bad(ONE))
 case("betas", visual_areas.area_pictures, RENDER, ENCODER, B, AREAS, z=LATENT[:1])
 ALL, FEW = np.ones(V, bool), encoders.MapperSettings(n_folds=2)
-case("betas", visual_areas.retrain_on, B, TRUTH, GROUPS, ALL, settings=FEW)
+case("betas", retrain.retrain_on, B, TRUTH, GROUPS, ALL, settings=FEW)
 
 case("condition", reconstruction.draw, GENERATOR, LATENT, T)
 case("z", reconstruction.draw, GENERATOR, Z_BAD, TRUTH)
@@ -249,7 +244,6 @@ case("noise", pretraining.train, IMAGES, TRUTH, T, None, None)
 case("picture", plots.plot_picture, Bad(IMAGES[0] / 255))
 
 NEED_MORE = {"images_from, z", "train, noise", "train, grid_conditions"}  # own tests run them
-SPREAD = {"stimulated, replacement": N}  # one bad factor, a bad value for every trial
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -257,12 +251,12 @@ SPREAD = {"stimulated, replacement": N}  # one bad factor, a bad value for every
 def test_one_value_that_is_not_finite_is_refused(name, value):
     with pytest.raises(DataError) as caught:
         call(name, lambda array: with_one(value, array))
-    n, kind = SPREAD.get(name, 1), "NaN" if np.isnan(value) else "infinite"
+    kind = "NaN" if np.isnan(value) else "infinite"
     said = str(caught.value)
     if name.startswith("plot_picture"):
         assert re.match(r"picture: float64 values from .*(nan|inf)", said)
     else:
-        assert re.match(rf"{CASES[name][0]}: {n} of \d+ values (is|are) {kind}[,.]", said)
+        assert re.match(rf"{CASES[name][0]}: 1 of \d+ values (is|are) {kind}[,.]", said)
         assert "Expected: finite numbers." in said
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from fmri_utils import perturbation
-from fmri_utils.encoders import LinearEncoder
+from fmri_utils.encoders import LinearEncoder, unit
+from fmri_utils.perturbation.picture_effects import PictureEffect
 from fmri_utils.project.errors import DataError
 
 N, V, C = 7, 40, 12
@@ -64,23 +65,24 @@ def test_embedding_effect_keeps_its_digits_for_tiny_perturbations(encoder, betas
     np.testing.assert_allclose(small * 1e8, large, rtol=1e-2)
 
 
-def test_signed_shift_and_contribution_equal_recomputation(encoder, betas):
+def test_concept_shift_and_contribution_equal_recomputation(encoder, betas, monkeypatch):
+    monkeypatch.setattr("fmri_utils.perturbation.concepts.BATCH", 3)
     rng = np.random.default_rng(3)
-    directions = rng.standard_normal((5, C))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    shift = perturbation.signed_shift(encoder, betas, directions)
-    gain = perturbation.contribution(encoder, betas, directions[rng.integers(0, 5, N)])
-    truth = directions[np.random.default_rng(3).integers(0, 5, N)]
+    directions, truth = unit(rng.standard_normal((5, C))), unit(rng.standard_normal((N, C)))
+    shift = perturbation.concept_shift(encoder, betas, directions, replacement=betas + 1.5)
     gain = perturbation.contribution(encoder, betas, truth)
     before = encoder.predict(betas)
     for v in range(V):
-        after = encoder.predict(replaced(betas, v, 0))
+        raised = encoder.predict(replaced(betas, v, betas[:, v] + 1.5))
         for d, direction in enumerate(directions):
-            expected = cosine(after, direction) - cosine(before, direction)
-            np.testing.assert_allclose(shift[:, v, d], expected, atol=1e-12)
-        np.testing.assert_allclose(
-            gain[:, v], cosine(before, truth) - cosine(after, truth), atol=1e-12
-        )
+            expected = (cosine(raised, direction) - cosine(before, direction)).mean()
+            np.testing.assert_allclose(shift[v, d], expected, atol=1e-12)
+        without = encoder.predict(replaced(betas, v, 0))
+        expected = cosine(before, truth) - cosine(without, truth)
+        np.testing.assert_allclose(gain[:, v], expected, atol=1e-12)
+    area = {"one voxel": np.arange(V) == 4}
+    stimulated = perturbation.area_shifts(encoder, betas, area, directions, k=1.5)
+    np.testing.assert_allclose(stimulated.mean(1)[0], shift[4], atol=1e-12)
 
 
 def test_a_voxel_without_weight_has_no_effect(encoder, betas):
@@ -119,8 +121,7 @@ def test_picture_effect_changes_the_voxel_or_the_noise_but_not_both(encoder, bet
     )
 
     def condition(x):
-        f = encoder.predict(x[None])
-        return torch.from_numpy((f / np.linalg.norm(f)).astype(np.float32))
+        return torch.from_numpy(unit(encoder.predict(x[None])).astype(np.float32))
 
     np.testing.assert_allclose(
         effect.baseline, fake_generator(z, condition(betas[0]), False)[0], atol=1e-6
@@ -133,6 +134,7 @@ def test_picture_effect_changes_the_voxel_or_the_noise_but_not_both(encoder, bet
     )
     assert effect.rms().shape == (2,)
     assert (effect.noise_rms() > 0).all()
+    assert 0 < effect.floor < 1e-6  # the rounding of float32
 
 
 def test_one_voxel_each_equals_single_images(encoder, betas):
@@ -150,22 +152,10 @@ def test_one_voxel_each_equals_single_images(encoder, betas):
 
 def test_effects_below_the_rounding_floor_are_zero():
     baseline = np.zeros((4, 4, 3))
-    effect = perturbation.PictureEffect(
+    effect = PictureEffect(
         baseline, np.stack([baseline + 1e-8, baseline + 1e-2]), baseline[None] + 1, floor=1e-7
     )
     np.testing.assert_allclose(effect.rms(), [0, 1e-2])
-
-
-def test_the_rounding_floor_is_that_of_float32(encoder, betas):
-    effect = perturbation.picture_effect(
-        fake_generator,
-        encoder,
-        betas[0],
-        np.array([2]),
-        z=torch.zeros(1, 4),
-        other_z=torch.ones(1, 4),
-    )
-    assert 0 < effect.floor < 1e-6
 
 
 def test_wrong_shapes_are_refused(encoder, betas):

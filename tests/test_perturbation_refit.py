@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LinearRegression, Ridge
-from torch import nn
+from torch.nn.functional import normalize
 
 from fmri_utils import encoders, perturbation
 from fmri_utils.encoders import LinearEncoder, unit
@@ -43,9 +43,6 @@ def test_refit_without_a_voxel_equals_an_actual_refit(fitted):
         np.testing.assert_allclose(change.effect()[:, v], 1 - cosine, atol=1e-8, rtol=0)
         shift = unit(after) @ direction - unit(before) @ direction
         np.testing.assert_allclose(change.shift(direction)[:, v], shift, atol=1e-8, rtol=0)
-        closed = perturbation.refit_weights(encoder, precision, v, alphas)
-        np.testing.assert_allclose(closed.predict(pattern), after, atol=1e-8, rtol=0)
-        assert (closed.weights[v] == 0).all()
 
 
 def test_refit_differs_from_ablation(fitted):
@@ -56,7 +53,9 @@ def test_refit_differs_from_ablation(fitted):
 
 def test_penalties_are_read_off_the_weights(fitted):
     x, y, alphas, encoder, _ = fitted
-    np.testing.assert_allclose(perturbation.ridge_penalties(encoder, x, y), alphas, rtol=1e-6)
+    found = perturbation.ridge_penalties(encoder, x, y)
+    np.testing.assert_allclose(found, alphas, rtol=1e-6)
+    assert len(np.unique(found)) == 2  # rounding makes no new ones
     tilted = encoder.weights * np.linspace(0.8, 1.2, len(encoder.weights))[:, None]
     for weights in (encoder.weights + 0.1, tilted):
         other = LinearEncoder(weights, encoder.intercept, "contrastive")
@@ -93,43 +92,14 @@ def test_other_repeat_stays_within_the_image_and_leaves_out_single_trials():
     assert values[:, 0].tolist() == [2, 4, 5, 1, 0]
 
 
-def test_stimulation_moves_every_voxel_by_its_own_sd():
-    betas = np.zeros((2, 3))
-    moved = perturbation.stimulate(betas, -2, np.array([1.0, 0.5, 2.0]))
-    np.testing.assert_allclose(moved, [[-2, -1, -4]] * 2)
-
-
-def test_network_effect_equals_recomputation_and_the_closed_form():
-    torch.manual_seed(0)
-    first, out = nn.Linear(9, 5).double(), nn.Linear(5, C).double()
-    beta = np.random.default_rng(4).standard_normal(9)
-
-    def rest(hidden):
-        return out(torch.tanh(hidden))
-
-    effect = perturbation.network_effect(first, rest, beta, batch_size=4)
-    with torch.inference_mode():
-        before = unit(rest(first(torch.tensor(beta[None]))).numpy())
-        for v in range(9):
-            changed = beta.copy()
-            changed[v] = 0
-            after = unit(rest(first(torch.tensor(changed[None]))).numpy())
-            np.testing.assert_allclose(effect[v], 1 - (before * after).sum(), atol=1e-12)
-    weights = (out.weight @ first.weight).T.detach().numpy()
-    bias = (out.weight @ first.bias + out.bias).detach().numpy()
-    linear = perturbation.network_effect(first, out, beta)
-    expected = perturbation.embedding_effect(LinearEncoder(weights, bias, ""), beta[None])[0]
-    np.testing.assert_allclose(linear, expected, atol=1e-12)
-
-
 def test_condition_jacobian_includes_the_projection_to_unit_length():
     rng = np.random.default_rng(5)
     encoder = LinearEncoder(rng.standard_normal((9, C)), rng.standard_normal(C), "ridge")
     beta = rng.standard_normal(9)
     rows = perturbation.condition_jacobian(encoder, beta)
     weights, bias = torch.tensor(encoder.weights), torch.tensor(encoder.intercept)
-    same = perturbation.network_condition_jacobian(lambda x: x @ weights + bias, beta, like=weights)
-    np.testing.assert_allclose(rows, same, atol=1e-12)
+    same = torch.func.jacrev(lambda x: normalize(x @ weights + bias, dim=0))(torch.tensor(beta))
+    np.testing.assert_allclose(rows, same.T, atol=1e-12)
     f = encoder.predict(beta[None])[0]
     np.testing.assert_allclose(rows @ f, 0, atol=1e-12)  # nothing along the embedding itself
 

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder
+from fmri_utils.perturbation.redundancy import linear_subject
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.profiles import load_profile
 from fmri_utils.project.simulation_config import SimulationConfig
@@ -60,7 +61,7 @@ def test_redundancy_hides_voxels_from_ablation_but_not_from_the_encoding_pattern
 
 def test_linear_subject_is_what_it_says():
     rng = np.random.default_rng(2)
-    subject = perturbation.linear_subject(4, rng, n_sources=5, n_null=7, ncsnr=0.5)
+    subject = linear_subject(4, rng, n_sources=5, n_null=7, ncsnr=0.5)
     assert subject.training.shape == (3, 300, 27)
     assert subject.null.sum() == 7
     trials = subject.training.reshape(-1, 27)

@@ -17,7 +17,7 @@ import torch
 
 from .. import nsd
 from ..encoders import unit
-from ..perturbation import embedding_effect, stimulate
+from ..perturbation import embedding_effect
 from ..pictures import reconstruction
 from ..project.errors import DataError
 from .material import Material
@@ -195,7 +195,7 @@ class Explorer:
         """1 - cosine when each voxel alone is raised by 1 SD, (n_voxels,)."""
         self._start(image)
         row = self.material.pattern[image : image + 1]
-        return embedding_effect(self.material.encoder, row, replacement=stimulate(row, 1))[0]
+        return embedding_effect(self.material.encoder, row, replacement=row + 1)[0]
 
     def _before(self, image: int) -> np.ndarray:
         return self.draw(self._start(image))

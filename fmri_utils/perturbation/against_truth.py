@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from ..metrics import Interval
+from ..metrics.statistics import percentile_interval
 from ..nsd.area_masks import not_available
 from ..project.checks import check_finite
 from ..project.errors import DataError
@@ -48,21 +49,19 @@ def auroc(
     out = {}
     for name, score in scores.items():
         check_finite(score, name, ("voxel",))
-        tuned, empty = np.asarray(score)[~null], np.asarray(score)[null]
+        tuned, empty = np.asarray(score, float)[~null], np.asarray(score, float)[null]
         drawn = []
         for _ in range(n_resamples):
             a = tuned[rng.integers(tuned.size, size=tuned.size)]
             b = empty[rng.integers(empty.size, size=empty.size)]
             drawn.append(_area(a, b))
-        low, high = np.percentile(drawn, [2.5, 97.5])
-        out[name] = Interval(_area(tuned, empty), float(low), float(high))
+        out[name] = percentile_interval(_area(tuned, empty), drawn)
     return out
 
 
 def _area(tuned: np.ndarray, empty: np.ndarray) -> float:
-    ranks = stats.rankdata(np.concatenate([tuned, empty]))
-    above = ranks[: tuned.size].sum() - tuned.size * (tuned.size + 1) / 2
-    return float(above / (tuned.size * empty.size))
+    above = stats.mannwhitneyu(tuned, empty, method="asymptotic").statistic
+    return above / (tuned.size * empty.size)
 
 
 @dataclass(frozen=True, eq=False)

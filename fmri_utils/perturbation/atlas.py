@@ -15,21 +15,13 @@ from ..encoders import LinearEncoder, unit
 from ..lafite import Generator
 from ..project.checks import check_finite
 from ..project.devices import choose_device
-from ..project.errors import DataError
 from ..project.parts import Parts, Spread
 from .change import check_betas
 from .embedding_effects import condition_jacobian
-from .jacobian import (
-    picture_function,
-    picture_gram,
-    picture_jacobian,
-    picture_sketch,
-    rms_from_gram,
-    rms_from_sketch,
-)
+from .jacobian import Draw, picture_function, picture_jacobian, picture_sketch, rms_from_sketch
 from .places import cell_grams, effect_maps
 
-FORMS = ("gram", "sketch")
+BATCH = 16  # products at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,20 +59,19 @@ def image_effects(
     *,
     folder: Path,
     key: Mapping,
-    form: str = "sketch",
     n_probes: int = 32,
     n_cells: int = 0,
     psi: float = 1.0,
     seed: int = 0,
-    batch_size: int = 16,
     progress: bool = False,
     spread: Spread | None = None,
     device: str | None = None,
 ) -> ImageEffects:
     """Sensitivity of the picture to every voxel, for every image, to first order.
 
-    Memory is that of one image: the Jacobian (C x 3 x H x W numbers) for the exact form, one
-    batch of probes for the other. Each image is stored when it is finished; a killed run goes on.
+    By random projections, or exactly, where maps are asked for. Memory is that of one image: one
+    batch of probes, or the Jacobian (C x 3 x H x W numbers). Each image is stored when it is
+    finished; a killed run goes on.
 
     Parameters
     ----------
@@ -94,16 +85,12 @@ def image_effects(
         Where unfinished results are kept.
     key : mapping
         What names the inputs: hashes of the generator, encoder and betas.
-    form : {"sketch", "gram"}
-        Random projections, or the exact Gram matrix.
     n_probes : int
-        Random pictures per image and z, for "sketch".
+        Random pictures per image and z, for random projections.
     n_cells : int
-        Cells per side of the maps; 0 for none. Maps need the exact form.
+        Cells per side of the maps; 0 for none.
     seed : int
         Of the random pictures.
-    batch_size : int
-        Products at once.
     spread : callable, optional
         As for :meth:`~fmri_utils.perturbation.Parts.run`: images are then done in several
         processes or on several machines, with the same values.
@@ -117,20 +104,14 @@ def image_effects(
     """
     betas = check_betas(encoder, betas)
     check_finite(z, "z", ("draw", "dimension"), remedy="Draw z anew.")
-    if form not in FORMS or (n_cells and form != "gram"):
-        raise DataError(
-            f"form {form!r} with {n_cells} cells. Expected: one of {FORMS}; maps (n_cells > 0) "
-            "need 'gram'."
-        )
-    settings = {"form": form, "n_probes": n_probes, "n_cells": n_cells, "psi": psi, "seed": seed}
+    settings = {"n_probes": n_probes, "n_cells": n_cells, "psi": psi, "seed": seed}
     settings |= {"n_images": len(betas), "n_z": len(z)}
     parts = Parts(folder, {**key, **settings})
-    sent = _Sent(generator, device or str(next(generator.parameters()).device))
+    travelling = _Travelling(generator, device or str(next(generator.parameters()).device))
     z = z.cpu()
-    options = {"batch_size": batch_size, "n_probes": n_probes, "n_cells": n_cells}
 
     def compute(image: int) -> dict[str, np.ndarray]:
-        network = sent.arrived()
+        network = travelling.here()
         place = next(network.parameters())
         f = encoder.predict(betas[image : image + 1])[0]
         condition = torch.as_tensor(unit(f)).to(place)
@@ -139,7 +120,7 @@ def image_effects(
         for k, one in enumerate(z):
             draw = picture_function(network, one[None].to(place), psi=psi)
             rng = torch.Generator().manual_seed(_seed(seed, image, k))
-            total, cells = _one_picture(draw, condition, rows, rng, form, **options)
+            total, cells = _one_picture(draw, condition, rows, rng, n_probes, n_cells)
             squared, maps = squared + total / len(z), maps + cells / len(z)
         share = np.divide(maps, squared[:, None], out=np.zeros_like(maps), where=maps > 0)
         return {"sensitivity": np.sqrt(squared).astype(np.float32), "maps": share}
@@ -149,7 +130,7 @@ def image_effects(
     return _collect(parts, numbers, len(encoder.weights), n_cells)
 
 
-class _Sent:
+class _Travelling:
     """A generator that travels on the CPU and is copied to the device of whoever works with it.
 
     A process without a GPU can neither read what lies on one nor pass it on.
@@ -165,7 +146,7 @@ class _Sent:
             generator = copy.deepcopy(generator).cpu()
         return {"_generator": generator, "_device": self._device, "_there": None}
 
-    def arrived(self) -> Generator:
+    def here(self) -> Generator:
         """The generator on the device of this process."""
         if self._there is None:
             device, own = choose_device(self._device), next(self._generator.parameters()).device
@@ -179,20 +160,16 @@ def _seed(*numbers: int) -> int:
 
 
 def _one_picture(
-    draw, condition, rows, rng, form, *, batch_size, n_probes, n_cells
+    draw: Draw, condition: Tensor, rows: Tensor, rng: torch.Generator, n_probes: int, n_cells: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean-square change per squared unit, (V,), and its maps, (V, n_cells^2)."""
+    if n_cells:
+        jacobian = picture_jacobian(draw, condition, batch_size=BATCH)
+        maps = effect_maps(rows, cell_grams(jacobian, n_cells)).cpu().numpy()
+        return maps.sum(1), maps
+    sketch = picture_sketch(draw, condition, n_probes=n_probes, rng=rng, batch_size=BATCH)
     none = np.zeros((len(rows), 0), np.float32)
-    if form == "sketch":
-        sketch = picture_sketch(
-            draw, condition, n_probes=n_probes, rng=rng, batch_size=min(batch_size, n_probes)
-        )
-        return rms_from_sketch(rows, sketch).square().cpu().numpy(), none
-    jacobian = picture_jacobian(draw, condition, batch_size=batch_size)
-    if not n_cells:
-        return rms_from_gram(rows, picture_gram(jacobian)).square().cpu().numpy(), none
-    maps = effect_maps(rows, cell_grams(jacobian, n_cells)).cpu().numpy()
-    return maps.sum(1), maps
+    return rms_from_sketch(rows, sketch).square().cpu().numpy(), none
 
 
 def _collect(parts: Parts, numbers: Sequence[int], n_voxels: int, n_cells: int) -> ImageEffects:

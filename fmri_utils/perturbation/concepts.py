@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
-from tqdm.auto import tqdm
 
 from ..encoders import LinearEncoder, unit
 from ..project.checks import check_finite
 from ..project.errors import DataError
 from .change import EmbeddingChange, check_betas
+
+SHARES = 0.01, 0.5  # of the captions, that use a word of the vocabulary
+BATCH = 50  # trials at once: memory is this times n_voxels
 
 
 def parse_concepts(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -44,7 +46,7 @@ def _word_table(captions: Sequence[str], **options) -> tuple[np.ndarray, list[st
     except ValueError as err:
         raise DataError(
             f"no usable word in {len(captions)} captions ({err}). Expected: sentences that share "
-            "words; use more captions or a lower min_share."
+            "words; use more captions."
         ) from err
     return table, counter.get_feature_names_out().tolist()
 
@@ -53,14 +55,10 @@ def _direction(used: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
     return unit(embeddings[used].mean(0) - embeddings[~used].mean(0))
 
 
-def vocabulary(
-    captions: Sequence[str],
-    embeddings: np.ndarray,
-    *,
-    min_share: float = 0.01,
-    max_share: float = 0.5,
-) -> tuple[list[str], np.ndarray]:
+def vocabulary(captions: Sequence[str], embeddings: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Every common word of a caption corpus and its direction.
+
+    Words in fewer or more captions than :data:`SHARES` are left out, as are English stop words.
 
     Parameters
     ----------
@@ -68,8 +66,6 @@ def vocabulary(
         Of training images.
     embeddings : numpy.ndarray, (n_captions, C)
         Their CLIP embeddings.
-    min_share, max_share : float
-        Words used by fewer or more captions are left out, as are English stop words.
 
     Returns
     -------
@@ -78,7 +74,8 @@ def vocabulary(
         Unit length.
     """
     _check_captions(captions, embeddings)
-    table, words = _word_table(captions, stop_words="english", min_df=min_share, max_df=max_share)
+    least, most = SHARES
+    table, words = _word_table(captions, stop_words="english", min_df=least, max_df=most)
     return words, np.stack([_direction(column, embeddings) for column in table.T])
 
 
@@ -133,8 +130,6 @@ def concept_shift(
     directions: np.ndarray,
     *,
     replacement: np.ndarray | float = 0.0,
-    batch_size: int = 50,
-    progress: bool = False,
 ) -> np.ndarray:
     """Mean over trials of every voxel's signed shift along every direction.
 
@@ -144,10 +139,8 @@ def concept_shift(
     directions : numpy.ndarray, (n_directions, C)
         Unit length.
     replacement : float or numpy.ndarray
-        As for :func:`fmri_utils.perturbation.embedding_effect`; for microstimulation
-        ``stimulate(betas, k)``.
-    batch_size : int
-        Trials at once: memory is batch_size x n_voxels.
+        As for :func:`fmri_utils.perturbation.embedding_effect`; for microstimulation by k standard
+        deviations ``betas + k``.
 
     Returns
     -------
@@ -158,9 +151,8 @@ def concept_shift(
     check_finite(directions, "directions", ("direction", "dimension"))
     values = np.broadcast_to(replacement, betas.shape)
     total = np.zeros((betas.shape[1], len(directions)))
-    starts = range(0, len(betas), batch_size)
-    for start in tqdm(starts, desc="concepts", disable=not progress, leave=False):
-        rows = slice(start, start + batch_size)
+    for start in range(0, len(betas), BATCH):
+        rows = slice(start, start + BATCH)
         change = EmbeddingChange.by_value(encoder, betas[rows], values[rows])
         for column, direction in enumerate(directions):
             total[:, column] += change.shift(direction).sum(0)
@@ -201,18 +193,6 @@ def area_shifts(
     return np.array(shifts).reshape(len(areas), *start.shape)  # there may be no area
 
 
-def area_shift(
-    encoder: LinearEncoder,
-    betas: np.ndarray,
-    areas: Mapping[str, np.ndarray],
-    directions: np.ndarray,
-    *,
-    k: float = 1.0,
-) -> np.ndarray:
-    """Mean over trials of :func:`area_shifts`, (n_areas, n_directions)."""
-    return area_shifts(encoder, betas, areas, directions, k=k).mean(1)
-
-
-def strongest_words(shift: np.ndarray, words: Sequence[str], n: int = 3) -> list[list[str]]:
-    """The n words that each row of ``shift`` (n_rows, n_words) pushes towards most."""
-    return [[words[i] for i in np.argsort(-row)[:n]] for row in shift]
+def strongest_words(shift: np.ndarray, words: Sequence[str]) -> list[list[str]]:
+    """The three words that each row of ``shift`` (n_rows, n_words) pushes towards most."""
+    return [[words[i] for i in np.argsort(-row)[:3]] for row in shift]

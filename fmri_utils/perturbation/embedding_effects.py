@@ -7,17 +7,12 @@ voxel carry anything about the image, whatever the decoder does with it?
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from ..encoders import LinearEncoder, unit
 from ..encoders.common import REMEDY
 from ..project.checks import check_finite
-from ..project.errors import DataError
-from .change import EmbeddingChange, check_replacement
+from .change import EmbeddingChange
 
 
 def embedding_effect(
@@ -48,42 +43,13 @@ def embedding_effect(
     return EmbeddingChange.by_value(encoder, betas, replacement).effect()
 
 
-def signed_shift(
-    encoder: LinearEncoder,
-    betas: np.ndarray,
-    directions: np.ndarray,
-    *,
-    replacement: np.ndarray | float = 0.0,
-) -> np.ndarray:
-    """Shift of the cosine with given directions (captions, say) when a voxel is replaced.
-
-    Parameters
-    ----------
-    directions : numpy.ndarray, (n_directions, C)
-        Unit length.
-
-    Returns
-    -------
-    numpy.ndarray, (n_trials, n_voxels, n_directions)
-        cos(after, direction) - cos(before, direction). For a whole vocabulary take
-        :func:`fmri_utils.perturbation.concept_shift`, which keeps the mean over trials only.
-    """
-    check_finite(directions, "directions", ("direction", "dimension"))
-    change = EmbeddingChange.by_value(encoder, betas, replacement)
-    return np.stack([change.shift(direction) for direction in directions], axis=-1)
-
-
-def contribution(
-    encoder: LinearEncoder,
-    betas: np.ndarray,
-    truth: np.ndarray,
-    *,
-    replacement: np.ndarray | float = 0.0,
-) -> np.ndarray:
+def contribution(encoder: LinearEncoder, betas: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Contribution of every voxel to the accuracy: cos(f(x), t) - cos(f(x without v), t).
 
     Parameters
     ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        z-scored: a voxel is left out by setting it to 0.
     truth : numpy.ndarray, (n_trials, C)
         True embedding of each trial's image, unit length.
 
@@ -93,56 +59,7 @@ def contribution(
         Positive where the voxel helps.
     """
     check_finite(truth, "truth", ("trial", "dimension"))
-    return -EmbeddingChange.by_value(encoder, betas, replacement).shift(truth)
-
-
-def network_effect(
-    first: nn.Linear,
-    rest: Callable[[Tensor], Tensor],
-    beta: np.ndarray,
-    *,
-    replacement: np.ndarray | float = 0.0,
-    batch_size: int = 1024,
-) -> np.ndarray:
-    """Embedding effect of every voxel for an encoder that begins with a linear layer.
-
-    Replacing one voxel is a rank-one change of the first layer's output, so only the rest of the
-    network runs once per voxel.
-
-    Parameters
-    ----------
-    first : torch.nn.Linear
-        From voxels to hidden units.
-    rest : callable
-        ``rest(hidden (B, H)) -> embeddings (B, C)``, in evaluation mode.
-    beta : numpy.ndarray, (n_voxels,)
-        One trial, or the mean of an image's repeats.
-    replacement : float or numpy.ndarray, (n_voxels,)
-    batch_size : int
-        Voxels at once.
-
-    Returns
-    -------
-    numpy.ndarray, (n_voxels,)
-    """
-    beta = np.asarray(beta)
-    if beta.shape != (first.in_features,):
-        raise DataError(f"beta has shape {beta.shape}. Expected: ({first.in_features},).")
-    check_finite(beta, "beta", ("voxel",), remedy=REMEDY)
-    like = first.weight
-    x = torch.as_tensor(beta).to(like)
-    step = torch.as_tensor(np.ascontiguousarray(check_replacement(beta, replacement))).to(like) - x
-    with torch.inference_mode():
-        hidden = first(x[None])
-        before = rest(hidden).double()
-        parts = []
-        for start in range(0, len(beta), batch_size):
-            rows = slice(start, start + batch_size)
-            after = rest(hidden + step[rows, None] * like.T[rows]).double()
-            # |a - b|^2 / 2 of unit vectors is 1 - cosine, without its cancellation.
-            gap = nn.functional.normalize(after) - nn.functional.normalize(before)
-            parts.append(gap.square().sum(1) / 2)
-    return torch.cat(parts).cpu().numpy()
+    return -EmbeddingChange.by_value(encoder, betas, 0.0).shift(truth)
 
 
 def encoding_pattern(betas: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
@@ -194,30 +111,3 @@ def condition_jacobian(encoder: LinearEncoder, beta: np.ndarray) -> np.ndarray:
     f = encoder.predict(np.asarray(beta)[None])[0]
     e = unit(f)
     return (encoder.weights - np.outer(encoder.weights @ e, e)) / np.linalg.norm(f)
-
-
-def network_condition_jacobian(
-    network: Callable[[Tensor], Tensor], beta: np.ndarray, *, like: Tensor
-) -> np.ndarray:
-    """As :func:`condition_jacobian`, for any differentiable encoder: its Jacobian at one trial.
-
-    Parameters
-    ----------
-    network : callable
-        ``network(betas (B, n_voxels)) -> embeddings (B, C)``, in evaluation mode.
-    beta : numpy.ndarray, (n_voxels,)
-    like : torch.Tensor
-        Device and type to compute with, such as one of the network's weights.
-
-    Returns
-    -------
-    numpy.ndarray, (n_voxels, C)
-        Of the embedding scaled to unit length.
-    """
-
-    def condition(x: Tensor) -> Tensor:
-        return nn.functional.normalize(network(x[None])[0], dim=0)
-
-    check_finite(beta, "beta", ("voxel",), remedy=REMEDY)
-    x = torch.as_tensor(np.asarray(beta)).to(like)
-    return torch.func.jacrev(condition)(x).detach().T.cpu().numpy()  # one backward pass per row

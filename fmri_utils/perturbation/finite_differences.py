@@ -7,41 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..encoders import LinearEncoder, unit
 from .embedding_effects import condition_jacobian
 from .jacobian import Draw, picture_derivative
-
-
-def finite_difference(
-    draw: Draw, encoder: LinearEncoder, beta: np.ndarray, voxel: int, eps: float, *, like: Tensor
-) -> Tensor:
-    """Central difference of the picture with respect to one voxel.
-
-    Parameters
-    ----------
-    draw : callable
-        From :func:`fmri_utils.perturbation.picture_function`.
-    beta : numpy.ndarray, (n_voxels,)
-    voxel : int
-    eps : float
-        Step, in the unit of the betas (standard deviations).
-    like : torch.Tensor
-        Device and type of the generator.
-
-    Returns
-    -------
-    torch.Tensor, (3, H, W)
-        (picture at x + eps - picture at x - eps) / (2 eps), both drawn in one batch.
-    """
-    beta = np.asarray(beta, np.float64)
-    f = encoder.predict(beta[None])[0].astype(np.float64)
-    step = eps * encoder.weights[voxel].astype(np.float64)
-    pair = torch.as_tensor(unit(np.stack([f + step, f - step]))).to(like)
-    with torch.no_grad():
-        above, below = draw(pair)
-    return (above - below) / (2 * eps)
 
 
 def eps_curve(
@@ -52,7 +21,6 @@ def eps_curve(
     eps: Sequence[float],
     *,
     like: Tensor,
-    progress: bool = False,
 ) -> np.ndarray:
     """Relative difference between first-order effect and finite difference, for several steps.
 
@@ -61,11 +29,15 @@ def eps_curve(
 
     Parameters
     ----------
-    draw, encoder, beta, like
-        As for :func:`finite_difference`.
+    draw : callable
+        From :func:`fmri_utils.perturbation.picture_function`.
+    beta : numpy.ndarray, (n_voxels,)
     voxels : sequence of int
         A sample of the voxels.
     eps : sequence of float
+        Steps, in the unit of the betas (standard deviations).
+    like : torch.Tensor
+        Device and type of the generator.
 
     Returns
     -------
@@ -73,13 +45,18 @@ def eps_curve(
         Norm of the difference over the norm of the first-order effect.
     """
     beta = np.asarray(beta, np.float64)
+    f = encoder.predict(beta[None])[0].astype(np.float64)
     condition = torch.as_tensor(unit(encoder.predict(beta[None])[0])).to(like)
     rows = torch.as_tensor(condition_jacobian(encoder, beta)[np.asarray(voxels)]).to(like)
     first_order = picture_derivative(draw, condition, rows).flatten(1)  # (n_voxels, P)
     error = np.empty((len(eps), len(voxels)))
-    for i, size in enumerate(tqdm(eps, desc="steps", disable=not progress, leave=False)):
+    for i, size in enumerate(eps):
         for j, voxel in enumerate(voxels):
-            measured = finite_difference(draw, encoder, beta, voxel, size, like=like).flatten()
+            step = size * encoder.weights[voxel].astype(np.float64)
+            pair = torch.as_tensor(unit(np.stack([f + step, f - step]))).to(like)
+            with torch.no_grad():
+                above, below = draw(pair)  # in one batch
+            measured = ((above - below) / (2 * size)).flatten()
             gap = torch.linalg.vector_norm(measured - first_order[j])
             error[i, j] = float(gap / torch.linalg.vector_norm(first_order[j]))
     return error

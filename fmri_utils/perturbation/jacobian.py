@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..lafite import Generator
 from ..project.checks import check_finite
@@ -72,12 +71,7 @@ def picture_function(
 
 
 def picture_derivative(
-    draw: Draw,
-    condition: Tensor,
-    directions: Tensor,
-    *,
-    batch_size: int = 32,
-    progress: bool = False,
+    draw: Draw, condition: Tensor, directions: Tensor, *, batch_size: int = 32
 ) -> Tensor:
     """Derivative of a picture along directions of the condition, by forward-mode products.
 
@@ -96,32 +90,22 @@ def picture_derivative(
     torch.Tensor, (n, 3, H, W)
         Change of the picture per unit of each direction.
     """
-
     check_finite(condition, "condition", ("dimension",))
     check_finite(directions, "directions", ("direction", "dimension"))
 
     def along(direction: Tensor) -> Tensor:
         return torch.func.jvp(lambda c: draw(c[None])[0], (condition,), (direction,))[1]
 
-    out = None
-    starts = range(0, len(directions), batch_size)
     with torch.no_grad(), warnings.catch_warnings():
         # The first forward product compiles torch's decompositions by a call that it deprecates.
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
-        for start in tqdm(starts, desc="forward products", disable=not progress, leave=False):
-            part = torch.func.vmap(along)(directions[start : start + batch_size])
-            if out is None:
-                out = part.new_empty((len(directions), *part.shape[1:]))
-            out[start : start + len(part)] = part
-    return out
+        return torch.func.vmap(along, chunk_size=batch_size)(directions)
 
 
-def picture_jacobian(
-    draw: Draw, condition: Tensor, *, batch_size: int = 32, progress: bool = False
-) -> Tensor:
+def picture_jacobian(draw: Draw, condition: Tensor, *, batch_size: int = 32) -> Tensor:
     """The whole Jacobian of a picture, (C, 3, H, W): one forward-mode product per dimension."""
     every = torch.eye(len(condition), dtype=condition.dtype, device=condition.device)
-    return picture_derivative(draw, condition, every, batch_size=batch_size, progress=progress)
+    return picture_derivative(draw, condition, every, batch_size=batch_size)
 
 
 def picture_gram(jacobian: Tensor) -> Tensor:
@@ -137,7 +121,6 @@ def picture_sketch(
     n_probes: int,
     rng: torch.Generator,
     batch_size: int = 8,
-    progress: bool = False,
 ) -> Tensor:
     """Random projections of the Jacobian, by reverse-mode products of random pictures.
 
@@ -161,13 +144,9 @@ def picture_sketch(
         raise DataError(f"n_probes is {n_probes}. Expected: 1 or more.")
     check_finite(condition, "condition", ("dimension",))
     picture, pull = torch.func.vjp(lambda c: draw(c[None])[0], condition)
-    rows = []
-    starts = range(0, n_probes, batch_size)
-    for start in tqdm(starts, desc="reverse products", disable=not progress, leave=False):
-        n = min(batch_size, n_probes - start)
-        signs = torch.randint(0, 2, (n, *picture.shape), generator=rng).to(picture) * 2 - 1
-        rows.append(torch.func.vmap(lambda r: pull(r)[0])(signs).detach())
-    return torch.cat(rows) / (n_probes * picture.numel()) ** 0.5
+    signs = torch.randint(0, 2, (n_probes, *picture.shape), generator=rng).to(picture) * 2 - 1
+    rows = torch.func.vmap(lambda r: pull(r)[0], chunk_size=batch_size)(signs)
+    return rows.detach() / (n_probes * picture.numel()) ** 0.5
 
 
 def rms_from_gram(rows: np.ndarray | Tensor, gram: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from scipy import stats
 from ..project.checks import check_finite
 from ..project.errors import DataError
 
+N_SPLITS = 20
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -33,7 +35,7 @@ class Agreement:
         return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f}; in full {self.full:.3f})"
 
 
-def split_half(values: np.ndarray, *, rng: np.random.Generator, n_splits: int = 20) -> Agreement:
+def split_half(values: np.ndarray, *, rng: np.random.Generator) -> Agreement:
     """Rank correlation over voxels between the means of two random halves of the images.
 
     Parameters
@@ -41,14 +43,14 @@ def split_half(values: np.ndarray, *, rng: np.random.Generator, n_splits: int = 
     values : numpy.ndarray, (n_images, n_voxels)
         An effect per image and voxel.
     rng : numpy.random.Generator
-    n_splits : int
+        Of :data:`N_SPLITS` divisions.
     """
     n = len(values)
     if n < 2:
         raise DataError(f"{n} image. Expected: two or more to split.")
     check_finite(values, "values", ("image", "voxel"))
     found = []
-    for _ in range(n_splits):
+    for _ in range(N_SPLITS):
         order = rng.permutation(n)
         halves = values[order[: n // 2]].mean(0), values[order[n // 2 :]].mean(0)
         found.append(stats.spearmanr(*halves).statistic)

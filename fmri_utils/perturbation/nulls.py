@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse, stats
-from tqdm.auto import tqdm
 
 from ..encoders import LinearEncoder
 from ..nsd.preprocessing import groups_with_data
@@ -21,23 +20,6 @@ from ..project.errors import DataError
 
 # Numbers in one block of images x images x voxels; small enough for a processor's cache.
 MAX_ELEMENTS = 400_000
-
-
-@dataclass(frozen=True, eq=False)
-class Reliability:
-    """Observed reliability of every voxel, and the same under re-paired repeats.
-
-    Attributes
-    ----------
-    statistic : numpy.ndarray, (n_voxels,)
-        T: mean of [d(value from another image) - d(another repeat of the same image)], in units of
-        1 - cosine. Positive where a voxel repeats itself.
-    null : numpy.ndarray, (1 + n_permutations, n_voxels)
-        T with repeats re-paired across images; row 0 is the true pairing.
-    """
-
-    statistic: np.ndarray
-    null: np.ndarray
 
 
 def repeat_rows(nsd_id: np.ndarray, keep: np.ndarray | None = None) -> np.ndarray:
@@ -60,9 +42,8 @@ def repeat_rows(nsd_id: np.ndarray, keep: np.ndarray | None = None) -> np.ndarra
         If no image was shown twice.
     """
     rows = np.arange(len(nsd_id)) if keep is None else np.flatnonzero(keep)
-    ids, image, counts = np.unique(
-        np.asarray(nsd_id)[rows], return_inverse=True, return_counts=True
-    )
+    shown = np.asarray(nsd_id)[rows]
+    ids, image, counts = np.unique(shown, return_inverse=True, return_counts=True)
     most = counts.max(initial=0)
     if most < 2:
         raise DataError(
@@ -86,14 +67,11 @@ def draw_pairings(
     return pairings
 
 
-def reliability(
-    encoder: LinearEncoder,
-    repeats: np.ndarray,
-    pairings: np.ndarray,
-    *,
-    progress: bool = False,
-) -> Reliability:
-    """Reliability of every voxel through the decoder, and its null distribution.
+def reliability(encoder: LinearEncoder, repeats: np.ndarray, pairings: np.ndarray) -> np.ndarray:
+    """Reliability of every voxel through the decoder, observed and under re-paired repeats.
+
+    T is the mean of [d(value from another image) - d(another repeat of the same image)], in units
+    of 1 - cosine: positive where a voxel repeats itself.
 
     Exact, without approximation for small steps: the effect of every value of a voxel in every
     trial is computed once, and a re-pairing only picks among them.
@@ -109,11 +87,11 @@ def reliability(
         it: two trials of one session would agree in their zeros.
     pairings : numpy.ndarray of int, (1 + n_permutations, n_repeats, n_images)
         From :func:`draw_pairings`.
-    progress : bool
 
     Returns
     -------
-    Reliability
+    numpy.ndarray, (1 + n_permutations, n_voxels)
+        T with repeats paired across images; row 0 is the true pairing, the observed T.
     """
     repeats = np.asarray(repeats)
     if repeats.ndim != 3 or len(repeats) < 2 or pairings.shape[1:] != repeats.shape[:2]:
@@ -124,7 +102,6 @@ def reliability(
     n_repeats, n_images, n_voxels = repeats.shape
     picks = _pick_matrices(pairings)
     f = np.stack([encoder.predict(trials) for trials in repeats])
-    statistic = np.zeros(n_voxels)
     null = np.zeros((len(pairings), n_voxels))
     size = max(1, MAX_ELEMENTS // n_images**2)
     has_data = np.ones((n_repeats, n_images), bool)
@@ -132,7 +109,7 @@ def reliability(
     for trials, voxels in groups_with_data(repeats.reshape(-1, n_voxels)):
         has_data = np.isin(np.arange(n_repeats * n_images), trials).reshape(n_repeats, n_images)
         blocks += [(has_data, voxels[at : at + size]) for at in range(0, voxels.size, size)]
-    for has_data, voxels in tqdm(blocks, desc="reliability", disable=not progress, leave=False):
+    for has_data, voxels in blocks:
         found = []
         for (own, other), pick in picks.items():
             both = has_data[own][:, None] & has_data[other]
@@ -145,10 +122,9 @@ def reliability(
             same = table[np.arange(n_images), np.arange(n_images)].sum(0)
             different = (table.sum((0, 1)) - same) / (both.sum() - n_same)
             moved = pick @ table.reshape(n_images**2, -1) / weights[:, None]
-            found.append((different - same / n_same, different - moved))
-        statistic[voxels] = np.mean([one for one, _ in found], axis=0) if found else 0
-        null[:, voxels] = np.mean([one for _, one in found], axis=0) if found else 0
-    return Reliability(statistic, null)
+            found.append(different - moved)
+        null[:, voxels] = np.mean(found, axis=0) if found else 0
+    return null
 
 
 def _pick_matrices(pairings: np.ndarray) -> dict[tuple[int, int], sparse.csr_array]:
@@ -183,21 +159,22 @@ def _swap_effects(weights: np.ndarray, f: np.ndarray, values: np.ndarray) -> np.
     return step**2 * across / moved / (1 + np.maximum(cosine, 0))
 
 
-def combine(parts: Sequence[Reliability], n_images: Sequence[int]) -> Reliability:
+def combine(parts: Sequence[np.ndarray], n_images: Sequence[int]) -> np.ndarray:
     """Reliability over the folds of a cross-fit, each with a decoder that never saw its images.
 
     Parameters
     ----------
-    parts : sequence of Reliability
-        With equally many permutations, drawn independently.
+    parts : sequence of numpy.ndarray, (1 + n_permutations, n_voxels)
+        From :func:`reliability`, their pairings drawn independently.
     n_images : sequence of int
         Images of each fold: its weight.
+
+    Returns
+    -------
+    numpy.ndarray, (1 + n_permutations, n_voxels)
     """
     share = np.asarray(n_images, float) / np.sum(n_images)
-    return Reliability(
-        sum(s * part.statistic for s, part in zip(share, parts, strict=True)),
-        sum(s * part.null for s, part in zip(share, parts, strict=True)),
-    )
+    return sum(s * part for s, part in zip(share, parts, strict=True))
 
 
 @dataclass(frozen=True, eq=False)

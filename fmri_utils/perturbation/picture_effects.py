@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ..encoders import LinearEncoder, unit
 from ..lafite import Generator
@@ -15,8 +14,10 @@ from ..metrics import ssim_scores
 from ..pictures import reconstruction
 from ..project.checks import check_finite
 from ..project.errors import DataError
-from .change import check_betas, check_replacement
+from .change import check_betas
 from .jacobian import picture_function
+
+FACTORS = ("voxel", "z", "noise")
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,22 @@ class PictureEffect:
 
     def rms(self) -> np.ndarray:
         """Pixel RMS of each perturbation, (n_voxels,); below the rounding floor reported as 0."""
-        rms = np.sqrt(((self.perturbed - self.baseline) ** 2).mean((1, 2, 3)))
+        rms = _rms(self.perturbed, self.baseline)
         return np.where(rms > self.floor, rms, 0.0)
 
     def noise_rms(self) -> np.ndarray:
         """Pixel RMS of each new draw of the noise alone, (n_noise,)."""
-        return np.sqrt(((self.noise - self.baseline) ** 2).mean((1, 2, 3)))
+        return _rms(self.noise, self.baseline)
 
     def ssim(self) -> np.ndarray:
         """SSIM of each perturbed picture with the baseline, (n_voxels,); 1 is no change."""
         same = np.repeat(self.baseline[None], len(self.perturbed), axis=0)
         return ssim_scores(same, self.perturbed)
+
+
+def _rms(pictures: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Root of the mean squared difference of pictures (n, H, W, 3), (n,)."""
+    return np.sqrt(((pictures - others) ** 2).mean((1, 2, 3)))
 
 
 def renderer(generator: Generator, *, psi: float, seed: int) -> Callable:
@@ -92,7 +98,6 @@ def picture_effect(
     *,
     z: torch.Tensor,
     other_z: torch.Tensor,
-    replacement: np.ndarray | float = 0.0,
 ) -> PictureEffect:
     """Generated picture with and without each of some voxels, beside a noise-only control.
 
@@ -104,17 +109,14 @@ def picture_effect(
     beta : numpy.ndarray, (n_voxels,)
         One trial, or the mean of an image's repeats; z-scored.
     voxels : numpy.ndarray of int
-        Which voxels are replaced, one at a time.
+        Which voxels are left out (set to 0), one at a time.
     z : torch.Tensor, (1, z_dim)
         The noise vector of the baseline and of every perturbed picture.
     other_z : torch.Tensor, (n_noise, z_dim)
         Noise vectors of the control.
-    replacement : float or numpy.ndarray
-        As for :func:`fmri_utils.perturbation.embedding_effect`.
     """
     changed = np.repeat(check_betas(encoder, np.asarray(beta)[None]), len(voxels) + 2, axis=0)
-    value = check_replacement(changed[:1], replacement)[0]
-    changed[np.arange(len(voxels)), voxels] = value[voxels]
+    changed[np.arange(len(voxels)), voxels] = 0
     condition = _condition(encoder, changed)  # the last two rows are the baseline, twice,
     condition[-2] = torch.nextafter(condition[-1], torch.tensor(torch.inf))  # once rounded up
     # One batch for all, so that baseline and perturbed differ by the voxel and not by rounding.
@@ -133,19 +135,17 @@ def voxel_against_noise(
     *,
     z: torch.Tensor,
     other_z: torch.Tensor,
-    replacement: np.ndarray | float = 0.0,
     batch_size: int = 25,
-    progress: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel RMS of one voxel's replacement and of new noise, for many images.
+    """Pixel RMS of one voxel left out and of new noise, for many images.
 
     Parameters
     ----------
-    draw, replacement
+    draw : callable
         As for :func:`picture_effect`.
     betas : numpy.ndarray, (n_images, n_voxels)
     voxels : numpy.ndarray of int, (n_images,)
-        Which voxel is replaced in each image, such as its strongest.
+        Which voxel is left out in each image, such as its strongest.
     z, other_z : torch.Tensor, (1, z_dim)
         Noise vectors of the picture and of its perturbation; of the control.
     batch_size : int
@@ -157,19 +157,17 @@ def voxel_against_noise(
     """
     betas = check_betas(encoder, betas)
     changed = np.array(betas)
-    rows = np.arange(len(betas))
-    changed[rows, voxels] = check_replacement(betas, replacement)[rows, voxels]
+    changed[np.arange(len(betas)), voxels] = 0
     before, after = _condition(encoder, betas), _condition(encoder, changed)
     voxel_rms, noise_rms = [], []
-    starts = range(0, len(betas), batch_size)
-    for start in tqdm(starts, desc="pictures", disable=not progress, leave=False):
+    for start in range(0, len(betas), batch_size):
         part = slice(start, start + batch_size)
         n = len(before[part])
         baseline = draw(z.expand(n, -1), before[part], False)
         perturbed = draw(z.expand(n, -1), after[part], False)
         control = draw(other_z.expand(n, -1), before[part], True)
-        voxel_rms.append(np.sqrt(((perturbed - baseline) ** 2).mean((1, 2, 3))))
-        noise_rms.append(np.sqrt(((control - baseline) ** 2).mean((1, 2, 3))))
+        voxel_rms.append(_rms(perturbed, baseline))
+        noise_rms.append(_rms(control, baseline))
     return np.concatenate(voxel_rms), np.concatenate(noise_rms)
 
 
@@ -189,7 +187,6 @@ def crossed_pictures(
     n_noise: int,
     seed: int,
     psi: float = 1.0,
-    progress: bool = False,
 ) -> np.ndarray:
     """Pictures for every combination of a voxel's value, z and the noise buffers.
 
@@ -214,7 +211,7 @@ def crossed_pictures(
     rng = torch.Generator(device).manual_seed(seed)
     buffers = [generator.synthesis.draw_noise(1, rng) for _ in range(n_noise)]
     rows = []
-    for one in tqdm(z, desc="pictures", disable=not progress, leave=False):
+    for one in z:
         parts = []
         for noise in buffers:
             draw = picture_function(generator, one[None].to(device), psi=psi, noise=noise)
@@ -224,9 +221,7 @@ def crossed_pictures(
     return np.stack(rows, axis=1)
 
 
-def variance_shares(
-    pictures: np.ndarray, names: Sequence[str] = ("voxel", "z", "noise")
-) -> dict[str, float]:
+def variance_shares(pictures: np.ndarray) -> dict[str, float]:
     """Shares of the pictures' pixel variance due to three crossed factors and their interactions.
 
     Random-effects analysis of variance without replication, pooled over pixels: each component is
@@ -236,9 +231,7 @@ def variance_shares(
     Parameters
     ----------
     pictures : numpy.ndarray, (n_a, n_b, n_c, ...)
-        Picture for every combination of levels; at least two levels each.
-    names : sequence of str
-        Of the three factors.
+        Picture for every combination of levels of :data:`FACTORS`; at least two levels each.
 
     Returns
     -------
@@ -246,7 +239,7 @@ def variance_shares(
         Shares that add up to 1, of each factor, each pair ("voxel x z") and all three.
     """
     levels = pictures.shape[:3]
-    if pictures.ndim < 4 or min(levels) < 2 or len(names) != 3:
+    if pictures.ndim < 4 or min(levels) < 2:
         raise DataError(
             f"pictures have shape {pictures.shape}. Expected: three factors with at least two "
             "levels each, then the picture."
@@ -266,7 +259,7 @@ def variance_shares(
         component[(one,)] = (squares[(one,)] - pairs + everything) / size
     kept = {s: max(component[s], 0.0) for s in subsets}
     total = sum(kept.values())
-    return {" x ".join(names[i] for i in s): v / total if total else 0.0 for s, v in kept.items()}
+    return {" x ".join(FACTORS[i] for i in s): v / total if total else 0.0 for s, v in kept.items()}
 
 
 def _mean_square(values: np.ndarray, factors: tuple[int, ...]) -> float:

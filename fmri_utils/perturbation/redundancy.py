@@ -112,7 +112,7 @@ def statistics_of(subject: LinearSubject, rng: np.random.Generator) -> dict[str,
         "ablation": embedding_effect(encoder, pattern).mean(0),
         "refit": refit_change(encoder, fit_precision(x), pattern, alphas).effect().mean(0),
         "contribution": contribution(encoder, pattern, subject.test_truth).mean(0),
-        "reliability": max_t(reliability(encoder, subject.test, pairings).null).z,
+        "reliability": max_t(reliability(encoder, subject.test, pairings)).z,
         "encoding pattern": encoding_pattern(x, y),
     }
 

@@ -15,22 +15,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
-from sklearn.model_selection import GroupKFold
 
-from ..encoders import LinearEncoder, check_training
+from ..encoders import LinearEncoder, refit_ridge
+from ..encoders.ridge import make_folds
 from ..project.checks import check_finite
 from ..project.errors import DataError
 from .change import EmbeddingChange, check_betas
 from .precision import Precision
 
+TOLERANCE = 1e-2  # relative: of the equations of ridge regression, and between equal penalties
+
 
 def ridge_penalties(
-    encoder: LinearEncoder, betas: np.ndarray, embeddings: np.ndarray, *, tolerance: float = 1e-2
+    encoder: LinearEncoder, betas: np.ndarray, embeddings: np.ndarray
 ) -> np.ndarray:
     """The penalties that a ridge encoder was fitted with, read off its normal equations.
 
     At the optimum X'(y - X w) = alpha w for centred X and y, so alpha = w.X'(y - X w) / w.w.
+    Penalties that differ by less than :data:`TOLERANCE` are one: they get their median.
 
     Parameters
     ----------
@@ -38,8 +40,6 @@ def ridge_penalties(
         From :func:`fmri_utils.encoders.fit_ridge`.
     betas, embeddings : numpy.ndarray, (n_trials, n_voxels) and (n_trials, C)
         What it was fitted to.
-    tolerance : float
-        Largest relative violation of the equations.
 
     Returns
     -------
@@ -57,19 +57,22 @@ def ridge_penalties(
     gradient = x.T @ ((embeddings - embeddings.mean(0)) - x @ weights)  # (V, C)
     alphas = (weights * gradient).sum(0) / (weights**2).sum(0)
     off = np.linalg.norm(gradient - alphas * weights, axis=0) / np.linalg.norm(gradient, axis=0)
-    if not (off < tolerance).all() or not (alphas > 0).all():
+    if not (off < TOLERANCE).all() or not (alphas > 0).all():
         raise DataError(
             f"the weights miss the equations of ridge regression by {np.nanmax(off):.1%} (encoder "
             f"{encoder.method!r}). Expected: a ridge encoder and the very trials it was fitted to."
         )
+    order = np.argsort(alphas)
+    jumps = np.flatnonzero(np.diff(alphas[order]) > TOLERANCE * alphas[order][:-1]) + 1
+    for columns in np.split(order, jumps):
+        alphas[columns] = np.median(alphas[columns])
     return alphas
 
 
-def group_penalties(alphas: np.ndarray, *, rtol: float = 1e-2) -> list[tuple[float, np.ndarray]]:
-    """Distinct penalties with the columns that have them; penalties closer than rtol are one."""
-    order = np.argsort(alphas)
-    jumps = np.flatnonzero(np.diff(alphas[order]) > rtol * alphas[order][:-1]) + 1
-    return [(float(np.median(alphas[c])), np.sort(c)) for c in np.split(order, jumps)]
+def by_penalty(alphas: np.ndarray) -> list[tuple[float, np.ndarray]]:
+    """Distinct penalties with the embedding dimensions that have them."""
+    alphas = np.asarray(alphas, float)
+    return [(float(alpha), np.flatnonzero(alphas == alpha)) for alpha in np.unique(alphas)]
 
 
 def refit_change(
@@ -95,29 +98,8 @@ def refit_change(
         With ``effect()``, ``shift(direction)`` and ``towards(direction)``.
     """
     betas = check_betas(encoder, betas)
-    parts = group_penalties(np.asarray(alphas, float))
-    steps = [(columns, precision.step(betas, alpha)) for alpha, columns in parts]
+    steps = [(columns, precision.step(betas, alpha)) for alpha, columns in by_penalty(alphas)]
     return EmbeddingChange(encoder, betas, steps)
-
-
-def refit_weights(
-    encoder: LinearEncoder, precision: Precision, voxel: int, alphas: np.ndarray
-) -> LinearEncoder:
-    """The ridge encoder refitted without one voxel, whose weights become 0.
-
-    Parameters
-    ----------
-    encoder, precision, alphas
-        As for :func:`refit_change`.
-    voxel : int
-    """
-    weights = np.array(encoder.weights, np.float64)
-    for alpha, columns in group_penalties(np.asarray(alphas, float)):
-        column = precision.inverse(alpha)[:, voxel]
-        weights[:, columns] -= np.outer(column / column[voxel], encoder.weights[voxel, columns])
-    weights[voxel] = 0
-    shift = precision.mean @ (encoder.weights - weights)  # keeps the mean prediction
-    return LinearEncoder(weights, encoder.intercept + shift, f"{encoder.method}, one voxel less")
 
 
 def cross_fit(
@@ -130,8 +112,6 @@ def cross_fit(
     seed: int = 0,
 ) -> Iterator[tuple[LinearEncoder, np.ndarray]]:
     """Ridge fits that each leave out one fold of the images, so that every image is tested once.
-
-    One Gram matrix serves all folds: a fold's own part is taken off it.
 
     Parameters
     ----------
@@ -152,22 +132,6 @@ def cross_fit(
     rows : numpy.ndarray of int
         The trials left out.
     """
-    check_training(betas, embeddings, groups)
-    x, y = np.asarray(betas), np.asarray(embeddings)
-    parts = group_penalties(np.asarray(alphas, float))
-    gram, cross = x.T @ x, x.T @ y
-    sums = x.sum(0), y.sum(0)
-    folds = GroupKFold(n_folds, shuffle=True, random_state=seed).split(x, groups=groups)
-    for _, held in folds:
-        n = len(x) - len(held)
-        x_mean, y_mean = (sums[0] - x[held].sum(0)) / n, (sums[1] - y[held].sum(0)) / n
-        # Centred on the trials that are left: X'X - n mean mean'.
-        kept = gram - x[held].T @ x[held] - n * np.outer(x_mean, x_mean)
-        target = cross - x[held].T @ y[held] - n * np.outer(x_mean, y_mean)
-        weights = np.empty_like(target)
-        for alpha, columns in parts:
-            shifted = kept.copy()
-            shifted[np.diag_indices_from(shifted)] += alpha
-            factor = cho_factor(shifted, lower=True, overwrite_a=True, check_finite=False)
-            weights[:, columns] = cho_solve(factor, target[:, columns], check_finite=False)
-        yield LinearEncoder(weights, y_mean - x_mean @ weights, "ridge"), held
+    for held in make_folds(groups, n_folds, seed):
+        rest = np.setdiff1d(np.arange(len(groups)), held)
+        yield refit_ridge(betas[rest], embeddings[rest], alphas=alphas), held

@@ -4,7 +4,7 @@
 * Its *conditional mean* given all other voxels: what a voxel that was lost would be guessed as. It
   removes only what the voxel alone knows.
 * The value in *another repeat* of the same image: how much the voxel's own noise moves things.
-* *Microstimulation*: its value plus or minus k standard deviations.
+* *Microstimulation*: its value plus or minus k standard deviations, ``betas + k``.
 """
 
 from __future__ import annotations
@@ -16,20 +16,6 @@ from ..encoders.common import REMEDY
 from ..project.checks import check_finite
 from ..project.errors import DataError
 from .precision import Precision
-
-
-def stimulate(betas: np.ndarray, k: float, sd: np.ndarray | float = 1.0) -> np.ndarray:
-    """Every voxel's value plus k standard deviations.
-
-    Parameters
-    ----------
-    betas : numpy.ndarray, (n_trials, n_voxels)
-    k : float
-        Negative for a decrease.
-    sd : float or numpy.ndarray, (n_voxels,)
-        Standard deviation over single trials; 1 for z-scored betas.
-    """
-    return np.asarray(betas) + np.asarray(k * np.asarray(sd), np.asarray(betas).dtype)
 
 
 def other_repeat(betas: np.ndarray, nsd_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,6 @@ single voxels.
 """
 
 from .decoding import (
-    AreaScores,
     area_groups,
     area_pictures,
     disjoint,
@@ -15,37 +14,5 @@ from .decoding import (
     score_areas,
     unions,
 )
-from .groups import (
-    GroupScore,
-    against_random,
-    group_embedding,
-    random_groups,
-    shapley,
-    shapley_by_trial,
-    shapley_exact,
-)
-from .retrain import Retrained, refit_without, retrain_like, retrain_on, score_retrained
-
-__all__ = [
-    "AreaScores",
-    "GroupScore",
-    "Retrained",
-    "against_random",
-    "area_groups",
-    "area_pictures",
-    "disjoint",
-    "embedding_scores_of",
-    "group_embedding",
-    "overlaps",
-    "random_groups",
-    "random_shift",
-    "refit_without",
-    "retrain_like",
-    "retrain_on",
-    "score_areas",
-    "score_retrained",
-    "shapley",
-    "shapley_by_trial",
-    "shapley_exact",
-    "unions",
-]
+from .groups import against_random, group_embedding, shapley, shapley_by_trial
+from .retrain import refit_without, score_retrained

@@ -219,9 +219,9 @@ class AreaScores:
                 band, p = self.band(kind, score), self.p(kind, score)
                 for i, name in enumerate(self.names):
                     row = {"kind": kind, "group": name, "voxels": int(self.sizes[i])}
-                    row |= {"score": score, "value": found[i].value, "low": found[i].low}
-                    row |= {"high": found[i].high, "random_low": float(band[i, 0])}
-                    rows.append(row | {"random_high": float(band[i, 1]), "p": float(p[i])})
+                    row |= {"score": score, **vars(found[i])}
+                    row |= {"random_low": float(band[i, 0]), "random_high": float(band[i, 1])}
+                    rows.append(row | {"p": float(p[i])})
         return rows
 
 
@@ -292,10 +292,9 @@ def random_shift(
     *,
     n_random: int,
     rng: np.random.Generator,
-    k: float = 1.0,
     progress: bool = False,
 ) -> np.ndarray:
-    """Shift along directions when random groups are stimulated; the null of ``area_shift``.
+    """Shift along directions when random groups are stimulated; the null of ``area_shifts``.
 
     Parameters
     ----------
@@ -304,8 +303,6 @@ def random_shift(
         Number of voxels of each area; there may be none.
     directions : numpy.ndarray, (n_directions, C)
         Unit length.
-    k : float
-        Standard deviations added to every voxel of a group.
 
     Returns
     -------
@@ -313,7 +310,6 @@ def random_shift(
         Mean over images of cos(after, direction) - cos(before, direction).
     """
     check_finite(directions, "directions", ("direction", "dimension"))
-    check_finite(k, "k")
     before = encoder.predict(betas)
     start = (unit(before) @ directions.T).mean(0)
     if not len(sizes):
@@ -322,7 +318,7 @@ def random_shift(
     found = np.empty((n_random, len(different), len(directions)))
     for i in tqdm(range(n_random), desc="random groups", disable=not progress, leave=False):
         steps = [encoder.weights[v].sum(0) for v in _nested(different, betas.shape[1], rng)]
-        moved = before + k * np.cumsum(steps, axis=0)[:, None]
+        moved = before + np.cumsum(steps, axis=0)[:, None]
         found[i] = (unit(moved) @ directions.T).mean(1) - start
     return found[:, which]
 
@@ -335,7 +331,6 @@ def area_pictures(
     *,
     z: torch.Tensor,
     kinds: Sequence[str] = ABLATIONS,
-    k: float = 1.0,
     progress: bool = False,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Pictures with all voxels, and with each group kept alone, left out or stimulated.
@@ -352,8 +347,6 @@ def area_pictures(
     z : torch.Tensor, (1, z_dim)
     kinds : sequence of str
         Of :data:`fmri_utils.visual_areas.groups.KINDS`.
-    k : float
-        Standard deviations, for "stimulate".
 
     Returns
     -------
@@ -363,7 +356,7 @@ def area_pictures(
         By kind.
     """
     rows = [encoder.predict(betas)]
-    rows += [group_embedding(encoder, betas, g, kind, k) for kind in kinds for g in groups.values()]
+    rows += [group_embedding(encoder, betas, g, kind) for kind in kinds for g in groups.values()]
     condition = torch.from_numpy(unit(np.stack(rows, axis=1)).astype(np.float32))  # (n, 1 + .., C)
     bar = tqdm(condition, desc="pictures", disable=not progress, leave=False)
     pictures = np.stack([draw(z.expand(len(one), -1), one, False) for one in bar])

@@ -7,12 +7,10 @@ Many voxels know the same. Leaving one out then changes little, because the othe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from math import factorial
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ..encoders import LinearEncoder, unit
 from ..perturbation.change import check_betas
@@ -34,7 +32,7 @@ def random_groups(
 
 
 def group_embedding(
-    encoder: LinearEncoder, betas: np.ndarray, group: np.ndarray, kind: str, k: float = 1.0
+    encoder: LinearEncoder, betas: np.ndarray, group: np.ndarray, kind: str
 ) -> np.ndarray:
     """Predicted embeddings with a group left out, kept alone, or stimulated.
 
@@ -45,52 +43,27 @@ def group_embedding(
     group : numpy.ndarray
         Bool (n_voxels,), or indices of voxels.
     kind : {"leave_out", "keep_only", "stimulate"}
-    k : float
-        Standard deviations, for "stimulate".
+        To stimulate adds a standard deviation to every voxel.
 
     Returns
     -------
     numpy.ndarray, (n_trials, C)
         Not normalised.
     """
-    return changed_embedding(encoder, betas, encoder.predict(betas), group, kind, k)
+    return changed_embedding(encoder, betas, encoder.predict(betas), group, kind)
 
 
 def changed_embedding(
-    encoder: LinearEncoder,
-    betas: np.ndarray,
-    whole: np.ndarray,
-    group: np.ndarray,
-    kind: str,
-    k: float = 1.0,
+    encoder: LinearEncoder, betas: np.ndarray, whole: np.ndarray, group: np.ndarray, kind: str
 ) -> np.ndarray:
     """:func:`group_embedding` of checked betas, whose prediction ``whole`` is known."""
     if kind not in KINDS:
         raise DataError(f"kind is {kind!r}. Expected: one of {KINDS}.")
-    check_finite(k, "k")
     weights = encoder.weights[group]
     if kind == "stimulate":
-        return whole + k * weights.sum(0)
+        return whole + weights.sum(0)
     part = np.asarray(betas)[:, group] @ weights
     return encoder.intercept + part if kind == "keep_only" else whole - part
-
-
-@dataclass(frozen=True)
-class GroupScore:
-    """A group's score beside those of random groups of its size.
-
-    Attributes
-    ----------
-    value : float
-    random : numpy.ndarray, (n_groups,)
-    p_smaller, p_larger : float
-        Share of random groups at least as small, or as large, the group itself counted in.
-    """
-
-    value: float
-    random: np.ndarray
-    p_smaller: float
-    p_larger: float
 
 
 def against_random(
@@ -102,8 +75,7 @@ def against_random(
     kind: str,
     rng: np.random.Generator,
     n_groups: int = 1000,
-    progress: bool = False,
-) -> GroupScore:
+) -> tuple[float, np.ndarray]:
     """Mean cosine with the truth for a group, and for random groups of the same size.
 
     Parameters
@@ -113,20 +85,20 @@ def against_random(
     group : numpy.ndarray of bool, (n_voxels,)
     kind : {"leave_out", "keep_only"}
     n_groups : int
+
+    Returns
+    -------
+    value : float
+    random : numpy.ndarray, (n_groups,)
     """
     check_finite(truth, "truth", ("trial", "dimension"))
-    n_voxels, size = len(encoder.weights), int(np.count_nonzero(group))
     whole = encoder.predict(betas)
 
     def score(which: np.ndarray) -> float:
         return _accuracy(changed_embedding(encoder, betas, whole, which, kind), truth)
 
-    drawn = random_groups(size, n_voxels, n_groups, rng)
-    bar = tqdm(drawn, desc="random groups", total=n_groups, disable=not progress, leave=False)
-    value, random = score(np.asarray(group)), np.array([score(which) for which in bar])
-    smaller = (1 + (random <= value).sum()) / (n_groups + 1)
-    larger = (1 + (random >= value).sum()) / (n_groups + 1)
-    return GroupScore(value, random, float(smaller), float(larger))
+    drawn = random_groups(np.count_nonzero(group), len(group), n_groups, rng)
+    return score(np.asarray(group)), np.array([score(which) for which in drawn])
 
 
 def group_parts(
@@ -162,7 +134,6 @@ def shapley(
     *,
     rng: np.random.Generator,
     n_permutations: int = 200,
-    progress: bool = False,
 ) -> dict[str, tuple[float, float]]:
     """Shapley value of each group: its mean gain in accuracy over all orders of joining.
 
@@ -190,7 +161,7 @@ def shapley(
     check_finite(truth, "truth", ("trial", "dimension"))
     parts = group_parts(encoder, betas, list(groups.values()))
     gains = []
-    for _ in tqdm(range(max(1, n_permutations // 2)), desc="orders", disable=not progress):
+    for _ in range(max(1, n_permutations // 2)):
         order = rng.permutation(len(parts))
         pair = [_gains_in_order(encoder.intercept, parts, truth, o) for o in (order, order[::-1])]
         gains.append(np.mean(pair, axis=0))
@@ -236,11 +207,3 @@ def shapley_by_trial(
         gains = [weight[len(s)] * (value[tuple(sorted((*s, g)))] - value[s]) for s in without]
         out[name] = np.sum(gains, axis=0)
     return out
-
-
-def shapley_exact(
-    encoder: LinearEncoder, betas: np.ndarray, truth: np.ndarray, groups: Mapping[str, np.ndarray]
-) -> dict[str, float]:
-    """Mean over trials of :func:`shapley_by_trial`."""
-    values = shapley_by_trial(encoder, betas, truth, groups)
-    return {name: float(each.mean()) for name, each in values.items()}

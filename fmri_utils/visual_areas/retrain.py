@@ -13,16 +13,10 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..encoders import (
-    LinearEncoder,
-    MapperSettings,
-    fit_ridge,
-    match_spread,
-    refit_ridge,
-    ridge_basis,
-)
+from ..encoders import LinearEncoder, MapperSettings, fit_ridge, match_spread, refit_ridge
+from ..encoders.ridge import ridge_basis, scaled
 from ..perturbation.precision import Precision
-from ..perturbation.refit import group_penalties
+from ..perturbation.refit import by_penalty
 from ..project.errors import DataError
 from .decoding import AreaScores, embedding_scores_of
 
@@ -117,13 +111,8 @@ def retrain_like(
     """
     columns = _columns(group, betas.shape[1])
     ridge = refit_ridge(betas[:, columns], embeddings, alphas=like.alphas, device=device)
-    mean = embeddings.mean(0)
-    scaled = LinearEncoder(
-        (ridge.weights * like.scale).astype(np.float32),
-        ((ridge.intercept - mean) * like.scale + mean).astype(np.float32),
-        ridge.method,
-    )
-    return _spread(scaled, columns, betas.shape[1])
+    matched = scaled(ridge, embeddings.mean(0), like.scale, ridge.method)
+    return _spread(matched, columns, betas.shape[1])
 
 
 def score_retrained(
@@ -212,7 +201,7 @@ def refit_without(
     old = np.asarray(encoder.weights, np.float64)
     columns = {name: _columns(group, len(old)) for name, group in groups.items()}
     weights = {name: old.copy() for name in groups}
-    for alpha, dims in group_penalties(np.asarray(alphas, float)):
+    for alpha, dims in by_penalty(alphas):
         inverse = precision.inverse(alpha)
         for name, inside in columns.items():
             # The small system in double precision whatever the large inverse was computed in.

@@ -93,7 +93,7 @@ def null_run(
         values in :data:`N_BINS` equal bins from 0 to 1.
     """
     pairings = draw_pairings(n_permutations, *trials.shape[:2], rng)
-    found = max_t(reliability(encoder, trials, pairings).null)
+    found = max_t(reliability(encoder, trials, pairings))
     # A p value on the border of two bins belongs to the lower one: p <= .05 is the first bin.
     bins = np.clip(np.ceil(found.p * N_BINS - 1e-9).astype(int) - 1, 0, N_BINS - 1)
     return {
