@@ -8,6 +8,7 @@ known (:mod:`.records`), everything else is refused by name.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import mmap
 import os
 import re
@@ -27,9 +28,14 @@ MAX_BYTES = 2 * 2**30  # a 1024 px checkpoint with three networks has about a qu
 MAX_MODULES = 5_000  # of all networks; a 1024 px checkpoint has about 700
 MAX_MEMBERS = 1_000  # parameters, buffers or modules of one module
 MAX_DEPTH = 16
-MAX_SETTINGS = 1_000
+MAX_SETTINGS = 200  # values and dictionaries; also how deep they can lie
 COPIES = 4  # the tensors together, relative to the file: shared storages are copied out
 MEMBER = re.compile(r"[A-Za-z0-9_]{1,64}")
+MEMBERS = {
+    "_parameters": (Tensor, "a tensor"),
+    "_buffers": (Tensor, "a tensor"),
+    "_modules": (PersistentObject, "a saved module"),
+}
 OVERHEAD = 64  # bytes that a tensor counts beside its numbers
 
 WHERE = (
@@ -95,72 +101,51 @@ def read_official_pickle(path: str | os.PathLike) -> dict[str, dict[str, Tensor]
 
 def read_official(path: str | os.PathLike) -> OfficialCheckpoint:
     """As :func:`read_official_pickle`, with the settings and the file's SHA-256."""
+    path = Path(path)
+    require(path, "a LAFITE checkpoint", f"{EXPECTED} {WHERE}.", WeightsError)
     try:
-        return _read(Path(path))
+        return _read(path, path.stat().st_size)
     except WeightsError as err:
-        raise WeightsError(f"{err} {WHERE}.") from err
+        raise WeightsError(f"{path}: {err} {EXPECTED} {WHERE}.") from err
 
 
-def _read(path: Path) -> OfficialCheckpoint:
+def _read(path: Path, n_bytes: int) -> OfficialCheckpoint:
     """The file's networks and settings."""
-    require(path, "a LAFITE checkpoint", EXPECTED, WeightsError)
-    n_bytes = path.stat().st_size
     if n_bytes == 0:
-        raise WeightsError(f"{path} is empty. {EXPECTED}")
+        raise WeightsError("the file is empty.")
     if n_bytes > MAX_BYTES:
-        raise WeightsError(f"{path} has {n_bytes} bytes; expected at most {MAX_BYTES}. {EXPECTED}")
+        raise WeightsError(f"the file has {n_bytes} bytes; expected at most {MAX_BYTES}.")
     with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        _refuse_other_formats(path, data[:64])
+        _refuse_other_formats(data[:64])
         sha256 = hashlib.sha256(data).hexdigest()
-        content = read_inert(data, KNOWN, what=str(path))
+        content = read_inert(data, KNOWN, what="the file")
         if data.tell() != n_bytes:
-            raise WeightsError(
-                f"{path} has {n_bytes - data.tell()} bytes after the end of its pickle; expected "
-                f"none. {EXPECTED}"
-            )
-    try:
-        objects = _objects(content)
-        networks = _copied(objects, COPIES * n_bytes)
-    except WeightsError as err:
-        raise WeightsError(f"{path}: {err}") from err
-    settings = {name: _settings(value) for name, value in objects.items()}
-    return OfficialCheckpoint(networks, settings, sha256, n_bytes)
-
-
-def _refuse_other_formats(path: Path, head: bytes) -> None:
-    """Say what came, if it is no pickle of whole objects."""
-    for begin, what in OTHER_FORMATS:
-        if head.lstrip().startswith(begin):
-            raise WeightsError(f"{path} is {what}. {EXPECTED}")
-    if head[8:10] == b'{"':
-        raise WeightsError(
-            f"{path} is a safetensors file: already converted? Use it as `lafite.weights`. "
-            f"{EXPECTED}"
-        )
-    if head[:1] == b"\x80" and head[1:2] > b"\x05":
-        raise WeightsError(f"{path} has pickle protocol {head[1]}; expected 2 to 5. {EXPECTED}")
-    if head[:1] != b"\x80":
-        raise WeightsError(
-            f"{path} is no pickle of protocol 2 or later; it begins with {head[:24]!r}. {EXPECTED}"
-        )
-
-
-def _objects(content: object) -> dict[str, PersistentObject]:
-    """The objects with code at the top of the file."""
+            raise WeightsError(f"{n_bytes - data.tell()} bytes after the end of its pickle.")
     if type(content) is not dict:
-        raise WeightsError(f"the pickle holds {shown(content)}; expected a dictionary. {EXPECTED}")
-    found = {
+        raise WeightsError(f"the pickle holds {shown(content)}; expected a dictionary.")
+    objects = {
         key: value
         for key, value in content.items()
         if type(value) is PersistentObject and type(key) is str and MEMBER.fullmatch(key)
     }
-    if not {"G", "G_ema", "D"} & set(found):
+    if not {"G", "G_ema", "D"} & set(objects):
         keys = ", ".join(shown(key) for key in list(content)[:8])
-        raise WeightsError(
-            f"the pickle holds the entries {keys or 'none'}, and no network among them; expected "
-            f"G_ema, G and D. {EXPECTED}"
-        )
-    return found
+        raise WeightsError(f"the pickle holds the entries {keys or 'none'}, and no network.")
+    settings = {name: _settings(value) for name, value in objects.items()}
+    return OfficialCheckpoint(_copied(objects, COPIES * n_bytes), settings, sha256, n_bytes)
+
+
+def _refuse_other_formats(head: bytes) -> None:
+    """Say what came, if it is no pickle of whole objects."""
+    for begin, what in OTHER_FORMATS:
+        if head.lstrip().startswith(begin):
+            raise WeightsError(f"the file is {what}.")
+    if head[8:10] == b'{"':
+        raise WeightsError("a safetensors file: already converted? Use it as `lafite.weights`.")
+    if head[:1] != b"\x80":
+        raise WeightsError(f"no pickle of protocol 2 or later; it begins with {head[:24]!r}.")
+    if head[1:2] > b"\x05":
+        raise WeightsError(f"the file has pickle protocol {head[1]}; expected 2 to 5.")
 
 
 def _copied(objects: dict[str, PersistentObject], budget: int) -> dict[str, dict[str, Tensor]]:
@@ -193,18 +178,14 @@ def _tensors(
             "expected a few hundred. Refused."
         )
     skipped = module.state.get("_non_persistent_buffers_set")
-    skipped = skipped if type(skipped) is set else ()
-    members = _members(module, "_parameters", name)
-    buffers = _members(module, "_buffers", name)
-    members += [(key, value) for key, value in buffers if key not in skipped]
-    for key, tensor in members:
-        if type(tensor) is not Tensor:
-            raise WeightsError(f"{name}.{key} is {shown(tensor)}; expected a tensor.")
-        yield f"{name}.{key}", tensor
-    for key, child in _members(module, "_modules", name):
-        if type(child) is not PersistentObject:
-            raise WeightsError(f"{name}.{key} is {shown(child)}; expected a saved module.")
-        yield from _tensors(f"{name}.{key}", child, modules_left, depth + 1)
+    for kind, (expected, called) in MEMBERS.items():
+        for key, value in _members(module, kind, name):
+            if type(value) is not expected:
+                raise WeightsError(f"{name}.{key} is {shown(value)}; expected {called}.")
+            if expected is PersistentObject:
+                yield from _tensors(f"{name}.{key}", value, modules_left, depth + 1)
+            elif kind != "_buffers" or type(skipped) is not set or key not in skipped:
+                yield f"{name}.{key}", value
 
 
 def _members(module: PersistentObject, kind: str, name: str) -> list[tuple[str, object]]:
@@ -227,16 +208,16 @@ def _members(module: PersistentObject, kind: str, name: str) -> list[tuple[str, 
 def _settings(module: PersistentObject) -> dict[str, object]:
     """Keyword arguments an object was made with, flattened; only plain values are kept."""
     out: dict[str, object] = {}
-    waiting = [("", module.state.get("_init_kwargs"))]
-    for _ in range(MAX_SETTINGS):
-        if not waiting:
-            break
-        name, value = waiting.pop()
-        if type(value) is dict:
-            inner = list(value.items())[:MAX_SETTINGS]
-            waiting += [(f"{name}.{key}".lstrip(".")[:200], item) for key, item in inner[::-1]]
-        elif type(value) is str:
+    for name, value in itertools.islice(_nodes("", module.state.get("_init_kwargs")), MAX_SETTINGS):
+        if type(value) is str:
             out[name] = value[:200]
         elif value is None or (type(value) in (bool, int, float) and abs(value) < 2**62):
             out[name] = value  # neither infinite nor not-a-number, which JSON does not have
     return out
+
+
+def _nodes(name: str, value: object) -> Iterator[tuple[str, object]]:
+    """A value and, if it is a dictionary, all that is in it, under dotted names."""
+    yield name, value
+    for key, inner in value.items() if type(value) is dict else ():
+        yield from _nodes(f"{name}.{key}".lstrip(".")[:200], inner)
