@@ -198,17 +198,6 @@ def test_kastner_has_all_its_areas(brain):
     assert not set(PARIETAL_CAPS) & set(CAPS)
 
 
-def test_every_atlas_is_written_with_its_hemispheres_and_names(eight):
-    layout = nsd.NSDLayout(eight[0], 1)
-    labels, names = rois.read_roi(layout, "HCP_MMP1")
-    assert list(names.values()) == list(HCP_MMP1)
-    assert layout.ctab("HCP_MMP1").read_text().splitlines()[0].split() == ["0", "Unknown"]
-    left, right = (rois.read_roi(layout, "HCP_MMP1", side)[0] for side in ("lh", "rh"))
-    np.testing.assert_array_equal(np.maximum(left, right), labels)
-    assert not (left[10:] >= 0).any()  # low X is left
-    assert nsd.roi_mask(layout, "HCP_MMP1:V1").sum() > 0
-
-
 # --- maps ------------------------------------------------------------------------------------
 
 

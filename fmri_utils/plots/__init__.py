@@ -11,7 +11,14 @@ from .curves import (
     plot_temperatures,
 )
 from .fields import plot_area_fields, plot_prf_angle
-from .figures import fig_joint_embedding, fig_leave_one_out, fig_model, fig_reconstructions
+from .figures import (
+    fig_joint_embedding,
+    fig_leave_one_out,
+    fig_model,
+    fig_reconstructions,
+    fig_scores,
+    plot_score_rows,
+)
 from .gan_progress import plot_losses, save_progress
 from .noise import (
     plot_drift_share,
@@ -22,7 +29,6 @@ from .noise import (
 )
 from .over_subjects import plot_study_curves, plot_study_differences
 from .pictures import plot_caption_pairs, plot_nearest_captions, plot_picture, plot_picture_grid
-from .score_figure import fig_scores, plot_score_rows
 from .students import (
     plot_attention,
     plot_label_budgets,
