@@ -78,7 +78,7 @@ def train_judge(held_out: dict[str, np.ndarray]) -> Judge:
 
 
 def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndarray]) -> None:
-    """LAFITE's generator, trained to redraw scenes if it is not there."""
+    """LAFITE's generator with its card, trained to redraw scenes if it is not there."""
     path = SHIPPED / "lafite.safetensors"
     if path.is_file():
         return
@@ -90,38 +90,25 @@ def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndar
     )
     predictor = noise_vectors.fit_predictor(embeddings, facts)
     noise = noise_vectors.noise_of(predictor, embeddings, facts, demo_generator.CONFIG.z_dim)
-    state = demo_generator.train(images, embeddings, noise, space, WORK / "generator.pt")
-    ship_generator(state, space, judged, held_out, path)
-
-
-def ceiling(state: dict, space: ClipSpace, judged: Judge, held_out: dict) -> dict[str, float]:
-    """The judge's scores of pictures drawn from the true embeddings of held-out scenes."""
-    network = Generator(demo_generator.CONFIG)
-    network.load_state_dict(state)
+    network = Generator(demo_generator.CONFIG).eval()
+    network.load_state_dict(
+        demo_generator.train(images, embeddings, noise, space, WORK / "generator.pt")
+    )
     condition = space.encode_images(held_out["images"])
-    z = draw_z(network, len(condition), 0)
-    return report.ceiling_report(judged, draw(network.eval(), z, condition), held_out)
-
-
-def ship_generator(
-    state: dict, space: ClipSpace, judged: Judge, held_out: dict, path: Path
-) -> None:
-    """Write the generator with its card, which holds its scores on held-out scenes."""
+    drawn = draw(network, draw_z(network, len(condition), 0), condition)
     shown = ", ".join(f"{s.n_images} images at {s.resolution} px" for s in demo_generator.STAGES)
-    facts = {
+    card = {
         "what": "LAFITE generator for the simulated scenes, conditioned on the demo CLIP",
         "training": f"redrawing of scenes from their embeddings ({shown}, batch 8) under noise "
         "vectors that stand for what an embedding leaves open of a scene's description (place and "
         "size of the main thing, its direction, companions, weather); no discriminator; the loss "
         "compares pixels, outlines and early feature maps of CLIP; the judge has no part in it",
         "data": f"{N_GENERATOR} scenes (stream {PRETRAINING}, seed {GENERATOR_SEED})",
-        "ceiling_on_held_out_scenes": ceiling(state, space, judged, held_out),
+        "ceiling_on_held_out_scenes": report.ceiling_report(judged, drawn, held_out),
         "licence": LICENCE,
     }
-    network = Generator(demo_generator.CONFIG)
-    network.load_state_dict(state)
-    save_generator(path, network, facts)
-    write_card(path.with_name("lafite-card.json"), **facts)
+    save_generator(path, network, card)
+    write_card(path.with_name("lafite-card.json"), **card)
 
 
 @command

@@ -28,12 +28,8 @@ def train(data: dict[str, np.ndarray], *, n_epochs: int, batch_size: int = 200, 
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(n_epochs):
         order = torch.randperm(len(images), generator=generator)[: per_epoch * batch_size]
-        bar = tqdm(
-            order.view(per_epoch, batch_size),
-            desc=f"judge epoch {epoch + 1}/{n_epochs}",
-            mininterval=5,
-        )
-        for rows in bar:
+        batches, about = order.view(per_epoch, batch_size), f"judge epoch {epoch + 1}/{n_epochs}"
+        for rows in tqdm(batches, desc=about, mininterval=5):
             picture = augment(images[rows].permute(0, 3, 1, 2).float() / 255, generator)
             logits = judge(picture.to(memory_format=torch.channels_last))
             losses = [functional.cross_entropy(logits[h], targets[h][rows]) for h in HEADS]
