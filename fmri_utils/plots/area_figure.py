@@ -187,11 +187,10 @@ def _plot_gain_and_loss(
     titles = ("gained by this only\n(cosine)", "lost without it\n(cosine)")
     for column, (what, title) in enumerate(zip(("gain", "loss"), titles, strict=True)):
         ax = figure.add_subplot(grid[0, column])
-        series = {}
-        for treatment, prefix in (("ablated", ""), ("retrained", "retrained_")):
-            random = f"{prefix}{what}_random"  # not every loss has groups to stand beside
-            band = results[random] if random in results else None
-            series[treatment] = results[f"{prefix}{what}"], band
+        series = {
+            treatment: (results[f"{prefix}{what}"], results.get(f"{prefix}{what}_random"))
+            for treatment, prefix in (("ablated", ""), ("retrained", "retrained_"))
+        }
         plot_area_changes(names, series, xlabel=title, ax=ax)
         ax.locator_params(axis="x", nbins=4)
         _enlarge(ax)

@@ -89,6 +89,10 @@ class Arrays(Mapping):
             self._read |= artifacts.read_arrays(self._path, (name,), remedy=self._remedy)
         return self._read[name]
 
+    def get(self, name: str, default: object = None) -> object:
+        """An array, or the default where the file has none of this name."""
+        return self[name] if name in self else default
+
     def __contains__(self, name: object) -> bool:
         return name in self._names
 
