@@ -91,7 +91,9 @@ class Arrays(Mapping):
 
     def get(self, name: str, default: object = None) -> object:
         """An array, or the default where the file has none of this name."""
-        return self[name] if name in self else default
+        if name not in self:
+            return default
+        return self[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
