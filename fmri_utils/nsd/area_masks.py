@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 import numpy as np
 
@@ -12,24 +11,22 @@ from .paths import NSDLayout
 from .rois import read_roi
 from .volumes import check_mask
 
-FAMILIES = MappingProxyType(
-    {
-        "visual": "prf-visualrois",
-        "eccentricity": "prf-eccrois",
-        "faces": "floc-faces",
-        "places": "floc-places",
-        "bodies": "floc-bodies",
-        "words": "floc-words",
-        "streams": "streams",
-        "hemispheres": "nsdgeneral",
-    }
-)
+FAMILIES = {
+    "visual": "prf-visualrois",
+    "eccentricity": "prf-eccrois",
+    "faces": "floc-faces",
+    "places": "floc-places",
+    "bodies": "floc-bodies",
+    "words": "floc-words",
+    "streams": "streams",
+    "hemispheres": "nsdgeneral",
+}
 """Families of :func:`visual_areas` and the atlas that each is read from."""
 
 FLOC = ("faces", "places", "bodies", "words")
 NAMED_AREAS = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words")
 MAIN_AREAS = (*NAMED_AREAS, "unassigned")
-MERGED = MappingProxyType({"V1": ("V1v", "V1d"), "V2": ("V2v", "V2d"), "V3": ("V3v", "V3d")})
+MERGED = {"V1": ("V1v", "V1d"), "V2": ("V2v", "V2d"), "V3": ("V3v", "V3d")}
 
 
 class Areas(dict):
@@ -73,10 +70,13 @@ def visual_areas(layout: NSDLayout, mask: np.ndarray) -> Areas:
         If a file is damaged, or is not of this subject and space.
     """
     areas = Areas()
-    areas.missing = tuple(family for family in FAMILIES if not _is_there(layout, family))
     assigned = []
-    for family in (f for f in FAMILIES if f not in areas.missing):
-        for side in ("lh", "rh") if family == "hemispheres" else (None,):
+    for family in FAMILIES:
+        sides = ("lh", "rh") if family == "hemispheres" else (None,)
+        if not all(layout.roi(FAMILIES[family], side).is_file() for side in sides):
+            areas.missing += (family,)
+            continue
+        for side in sides:
             labels, names = read_roi(layout, FAMILIES[family], side)
             labels = labels[check_mask(mask, labels.shape, "the atlas")]
             areas |= {side: labels >= 0} if side else _family_areas(family, labels, names)
@@ -85,11 +85,6 @@ def visual_areas(layout: NSDLayout, mask: np.ndarray) -> Areas:
     if assigned:
         areas["unassigned"] = ~np.logical_or.reduce(assigned)
     return areas
-
-
-def _is_there(layout: NSDLayout, family: str) -> bool:
-    sides = ("lh", "rh") if family == "hemispheres" else (None,)
-    return all(layout.roi(FAMILIES[family], side).is_file() for side in sides)
 
 
 def _family_areas(

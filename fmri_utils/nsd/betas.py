@@ -26,7 +26,7 @@ from .volumes import check_axes, check_mask
 BLOCK_BYTES = 32 * 2**20
 """Memory for one block of volumes while a file is read."""
 
-RUNS_AT_ONCE = 100  # rows of neighbouring voxels; one has up to 0.2 MB
+RUNS_AT_ONCE = 500  # rows of neighbouring voxels; one has up to 0.1 MB
 
 
 def beta_file(layout: NSDLayout, session: int) -> Path:

@@ -51,26 +51,13 @@ def _whole(mat: dict, name: str, path) -> np.ndarray:
     values = np.asarray(mat[name])
     # MATLAB packs whole doubles as small integers; other writers leave floats, which fail as
     # indices much later. Whole numbers are safe to convert, anything else is not an index.
-    if values.dtype.kind not in "iuf" or not np.all(np.isfinite(values)):
-        raise DataError(f"{name} in {path} is {values.dtype}, not whole numbers. Fetch it again.")
-    whole = values.astype(np.int64)
-    if not np.array_equal(whole, values):
+    whole = values.dtype.kind in "iuf" and np.all(np.isfinite(values))
+    if not whole or not np.array_equal(values, np.round(values)):
         raise DataError(
-            f"{name} in {path} holds fractions ({values.dtype}); expected whole numbers from 1. "
-            "The file was changed by a conversion: fetch it again."
+            f"{name} in {path} holds fractions or no numbers ({values.dtype}); expected whole "
+            "numbers from 1. The file was changed by a conversion: fetch it again."
         )
-    return whole
-
-
-def _load_mat(path) -> dict:
-    with reading(path, "the experimental design", damaged="fetch it again."):
-        try:
-            return scipy.io.loadmat(path)
-        except NotImplementedError as err:
-            raise DataError(
-                f"{path} is a MATLAB 7.3 (HDF5) file; NSD's is an older MAT file. Fetch the "
-                "original."
-            ) from err
+    return values.astype(np.int64)
 
 
 def read_design(layout: NSDLayout) -> Design:
@@ -86,7 +73,8 @@ def read_design(layout: NSDLayout) -> Design:
         the first columns of ``subjectim``, or a session does not have 750 trials.
     """
     path = require(layout.expdesign, "the experimental design")
-    mat = _load_mat(path)
+    with reading(path, "the experimental design", damaged="fetch it again."):
+        mat = scipy.io.loadmat(path)
     names = ("masterordering", "subjectim", "sharedix")
     order, images, shared = (_whole(mat, name, path) for name in names)
     order, shared = order.ravel(), shared.ravel()
@@ -176,8 +164,7 @@ def read_stim_info(layout: NSDLayout) -> pd.DataFrame:
     path = require(layout.stim_info, "the table of stimuli")
     with reading(path, "the table of stimuli", damaged="fetch it again."):
         table = pd.read_csv(path, index_col=0)
-    need_columns(table, ["cocoId", "cocoSplit", "nsdId", "shared1000"], path)
-    need_whole(table, ["cocoId", "nsdId", "shared1000"], path)
+    need(table, ["cocoId", "nsdId", "shared1000"], path, texts=("cocoSplit",))
     if not len(table) or not all(isinstance(split, str) for split in table["cocoSplit"]):
         raise DataError(f"{path} has images of no COCO split. Fetch the original file.")
     if not np.array_equal(table["nsdId"].to_numpy(), np.arange(len(table))):
@@ -197,22 +184,17 @@ def read_responses(layout: NSDLayout) -> pd.DataFrame:
     require(path, "the table of responses")
     with reading(path, "the table of responses", damaged="fetch it again."):
         table = pd.read_csv(path, sep="\t")
-    need_columns(table, columns, path)
-    need_whole(table, columns, path)
+    need(table, columns, path)
     return table
 
 
-def need_columns(table: pd.DataFrame, names: list[str], path) -> None:
-    """Raise :class:`DataError` if a table from ``path`` lacks one of the columns."""
-    missing = [name for name in names if name not in table]
+def need(table: pd.DataFrame, names: list[str], path, *, texts: tuple[str, ...] = ()) -> None:
+    """Raise :class:`DataError` if a table lacks columns of whole numbers, or of texts."""
+    missing = [name for name in (*names, *texts) if name not in table]
     if missing:
         raise DataError(
             f"{path} lacks the columns {missing}; it has {list(table)[:12]} ... Fetch it again."
         )
-
-
-def need_whole(table: pd.DataFrame, names: list[str], path) -> None:
-    """Raise :class:`DataError` if a column of a table from ``path`` is not of whole numbers."""
     for name in names:
         values = table[name].to_numpy()
         if values.dtype.kind not in "biuf" or not np.array_equal(values, np.round(values)):

@@ -98,16 +98,13 @@ class NSDLayout:
                 f"beta_version is {self.beta_version!r}; in {self.space} NSD has "
                 f"{list(SPACES[self.space])}."
             )
-        if not self.root.is_dir():
-            raise DataError(
-                f"the NSD folder {self.root} does not exist. Expected the folder that holds "
-                "nsddata/. Check the path; download or simulate the data first."
-            )
         if not (self.root / "nsddata").is_dir():
-            found = sorted(p.name for p in self.root.iterdir())[:8]
+            there = sorted(p.name for p in self.root.iterdir())[:8] if self.root.is_dir() else None
+            found = "does not exist" if there is None else f"holds no folder nsddata/, but {there}"
             raise DataError(
-                f"{self.root} holds no folder nsddata/ (it holds {found}). Give the folder above "
-                "nsddata/, nsddata_betas/ and nsddata_stimuli/."
+                f"the NSD folder {self.root} {found}. Expected the folder above nsddata/, "
+                "nsddata_betas/ and nsddata_stimuli/. Check the path; download or simulate the "
+                "data first."
             )
 
     @property

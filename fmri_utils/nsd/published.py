@@ -15,14 +15,12 @@ from .design import Design
 from .paths import NSDLayout
 from .rois import roi_mask
 
-SHARED_COUNTS = MappingProxyType(
-    {
-        40: (1000, 3000, 1000, 0, 0),
-        37: (982, 2770),
-        32: (930, 2371, 614, 213, 103),
-        30: (907, 2188, 515, 251, 141),
-    }
-)
+SHARED_COUNTS = {
+    40: (1000, 3000, 1000, 0, 0),
+    37: (982, 2770),
+    32: (930, 2371, 614, 213, 103),
+    30: (907, 2188, 515, 251, 141),
+}
 """Shared images in the first n sessions of the real experiment, the same for all subjects: how
 many were shown at least once (the usual test set), in how many trials, and where it is published
 how many were shown 3, 2 and 1 times (NSD Data Manual, technical notes; Allen et al., 2022).

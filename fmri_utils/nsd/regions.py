@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from ..project.errors import DataError
 from .rois import BRAINMASK, PUBLISHED_LABELS, parse_term, split_union
 
@@ -12,7 +10,7 @@ MORE_ATLASES = ("HCP_MMP1", "MTL", "corticalsulc", "thalamus", BRAINMASK)
 
 _SINGLE = ("prf-visualrois", "floc-faces", "floc-places", "floc-bodies", "floc-words", "streams")
 
-FIELD_NAMES = MappingProxyType(
+FIELD_NAMES = (
     {label: f"{atlas}:{label}" for atlas in _SINGLE for label in PUBLISHED_LABELS[atlas]}
     | {name: f"prf-visualrois:{name}v,{name}d" for name in ("V1", "V2", "V3")}
     | {name: f"floc-{name}" for name in ("faces", "places", "bodies", "words")}

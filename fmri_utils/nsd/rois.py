@@ -7,7 +7,6 @@ cortex without a label, and 1 to N are the labels. Only labels above 0 are areas
 from __future__ import annotations
 
 import re
-from types import MappingProxyType
 
 import numpy as np
 
@@ -18,26 +17,24 @@ from .maps import read_brainmask
 from .paths import REMEDY, NSDLayout
 from .volumes import read_volume
 
-PUBLISHED_LABELS = MappingProxyType(
-    {
-        "nsdgeneral": ("nsdgeneral",),
-        "prf-visualrois": ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"),
-        "prf-eccrois": ("ecc0pt5", "ecc1", "ecc2", "ecc4", "ecc4+"),
-        "floc-faces": ("OFA", "FFA-1", "FFA-2", "mTL-faces", "aTL-faces"),
-        "floc-words": ("OWFA", "VWFA-1", "VWFA-2", "mfs-words", "mTL-words"),
-        "floc-places": ("OPA", "PPA", "RSC"),
-        "floc-bodies": ("EBA", "FBA-1", "FBA-2", "mTL-bodies"),
-        "streams": (
-            *("early", "midventral", "midlateral", "midparietal", "ventral", "lateral"),
-            "parietal",
-        ),
-        "Kastner2015": (
-            *("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4", "VO1", "VO2"),
-            *("PHC1", "PHC2", "TO2", "TO1", "LO2", "LO1", "V3B", "V3A"),
-            *("IPS0", "IPS1", "IPS2", "IPS3", "IPS4", "IPS5", "SPL1", "FEF"),
-        ),
-    }
-)
+PUBLISHED_LABELS = {
+    "nsdgeneral": ("nsdgeneral",),
+    "prf-visualrois": ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"),
+    "prf-eccrois": ("ecc0pt5", "ecc1", "ecc2", "ecc4", "ecc4+"),
+    "floc-faces": ("OFA", "FFA-1", "FFA-2", "mTL-faces", "aTL-faces"),
+    "floc-words": ("OWFA", "VWFA-1", "VWFA-2", "mfs-words", "mTL-words"),
+    "floc-places": ("OPA", "PPA", "RSC"),
+    "floc-bodies": ("EBA", "FBA-1", "FBA-2", "mTL-bodies"),
+    "streams": (
+        *("early", "midventral", "midlateral", "midparietal", "ventral", "lateral"),
+        "parietal",
+    ),
+    "Kastner2015": (
+        *("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4", "VO1", "VO2"),
+        *("PHC1", "PHC2", "TO2", "TO1", "LO2", "LO1", "V3B", "V3A"),
+        *("IPS0", "IPS1", "IPS2", "IPS3", "IPS4", "IPS5", "SPL1", "FEF"),
+    ),
+}
 """Label names in the order of their ids, as NSD's documentation and colour tables give them.
 
 Used where the colour table (``.ctab``) of an atlas is not in the folder.

@@ -100,13 +100,12 @@ def _brick(file: h5py.File, layout: NSDLayout, nsd_ids) -> tuple[h5py.Dataset, n
     if "imgBrick" not in file:
         raise DataError(f"{path} has no dataset 'imgBrick'; it holds {sorted(file)}. {AGAIN}")
     brick = file["imgBrick"]
-    if brick.ndim != 4 or brick.shape[3] != 3 or brick.dtype != np.uint8:
+    square = brick.ndim == 4 and brick.shape[1:] == (brick.shape[1], brick.shape[1], 3)
+    if not square or brick.dtype != np.uint8:
         raise DataError(
             f"imgBrick in {path} is {brick.dtype} of shape {brick.shape}; expected uint8 of "
-            "(image, row, column, RGB). Fetch the original."
+            f"(image, row, column, RGB), as many rows as columns. {AGAIN}"
         )
-    if brick.shape[1] != brick.shape[2]:
-        raise DataError(f"the images in {path} are not square: {brick.shape[1:3]} pixels. {AGAIN}")
     return brick, check_nsd_ids(nsd_ids, len(brick))
 
 

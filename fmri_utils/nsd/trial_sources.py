@@ -9,14 +9,7 @@ import pandas as pd
 
 from ..project.errors import DataError
 from ..project.reading import reading
-from .design import (
-    need_columns,
-    need_whole,
-    read_design,
-    read_responses,
-    read_stim_info,
-    trial_table,
-)
+from .design import need, read_design, read_responses, read_stim_info, trial_table
 from .paths import NSDLayout
 from .published import check_published
 
@@ -125,9 +118,8 @@ def _check_stim_info(layout: NSDLayout, table: pd.DataFrame) -> int | None:
         return None
     info = read_stim_info(layout)
     columns = [f"subject{layout.subject}_rep{i}" for i in range(N_REPEAT_COLUMNS)]
-    need_columns(info, columns, path)
+    need(info.fillna(dict.fromkeys(columns, 0)), columns, path)
     info[columns] = info[columns].fillna(0)
-    need_whole(info, columns, path)
     trials = info[columns].to_numpy()  # 1-based trial numbers, 0 where not shown
     nsd_id, _ = np.nonzero(trials)
     numbers = trials[trials != 0].astype(int) - 1
