@@ -27,9 +27,13 @@ def unit_rows(rng, *shape):
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
 def linear_encoder(size):
     """A fixed random linear map of pictures, averaged to ``size`` pixels, to embeddings (B, 8)."""
-    weight = torch.randn(8, 3 * size**2, generator=torch.Generator().manual_seed(1))
+    weight = torch.randn(8, 3 * size**2, generator=seeded(1))
 
     def encode(images):
         small = images if images.shape[-1] == size else F.adaptive_avg_pool2d(images, size)
@@ -40,7 +44,7 @@ def linear_encoder(size):
 
 def lively(network, seed=0):
     """Move biases and noise strengths off zero, so that every parameter counts."""
-    rng = torch.Generator().manual_seed(seed)
+    rng = seeded(seed)
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim < 2:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_lafite import WIDER, linear_encoder, noisy_generator
+from small_lafite import WIDER, linear_encoder, noisy_generator, seeded
 
 from fmri_utils import encoders
 from fmri_utils.lafite import Generator, load_generator
@@ -52,10 +52,6 @@ def encoder():
 @pytest.fixture
 def condition():
     return encoders.unit(np.random.default_rng(3).standard_normal((N, 8))).astype(np.float32)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_all_searches_spend_the_same_and_start_alike(generator, encoder, condition, tmp_path):

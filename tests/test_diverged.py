@@ -113,10 +113,14 @@ def student(**changes):
     return student_teacher.StudentTeacher(learner, 5, dataclasses.replace(STUDENT, **changes))
 
 
+def repeats():
+    betas = np.repeat(np.random.default_rng(0).normal(size=(10, 8)), 3, 0)
+    return views.RepeatSampler(betas, np.repeat(np.arange(10), 3), np.arange(8) // 2, [90])
+
+
 def patterns(at=None, value=np.nan):
     """A function that draws views, one value of which is not finite from a call on."""
-    betas = np.repeat(np.random.default_rng(0).normal(size=(10, 8)), 3, 0)
-    sampler = views.RepeatSampler(betas, np.repeat(np.arange(10), 3), np.arange(8) // 2, [90])
+    sampler = repeats()
     made = iter(range(10**6))
 
     def draw(rng):
@@ -177,9 +181,7 @@ def test_rates_that_no_step_can_be_made_with_are_refused(rate):
 
 
 def test_the_denoiser_stops(monkeypatch):
-    ids = np.repeat(np.arange(10), 3)
-    betas = np.random.default_rng(0).normal(size=(30, 8))
-    sampler = views.RepeatSampler(betas, ids, np.arange(8) // 2, [90])
+    sampler = repeats()
     settings = {"n_steps": 5, "batch_size": 6, "seed": 0}
     network = probes.train_denoiser(sampler, networks.VoxelMLP(8, 6, 8), **settings)
     assert all_finite(network.state_dict())
@@ -244,26 +246,27 @@ def lafite_data():
 look = linear_encoder(12)
 
 
-def test_the_command_says_in_one_line_that_it_diverged(tmp_path, capsys):
-    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(
-        0, 256, (9, 16, 16, 3), dtype=np.uint8
-    ))  # fmt: skip
-    out = tmp_path / "run"
-    arguments = [f"IMAGES={tmp_path / 'images.npy'}", f"OUT={out}", CLIP, "DEVICE=cpu", *SIZES]
-    arguments += ["batch_size=8", "n_images=32", "checkpoint_images=16", "learning_rate_g=1e30"]
-    assert train_lafite.main(arguments) == 2
+@pytest.fixture
+def asked(tmp_path):
+    """Folder and arguments of a command that trains on random images."""
+    images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    files = [f"IMAGES={tmp_path / 'images.npy'}", f"OUT={tmp_path / 'run'}"]
+    return tmp_path / "run", [*files, CLIP, "DEVICE=cpu", *SIZES, "batch_size=8"]
+
+
+def test_the_command_says_in_one_line_that_it_diverged(asked, capsys):
+    out, arguments = asked
+    more = ["n_images=32", "checkpoint_images=16", "learning_rate_g=1e30"]
+    assert train_lafite.main([*arguments, *more]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(said) == 1 and "this run diverged" in said[0] and "Traceback" not in said[0]
     assert not (out / "lafite.safetensors").exists() and not checkpoint_files(out)
 
 
-def test_the_command_keeps_the_checkpoint_from_before(tmp_path, capsys, monkeypatch):
-    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(
-        0, 256, (9, 16, 16, 3), dtype=np.uint8
-    ))  # fmt: skip
-    out = tmp_path / "run"
-    arguments = [f"IMAGES={tmp_path / 'images.npy'}", f"OUT={out}", CLIP, "DEVICE=cpu", *SIZES]
-    arguments += ["batch_size=8", "checkpoint_images=8", "grid_images=800"]
+def test_the_command_keeps_the_checkpoint_from_before(asked, capsys, monkeypatch):
+    out, arguments = asked
+    arguments += ["checkpoint_images=8", "grid_images=800"]
     assert train_lafite.main([*arguments, "n_images=8"]) == 0
     kept = contents(out)
     capsys.readouterr()

@@ -40,15 +40,8 @@ def part():
 @pytest.fixture(scope="module")
 def generator(part):
     """The reference generator; condition layers that the file leaves out are random."""
-    config = GeneratorConfig(
-        z_dim=32,
-        w_dim=32,
-        condition_dim=32,
-        resolution=32,
-        channel_base=512,
-        channel_max=32,
-        mapping_layers=4,
-    )
+    sizes = dict.fromkeys(("z_dim", "w_dim", "condition_dim", "resolution", "channel_max"), 32)
+    config = GeneratorConfig(**sizes, channel_base=512, mapping_layers=4)
     state = {f"G_ema.{key}": value for key, value in Generator(config).state_dict().items()}
     return generator_from_state(state | part[0])
 

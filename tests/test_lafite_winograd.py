@@ -6,15 +6,8 @@ import torch.nn.functional as F
 
 from fmri_utils.lafite import Generator, GeneratorConfig, winograd
 
-WIDE = GeneratorConfig(
-    z_dim=16,
-    w_dim=16,
-    condition_dim=16,
-    hidden_dim=16,
-    resolution=32,
-    channels=(8, 8, 8, 128),
-    mapping_layers=2,
-)
+SIXTEEN = dict.fromkeys(("z_dim", "w_dim", "condition_dim", "hidden_dim"), 16)
+WIDE = GeneratorConfig(**SIXTEEN, resolution=32, channels=(8, 8, 8, 128), mapping_layers=2)
 SIZES = [(3, 5, 1, 2), (2, 2, 4, 4), (5, 7, 13, 9), (40, 24, 18, 33), (1, 3, 100, 6)]
 
 
