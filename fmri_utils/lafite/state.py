@@ -109,8 +109,12 @@ def _channel_sizes(resolution: int, channels: tuple[int, ...]) -> dict:
     return {"channel_base": base, "channel_max": most, "channels": channels}
 
 
-def _fill(network: nn.Module, state: dict[str, Tensor]) -> nn.Module:
-    """Load a state after checking every name and shape."""
+def _build(kind: type, config, state: dict[str, Tensor]) -> nn.Module:
+    """A network of the given sizes, filled from a state after checking every name and shape."""
+    with torch.device("meta"):  # takes no memory before the sizes are compared
+        network = kind(config)
+    if any(tensor.dtype == torch.float64 for tensor in state.values()):
+        network = network.double()
     expected = network.state_dict()
     filters = {key for key in state if key.endswith(".resample_filter")}  # buffers there
     missing = set(expected) - set(state)
@@ -125,10 +129,9 @@ def _fill(network: nn.Module, state: dict[str, Tensor]) -> nn.Module:
                 f"{key} has shape {tuple(state[key].shape)}; expected {tuple(tensor.shape)} from "
                 "the other tensors' sizes."
             )
+    fir = fir_filter(torch.ones(1))
     for key in filters:
-        if state[key].shape != (4, 4) or not torch.allclose(
-            state[key].float(), fir_filter(torch.ones(1))
-        ):
+        if state[key].shape != (4, 4) or not torch.allclose(state[key].float(), fir):
             raise WeightsError(f"{key} is another filter than outer([1, 3, 3, 1]) / 64.")
     network = network.to_empty(device="cpu")
     network.load_state_dict({key: state[key] for key in expected})
@@ -137,15 +140,8 @@ def _fill(network: nn.Module, state: dict[str, Tensor]) -> nn.Module:
 
 def _structure_1(state: Mapping[str, Tensor], resolutions: list[int]) -> dict:
     """Which layers have structure 1: as ``change`` if it describes them, else by name."""
-    ones, layers = [], []
-    for r in resolutions:
-        for name in ("conv0", "conv1", "torgb"):
-            layer = f"b{r}.{name}"
-            if layer == "b4.conv0":
-                continue
-            layers.append(layer)
-            if f"synthesis.{layer}.scale_layer_0.weight" in state:
-                ones.append(layer)
+    layers = [f"b{r}.{name}" for r in resolutions for name in ("conv0", "conv1", "torgb")][1:]
+    ones = [layer for layer in layers if f"synthesis.{layer}.scale_layer_0.weight" in state]
     for change in resolutions[::-1]:
         if ones == [layer for layer in layers if int(layer.split(".")[0][1:]) > change]:
             return {"change": change}
@@ -165,15 +161,12 @@ def infer_generator_config(state: Mapping[str, Tensor]) -> GeneratorConfig:
     channels = tuple(_shape(state, f"synthesis.b{r}.conv1.weight", 4)[0] for r in resolutions)
     n_mapping = len({m[1] for key in state if (m := re.match(r"mapping\.fc(\d+)\.", key))})
     w_dim, z_dim = _shape(state, "mapping.fc0.weight", 2)
-    structures = _structure_1(state, resolutions)
-    first = "b4.conv1"
-    one = f"synthesis.{first}.scale_layer_0.weight" in state
-    names = ("scale_layer_0", "scale_layer_1") if one else ("pre_0", "pre_1")
-    inner_dim, condition_dim = _shape(state, f"synthesis.{first}.{names[0]}.weight", 2)
-    hidden_dim, _ = _shape(state, f"synthesis.{first}.{names[1]}.weight", 2)
-    two = f"synthesis.{first}.second_0.weight" in state
+    first = "synthesis.b4.conv1"
+    kind = "scale_layer" if f"{first}.scale_layer_0.weight" in state else "pre"
+    inner_dim, condition_dim = _shape(state, f"{first}.{kind}_0.weight", 2)
+    hidden_dim, _ = _shape(state, f"{first}.{kind}_1.weight", 2)
     return GeneratorConfig(
-        n_conditions=2 if two else 1,
+        n_conditions=2 if f"{first}.second_0.weight" in state else 1,
         z_dim=z_dim,
         w_dim=w_dim,
         condition_dim=condition_dim,
@@ -182,12 +175,12 @@ def infer_generator_config(state: Mapping[str, Tensor]) -> GeneratorConfig:
         resolution=resolutions[-1],
         mapping_layers=n_mapping,
         **_channel_sizes(resolutions[-1], channels),
-        **structures,
+        **_structure_1(state, resolutions),
     )
 
 
 def infer_discriminator_config(
-    state: Mapping[str, Tensor], normalize_features: bool = False
+    state: Mapping[str, Tensor], normalize_features: bool
 ) -> DiscriminatorConfig:
     """Read a discriminator's sizes off the shapes of its tensors (bare names).
 
@@ -264,12 +257,3 @@ def discriminator_from_state(state: Mapping, normalize_features: bool = False) -
     except ValueError as err:
         raise WeightsError(f"the tensors' shapes are no discriminator's: {err}") from err
     return _build(Discriminator, config, state)
-
-
-def _build(kind: type, config, state: dict[str, Tensor]) -> nn.Module:
-    """An uninitialised network of the given sizes, filled from a state that fits them."""
-    with torch.device("meta"):  # takes no memory before the sizes are compared
-        network = kind(config)
-    if any(tensor.dtype == torch.float64 for tensor in state.values()):
-        network = network.double()
-    return _fill(network, state)

@@ -233,14 +233,8 @@ def train(
             if out_of_time:
                 break
     processes.wait()  # until the last checkpoint is written
-    return TrainingResult(
-        generator=state.average,
-        raw_generator=state.generator,
-        discriminator=state.discriminator,
-        history=history,
-        images=state.images,
-        finished=finished,
-    )
+    networks = state.average, state.generator, state.discriminator
+    return TrainingResult(*networks, history, state.images, finished)
 
 
 def _check_agreement(state: TrainingState, fingerprint: str) -> None:
