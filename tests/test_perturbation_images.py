@@ -14,7 +14,7 @@ from fmri_utils.encoders import LinearEncoder, unit
 from fmri_utils.lafite import Generator, GeneratorConfig
 from fmri_utils.perturbation.jacobian import picture_jacobian
 from fmri_utils.perturbation.picture_effects import PictureEffect
-from fmri_utils.perturbation.places import cell_grams, effect_maps
+from fmri_utils.perturbation.picture_locations import cell_grams, effect_maps
 from fmri_utils.project.errors import ArtifactError, DataError
 from fmri_utils.project.parts import Parts
 from pipeline.sweep.settings import Resources

@@ -19,7 +19,7 @@ from simulated_nsd.scenes import (
     sample_scenes,
 )
 from simulated_nsd.scenes.catalogue import SPECS
-from simulated_nsd.scenes.words import GROUND_PLACES, NOUNS, PEOPLE, TRAIT_NOUNS
+from simulated_nsd.scenes.vocabulary import GROUND_PLACES, NOUNS, PEOPLE, TRAIT_NOUNS
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ from .picture_effects import (
     variance_shares,
     voxel_against_noise,
 )
-from .places import centroid_and_spread, relative_maps
+from .picture_locations import centroid_and_spread, relative_maps
 from .precision import fit_precision
 from .redundancy import redundancy_curve
 from .refit import cross_fit, refit_change, ridge_penalties

@@ -19,7 +19,7 @@ from ..project.parts import Parts, Spread
 from .change import check_betas
 from .embedding_effects import condition_jacobian
 from .jacobian import Draw, picture_function, picture_jacobian, picture_sketch, rms_from_sketch
-from .places import cell_grams, effect_maps
+from .picture_locations import cell_grams, effect_maps
 
 BATCH = 16  # products at once
 

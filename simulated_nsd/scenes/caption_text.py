@@ -1,11 +1,12 @@
-"""COCO-style captions of a scene, written from its description."""
+"""Sentences about scenes: COCO-style captions of one, and prompts for a kind of thing."""
 
 import numpy as np
 
 from simulated_nsd.scenes.catalogue import SPECS
 from simulated_nsd.scenes.model import Scene, Thing
+from simulated_nsd.scenes.palette import COLOURS
 from simulated_nsd.scenes.sampling import pick
-from simulated_nsd.scenes.words import (
+from simulated_nsd.scenes.vocabulary import (
     AIR_PLACES,
     BEHIND_PLACES,
     COUNT_WORDS,
@@ -18,6 +19,11 @@ from simulated_nsd.scenes.words import (
     TABLE_PLACES,
     TRAIT_NOUNS,
     VERBS,
+)
+
+PROMPT_PLACES = (
+    *("in the sky", "at sea", "on the beach", "on the grass"),
+    *("in the snow", "on the street", "in a room", "at night"),
 )
 
 
@@ -189,3 +195,21 @@ def _verbose(scene: Scene, rng: np.random.Generator) -> str:
 def _decor(scene: Scene, rng: np.random.Generator) -> str:
     shown = tuple(name for name in scene.decor if name in DECOR_PHRASES)
     return f"while {DECOR_PHRASES[pick(rng, shown)]}" if shown else ""
+
+
+def kind_prompts(kind: str) -> list[str]:
+    """Prompts for one kind of thing: its nouns in every colour and place, one and two of them."""
+    nouns = [*NOUNS[kind], *(pair for key, pair in TRAIT_NOUNS.items() if key[0] == kind)]
+    if kind in ("person", "face"):
+        nouns += list(PEOPLE.items())
+    forms = {
+        "person": ("A {one} in {colour} {place}.", "Two {many} in {colour} {place}."),
+        "face": ("The face of a {one} in {colour} {place}.", "The faces of {many} {place}."),
+    }.get(kind, ("A {colour} {one} {place}.", "Two {colour} {many} {place}."))
+    return [
+        form.format(colour=colour, place=place, one=one, many=many)
+        for colour in COLOURS
+        for place in PROMPT_PLACES
+        for one, many in nouns
+        for form in forms
+    ]

@@ -8,32 +8,9 @@ from fmri_utils.clip.space import ClipSpace
 from fmri_utils.metrics import frechet_distance, retrieval_scores, two_way_identification
 from fmri_utils.metrics.judge import HEADS, Judge
 
-from ..scenes import COLOURS
-from ..scenes.words import NOUNS, PEOPLE, TRAIT_NOUNS
+from ..scenes.caption_text import kind_prompts
 
 N_DRAWS = 30  # of 100 images, for retrieval
-PLACES = (
-    *("in the sky", "at sea", "on the beach", "on the grass"),
-    *("in the snow", "on the street", "in a room", "at night"),
-)
-
-
-def kind_prompts(kind: str) -> list[str]:
-    """Prompts for one kind of thing: its nouns in every colour and place, one and two of them."""
-    nouns = [*NOUNS[kind], *(pair for key, pair in TRAIT_NOUNS.items() if key[0] == kind)]
-    if kind in ("person", "face"):
-        nouns += list(PEOPLE.items())
-    forms = {
-        "person": ("A {one} in {colour} {place}.", "Two {many} in {colour} {place}."),
-        "face": ("The face of a {one} in {colour} {place}.", "The faces of {many} {place}."),
-    }.get(kind, ("A {colour} {one} {place}.", "Two {colour} {many} {place}."))
-    return [
-        form.format(colour=colour, place=place, one=one, many=many)
-        for colour in COLOURS
-        for place in PLACES
-        for one, many in nouns
-        for form in forms
-    ]
 
 
 def zero_shot(space: ClipSpace, embeddings: np.ndarray, kinds: np.ndarray) -> float:
