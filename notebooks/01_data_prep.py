@@ -304,13 +304,13 @@ print(captions[first[0]][0])
 voxel = int(np.nanargmax(reliability))
 ranked = quality.rank_images(train_betas[:, voxel], train_ids, rng)
 best, worst = ranked.head(8), ranked.tail(8)[::-1]
-held = ranked[["ranked_by", "shown"]].corr().iloc[0, 1]
+held = ranked[["ranked_by", "held_out"]].corr().iloc[0, 1]
 print(nsd.voxel_names(areas, [voxel])[0])
 print(f"ranking and response in other trials, all training images: r = {held:.2f}")
 
 # %% alt="The eight images with the strongest and the eight with the weakest responses of one voxel, with the response in other trials above each"
 pictures = [images[np.searchsorted(ids, part["nsd_id"])] for part in (best, worst)]
-_ = plots.plot_ranked_images(*pictures, best["shown"].to_numpy(), worst["shown"].to_numpy())
+_ = plots.plot_ranked_images(*pictures, best["held_out"].to_numpy(), worst["held_out"].to_numpy())
 
 # %% [markdown]
 # If the upper row has positive numbers and the lower one negative, the pairing of trials and images

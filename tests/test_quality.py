@@ -150,12 +150,12 @@ def test_noise_has_no_favourite_images_in_new_trials(rng):
     noise, signal = (quality.rank_images(betas[:, v], ids, rng) for v in (0, 1))
     assert (np.diff(noise["ranked_by"]) <= 0).all()
     assert noise["ranked_by"].head(20).mean() > 1  # chosen by luck
-    assert abs(noise["shown"].head(20).mean()) < 0.5  # and gone in the other trials
-    assert signal["shown"].head(20).mean() > 1
-    assert signal["shown"].tail(20).mean() < -1
+    assert abs(noise["held_out"].head(20).mean()) < 0.5  # and gone in the other trials
+    assert signal["held_out"].head(20).mean() > 1
+    assert signal["held_out"].tail(20).mean() < -1
     # No trial is used twice, and none is lost: two of three rank, one is shown.
     mean = betas[:, 1][ids == signal["nsd_id"][0]].mean()
-    both = 2 * signal["ranked_by"][0] + signal["shown"][0]
+    both = 2 * signal["ranked_by"][0] + signal["held_out"][0]
     assert both / 3 == pytest.approx(mean, abs=1e-5)
 
 

@@ -340,7 +340,7 @@ def rank_images(
     -------
     pandas.DataFrame
         ``nsd_id``, ``ranked_by`` (mean response in the larger half of an image's trials),
-        ``shown`` (mean response in the others) and ``n_trials``; best image first.
+        ``held_out`` (mean response in the others) and ``n_trials``; best image first.
 
     Raises
     ------
@@ -362,7 +362,7 @@ def rank_images(
     out = pd.DataFrame(
         {
             "ranked_by": table[first].groupby("nsd_id")["response"].mean(),
-            "shown": table[~first].groupby("nsd_id")["response"].mean(),
+            "held_out": table[~first].groupby("nsd_id")["response"].mean(),
             "n_trials": table.groupby("nsd_id").size(),
         }
     )

@@ -22,7 +22,7 @@ from ...project.errors import WeightsError
 MAX_OPCODES = 200_000  # a 256 px checkpoint has 32 thousand
 MAX_ENTRIES = 10_000  # of one dictionary or set
 MAX_KEY = 2**31  # integers beyond it can be chosen to collide
-SHOWN = 80  # characters of the file's own text in a message
+MAX_QUOTED = 80  # characters of the file's own text in a message
 OPCODES = (
     "NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT SHORT_BINUNICODE BINUNICODE "
     "BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8 EMPTY_LIST EMPTY_DICT EMPTY_SET EMPTY_TUPLE "
@@ -34,11 +34,11 @@ NEEDED = frozenset(OPCODES.split())
 Known = Callable[..., object]
 
 
-def shown(text: object) -> str:
+def quoted(text: object) -> str:
     """Text from the file for a message: quoted, escaped to ASCII, cut short."""
     if type(text) is not str:
         return f"a {type(text).__name__}"
-    return ascii(text[:SHOWN]) + ("..." if len(text) > SHOWN else "")
+    return ascii(text[:MAX_QUOTED]) + ("..." if len(text) > MAX_QUOTED else "")
 
 
 def read_inert(
@@ -118,7 +118,7 @@ class _Reader(pickle._Unpickler):
         joined = f"{module}.{name}"
         if joined not in self.known:
             raise WeightsError(
-                f"{self.what} names {shown(joined)}, which is not part of a LAFITE checkpoint. "
+                f"{self.what} names {quoted(joined)}, which is not part of a LAFITE checkpoint. "
                 "Refused; nothing was executed. Do not open this file with other tools unless you "
                 "trust whoever made it."
             )
@@ -135,7 +135,7 @@ class _Reader(pickle._Unpickler):
         arguments, function = self.stack.pop(), self.stack.pop()
         if type(function) is not FunctionType or type(arguments) is not tuple:
             raise self.refuse(
-                f"calls {shown(function)} with {shown(arguments)}; expected a known name and a "
+                f"calls {quoted(function)} with {quoted(arguments)}; expected a known name and a "
                 "tuple"
             )
         self.append(function(*arguments))
@@ -144,7 +144,7 @@ class _Reader(pickle._Unpickler):
         """BUILD: only a number type has a state, which says its byte order."""
         state, target = self.stack.pop(), self.stack[-1]
         if not isinstance(target, np.dtype):
-            raise self.refuse(f"sets the state of {shown(target)}; expected that of a number type")
+            raise self.refuse(f"sets the state of {quoted(target)}; expected that of a number type")
         if type(state) is not tuple or state[1:2] not in (("<",), ("=",), ("|",)):
             raise self.refuse("has numbers that are not little-endian; expected such")
 
@@ -162,9 +162,9 @@ class _Reader(pickle._Unpickler):
         elif type(target) is set:
             target.update(keys)
         else:
-            raise self.refuse(f"puts entries into {shown(target)}; expected a dictionary or set")
+            raise self.refuse(f"puts entries into {quoted(target)}; expected a dictionary or set")
         if len(target) > MAX_ENTRIES:
-            raise self.refuse(f"has more than {MAX_ENTRIES} entries in {shown(target)}")
+            raise self.refuse(f"has more than {MAX_ENTRIES} entries in {quoted(target)}")
 
     def load_entry(self) -> None:
         """SETITEM."""

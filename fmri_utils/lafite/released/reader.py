@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...project.errors import WeightsError
 from ...project.reading import require
-from .inert_pickle import SHOWN, read_inert, shown
+from .inert_pickle import MAX_QUOTED, quoted, read_inert
 from .records import KNOWN, PersistentObject
 
 MAX_BYTES = 2 * 2**30  # a 1024 px checkpoint with three networks has about a quarter of that
@@ -122,14 +122,14 @@ def _read(path: Path, n_bytes: int) -> OfficialCheckpoint:
         if data.tell() != n_bytes:
             raise WeightsError(f"{n_bytes - data.tell()} bytes after the end of its pickle.")
     if type(content) is not dict:
-        raise WeightsError(f"the pickle holds {shown(content)}; expected a dictionary.")
+        raise WeightsError(f"the pickle holds {quoted(content)}; expected a dictionary.")
     objects = {
         key: value
         for key, value in content.items()
         if type(value) is PersistentObject and type(key) is str and MEMBER.fullmatch(key)
     }
     if not {"G", "G_ema", "D"} & set(objects):
-        keys = ", ".join(shown(key) for key in list(content)[:8])
+        keys = ", ".join(quoted(key) for key in list(content)[:8])
         raise WeightsError(f"the pickle holds the entries {keys or 'none'}, and no network.")
     settings = {name: _settings(value) for name, value in objects.items()}
     return OfficialCheckpoint(_copied(objects, COPIES * n_bytes), settings, sha256, n_bytes)
@@ -174,14 +174,14 @@ def _tensors(
     """Tensors of a module and the modules in it, with the name of the network in front."""
     if depth > MAX_DEPTH or next(modules_left, None) is None:
         raise WeightsError(
-            f"{name[:SHOWN]} has more than {MAX_MODULES} modules or {MAX_DEPTH} levels of them; "
+            f"{name[:MAX_QUOTED]}: more than {MAX_MODULES} modules or {MAX_DEPTH} levels of them; "
             "expected a few hundred. Refused."
         )
     skipped = module.state.get("_non_persistent_buffers_set")
     for kind, (expected, called) in MEMBERS.items():
         for key, value in _members(module, kind, name):
             if type(value) is not expected:
-                raise WeightsError(f"{name}.{key} is {shown(value)}; expected {called}.")
+                raise WeightsError(f"{name}.{key} is {quoted(value)}; expected {called}.")
             if expected is PersistentObject:
                 yield from _tensors(f"{name}.{key}", value, modules_left, depth + 1)
             elif kind != "_buffers" or type(skipped) is not set or key not in skipped:
@@ -193,13 +193,13 @@ def _members(module: PersistentObject, kind: str, name: str) -> list[tuple[str, 
     members = module.state.get(kind)
     if type(members) is not dict or len(members) > MAX_MEMBERS:
         raise WeightsError(
-            f"{name} (class {shown(module.class_name)}) has {shown(members)} for {kind}; expected "
-            f"a dictionary of at most {MAX_MEMBERS}, as a module of torch has."
+            f"{name} (class {quoted(module.class_name)}) has {quoted(members)} for {kind}; "
+            f"expected a dictionary of at most {MAX_MEMBERS}, as a module of torch has."
         )
     for key in members:
         if type(key) is not str or not MEMBER.fullmatch(key):
             raise WeightsError(
-                f"{name} has a member called {shown(key)}; expected up to 64 letters, digits and "
+                f"{name} has a member called {quoted(key)}; expected up to 64 letters, digits and "
                 "underscores."
             )
     return [(key, value) for key, value in members.items() if value is not None]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...project.errors import WeightsError
-from .inert_pickle import Known, read_inert, shown
+from .inert_pickle import Known, quoted, read_inert
 
 # The constants of torch's format before the zip files: pickles of these two, a description of the
 # machine, the storage's persistent id, the list of keys; then a count and the numbers.
@@ -58,10 +58,12 @@ def _persistent_object(meta: object) -> PersistentObject:
     """_reconstruct_persistent_obj(meta)."""
     name = "torch_utils.persistence._reconstruct_persistent_obj"
     if type(meta) is not dict or meta.get("type") != "class":
-        raise refuse(name, shown(meta), "one dictionary that describes a class")
+        raise refuse(name, quoted(meta), "one dictionary that describes a class")
     class_name, state = meta.get("class_name"), meta.get("state")
     if type(class_name) is not str or type(state) is not dict:
-        raise refuse(name, f"class {shown(class_name)}, state {shown(state)}", "a name and a dict")
+        raise refuse(
+            name, f"class {quoted(class_name)}, state {quoted(state)}", "a name and a dict"
+        )
     return PersistentObject(class_name, state)
 
 
@@ -73,21 +75,23 @@ def _empty_dict() -> dict:
 def _text_set(values: object) -> set:
     """set([...]): pickle protocols below 4 write sets so."""
     if type(values) is not list or len(values) > 1000 or any(type(v) is not str for v in values):
-        raise refuse("builtins.set", shown(values), "one list of at most 1000 texts")
+        raise refuse("builtins.set", quoted(values), "one list of at most 1000 texts")
     return set(values)
 
 
 def _number_type(code: object, align: object, copy: object) -> np.dtype:
     """numpy.dtype("f8", False, True)."""
     if type(code) is not str or code not in NUMBER_TYPES:
-        raise refuse("numpy.dtype", shown(code), f"one of {sorted(NUMBER_TYPES)}")
+        raise refuse("numpy.dtype", quoted(code), f"one of {sorted(NUMBER_TYPES)}")
     return np.dtype(code)
 
 
 def _number(kind: object, data: object) -> int | float | bool:
     """numpy's scalar(dtype, bytes), as a Python number."""
     if not isinstance(kind, np.dtype) or type(data) is not bytes or len(data) != kind.itemsize:
-        raise refuse("numpy's scalar", f"{shown(kind)} and {shown(data)}", "a dtype and its bytes")
+        raise refuse(
+            "numpy's scalar", f"{quoted(kind)} and {quoted(data)}", "a dtype and its bytes"
+        )
     return np.frombuffer(data, kind)[0].item()
 
 
@@ -106,7 +110,7 @@ def read_storage(data: object) -> Tensor:
     """
     name = "torch.storage._load_from_bytes"
     if type(data) is not bytes:
-        raise refuse(name, shown(data), "bytes")
+        raise refuse(name, quoted(data), "bytes")
     stream = io.BytesIO(data)
     how = {"persistent_ids": True, "max_opcodes": STORAGE_OPCODES}
     what = "a storage of the checkpoint"
@@ -144,7 +148,7 @@ def _tensor(
     """_rebuild_tensor_v2: a view on a storage, all in elements; it lies within the storage."""
     name = "torch._utils._rebuild_tensor_v2"
     if type(storage) is not Tensor:
-        raise refuse(name, shown(storage), "a storage")
+        raise refuse(name, quoted(storage), "a storage")
     numbers = (offset, *shape, *strides)
     if len(shape) > MAX_AXES or any(type(n) is not int or not 0 <= n < 2**62 for n in numbers):
         raise refuse(name, "an offset, shape or strides that are none", "whole numbers from 0 on")
