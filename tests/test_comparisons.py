@@ -10,7 +10,8 @@ from small_lafite import WIDER, linear_encoder, noisy_generator, seeded
 
 from fmri_utils import encoders
 from fmri_utils.lafite import Generator, load_generator
-from fmri_utils.metrics import Score, pixcorr_scores
+from fmri_utils.metrics.pixels import pixcorr_scores
+from fmri_utils.metrics.scores import Score
 from fmri_utils.pictures import finetuning, strategies
 from fmri_utils.pictures.reconstruction import as_pictures, draw
 from fmri_utils.pictures.search import Blurred, Objective

@@ -7,6 +7,7 @@ from scipy.special import log_softmax, softmax
 from torch.nn import functional
 
 from fmri_utils import encoders
+from fmri_utils.encoders import embedding_losses as losses
 from fmri_utils.project.errors import DataError
 
 B, C = 9, 5
@@ -25,10 +26,10 @@ def cosines(a, b):
 
 def test_mse_and_cosine_equal_their_definitions(pair):
     p, t = (a.numpy() for a in pair)
-    assert encoders.mse(*pair).item() == pytest.approx(((p - t) ** 2).sum() / (B * C))
+    assert losses.mse(*pair).item() == pytest.approx(((p - t) ** 2).sum() / (B * C))
     expected = 1 - np.diag(cosines(*pair)).mean()
-    assert encoders.cosine_loss(*pair).item() == pytest.approx(expected)
-    assert encoders.cosine_loss(pair[0], 3 * pair[0]).item() == pytest.approx(0)
+    assert losses.cosine_loss(*pair).item() == pytest.approx(expected)
+    assert losses.cosine_loss(pair[0], 3 * pair[0]).item() == pytest.approx(0)
 
 
 def test_info_nce_has_both_directions(pair):
@@ -36,14 +37,14 @@ def test_info_nce_has_both_directions(pair):
     rows = -np.mean([log_softmax(logits[i])[i] for i in range(B)])
     columns = -np.mean([log_softmax(logits[:, j])[j] for j in range(B)])
     assert rows != pytest.approx(columns, abs=1e-3)  # the data tell the directions apart
-    assert encoders.info_nce(*pair, 0.2).item() == pytest.approx((rows + columns) / 2)
+    assert losses.info_nce(*pair, 0.2).item() == pytest.approx((rows + columns) / 2)
 
 
 def test_info_nce_has_its_known_values():
     eye = torch.eye(8)
-    assert encoders.info_nce(eye, eye, 0.01).item() == pytest.approx(0, abs=1e-6)
+    assert losses.info_nce(eye, eye, 0.01).item() == pytest.approx(0, abs=1e-6)
     same = torch.ones(8, 3)
-    assert encoders.info_nce(same, same, 0.1).item() == pytest.approx(np.log(8))
+    assert losses.info_nce(same, same, 0.1).item() == pytest.approx(np.log(8))
 
 
 def test_bimixco_equals_its_sums_over_both_images_of_a_mixture(pair):
@@ -60,14 +61,14 @@ def test_bimixco_equals_its_sums_over_both_images_of_a_mixture(pair):
         for i in range(B):
             if partner[i] == j:
                 columns += (1 - weight[i].item()) * by_column[i, j]
-    found = encoders.bimixco(*pair, 0.2, partner=partner, weight=weight)
+    found = losses.bimixco(*pair, 0.2, partner=partner, weight=weight)
     assert found.item() == pytest.approx(-(rows + columns) / (2 * B))
 
 
 def test_bimixco_without_mixture_is_info_nce(pair):
     partner, weight = torch.arange(B).roll(1), torch.ones(B, dtype=torch.float64)
-    found = encoders.bimixco(*pair, 0.1, partner=partner, weight=weight)
-    assert found.item() == pytest.approx(encoders.info_nce(*pair, 0.1).item())
+    found = losses.bimixco(*pair, 0.1, partner=partner, weight=weight)
+    assert found.item() == pytest.approx(losses.info_nce(*pair, 0.1).item())
 
 
 def test_soft_clip_equals_its_sums_and_becomes_info_nce_when_cold(pair):
@@ -77,21 +78,21 @@ def test_soft_clip_equals_its_sums_and_becomes_info_nce_when_cold(pair):
     for i in range(B):
         total -= (softmax(own[i]) * log_softmax(logits[i])).sum()
         total -= (softmax(own[i]) * log_softmax(logits[:, i])).sum()
-    assert encoders.soft_clip(*pair, 0.3).item() == pytest.approx(total / (2 * B))
-    cold = encoders.info_nce(*pair, 1e-3).item()
-    assert encoders.soft_clip(*pair, 1e-3).item() == pytest.approx(cold, rel=1e-6)
+    assert losses.soft_clip(*pair, 0.3).item() == pytest.approx(total / (2 * B))
+    cold = losses.info_nce(*pair, 1e-3).item()
+    assert losses.soft_clip(*pair, 1e-3).item() == pytest.approx(cold, rel=1e-6)
 
 
 def test_soft_clip_forgives_confusing_images_that_resemble_each_other():
     target = functional.normalize(torch.tensor([[1.0, 0.0, 0], [0.99, 0.1, 0], [0, 0, 1]]), dim=1)
     twin, stranger = target[[1, 0, 2]], target[[2, 1, 0]]
-    assert encoders.soft_clip(twin, target, 0.1) < 0.5 * encoders.soft_clip(stranger, target, 0.1)
+    assert losses.soft_clip(twin, target, 0.1) < 0.5 * losses.soft_clip(stranger, target, 0.1)
 
 
 def test_mixing_keeps_some_trials_and_mixes_the_others_by_their_weights():
     torch.manual_seed(0)
     betas = torch.randn(400, 6)
-    mixed, partner, weight = encoders.mix_betas(betas)
+    mixed, partner, weight = losses.mix_betas(betas)
     kept = weight == 1
     assert 0.4 < kept.float().mean() < 0.6
     torch.testing.assert_close(mixed[kept], betas[kept])
@@ -102,20 +103,20 @@ def test_mixing_keeps_some_trials_and_mixes_the_others_by_their_weights():
 
 
 def test_mind_reader_loss_is_the_published_mixture(pair):
-    mse, cosine = encoders.mse(*pair), encoders.cosine_loss(*pair)
+    mse, cosine = losses.mse(*pair), losses.cosine_loss(*pair)
     plain = 0.4 * mse + 0.6 * cosine
-    torch.testing.assert_close(encoders.mind_reader_loss(*pair), plain)
-    target = encoders.mind_reader_target(torch.tensor([[3.0, 4.0, 0.0]]))
+    torch.testing.assert_close(losses.mind_reader_loss(*pair), plain)
+    target = losses.mind_reader_target(torch.tensor([[3.0, 4.0, 0.0]]))
     torch.testing.assert_close(target, torch.tensor([[0.5**0.5, 0.5**0.5, 0.0]]))
 
 
 def test_stacked_targets_are_scored_block_by_block(pair):
     p, t = (torch.cat([a, a.flip(0)], 1) for a in pair)
-    loss = encoders.per_target(encoders.info_nce, 2)
-    expected = (encoders.info_nce(*pair, 0.1) + encoders.info_nce(p[:, C:], t[:, C:], 0.1)) / 2
+    loss = losses.per_target(losses.info_nce, 2)
+    expected = (losses.info_nce(*pair, 0.1) + losses.info_nce(p[:, C:], t[:, C:], 0.1)) / 2
     torch.testing.assert_close(loss(p, t, 0.1), expected)
     with pytest.raises(DataError, match="cannot be 3 targets"):
-        encoders.per_target(encoders.mse, 3)(p, t)
+        losses.per_target(losses.mse, 3)(p, t)
     arrays = {"image": p.numpy()[:, :C], "caption": p.numpy()[:, C:]}
     stacked = encoders.stack_targets(arrays)
     np.testing.assert_array_equal(stacked, p.numpy())
@@ -123,13 +124,13 @@ def test_stacked_targets_are_scored_block_by_block(pair):
     np.testing.assert_array_equal(again["caption"], arrays["caption"])
 
 
-@pytest.mark.parametrize("loss", [encoders.mse, encoders.cosine_loss])
+@pytest.mark.parametrize("loss", [losses.mse, losses.cosine_loss])
 def test_losses_refuse_pairs_that_do_not_match(loss, pair):
     with pytest.raises(DataError, match=r"\(B, C\) both"):
         loss(pair[0], pair[1][:-1])
 
 
 def test_contrastive_losses_refuse_a_temperature_of_zero(pair):
-    for loss in (encoders.info_nce, encoders.soft_clip):
+    for loss in (losses.info_nce, losses.soft_clip):
         with pytest.raises(DataError, match="temperature is 0"):
             loss(*pair, 0)

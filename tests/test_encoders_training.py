@@ -9,10 +9,11 @@ from test_encoders import planted, top1
 
 from fmri_utils import encoders
 from fmri_utils.encoders import gradient_fit as loop
+from fmri_utils.encoders.contrastive import fit_mind_reader
 from fmri_utils.encoders.mlp import mlp_loss, soft_temperature
 from fmri_utils.project.errors import DataError, DivergedError, ProfileError
 
-QUICK = encoders.Training(
+QUICK = loop.Training(
     n_steps=60,
     batch_size=40,
     learning_rate=3e-3,
@@ -21,7 +22,7 @@ QUICK = encoders.Training(
     voxel_dropout=0.3,
     check_every=10,
 )
-SMALL = encoders.MLPSettings(
+SMALL = encoders.mlp.MLPSettings(
     hidden=32,
     n_blocks=1,
     mixco_temperature=0.1,
@@ -32,7 +33,7 @@ SMALL = encoders.MLPSettings(
 
 def fit_mlp(data, **changes):
     settings = dict(training=QUICK, settings=SMALL, seed=0)
-    return encoders.fit_mlp(*data, **{**settings, **changes})
+    return encoders.mlp.fit_mlp(*data, **{**settings, **changes})
 
 
 def state(encoder):
@@ -123,7 +124,7 @@ def test_the_mlp_retrieves_images_never_seen():
 def test_the_recipe_is_bimixco_first_and_soft_clip_after(monkeypatch):
     called = []
     for name in ("bimixco", "soft_clip"):
-        original = getattr(encoders, name)
+        original = getattr(encoders.embedding_losses, name)
         monkeypatch.setattr(
             f"fmri_utils.encoders.mlp.{name}",
             lambda *a, f=original, n=name, **k: (called.append(n), f(*a, **k))[1],
@@ -152,7 +153,7 @@ def test_the_mlp_survives_the_disk_and_checks_its_input(tmp_path):
 
 def test_mind_readers_loss_learns_the_direction_of_clamped_targets():
     betas, embeddings, image = planted(noise=0.5)
-    encoder, report = encoders.fit_mind_reader(betas, 5 * embeddings, image, seed=0, n_epochs=200)
+    encoder, report = fit_mind_reader(betas, 5 * embeddings, image, seed=0, n_epochs=200)
     assert report["validation_loss"].min() < 0.5 * report["validation_loss"][0]
     clamped = encoders.unit(np.clip(5 * embeddings, -1.5, 1.5))
     cosine = (encoders.unit(encoder.predict(betas)) * clamped).sum(1)
@@ -164,7 +165,7 @@ FITS = {
         *data, n_steps=10, batch_size=20, learning_rate=1e-3, weight_decay=0.0, temperature=0.1,
         seed=0, **k,
     ),
-    "mind_reader": lambda *data, **k: encoders.fit_mind_reader(*data, seed=0, n_epochs=1, **k),
+    "mind_reader": lambda *data, **k: fit_mind_reader(*data, seed=0, n_epochs=1, **k),
     "mlp": lambda *data, **k: fit_mlp(data, **k),
 }  # fmt: skip
 

@@ -8,6 +8,8 @@ from sklearn import metrics as sklearn_metrics
 
 from fmri_utils import metrics
 from fmri_utils.metrics.arrays import resized
+from fmri_utils.metrics.identification import DIRECTIONS
+from fmri_utils.metrics.pixels import pixcorr_scores
 from fmri_utils.project.errors import DataError
 
 
@@ -29,7 +31,7 @@ def test_fixture_reconstruction_equal_to_truth_is_perfect(pictures, embeddings):
     assert metrics.ssim(pictures[:6], pictures[:6]) == pytest.approx(1)
     assert metrics.two_way_identification(embeddings, embeddings) == 1
     scores = metrics.retrieval(embeddings, embeddings, rng=np.random.default_rng(0))
-    for direction in metrics.DIRECTIONS:
+    for direction in DIRECTIONS:
         assert scores[direction]["top1"] == 1
         assert scores[direction]["top5"] == 1
         assert scores[direction]["median_rank"] == 1
@@ -40,14 +42,14 @@ def test_fixture_reconstruction_equal_to_truth_is_perfect(pictures, embeddings):
 
 def test_fixture_random_permutation_two_way_half_and_retrieval_one_in_300(embeddings):
     rng = np.random.default_rng(2)
-    two_way, top1 = [], {direction: [] for direction in metrics.DIRECTIONS}
+    two_way, top1 = [], {direction: [] for direction in DIRECTIONS}
     for _ in range(100):
         shuffled = embeddings[rng.permutation(len(embeddings))]
         two_way.append(metrics.two_way_identification(embeddings, shuffled))
         for direction, scores in metrics.retrieval_scores(embeddings, shuffled).items():
             top1[direction].append(scores["top1"].mean())
     assert abs(np.mean(two_way) - 0.5) < 3 * np.std(two_way) / np.sqrt(100)
-    for direction in metrics.DIRECTIONS:
+    for direction in DIRECTIONS:
         error = np.std(top1[direction]) / np.sqrt(100)
         assert abs(np.mean(top1[direction]) - 1 / 300) < 3 * error
 
@@ -56,7 +58,7 @@ def test_fixture_pairing_oracle_retrieves_all_and_shifted_by_one_image_is_at_cha
     oracle = metrics.retrieval(embeddings, embeddings, rng=np.random.default_rng(0))
     shifted = np.roll(embeddings, 1, axis=0)
     shift = metrics.retrieval(embeddings, shifted, rng=np.random.default_rng(0))
-    for direction in metrics.DIRECTIONS:
+    for direction in DIRECTIONS:
         assert oracle[direction]["top1"] == 1
         assert shift[direction]["top1"] == 0
         assert shift[direction]["mrr"] == pytest.approx(
@@ -138,7 +140,7 @@ def test_resizing_is_bilinear_without_antialiasing(picture_pairs, at_425):
 
 def test_pixcorr_agrees_with_scipy_on_16_pairs(picture_pairs, at_425):
     expected = [stats.pearsonr(a.ravel(), b.ravel())[0] for a, b in zip(*at_425, strict=True)]
-    np.testing.assert_allclose(metrics.pixcorr_scores(*picture_pairs), expected, atol=1e-6)
+    np.testing.assert_allclose(pixcorr_scores(*picture_pairs), expected, atol=1e-6)
 
 
 def test_ssim_agrees_with_scikit_image_and_with_plain_filters_on_16_pairs(picture_pairs, at_425):
@@ -272,15 +274,15 @@ def test_a_constant_picture_scores_zero(pictures):
     # Rounding in the mean must not be blown up to a pattern.
     flat = np.full((16, 999), 0.3)
     assert (flat - flat.mean(1, keepdims=True)).any()
-    table = metrics.correlation_matrix(pictures.reshape(16, -1)[:, :999], flat)
+    table = metrics.arrays.correlation_matrix(pictures.reshape(16, -1)[:, :999], flat)
     np.testing.assert_array_equal(table, 0)
 
 
 def test_uint8_pictures_score_like_floats(pictures):
     whole = (255 * pictures[:4]).round().astype(np.uint8)
     other = np.roll(pictures[:4], 1, axis=1)
-    expected = metrics.pixcorr_scores(whole / 255.0, other)
-    np.testing.assert_allclose(metrics.pixcorr_scores(whole, other), expected, atol=1e-6)
+    expected = pixcorr_scores(whole / 255.0, other)
+    np.testing.assert_allclose(pixcorr_scores(whole, other), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 
 from fmri_utils import metrics
 from fmri_utils.metrics.feature_networks import NETWORKS
+from fmri_utils.metrics.identification import DIRECTIONS
 from fmri_utils.metrics.judge import Judge
 from fmri_utils.project.artifacts import load_arrays, save_arrays
 from fmri_utils.project.errors import DataError
@@ -337,7 +338,7 @@ def test_embedding_table_has_both_directions_with_their_numbers_of_candidates():
         "oracle": truth,
     }
     scores = metrics.embedding_scores(truth, predictions, rng=draw)
-    for direction in metrics.DIRECTIONS:
+    for direction in DIRECTIONS:
         ridge = scores["ridge"]
         per_image = metrics.retrieval_scores(truth, predictions["ridge"])[direction]
         for row, key, chance in (
@@ -364,5 +365,5 @@ def test_embedding_table_has_both_directions_with_their_numbers_of_candidates():
     assert "brain_to_image MRR of 350" in metrics.differences(scores, "ridge", "shuffled", rng=draw)
     small = metrics.embedding_scores(truth[:40], {"a": truth[:40]}, rng=draw)
     kinds = ("top-1 of 40", "top-1 of 40, CSLS")
-    expected = {f"{direction} {kind}" for direction in metrics.DIRECTIONS for kind in kinds}
+    expected = {f"{direction} {kind}" for direction in DIRECTIONS for kind in kinds}
     assert {row for row in small["a"] if "top-1" in row} == expected

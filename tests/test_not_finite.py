@@ -71,14 +71,15 @@ BETAS, WEIGHTS = RNG.standard_normal((N, V)), RNG.standard_normal((V, C))
 GROUPS, ROWS = np.repeat(np.arange(N // 2), 2), np.arange(N)
 TRUTH = encoders.unit(RNG.standard_normal((N // 2, C)))[GROUPS]
 ENCODER = encoders.LinearEncoder(WEIGHTS, RNG.standard_normal(C), "ridge")
-MLP = encoders.MLPEncoder(
-    encoders.mlp.ResidualMLP(V, C, encoders.MLPSettings(hidden=8, n_blocks=1)), V
+MLP = encoders.mlp.MLPEncoder(
+    encoders.mlp.ResidualMLP(V, C, encoders.mlp.MLPSettings(hidden=8, n_blocks=1)), V
 )
 GENERATOR = Generator(SMALL).eval()
 for layer in GENERATOR.synthesis.convolutions():
     nn.init.constant_(layer.noise_strength, 0.1)
 LATENT, CONDITION = torch.randn(N, Z), torch.from_numpy(TRUTH).float()
 FIT = {"alphas": ALPHAS, "n_folds": 2}
+ONE_STEP = encoders.gradient_fit.Training(1, 4, 1e-3, 0.0)
 RIDGE = controls.fitter(encoders.fit_ridge, **FIT)
 DRAW = perturbation.picture_function(GENERATOR, LATENT[:1])
 RENDER = perturbation.renderer(GENERATOR, psi=1.0, seed=0)
@@ -142,7 +143,13 @@ case("betas", encoders.refit_ridge, B, TRUTH, alphas=ALPHAS)
 case("alphas", encoders.refit_ridge, BETAS, TRUTH, alphas=Bad(ALPHAS))
 case("betas", encoders.out_of_fold, B, TRUTH, GROUPS, **FIT)
 case(
-    "betas", encoders.fit_mlp, B, TRUTH, GROUPS, training=encoders.Training(1, 4, 1e-3, 0.0), seed=0
+    "betas",
+    encoders.mlp.fit_mlp,
+    B,
+    TRUTH,
+    GROUPS,
+    training=ONE_STEP,
+    seed=0,
 )
 case("predictions", encoders.restandardise, T, TRUTH, TRUTH)
 case("training predictions", controls.bottleneck, TRUTH, T, [1])
@@ -204,7 +211,6 @@ case("truth", visual_areas.shapley, ENCODER, BETAS, T, AREAS, rng=RNG)
 case("betas", visual_areas.score_areas, ENCODER, B, TRUTH, AREAS, **RANDOM)
 case("truth", visual_areas.score_areas, ENCODER, BETAS, T, AREAS, **RANDOM)
 case("betas", visual_areas.random_shift, ENCODER, B, [2], TRUTH, **RANDOM)
-case("k", visual_areas.random_shift, ENCODER, BETAS, [2], TRUTH, **RANDOM, k=Bad(ONE))
 case("betas", visual_areas.area_pictures, RENDER, ENCODER, B, AREAS, z=LATENT[:1])
 ALL, FEW = np.ones(V, bool), encoders.MapperSettings(n_folds=2)
 case("betas", retrain.retrain_on, B, TRUTH, GROUPS, ALL, settings=FEW)

@@ -13,7 +13,7 @@ one table (:func:`validity_table`) and one figure:
   2024, arXiv 2411.02783).
 """
 
-from .baselines import PrototypeEncoder, bottleneck, fit_prototypes
+from .baselines import bottleneck, fit_prototypes
 from .control_table import SCORES, chance_levels, scores_per_image, validity_table
 from .pairing_controls import (
     Fit,
@@ -22,18 +22,3 @@ from .pairing_controls import (
     pairing_oracle,
     shuffle_pairing,
 )
-
-__all__ = [
-    "SCORES",
-    "Fit",
-    "PrototypeEncoder",
-    "bottleneck",
-    "chance_levels",
-    "fit_prototypes",
-    "fitter",
-    "leave_clusters_out",
-    "pairing_oracle",
-    "scores_per_image",
-    "shuffle_pairing",
-    "validity_table",
-]
