@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.special import softmax
 
 from fmri_utils import dino, plots
 from fmri_utils.dino import distillation, networks, on_patterns, probes, student_teacher, views
@@ -37,11 +38,6 @@ def views_of(n=6, seed=0):
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(n, 3, 16, 16, generator=generator)
     return dino.multi_crop(images, generator, n_local=2, global_size=16, local_size=8)
-
-
-def softmax(x):
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
 
 
 def test_the_loss_is_the_papers_formula(rng):
