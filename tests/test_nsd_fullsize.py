@@ -60,16 +60,6 @@ def test_rule_gives_the_published_counts_where_the_design_has_them(full_nsd, n_s
         assert split_by_image(table, min_repeats=3).test_ids.size == counts[2]
 
 
-def test_papers_numbers():
-    """The test sets that papers name: 982 of 37 sessions, 1,000 of 40, 907 and 515 of 30."""
-    assert SHARED_COUNTS[37] == (982, 2770)
-    assert SHARED_COUNTS[40][:2] == (1000, 3000)
-    assert SHARED_COUNTS[30][::2][:2] == (907, 515)
-    for images, trials, *by_repeats in SHARED_COUNTS.values():
-        if by_repeats:
-            assert (sum(by_repeats), np.dot(by_repeats, (3, 2, 1))) == (images, trials)
-
-
 @pytest.mark.parametrize("n_sessions", [30, 32, 37, 40])
 @pytest.mark.parametrize("file_of", [NSDLayout.betas_nifti, NSDLayout.betas_hdf5])
 def test_every_beta_names_the_image_of_its_trial(full_nsd, n_sessions, file_of):

@@ -153,8 +153,6 @@ class NSDLayout:
 
     def roi(self, name: str, hemisphere: str | None = None) -> Path:
         """Label volume of an atlas, of both hemispheres or of ``"lh"`` or ``"rh"``."""
-        if hemisphere not in (None, "lh", "rh"):
-            raise DataError(f"hemisphere is {hemisphere!r}; expected 'lh', 'rh' or None.")
         prefix = f"{hemisphere}." if hemisphere else ""
         return self.ppdata / self.space / "roi" / f"{prefix}{name}.nii.gz"
 
@@ -186,8 +184,6 @@ class NSDLayout:
 
     def ncsnr(self, split: int | None = None) -> Path:
         """Noise-ceiling SNR map, of all images or of one ``split`` (1 or 2) of them."""
-        if split not in (None, 1, 2):
-            raise DataError(f"split is {split!r}; NSD has ncsnr maps for splits 1 and 2, or None.")
         return self.betas / ("ncsnr.nii.gz" if split is None else f"ncsnr_split{split}.nii.gz")
 
     @property

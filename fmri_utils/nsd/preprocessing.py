@@ -200,21 +200,18 @@ def voxel_report(betas: np.ndarray, session: np.ndarray) -> pd.DataFrame:
         in numbers of voxels.
     """
     betas, session = check_betas(betas, session=session)
-    rows = []
+    rows = {}
     for number in np.unique(session):
         block = betas[session == number]
         finite = np.isfinite(block).all(axis=0)
         extreme = np.maximum(block.max(axis=0), -block.min(axis=0))
-        rows.append(
-            {
-                "session": number,
-                "all_zero": np.count_nonzero(~block.any(axis=0)),
-                "constant": np.count_nonzero((block == block[0]).all(axis=0)),
-                "not_finite": np.count_nonzero(~finite),
-                "saturated": np.count_nonzero(extreme[finite] >= MAX_PSC - 0.01),
-            }
-        )
-    return pd.DataFrame(rows).set_index("session")
+        rows[number] = {
+            "all_zero": np.count_nonzero(~block.any(axis=0)),
+            "constant": np.count_nonzero((block == block[0]).all(axis=0)),
+            "not_finite": np.count_nonzero(~finite),
+            "saturated": np.count_nonzero(extreme[finite] >= MAX_PSC - 0.01),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("session")
 
 
 def average_repeats(

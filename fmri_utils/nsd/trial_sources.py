@@ -51,34 +51,32 @@ def check_design(layout: NSDLayout, sessions: Iterable[int] | None = None) -> di
     return compared | ({"published counts": len(published)} if published else {})
 
 
-def _compare(table: pd.DataFrame, found: np.ndarray, path, what: str = "nsd_id") -> None:
+def _compare(table: pd.DataFrame, expected, found, path, what: str = "nsd_id") -> None:
     """Raise at the first trial at which another source has something else; all ids from 0.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Trials, as :func:`trial_table` gives them.
-    found : ndarray, shape (n_trials,)
-        What the other source says.
+    expected, found : ndarray of int, shape (n_trials,)
+        What ``nsd_expdesign.mat`` and the other source say.
     path : path-like
         The other source, for the message.
     what : str
-        Column of the table that it is compared with.
+        What is compared, for the message.
 
     Raises
     ------
     DataError
         If they differ.
     """
-    expected = table[what].to_numpy()
     wrong = np.flatnonzero(found != expected)
     if wrong.size == 0:
         return
     first = table.iloc[wrong[0]]
     shift = set((found - expected)[wrong].tolist())
-    hint = ""
-    if wrong.size == len(table) and shift in ({1}, {-1}):
-        hint = " All differ by one: ids were shifted between counting from 0 and 1."
+    by_one = wrong.size == len(table) and shift in ({1}, {-1})
+    hint = " All differ by one: ids were shifted between counting from 0 and 1." * by_one
     shown = "no image" if found[wrong[0]] < 0 else f"{what} {found[wrong[0]]}"
     raise DataError(
         f"{path} disagrees with nsd_expdesign.mat in {wrong.size} of {len(table)} trials, first in "
@@ -106,9 +104,9 @@ def _check_responses(layout: NSDLayout, table: pd.DataFrame) -> int | None:
     rows = responses.iloc[table["trial"]]
     if not np.array_equal(rows["SESSION"].to_numpy(), table["session"].to_numpy()):
         raise DataError(f"{path} is not in the order of trials: SESSION differs. Fetch it again.")
-    _compare(table, rows["73KID"].to_numpy() - 1, path)
+    _compare(table, table["nsd_id"].to_numpy(), rows["73KID"].to_numpy() - 1, path)
     image = read_design(layout).image_of_trial[table["trial"]]
-    _compare(table.assign(image=image), rows["10KID"].to_numpy() - 1, f"10KID in {path}", "image")
+    _compare(table, image, rows["10KID"].to_numpy() - 1, f"10KID in {path}", "image")
     return len(table)
 
 
@@ -116,10 +114,9 @@ def _check_stim_info(layout: NSDLayout, table: pd.DataFrame) -> int | None:
     path = layout.stim_info
     if not path.is_file():
         return None
-    info = read_stim_info(layout)
     columns = [f"subject{layout.subject}_rep{i}" for i in range(N_REPEAT_COLUMNS)]
-    need(info.fillna(dict.fromkeys(columns, 0)), columns, path)
-    info[columns] = info[columns].fillna(0)
+    info = read_stim_info(layout).fillna(dict.fromkeys(columns, 0))
+    need(info, columns, path)
     trials = info[columns].to_numpy()  # 1-based trial numbers, 0 where not shown
     nsd_id, _ = np.nonzero(trials)
     numbers = trials[trials != 0].astype(int) - 1
@@ -130,9 +127,9 @@ def _check_stim_info(layout: NSDLayout, table: pd.DataFrame) -> int | None:
     # The table plans all sessions for all subjects, also for those who stopped earlier, so the
     # trials asked for are looked up in it, never the other way round.
     found = pd.Series(nsd_id, index=numbers).reindex(table["trial"], fill_value=-1).to_numpy()
-    _compare(table, found, path)
-    shared = info["shared1000"].to_numpy().astype(bool)[table["nsd_id"]]
-    _compare(table.astype({"shared": int}), shared.astype(int), f"shared1000 in {path}", "shared")
+    _compare(table, table["nsd_id"].to_numpy(), found, path)
+    shared = info["shared1000"].to_numpy()[table["nsd_id"]].astype(int)
+    _compare(table, table["shared"].to_numpy(int), shared, f"shared1000 in {path}", "shared")
     return len(table)
 
 
@@ -150,7 +147,7 @@ def _check_design_tables(layout: NSDLayout, table: pd.DataFrame) -> int | None:
                 f"the {len(paths)} design tables of session {session} in {paths[0].parent} show "
                 f"{found.size} stimuli; expected {len(rows)}. Fetch the missing runs."
             )
-        _compare(rows, found, paths[0].parent)
+        _compare(rows, rows["nsd_id"].to_numpy(), found, paths[0].parent)
         n_compared += len(rows)
     return n_compared or None
 
