@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import re
-import sys
 from pathlib import Path
 
 from fmri_utils.project.artifacts import atomic_path, own_files
+from fmri_utils.project.command import command
 
 NAME = re.compile(r"(\d\d_[a-z0-9_]+|explore)\.py")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -63,16 +62,12 @@ def sync(folder: Path, *, check: bool) -> list[Path]:
     return stale
 
 
-def main() -> int:
-    """Command line of ``make sync``."""
-    parser = argparse.ArgumentParser(description=sync.__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args()
-    stale = sync(options.folder, check=options.check)
-    for twin in stale:
-        sys.stdout.write(f"{'out of date' if options.check else 'rebuilt'}: {twin}\n")
-    return int(options.check and bool(stale))
+@command
+def main(arguments: list[str]) -> None:
+    """Rebuild the twins in the folders that are named, as ``make sync`` does."""
+    for folder in arguments:
+        for twin in sync(Path(folder), check=False):
+            print(f"rebuilt: {twin}")
 
 
 if __name__ == "__main__":
