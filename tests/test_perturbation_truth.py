@@ -151,7 +151,7 @@ def test_null_run_finds_what_is_planted():
 
 def test_study_refuses_real_data_and_missing_files():
     with pytest.raises(DataError, match="has real data"):
-        study_perturbation.Material(load_profile("nsd"))
+        study_perturbation.run_study(load_profile("nsd"))
 
 
 def test_study_of_redundancy_reports_mean_and_range(monkeypatch):

@@ -16,7 +16,7 @@ from fmri_utils.project import artifacts
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.parts import Parts
 from fmri_utils.project.profiles import Profile
-from fmri_utils.project.steps import open_inputs
+from fmri_utils.project.steps import Files, open_inputs
 from simulated_nsd.ground_truth import load_ground_truth
 
 from .calibration import NullTrials, calibrate
@@ -27,53 +27,28 @@ REDUNDANCIES = (1, 3, 10, 30, 60)
 N_RUNS, N_SEEDS, N_SUBJECTS = 200, 5, 5
 
 
-class Material:
-    """What the study reads: the files of notebooks 01 to 03, and the planted truth.
-
-    Parameters
-    ----------
-    profile : Profile
-
-    Raises
-    ------
-    DataError
-        If the profile has real data, of which no truth is known.
-    """
-
-    def __init__(self, profile: Profile):
-        if profile.simulation is None:
-            raise DataError(
-                f"profile {profile.name!r} has real data. Expected: a simulated subject, whose "
-                "noise can be drawn again without its signal. Run the study with PROFILE=demo."
-            )
-        files = open_inputs(profile, "betas", "embeddings", "predictions", "matched")
-        self.profile, self.inputs = profile, files.hashes
-        self.brain, self.clip, self.predicted, weights = files.values()
-        self.encoder = encoders.load_encoder(weights)
-        self.folder = profile.derived / "study"
-
-    def null_trials(self) -> NullTrials:
-        """Draws test trials without signal, at the times of the real test trials."""
-        profile, brain = self.profile, self.brain
-        truth = load_ground_truth(profile.data_root, profile.subject, brain["mask"])
-        session = brain["session"]
-        first = np.searchsorted(session, session)  # trials are in the order of the sessions
-        last = np.searchsorted(session, session, side="right") - 1
-        position = np.arange(len(session)) - first
-        time = 2 * position / np.maximum(last - first, 1) - 1
-        rows = perturbation.repeat_rows(brain["nsd_id"], brain["is_test"])
-        return NullTrials(truth, profile.simulation, session[rows], time[rows])
+def null_trials(files: Files) -> NullTrials:
+    """Draws test trials without signal, at the times of the real test trials."""
+    profile, brain = files.cfg, files["betas"]
+    truth = load_ground_truth(profile.data_root, profile.subject, brain["mask"])
+    session = brain["session"]
+    first = np.searchsorted(session, session)  # trials are in the order of the sessions
+    last = np.searchsorted(session, session, side="right") - 1
+    position = np.arange(len(session)) - first
+    time = 2 * position / np.maximum(last - first, 1) - 1
+    rows = perturbation.repeat_rows(brain["nsd_id"], brain["is_test"])
+    return NullTrials(truth, profile.simulation, session[rows], time[rows])
 
 
-def study_seeds(material: Material) -> dict:
+def study_seeds(files: Files) -> dict:
     """How far maps agree between contrastive encoders that differ in their seed only."""
-    brain, clip, e = material.brain, material.clip, material.profile.encoder
+    brain, clip, e = files["betas"], files["embeddings"], files.cfg.encoder
     train = brain["is_train"]
     target = clip["image"][np.searchsorted(clip["nsd_id"], brain["nsd_id"][train])]
     settings = {"n_steps": e.n_steps, "batch_size": e.batch_size, "temperature": e.temperature}
     settings |= {"learning_rate": e.learning_rate, "weight_decay": e.weight_decay}
-    pattern, truth = material.predicted["pattern"], material.predicted["truth"]
-    parts = Parts(material.folder, {"study": "seeds", **settings, **material.inputs})
+    pattern, truth = (files["predictions"][name] for name in ("pattern", "truth"))
+    parts = Parts(files.cfg.derived / "study", {"study": "seeds", **settings, **files.hashes})
 
     def compute(seed: int) -> dict[str, np.ndarray]:
         encoder, _ = encoders.fit_contrastive(
@@ -108,23 +83,34 @@ def study_redundancy(n_subjects: int) -> dict:
 
 
 def run_study(profile: Profile) -> None:
-    """Run all parts, or what is missing of them, and write the results with their manifest."""
-    material = Material(profile)
+    """Run all parts, or what is missing of them, and write the results with their manifest.
+
+    Raises
+    ------
+    DataError
+        If the profile has real data, of which no truth is known.
+    """
+    if profile.simulation is None:
+        raise DataError(
+            f"profile {profile.name!r} has real data. Expected: a simulated subject, whose noise "
+            "can be drawn again without its signal. Run the study with PROFILE=demo."
+        )
+    files = open_inputs(profile, "betas", "embeddings", "predictions", "matched")
     calibration = calibrate(
-        material.encoder,
-        material.null_trials(),
-        folder=material.folder,
-        key={"study": "calibration", **material.inputs},
+        encoders.load_encoder(files["matched"]),
+        null_trials(files),
+        folder=profile.derived / "study",
+        key={"study": "calibration", **files.hashes},
         n_runs=N_RUNS,
         progress=True,
     )
     results = {
         "calibration": calibration,
-        "seeds": study_seeds(material),
+        "seeds": study_seeds(files),
         "redundancy": study_redundancy(N_SUBJECTS),
     }
     path = profile.figures / RESULTS
-    artifacts.save_json(path, results, config=profile.as_dict(*SECTIONS), inputs=material.inputs)
+    artifacts.save_json(path, results, config=profile.as_dict(*SECTIONS), inputs=files.hashes)
     print(
         f"family-wise error {calibration['rate']:.3f} "
         f"[{calibration['low']:.3f}, {calibration['high']:.3f}] over {N_RUNS} runs"

@@ -13,11 +13,12 @@ import dataclasses
 import numpy as np
 
 from fmri_utils import dino
+from fmri_utils.dino.on_patterns import VoxelSettings
 from fmri_utils.encoders import MapperSettings
 from fmri_utils.project import artifacts
 from fmri_utils.project.parts import Parts
 from fmri_utils.project.profiles import Profile
-from fmri_utils.project.steps import open_inputs
+from fmri_utils.project.steps import Files, open_inputs
 
 RESULTS = "study_selfsupervised.json"
 SECTIONS = ("data", "clip", "simulation", "encoder", "dino")  # what the study reads
@@ -25,35 +26,19 @@ N_SEEDS = 5
 MONITORS = ("step", "entropy", "kl", "spread", "rank")
 
 
-class Material:
-    """What the study reads: the files of notebooks 01 and 02."""
-
-    def __init__(self, profile: Profile):
-        files = open_inputs(profile, "betas", "stimuli", "embeddings")
-        self.profile, self.inputs = profile, files.hashes
-        self.brain, self.stimuli, self.clip = files.values()
-        self.voxels = dino.voxel_settings(profile.dino, profile.dino.study_steps)
-        self.mappers = MapperSettings.of(profile.encoder)
-        self.folder = profile.derived / "study"
-
-    def parts(self, study: str, settings: object) -> Parts:
-        """Folder of the finished parts of one study."""
-        about = {"study": study, "settings": settings, "seed": self.profile.seed}
-        return Parts(self.folder, {**about, **self.inputs})
+def parts_of(files: Files, study: str, settings: object) -> Parts:
+    """Folder of the finished parts of one study."""
+    about = {"study": study, "settings": settings, "seed": files.cfg.seed}
+    return Parts(files.cfg.derived / "study", {**about, **files.hashes})
 
 
-def run_seed(material: Material, seed: int) -> dict[str, np.ndarray]:
+def run_seed(
+    data: dino.VoxelData, settings: VoxelSettings, mappers: MapperSettings, seed: int
+) -> dict[str, np.ndarray]:
     """One seed of the comparison, flat: "method|share|score" and the monitors."""
-    data, settings = dino.VoxelData.of(material.brain, material.clip), material.voxels
     functions, record = dino.representations(data, settings, seed=seed)
-    found = dino.compare(
-        data,
-        functions,
-        shares=settings.shares,
-        alphas=material.mappers.alphas,
-        n_folds=material.mappers.n_folds,
-        seed=seed,
-    )
+    probe = {"alphas": mappers.alphas, "n_folds": mappers.n_folds}
+    found = dino.compare(data, functions, shares=settings.shares, seed=seed, **probe)
     flat = {
         f"{method}|{share}|{score}": values
         for method, budgets in found.items()
@@ -74,13 +59,15 @@ def unflatten(flat: dict[str, np.ndarray]) -> dict:
     return {m: {s: found[m][s] for s in sorted(found[m])} for m in dino.METHODS}
 
 
-def study_voxels(material: Material) -> dict:
+def study_voxels(files: Files) -> dict:
     """All seeds, and the table over them."""
-    key = {**dataclasses.asdict(material.voxels), "probe": dataclasses.asdict(material.mappers)}
-    parts = material.parts("selfsupervised", key)
-    first = material.profile.seed
+    data, first = dino.VoxelData.of(files["betas"], files["embeddings"]), files.cfg.seed
+    voxels = dino.voxel_settings(files.cfg.dino, files.cfg.dino.study_steps)
+    mappers = MapperSettings.of(files.cfg.encoder)
+    key = {**dataclasses.asdict(voxels), "probe": dataclasses.asdict(mappers)}
+    parts = parts_of(files, "selfsupervised", key)
     seeds = range(first, first + N_SEEDS)
-    parts.run(seeds, lambda s: run_seed(material, s), progress=True, what="seeds")
+    parts.run(seeds, lambda s: run_seed(data, voxels, mappers, s), progress=True, what="seeds")
     runs = [parts.load(seed) for seed in seeds]
     table = dino.summarise([unflatten(run) for run in runs], rng=np.random.default_rng(first))
     monitors = {
@@ -89,18 +76,16 @@ def study_voxels(material: Material) -> dict:
     return {"n_seeds": N_SEEDS, **table, "monitors": monitors}
 
 
-def study_collapse(material: Material) -> dict:
+def study_collapse(files: Files) -> dict:
     """Entropy and KL of complete, uncentred and unsharpened trainings on pictures."""
-    steps = material.profile.dino.study_collapse_steps
-    settings = dino.collapse_settings(material.profile.dino, steps)
-    parts = material.parts("collapse", {k: dataclasses.asdict(v) for k, v in settings.items()})
-    images = material.stimuli["images"]
+    cfg, images = files.cfg, files["stimuli"]["images"]
+    settings = dino.collapse_settings(cfg.dino, cfg.dino.study_collapse_steps)
+    parts = parts_of(files, "collapse", {k: dataclasses.asdict(v) for k, v in settings.items()})
     names = list(settings)
 
     def compute(number: int) -> dict[str, np.ndarray]:
-        _, record = dino.train_images(
-            images, settings[names[number]], shown=images[:1], seed=material.profile.seed
-        )
+        chosen = settings[names[number]]
+        _, record = dino.train_images(images, chosen, shown=images[:1], seed=cfg.seed)
         return {name: record[name] for name in MONITORS}
 
     parts.run(range(len(names)), compute, progress=True, what="collapse")
@@ -113,11 +98,11 @@ def study_collapse(material: Material) -> dict:
 
 def run_study(profile: Profile) -> None:
     """Run all parts, or what is missing of them, and write the results with their manifest."""
-    material = Material(profile)
+    files = open_inputs(profile, "betas", "stimuli", "embeddings")
     results = {
         "dataset": profile.dataset_label,
-        "voxels": study_voxels(material),
-        "collapse": study_collapse(material),
+        "voxels": study_voxels(files),
+        "collapse": study_collapse(files),
     }
     path = profile.figures / RESULTS
-    artifacts.save_json(path, results, config=profile.as_dict(*SECTIONS), inputs=material.inputs)
+    artifacts.save_json(path, results, config=profile.as_dict(*SECTIONS), inputs=files.hashes)
