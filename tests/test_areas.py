@@ -292,12 +292,7 @@ def test_pictures_differ_by_the_group_and_share_z():
 
     z = torch.full((1, 4), 0.5)
     whole, changed = visual_areas.area_pictures(
-        draw,
-        world.encoder,
-        world.pattern[:2],
-        groups,
-        z=z,
-        kinds=("leave_out", "stimulate"),
+        draw, world.encoder, world.pattern[:2], groups, z=z, kinds=("leave_out", "stimulate")
     )
     assert seen == [7, 7]  # everything of an image in one batch
     np.testing.assert_allclose(
@@ -357,12 +352,7 @@ def test_random_groups_larger_than_the_brain_are_refused():
     world = planted(["signal", "nothing"])
     with pytest.raises(DataError, match="out of 16"):
         visual_areas.random_shift(
-            world.encoder,
-            world.pattern,
-            [17],
-            np.eye(C),
-            n_random=1,
-            rng=np.random.default_rng(0),
+            world.encoder, world.pattern, [17], np.eye(C), n_random=1, rng=np.random.default_rng(0)
         )
 
 

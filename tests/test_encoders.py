@@ -113,12 +113,7 @@ def test_penalty_grows_with_noise():
 
 def fit_contrastive(betas, embeddings, image, **changes):
     settings = dict(
-        n_steps=300,
-        batch_size=60,
-        learning_rate=3e-3,
-        weight_decay=0.01,
-        temperature=0.1,
-        seed=0,
+        n_steps=300, batch_size=60, learning_rate=3e-3, weight_decay=0.01, temperature=0.1, seed=0
     )
     return encoders.fit_contrastive(betas, embeddings, image, **{**settings, **changes})
 

@@ -47,11 +47,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 BY_HAND = {  # side in pixels, colours, modules
     "AlexNet": (256, IMAGENET, {"Alex(2)": "features.4", "Alex(5)": "features.11"}),
     "InceptionV3": (342, IMAGENET, {"Incep": "avgpool"}),
-    "CLIP": (
-        224,
-        (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD),
-        {"CLIP": None},
-    ),
+    "CLIP": (224, (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD), {"CLIP": None}),
     "EfficientNet-B1": (255, IMAGENET, {"EffNet-B": "avgpool"}),
     "SwAV": (224, IMAGENET, {"SwAV": "avgpool"}),
 }

@@ -11,8 +11,7 @@ import torch
 from download_server import Fault, Server
 from huggingface_hub import constants, try_to_load_from_cache
 
-from fmri_utils.metrics import NETWORKS
-from fmri_utils.metrics.feature_networks import WeightsFile, open_clip_file
+from fmri_utils.metrics.feature_networks import NETWORKS, WeightsFile, open_clip_file
 from fmri_utils.project.errors import DataError, WeightsError
 from fmri_utils.project.profiles import load_profile
 from pipeline.download import network_weights

@@ -222,25 +222,24 @@ def refit_ridge(
     *,
     alphas: np.ndarray,
     device: str | torch.device = "cpu",
-    basis: RidgeBasis | None = None,
 ) -> LinearEncoder:
     """Ridge regression with given penalties, one for each embedding dimension.
 
     Parameters
     ----------
-    betas, embeddings, device, basis
+    betas, embeddings, device
         As for :func:`fit_ridge`.
     alphas : numpy.ndarray, (C,)
         Such as the ``best_alphas`` of :func:`fit_ridge`.
     """
     check_training(betas, embeddings, np.arange(len(betas)))
     check_finite(alphas, "alphas", ("dimension",))
-    place = compute_device(device) if basis is None else basis.mean.device
+    place = compute_device(device)
     y = torch.tensor(embeddings, dtype=torch.float32, device=place)
     alpha = torch.tensor(alphas, dtype=torch.float32, device=place)
-    if basis is None and len(torch.unique(alpha)) <= MAX_SOLVES:
+    if len(torch.unique(alpha)) <= MAX_SOLVES:
         return _solve_directly(torch.tensor(betas, dtype=torch.float32, device=place), y, alpha)
-    basis = _own_basis(betas, basis, device)
+    basis = ridge_basis(betas, device=device)
     return _finish(_weights(basis, y - y.mean(0), alpha), basis.mean, y.mean(0))
 
 

@@ -12,9 +12,8 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 import torch
@@ -24,9 +23,6 @@ from torch import nn
 from ..project.artifacts import sha256_file
 from ..project.errors import WeightsError
 from ..project.reading import outer_cause, reading, require
-
-if TYPE_CHECKING:
-    from torchvision.models import WeightsEnum
 
 IMAGENET_LICENCE = "BSD-3-Clause (torchvision); learned on ImageNet, which is for research only"
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -136,15 +132,18 @@ class FeatureNetwork:
     select: Callable[[dict], dict] = dict
 
 
-def _models() -> ModuleType:
-    """torchvision's models; their import takes seconds, and few notebooks need them."""
+def _model(name: str, **options: object) -> nn.Module:
+    """An architecture of torchvision, whose import takes seconds and few notebooks need."""
     from torchvision import models
 
-    return models
+    return models.get_model(name, weights=None, **options)
 
 
-def _torchvision_file(network: str, weights: WeightsEnum) -> WeightsFile:
+def _torchvision_file(network: str, weights: str) -> WeightsFile:
     """What torchvision's own table says of a file of weights."""
+    from torchvision import models
+
+    weights = models.get_weight(weights)
     name = Path(urlparse(weights.url).path).name
     found = torch.hub.HASH_REGEX.search(name)
     return WeightsFile(
@@ -153,16 +152,20 @@ def _torchvision_file(network: str, weights: WeightsEnum) -> WeightsFile:
         url=weights.url,
         sha256_prefix=found.group(1) if found else "",
         megabytes=weights.meta["_file_size"],
-        cached=Path(torch.hub.get_dir()) / "checkpoints" / name,
+        cached=hub_path(weights.url),
         licence=IMAGENET_LICENCE,
     )
 
 
+def hub_path(url: str) -> Path:
+    """Where torch.hub keeps what it fetched from an address."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+
+
 def _swav_file() -> WeightsFile:
-    name = Path(urlparse(SWAV_URL).path).name
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+    cached = hub_path(SWAV_URL)
     licence = "CC BY-NC 4.0 (Meta); learned on ImageNet, which is for research only"
-    return WeightsFile("SwAV", name, SWAV_URL, "", 108.0, cached, licence=licence)
+    return WeightsFile("SwAV", cached.name, SWAV_URL, "", 108.0, cached, licence=licence)
 
 
 def _swav_tensors(state: dict) -> dict:
@@ -172,17 +175,9 @@ def _swav_tensors(state: dict) -> dict:
 
 
 def _headless_resnet() -> nn.Module:
-    network = _models().resnet50(weights=None)
+    network = _model("resnet50")
     network.fc = nn.Identity()  # SwAV learns without labels: there is no classifier to load
     return network
-
-
-def _inception() -> nn.Module:
-    # The published weights want their input normalised anew (transform_input), which torchvision
-    # switches on only when it loads them itself.
-    return _models().inception_v3(
-        weights=None, init_weights=False, aux_logits=True, transform_input=True
-    )
 
 
 def open_clip_file(network: str, model: str, tag: str, megabytes: float) -> WeightsFile:
@@ -257,8 +252,8 @@ NETWORKS: dict[str, FeatureNetwork] = {
             rows={"Alex(2)": "features.4", "Alex(5)": "features.11"},
             kind="two-way",
             size=256,
-            build=lambda: _models().alexnet(weights=None),
-            weights=lambda: _torchvision_file("AlexNet", _models().AlexNet_Weights.IMAGENET1K_V1),
+            build=partial(_model, "alexnet"),
+            weights=partial(_torchvision_file, "AlexNet", "AlexNet_Weights.IMAGENET1K_V1"),
             **IMAGENET,
         ),
         FeatureNetwork(
@@ -266,10 +261,10 @@ NETWORKS: dict[str, FeatureNetwork] = {
             rows={"Incep": "avgpool"},
             kind="two-way",
             size=342,
-            build=_inception,
-            weights=lambda: _torchvision_file(
-                "InceptionV3", _models().Inception_V3_Weights.DEFAULT
-            ),
+            # The published weights want their input normalised anew (transform_input), which
+            # torchvision switches on only when it loads them itself.
+            build=partial(_model, "inception_v3", init_weights=False, transform_input=True),
+            weights=partial(_torchvision_file, "InceptionV3", "Inception_V3_Weights.IMAGENET1K_V1"),
             **IMAGENET,
         ),
         FeatureNetwork(
@@ -278,7 +273,7 @@ NETWORKS: dict[str, FeatureNetwork] = {
             kind="two-way",
             size=224,
             build=_clip_visual,
-            weights=lambda: open_clip_file("CLIP", CLIP_NAME, "openai", CLIP_MEGABYTES),
+            weights=partial(open_clip_file, "CLIP", CLIP_NAME, "openai", CLIP_MEGABYTES),
             select=_clip_tensors,
             **CLIP_COLOURS,
         ),
@@ -287,9 +282,9 @@ NETWORKS: dict[str, FeatureNetwork] = {
             rows={"EffNet-B": "avgpool"},
             kind="distance",
             size=255,
-            build=lambda: _models().efficientnet_b1(weights=None),
-            weights=lambda: _torchvision_file(
-                "EfficientNet-B1", _models().EfficientNet_B1_Weights.IMAGENET1K_V2
+            build=partial(_model, "efficientnet_b1"),
+            weights=partial(
+                _torchvision_file, "EfficientNet-B1", "EfficientNet_B1_Weights.IMAGENET1K_V2"
             ),
             **IMAGENET,
         ),

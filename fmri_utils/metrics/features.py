@@ -128,7 +128,10 @@ def chance_from_correlations(correlations: np.ndarray, kind: str) -> float:
 
     Exactly 0.5 for "two-way"; for "distance" the mean over all wrong pairs.
     """
-    if kind == "two-way":
-        return 0.5
-    n = len(correlations)
-    return float(1 - (correlations.sum() - np.trace(correlations)) / (n * (n - 1)))
+    return 0.5 if kind == "two-way" else 1 - mean_of_wrong_pairs(correlations)
+
+
+def mean_of_wrong_pairs(table: np.ndarray) -> float:
+    """Mean of a square table without its diagonal, (n, n)."""
+    n = len(table)
+    return float((table.sum() - np.trace(table)) / (n * (n - 1)))

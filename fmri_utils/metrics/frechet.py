@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlparse
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from ..project.checks import check_finite, check_pictures
 from ..project.errors import DataError, WeightsError
 from ..project.reading import reading
-from .feature_networks import DAMAGED, WeightsFile
+from .feature_networks import DAMAGED, WeightsFile, hub_path
 
 FID_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
@@ -111,10 +110,11 @@ def fid_weights() -> WeightsFile:
     It is another one than torchvision's, which scores pictures here: only with this one do
     distances compare with published FIDs.
     """
-    name = Path(urlparse(FID_URL).path).name
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+    cached = hub_path(FID_URL)
     licence = "Apache 2.0 (Google); learned on ImageNet, which is for research only"
-    return WeightsFile("Inception of the FID", name, FID_URL, "", 91.2, cached, licence=licence)
+    return WeightsFile(
+        "Inception of the FID", cached.name, FID_URL, "", 91.2, cached, licence=licence
+    )
 
 
 def training_monitor(

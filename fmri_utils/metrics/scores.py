@@ -11,7 +11,12 @@ import torch
 from ..project.errors import DataError, WeightsError
 from .arrays import first_of_equals, picture_pairs
 from .feature_networks import NETWORKS, FeatureNetwork
-from .features import FeatureScorer, chance_from_correlations, scores_from_correlations
+from .features import (
+    FeatureScorer,
+    chance_from_correlations,
+    mean_of_wrong_pairs,
+    scores_from_correlations,
+)
 from .identification import CSLS_NEIGHBOURS, chance, retrieval, retrieval_scores, two_way_scores
 from .judge import HEADS, Judge
 from .pixels import pixcorr_scores, ssim_scores
@@ -148,9 +153,8 @@ def _judge_scores(
         out[name] = {JUDGE_ROWS[0]: Score("higher", two_way, 0.5)}
         for head in HEADS:
             same = (saw[head][:, None] == sees[head][None, :]).astype(float)  # (truth, picture)
-            n = len(same)
-            chance = (same.sum() - np.trace(same)) / (n * (n - 1))
-            out[name][f"judge {head}"] = Score("higher", np.diag(same).copy(), float(chance))
+            level = mean_of_wrong_pairs(same)
+            out[name][f"judge {head}"] = Score("higher", np.diag(same).copy(), level)
     return out
 
 
@@ -160,10 +164,7 @@ def _for_judge(images: np.ndarray) -> np.ndarray:
 
 
 def embedding_scores(
-    truth: np.ndarray,
-    predictions: Mapping[str, np.ndarray],
-    *,
-    rng: np.random.Generator,
+    truth: np.ndarray, predictions: Mapping[str, np.ndarray], *, rng: np.random.Generator
 ) -> Scores:
     """Every score of several mappings from the brain to embeddings.
 

@@ -26,12 +26,7 @@ from .concepts import (
     vocabulary,
 )
 from .effect_volumes import save_maps
-from .embedding_effects import (
-    condition_jacobian,
-    contribution,
-    embedding_effect,
-    encoding_pattern,
-)
+from .embedding_effects import condition_jacobian, contribution, embedding_effect, encoding_pattern
 from .finite_differences import eps_curve
 from .jacobian import (
     picture_derivative,

@@ -30,11 +30,7 @@ Draw = Callable[[Tensor], Tensor]
 
 
 def picture_function(
-    generator: Generator,
-    z: Tensor,
-    *,
-    psi: float = 1.0,
-    noise: Sequence[Tensor] | None = None,
+    generator: Generator, z: Tensor, *, psi: float = 1.0, noise: Sequence[Tensor] | None = None
 ) -> Draw:
     """The picture as a function of the condition alone: the same z and the same noise buffers.
 
@@ -115,12 +111,7 @@ def picture_gram(jacobian: Tensor) -> Tensor:
 
 
 def picture_sketch(
-    draw: Draw,
-    condition: Tensor,
-    *,
-    n_probes: int,
-    rng: torch.Generator,
-    batch_size: int = 8,
+    draw: Draw, condition: Tensor, *, n_probes: int, rng: torch.Generator, batch_size: int = 8
 ) -> Tensor:
     """Random projections of the Jacobian, by reverse-mode products of random pictures.
 

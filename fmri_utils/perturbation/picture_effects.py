@@ -248,16 +248,12 @@ def variance_shares(pictures: np.ndarray) -> dict[str, float]:
     flat = np.asarray(pictures, np.float64).reshape(*levels, -1)
     subsets = [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
     squares = {s: _mean_square(flat, s) for s in subsets}
-    everything = squares[(0, 1, 2)]
-    component = {(0, 1, 2): everything}
-    for pair, left in (((0, 1), 2), ((0, 2), 1), ((1, 2), 0)):
-        component[pair] = (squares[pair] - everything) / levels[left]
-    for one in range(3):
-        other = [i for i in range(3) if i != one]
-        pairs = sum(squares[tuple(sorted((one, o)))] for o in other)
-        size = levels[other[0]] * levels[other[1]]
-        component[(one,)] = (squares[(one,)] - pairs + everything) / size
-    kept = {s: max(component[s], 0.0) for s in subsets}
+    component = {}
+    for s in subsets:  # from the mean squares of all effects that hold these factors
+        above = [t for t in subsets if set(s) <= set(t)]
+        total = sum((-1) ** (len(t) - len(s)) * squares[t] for t in above)
+        component[s] = total / np.prod([levels[i] for i in range(3) if i not in s])
+    kept = {s: max(float(value), 0.0) for s, value in component.items()}
     total = sum(kept.values())
     return {" x ".join(FACTORS[i] for i in s): v / total if total else 0.0 for s, v in kept.items()}
 

@@ -15,10 +15,4 @@ one table (:func:`validity_table`) and one figure:
 
 from .baselines import bottleneck, fit_prototypes
 from .control_table import SCORES, chance_levels, scores_per_image, validity_table
-from .pairing_controls import (
-    Fit,
-    fitter,
-    leave_clusters_out,
-    pairing_oracle,
-    shuffle_pairing,
-)
+from .pairing_controls import Fit, fitter, leave_clusters_out, pairing_oracle, shuffle_pairing

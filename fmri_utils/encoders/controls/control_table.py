@@ -87,10 +87,10 @@ def validity_table(
             interval = metrics.bootstrap(values, rng=rng, n_resamples=n_resamples)
             row = {"method": method, "score": score, **vars(interval), "chance": chance[score]}
             rows.append({**row, "ceiling": float(oracle[score].mean()), "n_images": len(values)})
-        rank = metrics.effective_rank(prediction)
-        row = {"method": method, "score": "effective rank", "value": rank}
-        row |= {"low": None, "high": None, "chance": None}
-        rows.append({**row, "ceiling": metrics.effective_rank(truth), "n_images": len(truth)})
+        row = {"method": method, "score": "effective rank"}
+        row |= {"value": metrics.effective_rank(prediction), "low": None, "high": None}
+        row |= {"chance": None, "ceiling": metrics.effective_rank(truth), "n_images": len(truth)}
+        rows.append(row)
     return rows
 
 

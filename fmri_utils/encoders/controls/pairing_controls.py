@@ -142,19 +142,11 @@ def leave_clusters_out(
     ids, first = np.unique(groups, return_index=True)
     if np.isin(test_ids, ids).any():
         raise DataError("test images are among the training images. Expected: none of them.")
-    splits = leave_cluster_out(
-        np.concatenate([embeddings[first], truth]),
-        np.concatenate([ids, test_ids]),
-        n_clusters,
-        seed,
-    )
+    images = np.concatenate([embeddings[first], truth]), np.concatenate([ids, test_ids])
+    splits = leave_cluster_out(*images, n_clusters, seed)
     rng = np.random.default_rng(seed)
-    found = {
-        "prediction": np.full(truth.shape, np.nan, np.float32),
-        "control": np.full(truth.shape, np.nan, np.float32),
-        "cluster": np.zeros(len(truth), int),
-        "n_left_out": np.zeros(n_clusters, int),
-    }
+    found = {n: np.full(truth.shape, np.nan, np.float32) for n in ("prediction", "control")}
+    found |= {"cluster": np.zeros(len(truth), int), "n_left_out": np.zeros(n_clusters, int)}
     bar = tqdm(splits, desc="clusters left out", disable=not progress, leave=False)
     for number, split in enumerate(bar):
         rows = np.isin(test_ids, split.test_ids)
@@ -163,10 +155,8 @@ def leave_clusters_out(
         found["n_left_out"][number] = len(out)
         if not rows.any():
             continue
-        for name, left in (
-            ("prediction", out),
-            ("control", rng.choice(ids, len(out), replace=False)),
-        ):
+        random = rng.choice(ids, len(out), replace=False)
+        for name, left in (("prediction", out), ("control", random)):
             kept = ~np.isin(groups, left)
             mapper = fit(betas[kept], embeddings[kept], groups[kept])
             found[name][rows] = mapper.predict(pattern[rows])
