@@ -65,6 +65,7 @@ def test_an_array_that_is_lacking_is_named(written):
     brain = steps.open_inputs(written, "betas")["betas"]
     with pytest.raises(ArtifactError, match=r"betas\.h5 lacks 'mask'; it holds .*Run `make 01`"):
         brain["mask"]
+    assert brain.get("mask") is None and len(brain.get("betas")) == 2
     assert brain.get("mask") is None
     assert len(brain.get("betas")) == 2
 
