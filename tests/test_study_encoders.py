@@ -220,7 +220,11 @@ def started(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "bad", ["SUBJECTS=9", "SEEDS=0", "SEEDS=two", "SEEDZ=1", "SUBJECT=9", "encoder.x=1", "encoder"]
+    "bad",
+    [
+        *("SUBJECTS=9", "SEEDS=0", "SEEDS=two", "SEEDS=1,2"),
+        *("SEEDZ=1", "SUBJECT=9", "encoder.x=1", "encoder"),
+    ],
 )
 def test_no_part_begins_before_all_settings_are_right(started, capsys, bad):
     assert studies.main(["PROFILE=smoke", "SUBJECTS=1,2", bad]) == 2

@@ -52,7 +52,7 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], Profile, StudySettings]:
                 raise ProfileError(
                     f"{argument!r}. Expected: whole numbers, as in SUBJECTS=1,2 or SEEDS=5."
                 ) from None
-            sizes[OWN[key]] = numbers if key == "SUBJECTS" else numbers[0]
+            sizes[OWN[key]] = numbers[0] if key == "SEEDS" and len(numbers) == 1 else numbers
         elif equals:
             rest.append(argument)
     profile = parse_request(rest).profile
