@@ -95,10 +95,6 @@ class Arrays(Mapping):
             return default
         return self[name]
 
-    def get(self, name: str, default: object = None) -> object:
-        """An array, or ``default`` where the file has none of that name."""
-        return self[name] if name in self else default
-
     def __contains__(self, name: object) -> bool:
         return name in self._names
 
