@@ -10,22 +10,11 @@ from small_lafite import noisy_generator
 
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
-from fmri_utils.explorer import (
-    BrainSlices,
-    Concepts,
-    Explorer,
-    ExplorerApp,
-    Library,
-    Material,
-    State,
-    compose,
-    composite,
-    difference_gain,
-    difference_picture,
-    load_material,
-    png,
-)
+from fmri_utils.explorer import BrainSlices, Explorer, ExplorerApp, composite, load_material
+from fmri_utils.explorer.composite import compose, difference_gain, difference_picture, png
 from fmri_utils.explorer.lettering import font, wrap
+from fmri_utils.explorer.material import Concepts, Library, Material
+from fmri_utils.explorer.view import State
 from fmri_utils.lafite import GeneratorConfig
 from fmri_utils.pictures.reconstruction import draw, draw_z
 from fmri_utils.project.errors import ArtifactError, DataError

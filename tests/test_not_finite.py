@@ -286,14 +286,14 @@ def test_the_explorer_takes_only_sound_material(material):
 @pytest.fixture
 def material():
     pattern = BETAS[:2]
-    return explorer.Material(
+    return explorer.material.Material(
         encoder=ENCODER,
         generator=GENERATOR,
         pattern=pattern,
         seen=IMAGES[:2],
         captions=["a", "b"],
-        library=explorer.Library(["c"] * N, TRUTH, np.zeros(C)),
-        concepts=explorer.Concepts(("x",), TRUTH[:1], np.ones(1)),
+        library=explorer.material.Library(["c"] * N, TRUTH, np.zeros(C)),
+        concepts=explorer.material.Concepts(("x",), TRUTH[:1], np.ones(1)),
         areas={"V1": GROUP},
         mask=np.ones((1, 2, 3), bool),
         background=np.ones((1, 2, 3)),

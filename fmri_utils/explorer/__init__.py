@@ -11,24 +11,7 @@
 """
 
 from .app import ExplorerApp
-from .composite import compose, difference_gain, difference_picture, png, stack
-from .material import Concepts, Library, Material, load_material
+from .composite import compose, png, stack
+from .material import load_material
 from .slices import BrainSlices
-from .view import Explorer, State, View
-
-__all__ = [
-    "BrainSlices",
-    "Concepts",
-    "Explorer",
-    "ExplorerApp",
-    "Library",
-    "Material",
-    "State",
-    "View",
-    "compose",
-    "difference_gain",
-    "difference_picture",
-    "load_material",
-    "png",
-    "stack",
-]
+from .view import Explorer

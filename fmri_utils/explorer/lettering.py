@@ -10,6 +10,7 @@ from PIL import ImageDraw, ImageFont
 
 INK, MUTED, ACCENT = "#222222", "#666666", "#B34700"
 MARGIN = 12
+SIZE = 13  # of captions
 
 
 @functools.cache
@@ -42,13 +43,12 @@ def write(
     text: str,
     width: float,
     *,
-    size: int = 13,
-    max_lines: int = 2,
-    fill: str = INK,
+    max_lines: int,
+    fill: str,
 ) -> float:
     """Write wrapped text; return where the next line would begin."""
     x, y = at
-    for line in wrap(text, width, size, max_lines):
-        pen.text((x, y), line, font=font(size), fill=fill)
-        y += size * 1.3
+    for line in wrap(text, width, SIZE, max_lines):
+        pen.text((x, y), line, font=font(SIZE), fill=fill)
+        y += SIZE * 1.3
     return y

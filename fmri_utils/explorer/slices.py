@@ -68,18 +68,11 @@ class BrainSlices:
         self.areas = areas
         self.scale = max(1, round(TARGET / max(mask.shape)))
         self._grey = _grey(background)
-        self._own = {name: nsd.main_areas(areas)[name] for name in nsd.main_areas(areas)}
-        self.corners = self._place()
+        self._own = nsd.main_areas(areas)
+        across = [self.scale * self.shape[slice_[2]] + GAP for slice_ in SLICES]
+        self.corners = [(MARGIN + sum(across[:i]), HEADING) for i in range(len(SLICES))]
         right = self.corners[-1][0] + self.scale * self.shape[SLICES[-1][2]]
         self.size = (right + 130, HEADING + self.scale * max(self.shape[1:]) + MARGIN)
-
-    def _place(self) -> list[tuple[int, int]]:
-        """Upper left corner of every slice, in pixels."""
-        corners, x = [], MARGIN
-        for _, _, across, _, _ in SLICES:
-            corners.append((x, HEADING))
-            x += self.scale * self.shape[across] + GAP
-        return corners
 
     def draw(self, voxel: int, *, area: str | None = None, crosshair: bool = True) -> Image.Image:
         """The slices through a voxel.
@@ -108,7 +101,7 @@ class BrainSlices:
                     (corner[0] + size[0] - 14, corner[1] + 3), "R", font=font(13), fill="white"
                 )
         if crosshair:
-            self._crosshair(pen, at)
+            self._crosshair(pen, voxel)
         self._legend(pen)
         return canvas
 
@@ -166,11 +159,11 @@ class BrainSlices:
         volume[x, y, z] = (1 - weight) * volume[x, y, z] + weight * tint
         return volume
 
-    def _crosshair(self, pen: ImageDraw.ImageDraw, at: np.ndarray) -> None:
+    def _crosshair(self, pen: ImageDraw.ImageDraw, voxel: int) -> None:
         """Thin lines through the voxel, open around it, and a frame."""
         half = self.scale / 2 + 2
         for (left, top), (x, y), (_, _, across, up, _) in zip(
-            self.corners, self._centres(at), SLICES, strict=True
+            self.corners, self.pixels_of(voxel), SLICES, strict=True
         ):
             right = left + self.scale * self.shape[across] - 1
             bottom = top + self.scale * self.shape[up] - 1
@@ -183,9 +176,6 @@ class BrainSlices:
             box = (x - half, y - half, x + half, y + half)
             pen.rectangle(box, outline=(0, 0, 0), width=3)
             pen.rectangle(box, outline=(255, 255, 255), width=1)
-
-    def _centres(self, at: np.ndarray) -> list[tuple[float, float]]:
-        return self.pixels_of(int((self.coordinates == at).all(1).argmax()))
 
     def _legend(self, pen: ImageDraw.ImageDraw) -> None:
         x = self.size[0] - 112

@@ -98,14 +98,10 @@ class Explorer:
     Parameters
     ----------
     material : Material
-    n_threads : int
-        Threads for drawing one picture. One picture of 64 px has too little work for two: they
-        gain little on an idle machine and wait for each other on a busy one.
     """
 
-    def __init__(self, material: Material, *, n_threads: int = 1):
+    def __init__(self, material: Material):
         self.material = material
-        self.n_threads = n_threads
         self.embeddings = material.encoder.predict(material.pattern)  # (n_images, C)
         self._z = reconstruction.draw_z(material.generator, 1, material.seed)
         self.before = functools.lru_cache(maxsize=64)(self._before)
@@ -168,12 +164,11 @@ class Explorer:
         m = self.material
         z, rng = self._z, None
         if fresh is not None:
-            z = reconstruction.draw_z(
-                m.generator, 1, m.seed + 1 + fresh
-            )  # m.seed itself is the fixed z
+            seed = m.seed + 1 + fresh  # m.seed itself is the fixed z's
+            z = reconstruction.draw_z(m.generator, 1, seed)
             device = next(m.generator.parameters()).device
-            rng = torch.Generator(device).manual_seed(m.seed + 1 + fresh)
-        with _threads(self.n_threads):
+            rng = torch.Generator(device).manual_seed(seed)
+        with _one_thread():
             settings = {"truncation_psi": m.psi, "noise_rng": rng}
             return reconstruction.draw(m.generator, z, embedding[None], **settings)[0]
 
@@ -216,10 +211,14 @@ def _check_name(what: str, name: int | str, valid) -> None:
 
 
 @contextlib.contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """Let torch use n threads inside the block."""
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread inside the block.
+
+    A picture of 64 px has too little work for two: they gain little on an idle machine and wait for
+    each other on a busy one.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(n)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
