@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -68,33 +68,19 @@ def all_cells(study: StudySettings) -> list[Cell]:
     return first + controls + other
 
 
+@dataclass(frozen=True, eq=False)
 class Bench:
-    """One subject's data with everything that its cells share.
+    """One subject's data with everything that its cells share."""
 
-    Parameters
-    ----------
-    subject : Subject
-    settings : MapperSettings
-    study : StudySettings
-    device : torch.device
-    """
+    subject: Subject
+    settings: MapperSettings
+    study: StudySettings
+    device: str | torch.device = "cpu"
 
-    def __init__(
-        self,
-        subject: Subject,
-        settings: MapperSettings,
-        study: StudySettings,
-        device: str | torch.device = "cpu",
-    ):
-        self.subject, self.settings, self.study, self.device = subject, settings, study, device
-        self._basis: RidgeBasis | None = None
-
-    @property
+    @cached_property
     def basis(self) -> RidgeBasis:
         """Of all training trials; most cells with ridge need it."""
-        if self._basis is None:
-            self._basis = encoders.ridge_basis(self.subject.betas, device=self.device)
-        return self._basis
+        return encoders.ridge_basis(self.subject.betas, device=self.device)
 
     def fit(self, cell: Cell, embeddings: np.ndarray, *, n_targets: int = 1) -> tuple[Mapper, dict]:
         """Fit the cell's mapper to all training trials."""
@@ -114,6 +100,11 @@ class Bench:
         """The cell's mapper as a function of any training data."""
         settings = {"settings": self.settings, "seed": cell.seed, "device": self.device}
         return validity.fitter(partial(encoders.fit_mapper, cell.mapper), **settings)
+
+    @property
+    def n_repeats(self) -> int:
+        """Presentations of the test image that was shown most often."""
+        return int(np.unique(self.subject.test_groups, return_counts=True)[1].max())
 
     @property
     def data(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -204,8 +195,7 @@ def run_clusters(bench: Bench, cell: Cell) -> dict:
 
 def run_sessions(bench: Bench, cell: Cell) -> dict:
     """Learning curve over sessions."""
-    s = bench.subject
-    fit = bench.fitter(cell)
+    s, fit = bench.subject, bench.fitter(cell)
     return ceilings.curve_over_sessions(fit, *bench.data, s.session, s.pattern, s.truth["image"])
 
 
@@ -260,8 +250,7 @@ def run_prototype(bench: Bench, cell: Cell) -> dict:
 
 def run_repeats(bench: Bench, cell: Cell) -> dict:
     """Scores with one, two, ... repeats averaged, and extrapolated to endless ones."""
-    s = bench.subject
-    n_repeats = int(np.unique(s.test_groups, return_counts=True)[1].max())
+    s, n_repeats = bench.subject, bench.n_repeats
     patterns, ids = ceilings.stack_repeats(s.test_betas, s.test_groups, n_repeats)
     mapper, _ = bench.fit(cell, s.targets["image"])
     flat = mapper.predict(patterns.reshape(-1, patterns.shape[2]))
@@ -273,13 +262,12 @@ def run_repeats(bench: Bench, cell: Cell) -> dict:
 def run_half_split(bench: Bench, cell: Cell) -> dict:
     """How far two maps agree that share no trial."""
     s = bench.subject
-    n_repeats = int(np.unique(s.test_groups, return_counts=True)[1].max())
     found = ceilings.half_split_ceiling(
         bench.fitter(cell),
         *bench.data,
         s.test_betas,
         s.test_groups,
-        n_repeats=n_repeats,
+        n_repeats=bench.n_repeats,
         rng=np.random.default_rng(cell.seed),
     )
     explained = ceilings.explained_variance(s.truth["image"], found["ceiling"])
