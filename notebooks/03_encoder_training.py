@@ -30,8 +30,7 @@ import numpy as np
 import pandas as pd
 
 from fmri_utils import encoders, metrics, nsd, plots
-from fmri_utils.encoders import ceilings
-from fmri_utils.encoders import controls as validity
+from fmri_utils.encoders import ceilings, controls
 from fmri_utils.project.devices import choose_device
 from fmri_utils.project.profiles import load_profile
 from fmri_utils.project.steps import open_inputs, open_study
@@ -167,10 +166,10 @@ for first, second in (("contrastive-linear", "ridge"), ("MLP", "contrastive-line
 #   embedding. What a mapper has beyond this is more than the category.
 
 # %%
-wrong = validity.shuffle_pairing(target, groups, rng)
+wrong = controls.shuffle_pairing(target, groups, rng)
 shuffled, _ = encoders.fit_ridge(betas, wrong, groups, basis=basis, **folds)
 classes = dict(n_classes=20, seed=cfg.seed, basis=basis)
-prototype, _ = validity.fit_prototypes(betas, target, groups, **classes, **folds)
+prototype, _ = controls.fit_prototypes(betas, target, groups, **classes, **folds)
 
 # %% [markdown]
 # * **cluster left out**: every test image is predicted by a mapper that was trained on no image of its
@@ -178,17 +177,17 @@ prototype, _ = validity.fit_prototypes(betas, target, groups, **classes, **folds
 
 # %%
 chosen = dict(alphas=np.unique(ridge_report["best_alphas"]), n_folds=settings.n_folds)
-fit = validity.fitter(encoders.fit_ridge, device=device, **chosen)
-left = validity.leave_clusters_out(
+fit = controls.fitter(encoders.fit_ridge, device=device, **chosen)
+left = controls.leave_clusters_out(
     fit, betas, target, groups, pattern, truth, test_ids, n_clusters=5, seed=cfg.seed, progress=True
 )
 print("training images in each cluster:", left["n_left_out"])
 
 # %%
-controls = {"shuffled pairing": shuffled.predict(pattern), **validity.pairing_oracle(truth)}
-controls |= {"classifier and prototype": prototype.predict(pattern), "ridge": predictions["ridge"]}
-controls |= {"ridge, cluster left out": left["prediction"], "ridge, fewer images": left["control"]}
-rows = validity.validity_table(truth, controls, clusters=left["cluster"], **boot)
+compared = {"shuffled pairing": shuffled.predict(pattern), **controls.pairing_oracle(truth)}
+compared |= {"classifier and prototype": prototype.predict(pattern), "ridge": predictions["ridge"]}
+compared |= {"ridge, cluster left out": left["prediction"], "ridge, fewer images": left["control"]}
+rows = controls.validity_table(truth, compared, clusters=left["cluster"], **boot)
 pd.DataFrame(rows).pivot(index="score", columns="method", values="value").round(2)
 
 # %% alt="Scores of ridge and of the controls, overall, within clusters and across clusters, beside chance"
@@ -213,8 +212,8 @@ for ax, score in zip(axes, shown, strict=True):
 
 # %% alt="MRR against the number of dimensions of a bottleneck, from the brain and for true embeddings"
 sizes = (1, 2, 5, 10, 30, 100)
-narrow = validity.bottleneck(predictions["ridge"], ridge.predict(betas), sizes)
-ideal = validity.bottleneck(truth, target, sizes)
+narrow = controls.bottleneck(predictions["ridge"], ridge.predict(betas), sizes)
+ideal = controls.bottleneck(truth, target, sizes)
 curves = [metrics.bottleneck_curve(truth, p, **boot) for p in (narrow, ideal)]
 fig, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
 for curve, style, name in zip(curves, ("-", "--"), ("from the brain", "ceiling"), strict=True):

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from test_controls import subject as planted_subject
 from test_simulation_files import ONE
-from test_validity import subject as planted_subject
 
 from fmri_utils.encoders import MapperSettings
 from fmri_utils.project.profiles import load_profile
@@ -154,7 +154,7 @@ def made_up(gain, n_images=60):
             for seed in (0, 1):
                 # Seeds differ, and not alike in both mappers; their mean does not.
                 noise = (2 * seed - 1) * (0.01 if mapper == "ridge" else -0.03)
-                scores = {name: (base + more + noise).tolist() for name in cells.validity.SCORES}
+                scores = {name: (base + more + noise).tolist() for name in cells.controls.SCORES}
                 cell = cells.Cell("mapper", subject, mapper, "image", seed)
                 results[cell] = {"readouts": {"image": {**scores, "effective rank": 3.0}}}
     return results

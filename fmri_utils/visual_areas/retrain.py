@@ -53,7 +53,7 @@ def _columns(group: np.ndarray, n_voxels: int) -> np.ndarray:
     return columns
 
 
-def _spread(small: LinearEncoder, columns: np.ndarray, n_voxels: int) -> LinearEncoder:
+def _in_all_voxels(small: LinearEncoder, columns: np.ndarray, n_voxels: int) -> LinearEncoder:
     """The same map of all voxels, with weights of 0 outside the group."""
     weights = np.zeros((n_voxels, small.weights.shape[1]), small.weights.dtype)
     weights[columns] = small.weights
@@ -90,7 +90,7 @@ def retrain_on(
     ridge, report = fit_ridge(x, embeddings, images, alphas=settings.alphas, **folds)
     best = report["best_alphas"]
     matched, scale = match_spread(ridge, x, embeddings, images, alphas=best, **folds)
-    return Retrained(_spread(matched, columns, betas.shape[1]), best, scale)
+    return Retrained(_in_all_voxels(matched, columns, betas.shape[1]), best, scale)
 
 
 def retrain_like(
@@ -112,7 +112,7 @@ def retrain_like(
     columns = _columns(group, betas.shape[1])
     ridge = refit_ridge(betas[:, columns], embeddings, alphas=like.alphas, device=device)
     matched = scaled(ridge, embeddings.mean(0), like.scale, ridge.method)
-    return _spread(matched, columns, betas.shape[1])
+    return _in_all_voxels(matched, columns, betas.shape[1])
 
 
 def score_retrained(

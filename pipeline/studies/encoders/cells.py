@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from fmri_utils import encoders, metrics
-from fmri_utils.encoders import MAPPERS, Mapper, MapperSettings, RidgeBasis, ceilings
-from fmri_utils.encoders import controls as validity
+from fmri_utils.encoders import MAPPERS, Mapper, MapperSettings, RidgeBasis, ceilings, controls
 from fmri_utils.nsd.preprocessing import average_repeats
 from fmri_utils.project.artifacts import load_json, save_json
 
@@ -52,7 +51,7 @@ class Cell:
 
 def all_cells(study: StudySettings) -> list[Cell]:
     """Every cell, those that give the first table of all subjects before the rest."""
-    first, other, controls = [], [], []
+    first, other, checks = [], [], []
     for subject in study.subjects:
         for mapper in MAPPERS:
             n_seeds = 1 if mapper == "mean" else study.n_seeds
@@ -61,11 +60,11 @@ def all_cells(study: StudySettings) -> list[Cell]:
             for target in TARGETS[1:]:
                 other += [Cell("mapper", subject, mapper, target, s) for s in range(n_other)]
         for mapper in LINEAR:
-            controls += [Cell("shuffled", subject, mapper, seed=s) for s in range(study.n_seeds)]
+            checks += [Cell("shuffled", subject, mapper, seed=s) for s in range(study.n_seeds)]
             kinds = ("clusters", "sessions", "voxels", "bottleneck", "repeats", "noiseless")
-            controls += [Cell(kind, subject, mapper) for kind in kinds]
-        controls += [Cell("prototype", subject, "ridge"), Cell("half_split", subject, "ridge")]
-    return first + controls + other
+            checks += [Cell(kind, subject, mapper) for kind in kinds]
+        checks += [Cell("prototype", subject, "ridge"), Cell("half_split", subject, "ridge")]
+    return first + checks + other
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +95,10 @@ class Bench:
             basis=self.basis if cell.mapper == "ridge" else None,
         )
 
-    def fitter(self, cell: Cell) -> validity.Fit:
+    def fitter(self, cell: Cell) -> controls.Fit:
         """The cell's mapper as a function of any training data."""
         settings = {"settings": self.settings, "seed": cell.seed, "device": self.device}
-        return validity.fitter(partial(encoders.fit_mapper, cell.mapper), **settings)
+        return controls.fitter(partial(encoders.fit_mapper, cell.mapper), **settings)
 
     @property
     def n_repeats(self) -> int:
@@ -126,7 +125,7 @@ def _lists(value: object) -> object:
 
 
 def _scores(truth: np.ndarray, prediction: np.ndarray) -> dict:
-    found = validity.scores_per_image(truth, prediction)
+    found = controls.scores_per_image(truth, prediction)
     return {**found, "effective rank": metrics.effective_rank(prediction)}
 
 
@@ -164,7 +163,7 @@ def _restandardised(bench: Bench, mapper: Mapper, target: np.ndarray, report: di
 def run_shuffled(bench: Bench, cell: Cell) -> dict:
     """The whole fit with every image's embedding exchanged; must be at chance."""
     s, rng = bench.subject, np.random.default_rng(cell.seed)
-    mapper, _ = bench.fit(cell, validity.shuffle_pairing(s.targets["image"], s.groups, rng))
+    mapper, _ = bench.fit(cell, controls.shuffle_pairing(s.targets["image"], s.groups, rng))
     return {"readouts": {"image": _scores(s.truth["image"], mapper.predict(s.pattern))}}
 
 
@@ -172,7 +171,7 @@ def run_clusters(bench: Bench, cell: Cell) -> dict:
     """Leave-cluster-out, with a control that leaves out as many images at random."""
     s = bench.subject
     truth = s.truth["image"]
-    found = validity.leave_clusters_out(
+    found = controls.leave_clusters_out(
         bench.fitter(cell),
         *bench.data,
         s.pattern,
@@ -218,12 +217,12 @@ def run_bottleneck(bench: Bench, cell: Cell) -> dict:
     s, truth = bench.subject, bench.subject.truth["image"]
     mapper, _ = bench.fit(cell, s.targets["image"])
     predicted, fitted = mapper.predict(s.pattern), mapper.predict(s.betas)
-    narrow = validity.bottleneck(predicted, fitted, bench.study.n_dims)
-    true = validity.bottleneck(truth, s.targets["image"], bench.study.n_dims)
+    narrow = controls.bottleneck(predicted, fitted, bench.study.n_dims)
+    true = controls.bottleneck(truth, s.targets["image"], bench.study.n_dims)
     return {
         "n_dims": list(narrow),
-        "scores": _stack([validity.scores_per_image(truth, p) for p in narrow.values()]),
-        "ceiling": _stack([validity.scores_per_image(truth, p) for p in true.values()]),
+        "scores": _stack([controls.scores_per_image(truth, p) for p in narrow.values()]),
+        "ceiling": _stack([controls.scores_per_image(truth, p) for p in true.values()]),
     }
 
 
@@ -236,7 +235,7 @@ def run_prototype(bench: Bench, cell: Cell) -> dict:
     s, settings = bench.subject, bench.settings
     readouts = {}
     for n_classes in bench.study.n_classes:
-        mapper, _ = validity.fit_prototypes(
+        mapper, _ = controls.fit_prototypes(
             *bench.data,
             n_classes=n_classes,
             alphas=settings.alphas,

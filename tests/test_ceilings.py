@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from test_validity import ridge, subject
+from test_controls import ridge, subject
 
-from fmri_utils.encoders import LinearEncoder
-from fmri_utils.encoders import ceilings as mapping_limits
+from fmri_utils.encoders import LinearEncoder, ceilings
 from fmri_utils.project.errors import DataError
 
 
@@ -20,17 +19,17 @@ def noisy(n_repeats, *, signal=1.0, noise=1.5, said=0.6, n=1500, dim=12, seed=0)
 def test_repeats_are_stacked_by_image_and_images_with_too_few_are_left_out():
     groups = np.array([5, 3, 5, 8, 3, 5, 3])
     betas = np.arange(14.0).reshape(7, 2)
-    stacked, ids = mapping_limits.stack_repeats(betas, groups, 2)
+    stacked, ids = ceilings.stack_repeats(betas, groups, 2)
     np.testing.assert_array_equal(ids, [3, 5])
     np.testing.assert_array_equal(stacked[0], betas[[1, 4]])
     np.testing.assert_array_equal(stacked[1], betas[[0, 2]])
     with pytest.raises(DataError, match="0 images have 4 trials"):
-        mapping_limits.stack_repeats(betas, groups, 4)
+        ceilings.stack_repeats(betas, groups, 4)
 
 
 def test_extrapolated_to_endless_repeats_the_planted_ceiling_comes_out():
     truth, predictions = noisy(3)
-    curve = mapping_limits.repeat_curve(truth, predictions)
+    curve = ceilings.repeat_curve(truth, predictions)
     assert curve["n_repeats"].tolist() == [1, 2, 3, np.inf]
     assert curve["extrapolated"][-1] == pytest.approx(0.6**2, abs=0.02)
     assert curve["explained"][0] == pytest.approx(0.36 / (1 + 1.5**2), abs=0.01)
@@ -42,14 +41,14 @@ def test_extrapolated_to_endless_repeats_the_planted_ceiling_comes_out():
 
 def test_more_repeats_retrieve_more():
     truth, predictions = noisy(3, n=60, dim=20)
-    curve = mapping_limits.repeat_curve(truth, predictions)
+    curve = ceilings.repeat_curve(truth, predictions)
     assert (np.diff(curve["mrr"][:3]) > 0).all()
     assert (np.diff(curve["top1"][:3]) > 0).all()
 
 
 def test_predictions_that_say_nothing_explain_nothing():
     truth, predictions = noisy(3, said=0.0, n=40, dim=400)  # 1 / 39 by chance if not taken off
-    curve = mapping_limits.repeat_curve(truth, predictions)
+    curve = ceilings.repeat_curve(truth, predictions)
     np.testing.assert_allclose(curve["explained"][:3], 0, atol=0.008)
     np.testing.assert_allclose(curve["extrapolated"], 0, atol=0.015)
 
@@ -67,7 +66,7 @@ def test_halves_agree_as_much_as_signal_and_noise_allow():
         seen.append((len(part), len(np.unique(ids))))
         return identity
 
-    found = mapping_limits.half_split_ceiling(
+    found = ceilings.half_split_ceiling(
         fit, betas, signal[groups], groups, betas, groups, n_repeats=2, rng=rng
     )
     assert seen == [(3000, 3000)] * 10
@@ -75,7 +74,7 @@ def test_halves_agree_as_much_as_signal_and_noise_allow():
     np.testing.assert_allclose(found["reliability"], 1 / (1 + 4 / 2), atol=0.04)
     np.testing.assert_allclose(found["ceiling"], np.sqrt(found["reliability"]))
     with pytest.raises(DataError, match="at least 2"):
-        mapping_limits.half_split_ceiling(
+        ceilings.half_split_ceiling(
             fit, betas, signal[groups], groups, betas, groups, n_repeats=1, rng=rng
         )
 
@@ -84,13 +83,13 @@ def test_fewer_training_trials_lower_the_half_split_ceiling():
     data, *_ = subject(noise=1.5, n_images=120)
     few, *_ = subject(noise=1.5, n_images=70)  # 20 training images
     test = [a[:150] for a in data]
-    ceilings = [
-        mapping_limits.half_split_ceiling(
+    means = [
+        ceilings.half_split_ceiling(
             ridge, *d, test[0], test[2], n_repeats=2, rng=np.random.default_rng(0)
         )["ceiling"].mean()
         for d in (data, few)
     ]
-    assert ceilings[1] < ceilings[0] <= 1
+    assert means[1] < means[0] <= 1
 
 
 def test_the_curve_over_sessions_trains_on_the_first_sessions_only():
@@ -102,7 +101,7 @@ def test_the_curve_over_sessions_trains_on_the_first_sessions_only():
         fitted.append(len(betas))
         return ridge(betas, embeddings, groups)
 
-    curve = mapping_limits.curve_over_sessions(fit, *data, session, pattern, truth)
+    curve = ceilings.curve_over_sessions(fit, *data, session, pattern, truth)
     assert curve["n_sessions"].tolist() == [1, 2, 3]
     assert curve["n_trials"].tolist() == fitted == [150, 300, 450]
     assert curve["n_images"].tolist() == [50, 100, 150]
@@ -110,7 +109,7 @@ def test_the_curve_over_sessions_trains_on_the_first_sessions_only():
     assert mrr.shape == (3, 50)
     assert mrr[0].mean() < mrr[2].mean()
     expected = ridge(*(a[session == 1] for a in data)).predict(pattern)
-    again = mapping_limits.scores_per_image(truth, expected)["brain_to_image MRR"]
+    again = ceilings.scores_per_image(truth, expected)["brain_to_image MRR"]
     np.testing.assert_allclose(mrr[0], again)
 
 
@@ -120,11 +119,11 @@ def test_the_curve_over_voxels_rises():
     betas = np.concatenate([nothing, data[0]], 1)
     wide = np.concatenate([np.zeros((50, 80)), pattern], 1)
     settings = dict(n_voxels=[10, 40, 160], rng=np.random.default_rng(0), n_draws=2)
-    curve = mapping_limits.curve_over_voxels(ridge, betas, *data[1:], wide, truth, **settings)
+    curve = ceilings.curve_over_voxels(ridge, betas, *data[1:], wide, truth, **settings)
     mrr = curve["scores"]["brain_to_image MRR"].mean(1)
     assert curve["n_voxels"].tolist() == [10, 40, 160]
     assert mrr[0] < mrr[1] < mrr[2]
     with pytest.raises(DataError, match="there are 160"):
-        mapping_limits.curve_over_voxels(
+        ceilings.curve_over_voxels(
             ridge, betas, *data[1:], wide, truth, n_voxels=[161], rng=np.random.default_rng(0)
         )
