@@ -5,8 +5,8 @@ from __future__ import annotations
 from fmri_utils.project.command import command
 from fmri_utils.project.profiles import PROJECT_ROOT
 
+from .asking import say
 from .client import Client
-from .command import say
 from .consent import ensure_consent
 from .job import download, list_files
 from .settings import parse_request

@@ -20,8 +20,8 @@ from fmri_utils.nsd.roi_betas import (
 from fmri_utils.nsd.rois import roi_mask
 from fmri_utils.project.artifacts import atomic_path
 
+from .asking import say
 from .client import Client, Remote
-from .command import say
 from .download_log import Records
 from .plan import check_space, gigabytes
 from .ranges import read_voxels

@@ -29,8 +29,8 @@ from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.reading import reading
 
+from .asking import say
 from .client import Client, Remote
-from .command import say
 from .download_log import Records
 from .plan import check_space
 from .settings import Request

@@ -14,7 +14,7 @@ from pathlib import Path
 from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.errors import DataError
 
-from .command import ANSWER, agree, at_terminal, say
+from .asking import ANSWER, agree, at_terminal, say
 
 MARKER = "nsd-terms-accepted.json"
 VARIABLE = "NSD_TERMS_ACCEPTED"

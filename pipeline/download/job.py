@@ -8,9 +8,9 @@ from fmri_utils.nsd.paths import NSDLayout
 from fmri_utils.project.errors import DataError
 
 from .area_betas import fetch_sessions
+from .asking import say
 from .client import Client, Denied, Missing, Remote
 from .coco import JPEG_BYTES, SIDE, captions_here, fetch_captions, fetch_pictures
-from .command import say
 from .download_log import Records, alone
 from .plan import (
     annotations,

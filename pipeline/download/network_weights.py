@@ -23,7 +23,7 @@ from fmri_utils.project.errors import DataError, WeightsError
 from fmri_utils.project.profiles import Profile
 
 from ..runner import parse_request
-from .command import ANSWER, agree, at_terminal, say
+from .asking import ANSWER, agree, at_terminal, say
 from .plan import gigabytes
 
 VARIABLE = "CONSENT"

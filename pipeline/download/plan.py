@@ -10,8 +10,8 @@ from pathlib import Path
 from fmri_utils.nsd.paths import NSDLayout
 from fmri_utils.project.errors import DataError
 
+from .asking import say
 from .client import Client, Denied, Missing, Remote
-from .command import say
 from .settings import ATLASES, Request, atlases_of
 
 PRF = ("R2", "angle", "eccentricity", "size", "exponent", "gain", "meanvol")
