@@ -4,7 +4,7 @@
   as many pictures (:func:`compare_searches`)?
 * What does fine-tuning on embeddings predicted from the brain gain (:func:`compare_fine_tuning`)?
 
-(Two whole runs are put side by side by ``compare``.)
+(``make compare`` puts two whole runs side by side.)
 
 Scores come from networks and pixels that no search and no training here ever saw.
 """
