@@ -14,8 +14,6 @@ import torch
 from scipy import stats
 from torch.nn import functional
 
-from ..project.errors import DataError
-
 
 def teacher_probabilities(
     outputs: torch.Tensor, centre: torch.Tensor, temperature: float
@@ -45,29 +43,13 @@ def dino_loss(
     -------
     torch.Tensor
         Scalar, in nats; the mean over pairs and rows. No gradient flows into the teacher.
-
-    Raises
-    ------
-    DataError
-        If there is no pair of different views.
     """
-    if len(student) < 2 or not 1 <= len(teacher) <= len(student):
-        raise DataError(
-            f"{len(student)} student and {len(teacher)} teacher views. Expected: at least two "
-            "student views, of which the first are the teacher's. Give two global views."
-        )
     log_student = [functional.log_softmax(s / student_temperature, dim=-1) for s in student]
     terms = []
     for t, output in enumerate(teacher):
         target = teacher_probabilities(output.detach(), centre, teacher_temperature)
         terms += [-(target * log_p).sum(-1).mean() for s, log_p in enumerate(log_student) if s != t]
     return torch.stack(terms).mean()
-
-
-@torch.no_grad()
-def updated_centre(centre: torch.Tensor, outputs: torch.Tensor, *, momentum: float) -> torch.Tensor:
-    """Running mean of the teacher's outputs, c <- m c + (1 - m) mean(g_t) (eq. 4)."""
-    return momentum * centre + (1 - momentum) * outputs.mean(0)
 
 
 def cosine_schedule(start: float, end: float, step: int, n_steps: int) -> float:

@@ -154,16 +154,11 @@ class Head(nn.Module):
     of ``n_outputs`` directions ("prototypes"), and no output can win by a larger weight.
     """
 
-    def __init__(self, width: int, n_outputs: int, hidden: int = 256, bottleneck: int = 64):
+    def __init__(self, width: int, n_outputs: int):
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, bottleneck),
-        )
-        self.last = parametrizations.weight_norm(nn.Linear(bottleneck, n_outputs, bias=False))
+        first, second, third = nn.Linear(width, 256), nn.Linear(256, 256), nn.Linear(256, 64)
+        self.mlp = nn.Sequential(first, nn.GELU(), second, nn.GELU(), third)
+        self.last = parametrizations.weight_norm(nn.Linear(64, n_outputs, bias=False))
         length = self.last.parametrizations.weight.original0  # (n_outputs, 1), kept at one
         length.data.fill_(1.0)
         length.requires_grad = False
@@ -176,10 +171,10 @@ class Head(nn.Module):
 class Learner(nn.Module):
     """A backbone and its head; student and teacher are one of these each."""
 
-    def __init__(self, backbone: nn.Module, n_outputs: int, **head: int):
+    def __init__(self, backbone: nn.Module, n_outputs: int):
         super().__init__()
         self.backbone = backbone
-        self.head = Head(backbone.width, n_outputs, **head)
+        self.head = Head(backbone.width, n_outputs)
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         """Outputs (B, n_outputs) of a batch of views of one size."""

@@ -127,9 +127,8 @@ class StudentTeacher(nn.Module):
         nn.utils.clip_grad_norm_(self.student.parameters(), 3.0)
         self.optimiser.step()
         if s.centring:
-            self.centre = distillation.updated_centre(
-                self.centre, torch.cat(teacher), momentum=s.centre_momentum
-            )
+            m, mean = s.centre_momentum, torch.cat(teacher).mean(0)
+            self.centre = m * self.centre + (1 - m) * mean  # c <- m c + (1 - m) mean(g_t), eq. 4
         self.follow(self.momentum())
         self.step += 1
         return float(loss.detach())
