@@ -306,8 +306,13 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(pictures, tmp_pa
         student_teacher.train(other, lambda g: views_of(), seed=1, n_checks=4, checkpoint=path)
 
 
-def test_weights_come_back_with_their_record(pictures, tmp_path):
-    pair, record = dino.train_images(pictures, SMALL, shown=pictures[:2], n_checks=2)
+@pytest.fixture
+def trained(pictures):
+    return dino.train_images(pictures, SMALL, shown=pictures[:2], n_checks=2)
+
+
+def test_weights_come_back_with_their_record(pictures, trained, tmp_path):
+    pair, record = trained
     path = tmp_path / "dino.safetensors"
     dino.save_teacher(path, pair, SMALL, record)
     teacher, settings, kept = dino.load_teacher(path)
@@ -361,8 +366,8 @@ def test_stimuli_without_labels_are_clustered(rng, pictures):
     assert len(set(probes.cluster_labels(captions, 2, seed=0)[:6])) == 1
 
 
-def test_the_animation_has_frames_and_the_same_bytes_each_time(pictures, tmp_path):
-    _, record = dino.train_images(pictures, SMALL, shown=pictures[:2], n_checks=2)
+def test_the_animation_has_frames_and_the_same_bytes_each_time(trained, tmp_path):
+    _, record = trained
     about = {"notebook": "test"}
     paths = []
     for folder in ("a", "b"):
