@@ -213,12 +213,6 @@ def test_csls_agrees_with_its_definition_and_undoes_a_hub():
 # Behaviour.
 
 
-def test_retrieval_of_one_answer_for_all_is_at_the_middle_rank(embeddings):
-    same = np.ones_like(embeddings)
-    scores = metrics.retrieval_scores(np.ones_like(embeddings), same)["brain_to_image"]
-    np.testing.assert_array_equal(scores["rank"], 1 + 299 / 2)
-
-
 def test_retrieval_among_drawn_candidates_is_easier_and_says_how_many(embeddings):
     noisy = embeddings + 2 * np.random.default_rng(5).standard_normal(embeddings.shape)
     few = metrics.retrieval(embeddings, noisy, n_candidates=30, rng=np.random.default_rng(0))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,7 +14,6 @@ from .statistics import Interval, bootstrap, paired_difference
 NOT_AVAILABLE = "not available"
 ABOUT = ("dataset", "simulated", "subject", "split", "repeats", "clip_model")
 STATISTICS = {"mean": np.mean, "median": np.median}
-METRIC_PACKAGES = ("torchvision", "scikit-image", "scikit-learn")
 
 # Published scores on NSD, mean of subjects 1, 2, 5 and 7 unless said. They stand beside scores of
 # real data only. SSIM before scikit-image 0.20 is not comparable and not listed; MindEye picks the
@@ -30,15 +27,6 @@ PUBLISHED = {
     "MindTuner": (1000, 0.322, 0.421, 0.958, 0.988, 0.956, 0.938, 0.612, 0.340),
     "Brain-IT (ICLR 2026)": (1000, 0.386, 0.486, 0.984, 0.995, 0.973, 0.964, 0.564, 0.320),
 }
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of everything that scores depend on."""
-    versions = package_versions()
-    for name in METRIC_PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
 
 
 def score_table(
@@ -105,7 +93,7 @@ def score_table(
         rows[row] = {"better": some.better, "statistic": some.statistic, "scores": cells}
     return {
         "about": dict(about),
-        "versions": library_versions(),
+        "versions": package_versions(),
         "n_images": sizes.pop() if sizes else None,
         "baseline": baseline,
         "ceiling": ceiling,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def image_effects(
     seed : int
         Of the random pictures.
     spread : callable, optional
-        As for :meth:`~fmri_utils.perturbation.Parts.run`: images are then done in several
+        As for :meth:`~fmri_utils.project.parts.Parts.run`: images are then done in several
         processes or on several machines, with the same values.
     device : str, optional
         As for :func:`~fmri_utils.project.devices.choose_device`, asked where an image is done:
@@ -127,7 +127,12 @@ def image_effects(
 
     numbers = range(len(betas))
     parts.run(numbers, compute, progress=progress, what="images", spread=spread)
-    return _collect(parts, numbers, len(encoder.weights), n_cells)
+    sensitivity, maps = [], np.zeros((betas.shape[1], n_cells**2))
+    for number in numbers:
+        part = parts.load(number)
+        sensitivity.append(part["sensitivity"])
+        maps += part["maps"] / len(numbers)
+    return ImageEffects(np.stack(sensitivity), maps.astype(np.float32))
 
 
 class _Travelling:
@@ -170,13 +175,3 @@ def _one_picture(
     sketch = picture_sketch(draw, condition, n_probes=n_probes, rng=rng, batch_size=BATCH)
     none = np.zeros((len(rows), 0), np.float32)
     return rms_from_sketch(rows, sketch).square().cpu().numpy(), none
-
-
-def _collect(parts: Parts, numbers: Sequence[int], n_voxels: int, n_cells: int) -> ImageEffects:
-    sensitivity = np.empty((len(numbers), n_voxels), np.float32)
-    maps = np.zeros((n_voxels, n_cells**2), np.float64)
-    for row, number in enumerate(numbers):
-        part = parts.load(number)
-        sensitivity[row] = part["sensitivity"]
-        maps += part["maps"] / len(numbers)
-    return ImageEffects(sensitivity, maps.astype(np.float32))

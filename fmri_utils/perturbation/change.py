@@ -27,25 +27,6 @@ def check_betas(encoder: LinearEncoder, betas: np.ndarray) -> np.ndarray:
     return check_patterns(betas, len(encoder.weights))
 
 
-def check_replacement(betas: np.ndarray, replacement: np.ndarray | float) -> np.ndarray:
-    """The values that replace the betas, broadcast to their shape.
-
-    Raises
-    ------
-    DataError
-        If they cannot be, or a value is NaN or infinite.
-    """
-    replacement = np.asarray(replacement, betas.dtype)
-    check_finite(replacement, "replacement")
-    try:
-        return np.broadcast_to(replacement, betas.shape)
-    except ValueError:
-        raise DataError(
-            f"replacement has shape {np.shape(replacement)}. Expected: a number, one value per "
-            f"voxel, or the shape of the betas {betas.shape}."
-        ) from None
-
-
 class EmbeddingChange:
     """Every trial's embedding, and what happens to it when one voxel changes.
 
@@ -87,10 +68,22 @@ class EmbeddingChange:
     def by_value(
         cls, encoder: LinearEncoder, betas: np.ndarray, replacement: np.ndarray | float
     ) -> EmbeddingChange:
-        """The change when a voxel's value becomes ``replacement``."""
+        """The change when a voxel's value becomes ``replacement``.
+
+        Raises
+        ------
+        DataError
+            If the replacement cannot be broadcast to the betas, or a value is NaN or infinite.
+        """
         betas = check_betas(encoder, betas)
-        step = check_replacement(betas, replacement) - betas
-        return cls(encoder, betas, [(slice(None), step)])
+        replacement = np.asarray(replacement, betas.dtype)
+        check_finite(replacement, "replacement")
+        if replacement.shape not in ((), betas.shape[1:], betas.shape):
+            raise DataError(
+                f"replacement has shape {replacement.shape}. Expected: a number, one value per "
+                f"voxel, or the shape of the betas {betas.shape}."
+            )
+        return cls(encoder, betas, [(slice(None), replacement - betas)])
 
     def towards(self, direction: np.ndarray) -> np.ndarray:
         """Inner product of every change u with a direction (C,), or one per trial (n, C)."""
