@@ -6,17 +6,21 @@ import itertools
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from fmri_utils.nsd import region
 from fmri_utils.project.artifacts import sha256_json
 from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import PROJECT_ROOT, Profile
+from fmri_utils.project.settings import checked, settings
 
 from ..runner import Request, parse_request
 
-ENGINES = ("local", "slurm")
+AtLeastOne, NotNegative = Annotated[int, Field(ge=1)], Annotated[int, Field(ge=0)]
 HELP = {
     "SUBJECTS": 'such as "1 2 5 7"; 1 by default',
     "AREAS": 'such as "nsdgeneral V1 faces V1+V2"; the profile\'s own by default',
@@ -68,14 +72,14 @@ class Run:
         return self.profile.runs / "sweep.log"
 
 
-@dataclass(frozen=True)
+@settings
 class Resources:
     """Where runs are done, and with what.
 
     Attributes
     ----------
     engine : str
-        One of :data:`ENGINES`.
+        "local" or "slurm".
     workers : int
         Runs, or pictures of an atlas, at the same time, at most.
     threads, gpus : int
@@ -90,17 +94,17 @@ class Resources:
         Port.
     """
 
-    engine: str = "local"
-    workers: int = 1
-    threads: int = 1
-    gpus: int = 0
+    engine: Literal["local", "slurm"] = "local"
+    workers: AtLeastOne = 1
+    threads: AtLeastOne = 1
+    gpus: NotNegative = 0
     memory: str = "8GB"
     walltime: str = "12:00:00"
     partition: str = ""
     interface: str = ""
     sbatch: tuple[str, ...] = ()
-    retries: int = 1
-    dashboard: int = 8787
+    retries: NotNegative = 1
+    dashboard: NotNegative = 8787
 
     def for_tasks(self, n_tasks: int) -> Resources:
         """The same with no more workers than there is to do."""
@@ -175,25 +179,14 @@ def _run(base: Profile, rest: list[str], target: str, subject: int, area: str, s
 
 
 def _resources(named: Mapping[str, str]) -> Resources:
-    engine = named.get("ENGINE", "local")
-    if engine not in ENGINES:
-        raise ProfileError(f"ENGINE is {engine!r}. Expected: {' or '.join(ENGINES)}.")
-    threads = _number(named, "THREADS", 1, at_least=1)
-    fit = max(1, (os.cpu_count() or 1) // threads) if engine == "local" else 8
-    return Resources(
-        engine=engine,
-        workers=_number(named, "WORKERS", fit, at_least=1),
-        threads=threads,
-        gpus=_number(named, "GPUS", 0),
-        retries=_number(named, "RETRIES", 1),
-        dashboard=_number(named, "DASHBOARD", 8787),
-        sbatch=tuple(shlex.split(named.get("SBATCH", ""))),
-        **{
-            key.lower(): named[key]
-            for key in ("MEMORY", "WALLTIME", "PARTITION", "INTERFACE")
-            if key in named
-        },
-    )
+    names = {field.name for field in fields(Resources)}
+    given = {key.lower(): value for key, value in named.items() if key.lower() in names}
+    given["sbatch"] = shlex.split(named.get("SBATCH", ""))
+    found = checked(Resources, given, "the sweep")
+    if "WORKERS" in named:
+        return found
+    fit = max(1, (os.cpu_count() or 1) // found.threads) if found.engine == "local" else 8
+    return replace(found, workers=fit)
 
 
 def _numbers(named: Mapping[str, str], key: str, default: list[int]) -> list[int]:
@@ -201,10 +194,3 @@ def _numbers(named: Mapping[str, str], key: str, default: list[int]) -> list[int
     if not all(word.isdecimal() for word in words):
         raise ProfileError(f'{key} is {named[key]!r}. Expected: whole numbers, as in {key}="1 2".')
     return [int(word) for word in words] or default
-
-
-def _number(named: Mapping[str, str], key: str, default: int, *, at_least: int = 0) -> int:
-    value = named.get(key, str(default))
-    if not value.isdecimal() or int(value) < at_least:
-        raise ProfileError(f"{key} is {value!r}. Expected: a whole number from {at_least}.")
-    return int(value)
