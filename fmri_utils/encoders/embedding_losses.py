@@ -78,21 +78,16 @@ def info_nce(prediction: torch.Tensor, target: torch.Tensor, temperature: float)
     return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
 
-def mix_betas(
-    betas: torch.Tensor, *, beta: float = 0.15, share: float = 0.5
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mix some trials of a batch with another trial of it (MixCo, Kim et al. 2020).
+def mix_betas(betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mix half of the trials of a batch with another trial of it (MixCo, Kim et al. 2020).
 
     mixed_i = weight_i * betas_i + (1 - weight_i) * betas_partner(i), with weights from
-    Beta(beta, beta): with .15, most are close to 0 or 1.
+    Beta(.15, .15), most of them close to 0 or 1, as in MindEye's recipe. The trials that are not
+    mixed keep weight 1.
 
     Parameters
     ----------
     betas : torch.Tensor, (B, V)
-    beta : float
-        Parameter of the Beta distribution; MindEye's is .15.
-    share : float
-        Share of the trials that are mixed, as in MindEye's recipe; the others keep weight 1.
 
     Returns
     -------
@@ -104,8 +99,8 @@ def mix_betas(
     """
     n = len(betas)
     partner = torch.randperm(n).to(betas.device)
-    weight = torch.distributions.Beta(beta, beta).sample((n,))
-    weight = torch.where(torch.rand(n) < share, weight, 1.0).to(betas)
+    weight = torch.distributions.Beta(0.15, 0.15).sample((n,))
+    weight = torch.where(torch.rand(n) < 0.5, weight, 1.0).to(betas)
     mixed = weight[:, None] * betas + (1 - weight[:, None]) * betas[partner]
     return mixed, partner, weight
 

@@ -14,6 +14,8 @@ from ..nsd.area_masks import not_available
 from ..project.checks import check_finite
 from ..project.errors import DataError
 
+N_PERMUTATIONS = 2000
+
 
 def auroc(
     null: np.ndarray | None,
@@ -92,13 +94,7 @@ class Alignment:
         return f"{self.mean:.3f} (p = {self.p:.3g}, {self.n} voxels)"
 
 
-def alignment(
-    planted: np.ndarray,
-    measured: np.ndarray,
-    *,
-    rng: np.random.Generator,
-    n_permutations: int = 2000,
-) -> Alignment:
+def alignment(planted: np.ndarray, measured: np.ndarray, *, rng: np.random.Generator) -> Alignment:
     """Do measured columns follow the planted ones of the same name over voxels?
 
     Parameters
@@ -127,6 +123,6 @@ def alignment(
     a, b = ((x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), np.inf) for x in (a, b))
     r = a.T @ b / n
     mean = float(np.diag(r).mean())
-    null = [(a * b[rng.permutation(n)]).mean() for _ in range(n_permutations)]
-    p = (1 + np.sum(np.array(null) >= mean - 1e-12)) / (n_permutations + 1)
+    null = [(a * b[rng.permutation(n)]).mean() for _ in range(N_PERMUTATIONS)]
+    p = (1 + np.sum(np.array(null) >= mean - 1e-12)) / (N_PERMUTATIONS + 1)
     return Alignment(r, mean, float(p), n)
