@@ -143,7 +143,12 @@ def plan(profile: Profile, notebooks: Sequence[Path]) -> list[tuple[Path, str]]:
     studies = own_files(profile.figures, "study_*.json")  # shown where `make study` has made them
     steps = []
     for path in notebooks:
-        shown = [sha256_file(study) for study in studies if f'"{study.name}"' in path.read_text()]
+        text = path.read_text()
+        shown = [
+            sha256_file(study)
+            for study in studies
+            if f'open_study(cfg, "{study.stem.removeprefix("study_")}")' in text
+        ]
         previous = sha256_json([previous, path.name, sha256_file(path), *shown])
         steps.append((path, previous))
     return steps

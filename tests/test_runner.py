@@ -125,7 +125,7 @@ def test_keys_depend_on_the_profile(project):
 
 
 def test_new_results_of_a_study_run_the_notebooks_that_show_them(project):
-    write(project, "02_b", extra='study_file = root / "study_b.json"')
+    write(project, "02_b", extra='# open_study(cfg, "b")')
     profile, notebooks = load_profile("smoke"), runner.numbered_notebooks()
 
     def keys():
