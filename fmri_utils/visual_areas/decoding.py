@@ -254,13 +254,10 @@ def score_areas(
     """
     betas = check_betas(encoder, betas)
     whole = encoder.predict(betas)
-    per_image = {
-        kind: embedding_scores_of(
-            np.stack([changed_embedding(encoder, betas, whole, g, kind) for g in groups.values()]),
-            truth,
-        )
-        for kind in ABLATIONS
-    }
+    per_image = {}
+    for kind in ABLATIONS:
+        made = [changed_embedding(encoder, betas, whole, g, kind) for g in groups.values()]
+        per_image[kind] = embedding_scores_of(np.stack(made), truth)
     sizes = np.array([np.count_nonzero(group) for group in groups.values()])
     different, which = np.unique(sizes, return_inverse=True)
     drawn = {kind: {score: [] for score in SCORES} for kind in ABLATIONS}

@@ -18,7 +18,7 @@ from ..encoders.ridge import ridge_basis, scaled
 from ..perturbation.precision import Precision
 from ..perturbation.refit import by_penalty
 from ..project.errors import DataError
-from .decoding import AreaScores, embedding_scores_of
+from .decoding import SCORES, AreaScores, embedding_scores_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,22 +148,18 @@ def score_retrained(
     AreaScores
         Of the kind "retrained".
     """
-    own, random = [], []
+    found, sizes = [], []
     for group in tqdm(groups.values(), desc="retraining", disable=not progress, leave=False):
         columns = _columns(group, betas.shape[1])
         best = retrain_on(betas, embeddings, images, columns, settings=settings, device=device)
         drawn = [rng.choice(betas.shape[1], len(columns), replace=False) for _ in range(n_random)]
         others = [retrain_like(best, betas, embeddings, d, device=device) for d in drawn]
         made = np.stack([e.predict(pattern) for e in (best.encoder, *others)])
-        scores = embedding_scores_of(made, truth)
-        own.append({name: values[0] for name, values in scores.items()})
-        random.append({name: values[1:].mean(1) for name, values in scores.items()})
-    return AreaScores(
-        tuple(groups),
-        np.array([len(_columns(group, betas.shape[1])) for group in groups.values()]),
-        {"retrained": {name: np.stack([one[name] for one in own]) for name in own[0]}},
-        {"retrained": {name: np.stack([one[name] for one in random]) for name in own[0]}},
-    )
+        found.append(embedding_scores_of(made, truth))
+        sizes.append(len(columns))
+    own = {name: np.stack([scores[name][0] for scores in found]) for name in SCORES}
+    random = {name: np.stack([scores[name][1:].mean(1) for scores in found]) for name in SCORES}
+    return AreaScores(tuple(groups), np.array(sizes), {"retrained": own}, {"retrained": random})
 
 
 def refit_without(
