@@ -90,9 +90,9 @@ def read_inert(
         value = reader.load()
         if reader.stack or reader.metastack:
             raise ValueError("more than one value is left")
-    except WeightsError:
+    except (WeightsError, MemoryError, OSError):  # the file may be whole
         raise
-    except Exception as err:  # whatever stops the unpickler, the file is not a checkpoint
+    except Exception as err:  # whatever else stops the unpickler, the file is not a checkpoint
         raise WeightsError(
             f"{what} is damaged or truncated near byte {stream.tell()} ({type(err).__name__}: "
             f"{str(err)[:120]!a}). Expected a whole pickle; fetch the file again and compare "
