@@ -54,7 +54,7 @@ $(NOTEBOOKS): $(READY)
 test: $(READY) ## unit tests, reference tensors, notebook pairs, all notebooks on tiny data
 	@$(PYTHON) -m pytest -n 2 --no-loadscope-reorder
 
-NUMERICAL := areas comparisons encoders encoders_losses lafite lafite_processes lafite_reference lafite_winograd latents
+NUMERICAL := areas comparisons encoders encoders_losses lafite lafite_processes lafite_reference lafite_winograd search
 NUMERICAL += perturbation perturbation_images perturbation_refit perturbation_statistics
 OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE OPENBLAS_CORETYPE=Nehalem
 

@@ -122,3 +122,12 @@ def test_help_is_aligned_and_names_every_target(folder):
     assert {line.index(line[7:].split("  ")[-1].strip()) for line in lines} == {23}
     targets = re.findall(r"(?m)^([a-z-]+):.* ## ", (ROOT / "Makefile").read_text())
     assert [line.split()[1] for line in lines] == [*targets, "03"]
+
+
+def test_the_numerical_tests_that_make_names_are_there():
+    text = (ROOT / "Makefile").read_text()
+    names = [
+        name for line in re.findall(r"(?m)^NUMERICAL \+?:?= (.+)", text) for name in line.split()
+    ]
+    assert len(names) > 10
+    assert all((ROOT / "tests" / f"test_{name}.py").is_file() for name in names)
