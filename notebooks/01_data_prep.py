@@ -41,8 +41,8 @@ from nilearn import plotting
 
 from fmri_utils import nsd, plots
 from fmri_utils.nsd import quality, realism
+from fmri_utils.project.notebook_files import open_inputs
 from fmri_utils.project.profiles import load_profile
-from fmri_utils.project.steps import open_inputs
 from simulated_nsd.on_demand import prepare
 
 # %%

@@ -38,8 +38,8 @@ from fmri_utils.clip.space import open_clip_space
 from fmri_utils.encoders import unit
 from fmri_utils.metrics import retrieval
 from fmri_utils.project.devices import choose_device
+from fmri_utils.project.notebook_files import open_inputs
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
-from fmri_utils.project.steps import open_inputs
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)

@@ -32,8 +32,8 @@ import pandas as pd
 from fmri_utils import encoders, metrics, nsd, plots
 from fmri_utils.encoders import ceilings, controls
 from fmri_utils.project.devices import choose_device
+from fmri_utils.project.notebook_files import open_inputs, open_study
 from fmri_utils.project.profiles import load_profile
-from fmri_utils.project.steps import open_inputs, open_study
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)

@@ -40,8 +40,8 @@ from fmri_utils.lafite import load_generator
 from fmri_utils.metrics.judge import load_judge
 from fmri_utils.pictures import finetuning, reconstruction, search, strategies
 from fmri_utils.project.devices import choose_device
+from fmri_utils.project.notebook_files import open_inputs, open_study
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
-from fmri_utils.project.steps import open_inputs, open_study
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)

@@ -43,9 +43,9 @@ from fmri_utils.lafite import load_generator
 from fmri_utils.pictures import reconstruction
 from fmri_utils.plots import effects as effect_plots
 from fmri_utils.project.devices import choose_device
+from fmri_utils.project.notebook_files import open_inputs, open_study
 from fmri_utils.project.profiles import load_profile
 from fmri_utils.project.simulation_config import FIELD_DEG
-from fmri_utils.project.steps import open_inputs, open_study
 from simulated_nsd.on_demand import planted_truth
 
 # %%

@@ -36,8 +36,8 @@ from fmri_utils.lafite import load_generator
 from fmri_utils.pictures import reconstruction
 from fmri_utils.plots import area_figure as area_plots
 from fmri_utils.project.devices import choose_device
+from fmri_utils.project.notebook_files import open_inputs
 from fmri_utils.project.profiles import load_profile
-from fmri_utils.project.steps import open_inputs
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)

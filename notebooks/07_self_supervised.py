@@ -32,8 +32,8 @@ import pandas as pd
 import torch
 
 from fmri_utils import dino, encoders, metrics, plots
+from fmri_utils.project.notebook_files import open_inputs, open_study
 from fmri_utils.project.profiles import load_profile
-from fmri_utils.project.steps import open_inputs, open_study
 from simulated_nsd.on_demand import draw_labelled
 
 # %%

@@ -152,7 +152,7 @@ def test_notebooks_define_nothing_and_do_not_ask_for_the_profile(path):
     kinds = (ast.FunctionDef, ast.ClassDef, ast.Lambda)
     assert not [n.lineno for n in ast.walk(tree) if isinstance(n, kinds)]
     assert not re.search(r"if\s+(PROFILE|cfg\.name)\b", path.read_text())
-    # Hashes, remedies and file names belong to fmri_utils.project.steps.
+    # Hashes, remedies and file names belong to fmri_utils.project.notebook_files.
     assert not re.search(r"sha256|remedy|manifest|\.h5\"", ast.unparse(tree))
 
 

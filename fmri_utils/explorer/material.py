@@ -14,8 +14,8 @@ from ..lafite import Generator, load_generator
 from ..perturbation import concept_directions, parse_concepts
 from ..project.checks import check_finite, check_pictures
 from ..project.errors import DataError
+from ..project.notebook_files import open_inputs
 from ..project.profiles import Profile
-from ..project.steps import open_inputs
 
 SOURCES = "betas", "stimuli", "embeddings", "predictions", "reconstructions", "effects"
 

@@ -26,8 +26,8 @@ from fmri_utils.pictures.reconstruction import at_resolution, draw
 from fmri_utils.pictures.strategies import EvaluationConditions, folder_name
 from fmri_utils.project import artifacts
 from fmri_utils.project.devices import choose_device
+from fmri_utils.project.notebook_files import open_inputs
 from fmri_utils.project.profiles import PROJECT_ROOT, Profile
-from fmri_utils.project.steps import open_inputs
 
 SOURCES = "betas", "stimuli", "embeddings", "predictions", "generator"
 RESULTS = "study_generator.json"

@@ -14,9 +14,9 @@ import numpy as np
 from fmri_utils import encoders, perturbation
 from fmri_utils.project import artifacts
 from fmri_utils.project.errors import DataError
+from fmri_utils.project.notebook_files import Files, open_inputs
 from fmri_utils.project.parts import Parts
 from fmri_utils.project.profiles import Profile
-from fmri_utils.project.steps import Files, open_inputs
 from simulated_nsd.ground_truth import load_ground_truth
 
 from .calibration import NullTrials, calibrate

@@ -16,9 +16,9 @@ from fmri_utils import dino
 from fmri_utils.dino.on_patterns import VoxelSettings
 from fmri_utils.encoders import MapperSettings
 from fmri_utils.project import artifacts
+from fmri_utils.project.notebook_files import Files, open_inputs
 from fmri_utils.project.parts import Parts
 from fmri_utils.project.profiles import Profile
-from fmri_utils.project.steps import Files, open_inputs
 
 RESULTS = "study_selfsupervised.json"
 SECTIONS = ("data", "clip", "simulation", "encoder", "dino")  # what the study reads

@@ -24,9 +24,9 @@ from fmri_utils.pictures import reconstruction
 from fmri_utils.project import artifacts
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import ProfileError
+from fmri_utils.project.notebook_files import open_inputs
 from fmri_utils.project.parts import Spread
 from fmri_utils.project.profiles import PROJECT_ROOT, Profile
-from fmri_utils.project.steps import open_inputs
 
 from .engines import check_device, local_gpus, open_client, visible_gpus, worker_resources
 from .settings import Resources, parse

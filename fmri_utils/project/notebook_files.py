@@ -91,9 +91,7 @@ class Arrays(Mapping):
 
     def get(self, name: str, default: object = None) -> object:
         """An array, or the default where the file has none of this name."""
-        if name not in self:
-            return default
-        return self[name]
+        return self[name] if name in self._names else default
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
