@@ -86,7 +86,7 @@ def as_floats(pictures):
 
 
 def students():
-    settings = dino.ImageSettings(dino.DinoSettings(1), size=64, width=12, depth=1)
+    settings = dino.ImageSettings(dino.DinoSettings(n_steps=1), size=64, width=12, depth=1)
     return StudentTeacher(settings.learner(), settings.n_outputs, settings.dino)
 
 
@@ -111,7 +111,7 @@ FLOATS_TOO = {
         torch.from_numpy(p).permute(0, 3, 1, 2), torch.Generator(), n_local=0
     ),
     "fixed_views": lambda p, space, judge: on_pictures.fixed_views(
-        torch.from_numpy(p).permute(0, 3, 1, 2), dino.ImageSettings(dino.DinoSettings(1))
+        torch.from_numpy(p).permute(0, 3, 1, 2), dino.ImageSettings(dino.DinoSettings(n_steps=1))
     ),
     "features": lambda p, space, judge: students().features(as_floats(p)),
     "probabilities": lambda p, space, judge: students().probabilities(as_floats(p)),
@@ -122,7 +122,9 @@ FLOATS_TOO = {
     "snapshot": lambda p, space, judge: on_pictures.snapshot(students(), as_floats(p), None),
     "ssim": lambda p, space, judge: metrics.ssim_scores(p, p),
 }
-SETTINGS = dino.ImageSettings(dino.DinoSettings(1, 4), size=16, width=12, depth=1)
+SETTINGS = dino.ImageSettings(
+    dino.DinoSettings(n_steps=1, batch_size=4), size=16, width=12, depth=1
+)
 ONLY_BYTES = {
     "as_tensor": lambda p, space: dino.as_tensor(p, 64),
     "train_images": lambda p, space: dino.train_images(

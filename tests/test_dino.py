@@ -13,7 +13,7 @@ from fmri_utils.dino import distillation, networks, on_patterns, probes, student
 from fmri_utils.project.errors import DataError, WeightsError
 
 SMALL = dino.ImageSettings(
-    dino.DinoSettings(4, 6, momentum=0.9),
+    dino.DinoSettings(n_steps=4, batch_size=6, momentum=0.9),
     size=16, width=12, depth=1, heads=3, n_outputs=8, n_local=2, global_size=16, local_size=8,
 )  # fmt: skip
 
@@ -338,7 +338,11 @@ def test_comparison_needs_no_test_image_and_gives_rows(rng):
         np.repeat((test @ weights)[::2], 2, 0), np.repeat(np.arange(4), 5),
     )  # fmt: skip
     settings = on_patterns.VoxelSettings(
-        dino.DinoSettings(3, 8), n_outputs=8, width=6, hidden=8, shares=(0.2, 1.0)
+        dino.DinoSettings(n_steps=3, batch_size=8),
+        n_outputs=8,
+        width=6,
+        hidden=8,
+        shares=(0.2, 1.0),
     )
     functions, record = dino.representations(data, settings, seed=0)
     assert list(functions) == list(dino.METHODS) and len(record["rank"]) == 4

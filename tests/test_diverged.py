@@ -27,7 +27,7 @@ from fmri_utils.metrics.judge import HEADS, Judge, save_judge
 from fmri_utils.pictures import finetuning, search
 from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.checks import check_learning, check_weights
-from fmri_utils.project.errors import DataError, DivergedError, FmriUtilsError, WeightsError
+from fmri_utils.project.errors import DivergedError, FmriUtilsError, ProfileError, WeightsError
 from fmri_utils.project.profiles import PROJECT_ROOT
 from fmri_utils.project.tensors import read_safetensors, read_saved_state, write_safetensors
 from pipeline import train_lafite
@@ -104,7 +104,7 @@ def test_weights_too_large_for_half_precision_are_not_shipped(tmp_path):
 
 # -- student and teacher -------------------------------------------------------------------------
 
-STUDENT = dino.DinoSettings(8, 6, momentum=0.9)
+STUDENT = dino.DinoSettings(n_steps=8, batch_size=6, momentum=0.9)
 
 
 def student(**changes):
@@ -176,7 +176,7 @@ def test_nan_weights_replace_no_checkpoint(tmp_path, monkeypatch):
 @pytest.mark.parametrize("rate", [np.nan, np.inf, 1e38, 0.0, -1e-3])
 def test_rates_that_no_step_can_be_made_with_are_refused(rate):
     for settings in (QUICK, STUDENT):
-        with pytest.raises(DataError, match=r"learning_rate is .*Expected: above 0"):
+        with pytest.raises(ProfileError, match="learning_rate is .*Expected"):
             dataclasses.replace(settings, learning_rate=rate)
 
 

@@ -130,18 +130,18 @@ def test_an_encoder_survives_the_disk(tmp_path):
     betas, embeddings, image = planted()
     encoder, _ = encoders.fit_ridge(betas, embeddings, image, alphas=ALPHAS, n_folds=3)
     encoders.save_encoder(encoder, tmp_path / "ridge.safetensors")
-    again = encoders.load_encoder(tmp_path / "ridge.safetensors", remedy="")
+    again = encoders.load_encoder(tmp_path / "ridge.safetensors")
     np.testing.assert_array_equal(again.predict(betas), encoder.predict(betas))
     assert again.method == "ridge"
 
 
 def test_bad_weights_files_give_one_clear_error(tmp_path):
     with pytest.raises(WeightsError, match="Run `make 03`"):
-        encoders.load_encoder(tmp_path / "none.safetensors", remedy="Run `make 03`.")
+        encoders.load_encoder(tmp_path / "none.safetensors")
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"\0" * 100)
     with pytest.raises(WeightsError, match=r"encoder weights: .* cannot be read"):
-        encoders.load_encoder(broken, remedy="")
+        encoders.load_encoder(broken)
 
 
 def test_bad_training_data_are_refused():

@@ -10,7 +10,7 @@ from test_encoders import planted, top1
 from fmri_utils import encoders
 from fmri_utils.encoders import gradient_fit as loop
 from fmri_utils.encoders.contrastive import fit_mind_reader
-from fmri_utils.encoders.mlp import mlp_loss, soft_temperature
+from fmri_utils.encoders.mlp import mlp_loss, risen
 from fmri_utils.project.errors import DataError, DivergedError, ProfileError
 
 QUICK = loop.Training(
@@ -22,17 +22,11 @@ QUICK = loop.Training(
     voxel_dropout=0.3,
     check_every=10,
 )
-SMALL = encoders.mlp.MLPSettings(
-    hidden=32,
-    n_blocks=1,
-    mixco_temperature=0.1,
-    soft_temperature_start=0.05,
-    soft_temperature_end=0.1,
-)
+SMALL = {"hidden": 32, "mixco_temperature": 0.1, "soft_temperature": 0.1}
 
 
 def fit_mlp(data, **changes):
-    settings = dict(training=QUICK, settings=SMALL, seed=0)
+    settings = dict(training=QUICK, seed=0, **SMALL)
     return encoders.mlp.fit_mlp(*data, **{**settings, **changes})
 
 
@@ -106,9 +100,7 @@ def test_it_stops_when_held_out_images_get_no_better_and_keeps_the_best():
     assert report["best_step"] == report["step"][np.argmin(report["validation_loss"])]
     held = np.isin(data[2], report["held"])
     x, y = loop.averaged(data[0][held], data[1][held], data[2][held], torch.device("cpu"))
-    again = encoders.info_nce(
-        torch.from_numpy(encoder.predict(x.numpy())), y, SMALL.check_temperature
-    )
+    again = encoders.info_nce(torch.from_numpy(encoder.predict(x.numpy())), y, 0.1)
     assert again.item() == pytest.approx(report["validation_loss"].min(), rel=1e-5)
 
 
@@ -129,21 +121,21 @@ def test_the_recipe_is_bimixco_first_and_soft_clip_after(monkeypatch):
             f"fmri_utils.encoders.mlp.{name}",
             lambda *a, f=original, n=name, **k: (called.append(n), f(*a, **k))[1],
         )
-    loss = mlp_loss(SMALL)
-    network = encoders.mlp.ResidualMLP(12, 4, SMALL)
+    loss = mlp_loss(0.1, 0.1)
+    network = encoders.mlp.ResidualMLP(12, 4, 32)
     x, y = torch.randn(8, 12), torch.randn(8, 4)
     for share in (0.0, 0.32, 0.34, 1.0):
         loss(network, x, y, share)
     assert called == ["bimixco", "bimixco", "soft_clip", "soft_clip"]
-    temperatures = [soft_temperature(SMALL, s) for s in (0.0, 1 / 3, 2 / 3, 1.0)]
-    np.testing.assert_allclose(temperatures, [0.05, 0.05, 0.075, 0.1])
+    temperatures = [risen(0.1, s) for s in (0.0, 1 / 3, 2 / 3, 1.0)]
+    np.testing.assert_allclose(temperatures, [0.06, 0.06, 0.08, 0.1])
 
 
 def test_the_mlp_survives_the_disk_and_checks_its_input(tmp_path):
     data = planted()
     encoder, _ = fit_mlp(data, training=dataclasses.replace(QUICK, n_steps=5))
     encoders.save_encoder(encoder, tmp_path / "mlp.safetensors")
-    again = encoders.load_encoder(tmp_path / "mlp.safetensors", remedy="")
+    again = encoders.load_encoder(tmp_path / "mlp.safetensors")
     np.testing.assert_array_equal(again.predict(data[0]), encoder.predict(data[0]))
     np.testing.assert_array_equal(again.predict_direct(data[0]), encoder.predict_direct(data[0]))
     assert isinstance(again, encoders.Mapper)

@@ -69,7 +69,9 @@ def test_training_starts_from_the_second_file(file, tmp_path):
     assert generator_from_state(tensors).config.resolution == 16
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 16, 16, 3), np.uint8)
-    config = TrainingConfig(TINY, TINY_D, 4, 4, itc=0, mirror=False, learning_rate_g=1e-6)
+    config = TrainingConfig(
+        generator=TINY, discriminator=TINY_D, batch_size=4, n_images=4, itc=0, learning_rate_g=1e-6
+    )
     beside = tmp_path / "lafite-training.safetensors"
     embeddings = np.eye(6, dtype=np.float32)[rng.integers(0, 6, 8)]
     result = train(config, images, embeddings, initial=beside, progress=False)

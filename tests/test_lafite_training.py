@@ -14,7 +14,7 @@ from fmri_utils.lafite.training import gan_losses
 from fmri_utils.lafite.training.checkpoints import checkpoint_files
 from fmri_utils.lafite.training.data import TrainingData
 from fmri_utils.lafite.training.steps import TrainingState
-from fmri_utils.project.errors import DataError, WeightsError
+from fmri_utils.project.errors import DataError, ProfileError, WeightsError
 
 CONFIG = TrainingConfig(
     generator=GENERATOR,
@@ -136,12 +136,12 @@ def test_reconstruction_loss_is_zero_for_the_truth_and_exact_for_an_offset():
     ("changes", "message"),
     [
         ({"batch_size": 6}, "multiple of the discriminator's"),
-        ({"batch_size": 0}, "positive integer"),
-        ({"noise_level": 1.2}, "0 to 1"),
+        ({"batch_size": 0}, "1 or more"),
+        ({"noise_level": 1.2}, "at most 1"),
         ({"itd": -1.0}, "0 or more"),
-        ({"itc": float("nan")}, "0 or more"),
+        ({"itc": float("nan")}, "a finite number"),
         ({"beta1": 1.0}, "below 1"),
-        ({"temperature": 0.0}, "more than 0"),
+        ({"temperature": 0.0}, "above 0"),
         ({"path_fraction": 0.0}, "path_fraction"),
         ({"reconstruction_weight": 0.0}, "train nothing"),
         ({"reconstruction_scales": (3,)}, "divisors"),
@@ -150,7 +150,7 @@ def test_reconstruction_loss_is_zero_for_the_truth_and_exact_for_an_offset():
     ],
 )
 def test_bad_settings_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ProfileError, match=message):
         dataclasses.replace(CONFIG, **changes)
 
 

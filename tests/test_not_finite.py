@@ -71,15 +71,15 @@ BETAS, WEIGHTS = RNG.standard_normal((N, V)), RNG.standard_normal((V, C))
 GROUPS, ROWS = np.repeat(np.arange(N // 2), 2), np.arange(N)
 TRUTH = encoders.unit(RNG.standard_normal((N // 2, C)))[GROUPS]
 ENCODER = encoders.LinearEncoder(WEIGHTS, RNG.standard_normal(C), "ridge")
-MLP = encoders.mlp.MLPEncoder(
-    encoders.mlp.ResidualMLP(V, C, encoders.mlp.MLPSettings(hidden=8, n_blocks=1)), V
-)
+MLP = encoders.mlp.MLPEncoder(encoders.mlp.ResidualMLP(V, C, 8), V)
 GENERATOR = Generator(SMALL).eval()
 for layer in GENERATOR.synthesis.convolutions():
     nn.init.constant_(layer.noise_strength, 0.1)
 LATENT, CONDITION = torch.randn(N, Z), torch.from_numpy(TRUTH).float()
 FIT = {"alphas": ALPHAS, "n_folds": 2}
-ONE_STEP = encoders.gradient_fit.Training(1, 4, 1e-3, 0.0)
+ONE_STEP = encoders.gradient_fit.Training(
+    n_steps=1, batch_size=4, learning_rate=1e-3, weight_decay=0.0
+)
 RIDGE = controls.fitter(encoders.fit_ridge, **FIT)
 DRAW = perturbation.picture_function(GENERATOR, LATENT[:1])
 RENDER = perturbation.renderer(GENERATOR, psi=1.0, seed=0)

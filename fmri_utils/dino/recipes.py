@@ -26,7 +26,9 @@ SCENE_SIZE = 64  # pixels
 
 def live_settings(numbers: DinoConfig) -> ImageSettings:
     """Of the short training of a notebook."""
-    return ImageSettings(DinoSettings(numbers.image_steps, numbers.image_batch, momentum=0.97))
+    return ImageSettings(
+        DinoSettings(n_steps=numbers.image_steps, batch_size=numbers.image_batch, momentum=0.97)
+    )
 
 
 def collapse_settings(numbers: DinoConfig, n_steps: int = 0) -> dict[str, ImageSettings]:
@@ -43,8 +45,8 @@ def collapse_settings(numbers: DinoConfig, n_steps: int = 0) -> dict[str, ImageS
 
 def voxel_settings(numbers: DinoConfig, n_steps: int = 0) -> VoxelSettings:
     """Of the training on brain patterns."""
-    steps = n_steps or numbers.voxel_steps
-    return VoxelSettings(DinoSettings(steps, numbers.voxel_batch), shares=numbers.shares)
+    of_dino = DinoSettings(n_steps=n_steps or numbers.voxel_steps, batch_size=numbers.voxel_batch)
+    return VoxelSettings(of_dino, shares=numbers.shares)
 
 
 def pictures_for(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from tqdm.auto import tqdm
 
 from ..metrics import effective_rank
 from ..project.checks import check_learning, check_weights
-from ..project.errors import DataError, WeightsError
+from ..project.errors import WeightsError
 from ..project.reading import reading
+from ..project.settings import Count, Flag, Fraction, NotNegative, Positive, Rate, settings
 from ..project.tensors import load_state, save_state
 from . import distillation
 from .views import Views, check_inputs
@@ -23,7 +24,7 @@ from .views import Views, check_inputs
 SAVE_EVERY = 50  # steps between two checkpoints
 
 
-@dataclass(frozen=True)
+@settings
 class DinoSettings:
     """Numbers of a training.
 
@@ -40,28 +41,15 @@ class DinoSettings:
     centring : bool
     """
 
-    n_steps: int
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.04
-    momentum: float = 0.99
-    student_temperature: float = 0.1
-    teacher_temperature: float = 0.04
-    centre_momentum: float = 0.9
-    centring: bool = True
-
-    def __post_init__(self):
-        if not self.teacher_temperature > 0 or not self.student_temperature > 0:
-            raise DataError(
-                f"temperatures are {self.student_temperature} (student) and "
-                f"{self.teacher_temperature} (teacher). Expected: above 0. Set both."
-            )
-        if not 0 < self.learning_rate < 1e37:  # Adam's first step is ten times that, in float32
-            raise DataError(
-                f"learning_rate is {self.learning_rate}. Expected: above 0, such as 0.001."
-            )
-        if not 0 <= self.momentum <= 1:
-            raise DataError(f"momentum is {self.momentum}. Expected: 0 to 1. The paper has 0.996.")
+    n_steps: Count
+    batch_size: Count = 64
+    learning_rate: Rate = 1e-3
+    weight_decay: NotNegative = 0.04
+    momentum: Fraction = 0.99
+    student_temperature: Positive = 0.1
+    teacher_temperature: Positive = 0.04
+    centre_momentum: Fraction = 0.9
+    centring: Flag = True
 
 
 class StudentTeacher(nn.Module):

@@ -12,6 +12,7 @@ import torch
 from ..project.artifacts import atomic_path
 from ..project.errors import WeightsError
 from ..project.reading import reading
+from ..project.settings import checked
 from ..project.tensors import read_safetensors, write_safetensors
 from .networks import Learner
 from .on_pictures import ImageSettings
@@ -51,7 +52,8 @@ def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarr
     with reading(path, "a teacher's weights", damaged=remedy, error=WeightsError):
         kept = json.loads(about["settings"])
         kept = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
-        settings = ImageSettings(**{**kept, "dino": DinoSettings(**kept["dino"])})
+        of_dino = checked(DinoSettings, kept["dino"], str(path), WeightsError)
+        settings = ImageSettings(**{**kept, "dino": of_dino})
         if not 1 <= settings.depth <= len(state):
             raise ValueError(f"{settings.depth} layers in {len(state)} tensors")
         record, weights = {}, {}

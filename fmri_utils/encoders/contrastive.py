@@ -51,7 +51,11 @@ def fit_contrastive(
         ``step``, ``train_loss``, ``validation_loss`` at each check, ``best_step``, ``held``.
     """
     training = Training(
-        n_steps, batch_size, learning_rate, weight_decay, voxel_dropout=voxel_dropout
+        n_steps=n_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        voxel_dropout=voxel_dropout,
     )
     how = {"training": training, "seed": seed, "device": device, "progress": progress}
     check = contrast_check(temperature, n_targets)

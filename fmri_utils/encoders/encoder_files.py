@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,9 @@ from ..project.artifacts import atomic_path
 from ..project.errors import WeightsError
 from ..project.tensors import read_safetensors, write_safetensors
 from .linear import LinearEncoder
-from .mlp import MLPEncoder, MLPSettings, ResidualMLP
+from .mlp import MLPEncoder, ResidualMLP
+
+REMEDY = "Run `make 03`."
 
 
 def save_encoder(encoder: LinearEncoder | MLPEncoder, path: Path) -> None:
@@ -25,19 +25,17 @@ def save_encoder(encoder: LinearEncoder | MLPEncoder, path: Path) -> None:
     path : pathlib.Path
         Appears whole or not at all.
     """
-    metadata = {"method": encoder.method}
     if isinstance(encoder, MLPEncoder):
-        metadata["mlp"] = json.dumps(asdict(encoder.network.settings))
         tensors = encoder.network.state_dict()
     else:
         arrays = {"weights": encoder.weights, "intercept": encoder.intercept}
         tensors = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with atomic_path(path) as tmp:
-        write_safetensors(tmp, tensors, metadata)
+        write_safetensors(tmp, tensors, {"method": encoder.method})
 
 
-def load_encoder(path: Path, *, remedy: str = "Run `make 03`.") -> LinearEncoder | MLPEncoder:
+def load_encoder(path: Path) -> LinearEncoder | MLPEncoder:
     """Read what :func:`save_encoder` wrote.
 
     Raises
@@ -45,24 +43,19 @@ def load_encoder(path: Path, *, remedy: str = "Run `make 03`.") -> LinearEncoder
     WeightsError
         If the file is missing, damaged or not an encoder.
     """
-    tensors, metadata = read_safetensors(path, what="encoder weights", remedy=remedy)
+    tensors, metadata = read_safetensors(path, what="encoder weights", remedy=REMEDY)
     try:
         method = metadata["method"]
-        if "mlp" in metadata:
-            return _mlp(tensors, MLPSettings(**json.loads(metadata["mlp"])), method)
+        if "direct.weight" in tensors:
+            n_out, width = tensors["direct.weight"].shape
+            n_voxels = tensors["body.0.weight"].shape[1]
+            with torch.device("meta"):  # sizes are compared before memory is taken for them
+                network = ResidualMLP(n_voxels, n_out, width)
+            network.load_state_dict(tensors, assign=True)
+            return MLPEncoder(network.eval(), n_voxels, method)
         weights, intercept = (tensors[name].numpy() for name in ("weights", "intercept"))
         if weights.ndim != 2 or intercept.shape != weights.shape[1:]:
             raise ValueError(f"weights are {weights.shape}, the intercept is {intercept.shape}")
         return LinearEncoder(weights, intercept, method)
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as err:
-        raise WeightsError(f"{path} is not an encoder ({err!r}). {remedy}") from err
-
-
-def _mlp(tensors: dict[str, torch.Tensor], settings: MLPSettings, method: str) -> MLPEncoder:
-    n_voxels = tensors["body.0.weight"].shape[1]
-    if not 0 <= settings.n_blocks <= len(tensors):
-        raise ValueError(f"{settings.n_blocks} blocks in {len(tensors)} tensors")
-    with torch.device("meta"):  # sizes are compared before memory is taken for them
-        network = ResidualMLP(n_voxels, tensors["direct.weight"].shape[0], settings)
-    network.load_state_dict(tensors, assign=True)
-    return MLPEncoder(network.eval(), n_voxels, method)
+        raise WeightsError(f"{path} is not an encoder ({err!r}). {REMEDY}") from err

@@ -9,23 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import nn
 from tqdm.auto import tqdm
 
 from ..nsd.preprocessing import average_repeats
 from ..project.checks import check_learning, check_weights
 from ..project.errors import DataError
+from ..project.settings import Count, Decay, Flag, NotNegative, Number, Rate, Several, settings
 from .common import check_training, compute_device
 
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor, float], torch.Tensor]
 Check = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-@dataclass(frozen=True)
+@settings
 class Training:
     """Settings of the loop.
 
@@ -48,31 +50,15 @@ class Training:
         Steps between two checks on them; stop after so many steps without a better one.
     """
 
-    n_steps: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    one_cycle: bool = False
-    voxel_dropout: float = 0.0
-    validation_share: float = 0.1
-    check_every: int = 25
-    patience: int = 300
-
-    def __post_init__(self):
-        if not (self.n_steps >= 1 and self.batch_size >= 2 and self.check_every >= 1):
-            raise DataError(
-                f"n_steps is {self.n_steps}, batch_size {self.batch_size}, check_every "
-                f"{self.check_every}. Expected: at least 1, 2 and 1."
-            )
-        if not 0 < self.learning_rate < 1e37:  # Adam's first step is ten times that, in float32
-            raise DataError(
-                f"learning_rate is {self.learning_rate}. Expected: above 0, such as 0.001."
-            )
-        if not (0 < self.validation_share < 1 and 0 <= self.voxel_dropout < 1):
-            raise DataError(
-                f"validation_share is {self.validation_share}, voxel_dropout {self.voxel_dropout}. "
-                "Expected: shares from 0 to below 1, the first above 0."
-            )
+    n_steps: Count
+    batch_size: Several
+    learning_rate: Rate
+    weight_decay: NotNegative
+    one_cycle: Flag = False
+    voxel_dropout: Decay = 0.0
+    validation_share: Annotated[Number, Field(gt=0, lt=1)] = 0.1
+    check_every: Count = 25
+    patience: Count = 300
 
     def schedule(self, optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
         """The learning rate of every step."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 import torch
 
 from ..project.errors import DataError
+from ..project.settings import Count, Decay, NotNegative, Number, Positive, Rate, Several, settings
 from .common import Mapper
 from .contrastive import fit_contrastive, fit_mind_reader
 from .gradient_fit import Training
 from .linear import fit_mean
-from .mlp import MLPSettings, fit_mlp
+from .mlp import fit_mlp
 from .ridge import RidgeBasis, fit_ridge
 
 MAPPERS = ("mean", "ridge", "contrastive", "mind_reader", "mlp")
@@ -26,7 +27,7 @@ CONTRASTIVE = (
 )
 
 
-@dataclass(frozen=True)
+@settings
 class MapperSettings:
     """Settings of all mappers; the defaults were chosen on validation images of the demo.
 
@@ -45,23 +46,23 @@ class MapperSettings:
         are for embeddings that fill far more dimensions than the demo's.
     """
 
-    log10_alpha_min: float = 0.0
-    log10_alpha_max: float = 6.0
-    n_alphas: int = 13
-    n_folds: int = 20
-    n_steps: int = 1500
-    batch_size: int = 300
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.1
-    temperature: float = 0.05
-    voxel_dropout: float = 0.8
-    mind_reader_epochs: int = 40
-    mlp_steps: int = 600
-    mlp_learning_rate: float = 3e-3
-    mlp_voxel_dropout: float = 0.8
-    mlp_hidden: int = 256
-    mlp_mixco_temperature: float = 0.05
-    mlp_soft_temperature: float = 0.05
+    log10_alpha_min: Number = 0.0
+    log10_alpha_max: Number = 6.0
+    n_alphas: Count = 13
+    n_folds: Several = 20
+    n_steps: Count = 1500
+    batch_size: Several = 300
+    learning_rate: Rate = 1e-3
+    weight_decay: NotNegative = 0.1
+    temperature: Positive = 0.05
+    voxel_dropout: Decay = 0.8
+    mind_reader_epochs: Count = 40
+    mlp_steps: Count = 600
+    mlp_learning_rate: Rate = 3e-3
+    mlp_voxel_dropout: Decay = 0.8
+    mlp_hidden: Count = 256
+    mlp_mixco_temperature: Positive = 0.05
+    mlp_soft_temperature: Positive = 0.05
 
     @classmethod
     def of(cls, config: object) -> MapperSettings:
@@ -87,30 +88,6 @@ class MapperSettings:
     def alphas(self) -> np.ndarray:
         """Ridge penalties, (n_alphas,)."""
         return np.logspace(self.log10_alpha_min, self.log10_alpha_max, self.n_alphas)
-
-    @property
-    def mlp(self) -> MLPSettings:
-        """Network and objective of the MLP."""
-        return MLPSettings(
-            hidden=self.mlp_hidden,
-            mixco_temperature=self.mlp_mixco_temperature,
-            soft_temperature_start=0.6 * self.mlp_soft_temperature,
-            soft_temperature_end=self.mlp_soft_temperature,
-            check_temperature=self.mlp_soft_temperature,
-        )
-
-    @property
-    def mlp_training(self) -> Training:
-        """Training loop of the MLP: one cycle, all steps."""
-        return Training(
-            n_steps=self.mlp_steps,
-            batch_size=self.batch_size,
-            learning_rate=self.mlp_learning_rate,
-            weight_decay=0.01,
-            one_cycle=True,
-            voxel_dropout=self.mlp_voxel_dropout,
-            patience=self.mlp_steps,
-        )
 
 
 def fit_mapper(
@@ -162,5 +139,19 @@ def fit_mapper(
         own = dict(n_epochs=settings.mind_reader_epochs, voxel_dropout=settings.voxel_dropout)
         return fit_mind_reader(*data, **own, **steps)
     if name == "mlp":
-        return fit_mlp(*data, training=settings.mlp_training, settings=settings.mlp, **steps)
+        training = Training(
+            n_steps=settings.mlp_steps,
+            batch_size=settings.batch_size,
+            learning_rate=settings.mlp_learning_rate,
+            weight_decay=0.01,
+            one_cycle=True,
+            voxel_dropout=settings.mlp_voxel_dropout,
+            patience=settings.mlp_steps,
+        )
+        of_mlp = {
+            "hidden": settings.mlp_hidden,
+            "mixco_temperature": settings.mlp_mixco_temperature,
+            "soft_temperature": settings.mlp_soft_temperature,
+        }
+        return fit_mlp(*data, training=training, **of_mlp, **steps)
     return fit_contrastive(*data, **settings.relevant("contrastive"), **steps)

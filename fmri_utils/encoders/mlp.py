@@ -12,42 +12,13 @@ from torch import nn
 from .common import check_patterns
 from .contrastive import contrast_check
 from .embedding_losses import bimixco, cosine_loss, mix_betas, per_target, soft_clip
-from .gradient_fit import Training, seeded, train
+from .gradient_fit import Loss, Training, seeded, train
 
-
-@dataclass(frozen=True)
-class MLPSettings:
-    """Network and objective of the residual MLP (MindEye, Scotti et al. 2023, arXiv 2305.18274).
-
-    Attributes
-    ----------
-    hidden : int
-        Width; MindEye's is 4096.
-    n_blocks : int
-        Residual blocks; MindEye has 4.
-    dropout_first, dropout : float
-        After the first layer, and in the blocks.
-    mixco_share : float
-        First part of the steps, trained with BiMixCo; SoftCLIP follows.
-    mixco_temperature : float
-    soft_temperature_start, soft_temperature_end : float
-        SoftCLIP's temperature rises between them along a cosine.
-    check_temperature : float
-        Of the InfoNCE that chooses the step, the same in both phases.
-    direct_weight : float
-        Weight of 1 - cosine on the output in front of the projector.
-    """
-
-    hidden: int = 256
-    n_blocks: int = 2
-    dropout_first: float = 0.5
-    dropout: float = 0.15
-    mixco_share: float = 1 / 3
-    mixco_temperature: float = 0.006
-    soft_temperature_start: float = 0.004
-    soft_temperature_end: float = 0.0075
-    check_temperature: float = 0.05
-    direct_weight: float = 1.0
+# Network and objective of MindEye (Scotti et al. 2023, arXiv 2305.18274), in a smaller form.
+N_BLOCKS = 2  # residual blocks; MindEye has 4
+DROPOUT_FIRST, DROPOUT = 0.5, 0.15  # after the first layer, and in the blocks
+MIXCO_SHARE = 1 / 3  # first part of the steps, trained with BiMixCo; SoftCLIP follows
+SOFT_START = 0.6  # SoftCLIP's temperature at its beginning, of that at its end
 
 
 class Residual(nn.Module):
@@ -70,16 +41,14 @@ class ResidualMLP(nn.Module):
     makes images easy to tell apart is not what makes an embedding look like a real one.
     """
 
-    def __init__(self, n_voxels: int, n_out: int, settings: MLPSettings):
+    def __init__(self, n_voxels: int, n_out: int, width: int):
         super().__init__()
-        self.settings = settings
-        width = settings.hidden
         self.body = nn.Sequential(
             nn.Linear(n_voxels, width),
             nn.LayerNorm(width),
             nn.GELU(),
-            nn.Dropout(settings.dropout_first),
-            *(Residual(width, settings.dropout) for _ in range(settings.n_blocks)),
+            nn.Dropout(DROPOUT_FIRST),
+            *(Residual(width, DROPOUT) for _ in range(N_BLOCKS)),
         )
         self.direct = nn.Linear(width, n_out)
         self.projector = nn.Sequential(
@@ -125,7 +94,7 @@ class MLPEncoder:
         return tuple(torch.cat(both).cpu().numpy() for both in zip(*parts, strict=True))
 
 
-def mlp_loss(settings: MLPSettings, n_targets: int = 1):
+def mlp_loss(mixco_temperature: float, soft_temperature: float, n_targets: int = 1) -> Loss:
     """BiMixCo, then SoftCLIP, each on the projector's output; and 1 - cosine in front of it.
 
     Returns
@@ -137,27 +106,25 @@ def mlp_loss(settings: MLPSettings, n_targets: int = 1):
     direct_loss = per_target(cosine_loss, n_targets)
 
     def loss_of(network: nn.Module, x: torch.Tensor, y: torch.Tensor, share: float):
-        if share < settings.mixco_share:
+        if share < MIXCO_SHARE:
             mixed, partner, weight = mix_betas(x)
             direct, projected = network(mixed)
             blend = weight[:, None] * y + (1 - weight[:, None]) * y[partner]
-            loss = mixed_loss(
-                projected, y, settings.mixco_temperature, partner=partner, weight=weight
-            )
-            return loss + settings.direct_weight * direct_loss(direct, blend)
+            loss = mixed_loss(projected, y, mixco_temperature, partner=partner, weight=weight)
+            return loss + direct_loss(direct, blend)
         direct, projected = network(x)
-        loss = soft_loss(projected, y, soft_temperature(settings, share))
-        return loss + settings.direct_weight * direct_loss(direct, y)
+        loss = soft_loss(projected, y, risen(soft_temperature, share))
+        return loss + direct_loss(direct, y)
 
     return loss_of
 
 
-def soft_temperature(settings: MLPSettings, share: float) -> float:
-    """SoftCLIP's temperature when ``share`` of the steps is done."""
-    done = (share - settings.mixco_share) / max(1 - settings.mixco_share, 1e-9)
+def risen(soft_temperature: float, share: float) -> float:
+    """SoftCLIP's temperature when ``share`` of the steps is done; it rises along a cosine."""
+    done = (share - MIXCO_SHARE) / (1 - MIXCO_SHARE)
     rise = (1 - math.cos(math.pi * min(max(done, 0), 1))) / 2
-    first, last = settings.soft_temperature_start, settings.soft_temperature_end
-    return first + (last - first) * rise
+    first = SOFT_START * soft_temperature
+    return first + (soft_temperature - first) * rise
 
 
 def fit_mlp(
@@ -166,7 +133,9 @@ def fit_mlp(
     groups: np.ndarray,
     *,
     training: Training,
-    settings: MLPSettings = MLPSettings(),
+    hidden: int,
+    mixco_temperature: float,
+    soft_temperature: float,
     seed: int,
     n_targets: int = 1,
     device: str | torch.device = "cpu",
@@ -180,7 +149,12 @@ def fit_mlp(
         As for :func:`fmri_utils.encoders.fit_ridge`.
     training : Training
         MindEye: AdamW at 3e-4 with a one-cycle schedule.
-    settings : MLPSettings
+    hidden : int
+        Width of the network; MindEye's is 4096.
+    mixco_temperature : float
+        Of BiMixCo; MindEye's is .006.
+    soft_temperature : float
+        Of SoftCLIP at its end, MindEye's is .0075; and of the InfoNCE that chooses the step.
     seed, n_targets, device, progress
         As for :func:`fmri_utils.encoders.fit_contrastive`.
 
@@ -191,13 +165,13 @@ def fit_mlp(
         As of :func:`fmri_utils.encoders.fit_contrastive`.
     """
     with seeded(seed, 0, device=torch.device("cpu")):
-        network = ResidualMLP(betas.shape[1], embeddings.shape[1], settings)
+        network = ResidualMLP(betas.shape[1], embeddings.shape[1], hidden)
     with torch.no_grad():
         network.direct.bias.copy_(torch.from_numpy(embeddings.mean(0)))
-    check = contrast_check(settings.check_temperature, n_targets)
+    check = contrast_check(soft_temperature, n_targets)
     report = train(
         network,
-        mlp_loss(settings, n_targets),
+        mlp_loss(mixco_temperature, soft_temperature, n_targets),
         lambda net, x, y: check(lambda betas: net(betas)[1], x, y),
         betas,
         embeddings,

@@ -6,6 +6,7 @@ NaN, and no name is taken that is unknown.
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Mapping
 from typing import Annotated
@@ -16,7 +17,7 @@ from pydantic import AfterValidator, Field, Strict
 from .errors import FmriUtilsError, ProfileError
 
 CHECKS = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
-COMPLETE = "Expected: every key, as in the other profiles. Add what is missing."
+COMPLETE = "Expected: every key without a default. Add what is missing."
 BOUNDS = {
     "greater_than_equal": "{ge} or more",
     "greater_than": "above {gt}",
@@ -59,12 +60,30 @@ Count = Annotated[Integer, Field(ge=1)]
 Several = Annotated[Integer, Field(ge=2)]
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+Part = Annotated[Number, Field(gt=0, le=1)]
+Decay = Annotated[Number, Field(ge=0, lt=1)]
+Rate = Annotated[Number, Field(gt=0, lt=1e37)]  # Adam's first step is ten times that, in float32
 
 
 @typing.dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type) -> type:
-    """Make a class a frozen dataclass whose values are checked, by keyword."""
-    return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CHECKS)(cls)
+    """Make a class a frozen dataclass whose values are checked, by keyword.
+
+    An instance that cannot be is a :class:`ProfileError`, in the words of :func:`checked`.
+    """
+    made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=CHECKS)(cls)
+    checking = made.__init__
+
+    @functools.wraps(checking)
+    def init(self, *args: object, **values: object) -> None:
+        try:
+            checking(self, *args, **values)
+        except pydantic.ValidationError as err:
+            raise ProfileError(_explained(err, made, cls.__name__)) from None
+
+    made.__init__ = init
+    return made
 
 
 def checked(

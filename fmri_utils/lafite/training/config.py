@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import field
 
+from ...project.settings import (
+    Count,
+    Decay,
+    Flag,
+    Fraction,
+    Integer,
+    NotNegative,
+    Part,
+    Positive,
+    Whole,
+    settings,
+)
 from ..discriminator import DiscriminatorConfig
 from ..generator import GeneratorConfig
 
 # Settings that may differ between a run and its continuation (n_images only if no rate decays).
 RESUMABLE = ("n_images", "log_images", "grid_images", "checkpoint_images")
 
-# What the types of settings mean; RANGES has their bounds.
-Count = int
-NotNegative = Positive = Fraction = Part = Decay = float
-RANGES = {
-    "Count": ("a positive integer", lambda x: isinstance(x, int) and x >= 1),
-    "NotNegative": ("0 or more", lambda x: math.isfinite(x) and x >= 0),
-    "Positive": ("more than 0", lambda x: x > 0),
-    "Fraction": ("0 to 1", lambda x: 0 <= x <= 1),
-    "Part": ("above 0, up to 1", lambda x: 0 < x <= 1),
-    "Decay": ("0 to below 1", lambda x: 0 <= x < 1),
-}
 
-
-@dataclass(frozen=True)
+@settings
 class TrainingConfig:
     """Everything that decides what a training run computes.
 
@@ -113,17 +113,17 @@ class TrainingConfig:
 
     Raises
     ------
-    ValueError
-        If a value is out of range.
+    ProfileError
+        If a value is out of range, or two do not fit each other.
     """
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     batch_size: Count = 16
     n_images: Count = 1_000_000
-    seed: int = 0
-    warmup_images: NotNegative = 0
-    rest_images: NotNegative = 0
+    seed: Integer = 0
+    warmup_images: Whole = 0
+    rest_images: Whole = 0
     adversarial_weight: NotNegative = 1.0
     noise_level: Fraction = 0.75
     caption_noise_level: Fraction = 0.1
@@ -135,9 +135,9 @@ class TrainingConfig:
     iic: NotNegative = 0.0
     temperature: Positive = 0.5
     lam: Fraction = 0.0
-    published_contrast: bool = False
-    batch_summed: bool = False
-    mixed_precision: bool = False
+    published_contrast: Flag = False
+    batch_summed: Flag = False
+    mixed_precision: Flag = False
     clip_size: Count = 224
     smallest_crop: Fraction = 0.5
     r1_gamma: NotNegative = 10.0
@@ -156,68 +156,59 @@ class TrainingConfig:
     ema_images: NotNegative = 0.0
     ema_rampup: NotNegative = 0.05
     style_mixing: Fraction = 0.9
-    zero_z: bool = False
-    mirror: bool = False
+    zero_z: Flag = False
+    mirror: Flag = False
     reconstruction_weight: NotNegative = 0.0
-    reconstruction_scales: tuple[int, ...] = (1, 2, 4)
+    reconstruction_scales: tuple[Count, ...] = (1, 2, 4)
     perceptual_weight: NotNegative = 0.0
     reconstruction_decay_images: NotNegative = 0.0
     reconstruction_floor: Fraction = 0.0
     clean_fraction: Fraction = 0.0
     clean_noise_level: Fraction = 0.0
-    reuse_fakes: bool = False
+    reuse_fakes: Flag = False
     log_images: Count = 4000
     grid_images: Count = 20_000
     checkpoint_images: Count = 20_000
 
     def __post_init__(self):
-        object.__setattr__(self, "reconstruction_scales", tuple(self.reconstruction_scales))
-        for setting in dataclasses.fields(self):
-            value = getattr(self, setting.name)
-            expected, holds = RANGES.get(setting.type, ("", lambda _: True))
-            if not holds(value):
-                raise ValueError(f"{setting.name} is {value!r}; expected {expected}.")
-        self._check_pairs()
+        for problem in self._problems():
+            raise ValueError(problem)
 
-    def _check_pairs(self) -> None:
-        """Settings that must fit each other."""
+    def _problems(self) -> Iterator[str]:
+        """Settings that do not fit each other."""
         g, d = self.generator, self.discriminator
         if (g.resolution, g.condition_dim) != (d.resolution, d.condition_dim):
-            raise ValueError(
+            yield (
                 f"the generator has resolution {g.resolution} and condition_dim {g.condition_dim}, "
-                f"the discriminator {d.resolution} and {d.condition_dim}; expected the same."
+                f"the discriminator {d.resolution} and {d.condition_dim}; expected the same"
             )
         if self.batch_size > d.group_size and self.batch_size % d.group_size:
-            raise ValueError(
+            yield (
                 f"batch_size is {self.batch_size}; expected a multiple of the discriminator's "
-                f"group_size {d.group_size}."
+                f"group_size {d.group_size}"
             )
-        reconstructs = self.reconstruction_weight > 0 and (
-            self.clean_fraction > 0 or self.warmup_images > 0
-        )
-        if self.perceptual_weight > 0 and not reconstructs:
-            raise ValueError(
+        reconstructs = self.clean_fraction > 0 or self.warmup_images > 0
+        if self.perceptual_weight > 0 and not (reconstructs and self.reconstruction_weight > 0):
+            yield (
                 "perceptual_weight without a reconstruction term; set reconstruction_weight and "
-                "clean_fraction or warmup_images."
+                "clean_fraction or warmup_images"
             )
         if self.warmup_images > 0 and self.rest_images > 0:
-            raise ValueError("warmup_images and rest_images together: neither network would learn.")
+            yield "warmup_images and rest_images together: neither network would learn"
         if self.mirror and self.predicted_share > 0:
-            raise ValueError(
+            yield (
                 "mirror with predicted_share: nobody saw the mirrored images, so there is no brain "
-                "activity to predict their embeddings from. Switch one of the two off."
+                "activity to predict their embeddings from. Switch one of the two off"
             )
         if g.n_conditions == 2 and self.caption_probability > 0:
-            raise ValueError(
-                "caption_probability with two conditions: the caption is the second one already."
-            )
+            yield "caption_probability with two conditions: the caption is the second one already"
         if self.warmup_images > 0 and self.reconstruction_weight == 0:
-            raise ValueError("warmup_images without reconstruction_weight would train nothing.")
-        bad = [s for s in self.reconstruction_scales if s < 1 or g.resolution % s]
-        if bad or not self.reconstruction_scales:
-            raise ValueError(
-                f"reconstruction_scales are {self.reconstruction_scales}; expected divisors of the "
-                f"resolution {g.resolution}, at least one."
+            yield "warmup_images without reconstruction_weight would train nothing"
+        scales = self.reconstruction_scales
+        if not scales or any(g.resolution % scale for scale in scales):
+            yield (
+                f"reconstruction_scales are {scales}; expected divisors of the resolution "
+                f"{g.resolution}, at least one"
             )
 
     @property
