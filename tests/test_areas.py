@@ -12,10 +12,9 @@ from fmri_utils import encoders, metrics, perturbation, visual_areas
 from fmri_utils.encoders import LinearEncoder, unit
 from fmri_utils.plots import area_figure as area_plots
 from fmri_utils.project.errors import DataError
-from fmri_utils.visual_areas.groups import random_groups
-from fmri_utils.visual_areas.retrain import retrain_like, retrain_on
 
 N, C, SIZE = 40, 6, 8
+ONE_EACH = np.arange(400)
 NAMES = ("signal", "twin", "nothing")
 SETTINGS = SimpleNamespace(alphas=np.logspace(0, 4, 9), n_folds=4)
 
@@ -54,6 +53,20 @@ def scored(world, groups, n_random=60):
     )
 
 
+def retrained(world, groups, images=ONE_EACH, n_random=0):
+    return visual_areas.score_retrained(
+        world.x,
+        world.y,
+        images,
+        groups,
+        pattern=world.pattern,
+        truth=world.truth,
+        settings=SETTINGS,
+        n_random=n_random,
+        rng=np.random.default_rng(0),
+    )
+
+
 def lost_and_gained(world, scores):
     """Cosine lost without each group, and gained with it alone over the mean embedding."""
     whole = (unit(world.encoder.predict(world.pattern)) * world.truth).sum(1)
@@ -66,10 +79,7 @@ def lost_and_gained(world, scores):
 
 def test_a_group_with_all_the_signal_stands_out_and_an_empty_one_does_not():
     world = planted(["signal", "nothing", "nothing", "nothing"])
-    groups = {
-        name: np.kron(np.eye(4)[k], np.ones(SIZE)).astype(bool) for k, name in enumerate("abcd")
-    }
-    scores = scored(world, groups)
+    scores = scored(world, masks(4))
     lost, gained = lost_and_gained(world, scores)
     assert gained[0] > 0.2
     assert max(map(abs, gained[1:])) < 0.02
@@ -91,11 +101,7 @@ def test_two_redundant_groups_are_missed_by_leaving_out_and_found_by_the_others(
     for k, name in enumerate(NAMES[:2]):
         assert lost[k] < values[name].mean() < gained[k]
     assert abs(values["nothing"].mean()) < 0.01
-    best = [
-        retrain_on(world.x, world.y, np.arange(400), group, settings=SETTINGS)
-        for group in groups.values()
-    ]
-    cosine = [(unit(b.encoder.predict(world.pattern)) * world.truth).sum(1).mean() for b in best]
+    cosine = retrained(world, groups).means("retrained", "cosine")
     assert min(cosine[:2]) > cosine[2] + 0.2
 
 
@@ -159,10 +165,10 @@ def test_refit_without_a_group_equals_an_actual_refit():
     fits, _ = ridge(np.arange(24))
     weights = np.stack([fit.coef_ for fit in fits], axis=1)
     encoder = LinearEncoder(weights, np.array([fit.intercept_ for fit in fits]), "ridge")
-    groups = {**masks(3), "as indices": np.array([2, 20]), "one": np.array([5])}
+    groups = {**masks(3), "one": np.arange(24) == 5}
     found = visual_areas.refit_without(encoder, perturbation.fit_precision(x), groups, alphas)
     for name, group in groups.items():
-        _, expected = ridge(np.setdiff1d(np.arange(24), np.arange(24)[group]))
+        _, expected = ridge(np.flatnonzero(~group))
         np.testing.assert_allclose(found[name].predict(pattern), expected, atol=1e-10, rtol=0)
         assert (found[name].weights[group] == 0).all()
 
@@ -171,43 +177,23 @@ def test_retraining_on_a_group_is_the_fit_of_its_columns_alone():
     world, images = planted(["signal", "nothing"]), np.arange(400) // 2
     group = np.arange(16) >= 4
     world.x, world.pattern = world.x + 0.5, world.pattern + 0.5  # betas with a mean of their own
-    found = retrain_on(world.x, world.y, images, group, settings=SETTINGS)
+    found = retrained(world, {"group": group, "all": np.ones(16, bool)}, images, n_random=1)
     x = world.x[:, group]
     ridge, report = encoders.fit_ridge(x, world.y, images, alphas=SETTINGS.alphas, n_folds=4)
-    matched, scale = encoders.match_spread(
+    matched, _ = encoders.match_spread(
         ridge, x, world.y, images, alphas=report["best_alphas"], n_folds=4
     )
-    expected = matched.predict(world.pattern[:, group])
-    np.testing.assert_allclose(found.encoder.predict(world.pattern), expected, atol=1e-5)
-    assert found.scale == pytest.approx(scale)
-    assert (found.encoder.weights[~group] == 0).all()
-    # Its control, given the same group, is the same encoder.
-    same = retrain_like(found, world.x, world.y, np.flatnonzero(group))
-    np.testing.assert_allclose(same.predict(world.pattern), expected, atol=1e-3)
-    other = retrain_like(found, world.x, world.y, np.arange(12))
-    assert np.abs(other.predict(world.pattern) - expected).max() > 0.05
-    with pytest.raises(DataError, match="at least one voxel"):
-        retrain_on(world.x, world.y, images, np.zeros(16, bool), settings=SETTINGS)
+    made = matched.predict(world.pattern[:, group])[None]
+    expected = visual_areas.embedding_scores_of(made, world.truth)["cosine"][0]
+    own, random = found.per_image["retrained"]["cosine"], found.random["retrained"]["cosine"]
+    np.testing.assert_allclose(own[0], expected, atol=1e-6)
+    # The control of all voxels is given the same group: it is the same decoder.
+    np.testing.assert_allclose(random[1, 0], own[1].mean(), atol=1e-4)
 
 
-def test_retrained_scores_belong_to_their_group_and_to_random_ones():
-    world, groups = planted(["signal", "twin", "nothing", "nothing"]), {}
-    for k, name in enumerate(("signal", "twin", "nothing")):
-        groups[name] = np.arange(32) // SIZE == k
-    found = visual_areas.score_retrained(
-        world.x,
-        world.y,
-        np.arange(400),
-        groups,
-        pattern=world.pattern,
-        truth=world.truth,
-        settings=SETTINGS,
-        n_random=12,
-        rng=np.random.default_rng(0),
-    )
-    one = retrain_on(world.x, world.y, np.arange(400), groups["twin"], settings=SETTINGS)
-    expected = (unit(one.encoder.predict(world.pattern)) * world.truth).sum(1)
-    np.testing.assert_allclose(found.per_image["retrained"]["cosine"][1], expected, atol=1e-6)
+def test_retrained_scores_stand_beside_those_of_random_groups():
+    world, groups = planted(["signal", "twin", "nothing", "nothing"]), masks(4)
+    found = retrained(world, groups, n_random=12)
     assert found.random["retrained"]["cosine"].shape == (3, 12)
     mean, (low, high) = found.means("retrained", "cosine"), found.band("retrained", "cosine").T
     assert (mean[:2] > high[:2]).all()  # half of a random group's voxels carry nothing
@@ -242,8 +228,8 @@ def test_random_stimulation_is_the_null_of_the_areas_shift():
     np.testing.assert_allclose(drawn[:, 1], np.repeat(exact, 300, axis=0), atol=1e-6)
     np.testing.assert_allclose(drawn[:, 0], drawn[:, 2], atol=1e-6)  # two rows of one product
     rng, single = np.random.default_rng(1), []
-    for which in random_groups(8, 24, 300, rng):
-        single.append(shift(np.isin(np.arange(24), which)))
+    for _ in range(300):
+        single.append(shift(rng.permutation(24) < 8))
     spread = np.hypot(drawn[:, 0].std(0), np.std(single, axis=0)) / 300**0.5
     assert (np.abs(drawn[:, 0].mean(0) - np.mean(single, axis=0)) < 4 * spread).all()
     np.testing.assert_allclose(drawn[:, 0].std(0), np.std(single, axis=0), rtol=0.25)
@@ -327,14 +313,6 @@ def test_unions_name_what_is_unknown_and_leave_out_what_is_empty():
         visual_areas.unions({"x": ["V1", "V9"]}, AREAS)
     with pytest.raises(DataError, match="holds a voxel"):
         visual_areas.unions({"x": ["words"]}, AREAS)
-
-
-def test_random_groups_larger_than_the_brain_are_refused():
-    world = planted(["signal", "nothing"])
-    with pytest.raises(DataError, match="out of 16"):
-        visual_areas.random_shift(
-            world.encoder, world.pattern, [17], np.eye(C), n_random=1, rng=np.random.default_rng(0)
-        )
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ def test_nan_weights_replace_no_checkpoint(tmp_path, monkeypatch):
 @pytest.mark.parametrize("rate", [np.nan, np.inf, 1e38, 0.0, -1e-3])
 def test_rates_that_no_step_can_be_made_with_are_refused(rate):
     for settings in (QUICK, STUDENT):
-        with pytest.raises(ProfileError, match="learning_rate is .*Expected"):
+        with pytest.raises(ProfileError, match=r"learning_rate is .*Expected"):
             dataclasses.replace(settings, learning_rate=rate)
 
 

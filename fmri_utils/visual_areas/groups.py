@@ -6,7 +6,7 @@ Many voxels know the same. Leaving one out then changes little, because the othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import factorial
 
@@ -19,16 +19,6 @@ from ..project.errors import DataError
 
 KINDS = ("leave_out", "keep_only", "stimulate")
 MAX_EXACT = 12
-
-
-def random_groups(
-    size: int, n_voxels: int, n_groups: int, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Random groups of ``size`` voxels, as index arrays, drawn without replacement within each."""
-    if not 1 <= size <= n_voxels:
-        raise DataError(f"a group of {size} voxels out of {n_voxels}. Expected: 1 to all of them.")
-    for _ in range(n_groups):
-        yield rng.choice(n_voxels, size, replace=False)
 
 
 def group_embedding(
@@ -93,12 +83,11 @@ def against_random(
     """
     check_finite(truth, "truth", ("trial", "dimension"))
     whole = encoder.predict(betas)
-
-    def score(which: np.ndarray) -> float:
-        return _accuracy(changed_embedding(encoder, betas, whole, which, kind), truth)
-
-    drawn = random_groups(np.count_nonzero(group), len(group), n_groups, rng)
-    return score(np.asarray(group)), np.array([score(which) for which in drawn])
+    group = np.flatnonzero(group)
+    drawn = [rng.choice(betas.shape[1], len(group), replace=False) for _ in range(n_groups)]
+    made = [changed_embedding(encoder, betas, whole, one, kind) for one in (group, *drawn)]
+    value, *random = (_accuracy(embedding, truth) for embedding in made)
+    return value, np.array(random)
 
 
 def group_parts(

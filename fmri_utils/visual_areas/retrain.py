@@ -7,7 +7,6 @@ makes the best of those that are left: what the group *carries*, rather than wha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,102 +16,7 @@ from ..encoders import LinearEncoder, MapperSettings, fit_ridge, match_spread, r
 from ..encoders.ridge import ridge_basis, scaled
 from ..perturbation.precision import Precision
 from ..perturbation.refit import by_penalty
-from ..project.errors import DataError
 from .decoding import SCORES, AreaScores, embedding_scores_of
-
-
-@dataclass(frozen=True, eq=False)
-class Retrained:
-    """A ridge encoder of a group of voxels.
-
-    Attributes
-    ----------
-    encoder : LinearEncoder
-        Of all voxels: the weights outside the group are 0.
-    alphas : numpy.ndarray, (C,)
-        Penalties, chosen within the group.
-    scale : float
-        By which deviations from the mean were scaled; see
-        :func:`fmri_utils.encoders.match_spread`.
-    """
-
-    encoder: LinearEncoder
-    alphas: np.ndarray
-    scale: float
-
-
-def _columns(group: np.ndarray, n_voxels: int) -> np.ndarray:
-    """The group as indices of voxels."""
-    group = np.asarray(group)
-    columns = np.flatnonzero(group) if group.dtype == bool else group
-    if (group.dtype == bool and group.shape != (n_voxels,)) or not len(columns):
-        raise DataError(
-            f"a group of {len(columns)} voxels, given as an array of shape {group.shape}. "
-            f"Expected: at least one voxel, as bool ({n_voxels},) or as indices."
-        )
-    return columns
-
-
-def _in_all_voxels(small: LinearEncoder, columns: np.ndarray, n_voxels: int) -> LinearEncoder:
-    """The same map of all voxels, with weights of 0 outside the group."""
-    weights = np.zeros((n_voxels, small.weights.shape[1]), small.weights.dtype)
-    weights[columns] = small.weights
-    return LinearEncoder(weights, small.intercept, f"{small.method}, {len(columns)} voxels")
-
-
-def retrain_on(
-    betas: np.ndarray,
-    embeddings: np.ndarray,
-    images: np.ndarray,
-    group: np.ndarray,
-    *,
-    settings: MapperSettings,
-    device: str | torch.device = "cpu",
-) -> Retrained:
-    """The whole fit of notebook 03 on one group of voxels: penalties, ridge, spread.
-
-    Parameters
-    ----------
-    betas : numpy.ndarray, (n_trials, n_voxels)
-        Training trials, z-scored.
-    embeddings : numpy.ndarray, (n_trials, C)
-    images : numpy.ndarray, (n_trials,)
-        Image of each trial, for the folds.
-    group : numpy.ndarray
-        Bool (n_voxels,), or indices of voxels.
-    settings : MapperSettings
-        ``alphas`` and ``n_folds``.
-    """
-    columns = _columns(group, betas.shape[1])
-    x = betas[:, columns]
-    basis = ridge_basis(x, device=device)
-    folds = {"n_folds": settings.n_folds, "basis": basis}
-    ridge, report = fit_ridge(x, embeddings, images, alphas=settings.alphas, **folds)
-    best = report["best_alphas"]
-    matched, scale = match_spread(ridge, x, embeddings, images, alphas=best, **folds)
-    return Retrained(_in_all_voxels(matched, columns, betas.shape[1]), best, scale)
-
-
-def retrain_like(
-    like: Retrained,
-    betas: np.ndarray,
-    embeddings: np.ndarray,
-    group: np.ndarray,
-    *,
-    device: str | torch.device = "cpu",
-) -> LinearEncoder:
-    """Ridge on another group of the same size with the same penalties and scale: its control.
-
-    Parameters
-    ----------
-    like : Retrained
-    betas, embeddings, group, device
-        As for :func:`retrain_on`.
-    """
-    columns = _columns(group, betas.shape[1])
-    ridge = refit_ridge(betas[:, columns], embeddings, alphas=like.alphas, device=device)
-    matched = scaled(ridge, embeddings.mean(0), like.scale, ridge.method)
-    return _in_all_voxels(matched, columns, betas.shape[1])
 
 
 def score_retrained(
@@ -131,17 +35,26 @@ def score_retrained(
 ) -> AreaScores:
     """Scores of decoders trained on each group only, and on random groups of its size.
 
+    A group gets the whole fit of notebook 03: penalties, ridge, spread. Its random groups are
+    fitted with the same penalties and the same scale of deviations from the mean.
+
     Parameters
     ----------
-    betas, embeddings, images, settings, device
-        As for :func:`retrain_on`.
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        Training trials, z-scored.
+    embeddings : numpy.ndarray, (n_trials, C)
+    images : numpy.ndarray, (n_trials,)
+        Image of each trial, for the folds.
     groups : mapping of str to bool numpy.ndarray, (n_voxels,)
     pattern : numpy.ndarray, (n_images, n_voxels)
         Test images, z-scored.
     truth : numpy.ndarray, (n_images, C)
         Unit length.
+    settings : MapperSettings
+        ``alphas`` and ``n_folds``.
     n_random : int
-        Random groups for each; see :func:`retrain_like`.
+        Random groups for each.
+    device : str or torch.device
 
     Returns
     -------
@@ -150,12 +63,19 @@ def score_retrained(
     """
     found, sizes = [], []
     for group in tqdm(groups.values(), desc="retraining", disable=not progress, leave=False):
-        columns = _columns(group, betas.shape[1])
-        best = retrain_on(betas, embeddings, images, columns, settings=settings, device=device)
-        drawn = [rng.choice(betas.shape[1], len(columns), replace=False) for _ in range(n_random)]
-        others = [retrain_like(best, betas, embeddings, d, device=device) for d in drawn]
-        made = np.stack([e.predict(pattern) for e in (best.encoder, *others)])
-        found.append(embedding_scores_of(made, truth))
+        columns = np.flatnonzero(group)
+        x, n_voxels = betas[:, columns], betas.shape[1]
+        folds = {"n_folds": settings.n_folds, "basis": ridge_basis(x, device=device)}
+        ridge, report = fit_ridge(x, embeddings, images, alphas=settings.alphas, **folds)
+        best = {"alphas": report["best_alphas"]}
+        matched, scale = match_spread(ridge, x, embeddings, images, **best, **folds)
+        made = [matched.predict(pattern[:, columns])]
+        for _ in range(n_random):
+            drawn = rng.choice(n_voxels, len(columns), replace=False)
+            other = refit_ridge(betas[:, drawn], embeddings, **best, device=device)
+            other = scaled(other, embeddings.mean(0), scale, other.method)
+            made.append(other.predict(pattern[:, drawn]))
+        found.append(embedding_scores_of(np.stack(made), truth))
         sizes.append(len(columns))
     own = {name: np.stack([scores[name][0] for scores in found]) for name in SCORES}
     random = {name: np.stack([scores[name][1:].mean(1) for scores in found]) for name in SCORES}
@@ -184,8 +104,8 @@ def refit_without(
         (:func:`fmri_utils.encoders.match_spread`), which is then kept.
     precision : Precision
         Of the training trials, from :func:`fmri_utils.perturbation.fit_precision`.
-    groups : mapping of str to numpy.ndarray
-        Bool (n_voxels,), or indices of voxels. Without any voxel left, the mean is predicted.
+    groups : mapping of str to bool numpy.ndarray, (n_voxels,)
+        Without any voxel left, the mean is predicted.
     alphas : numpy.ndarray, (C,)
         Penalty of each embedding dimension, kept in the refit.
 
@@ -195,7 +115,7 @@ def refit_without(
         With weights of 0 inside the group.
     """
     old = np.asarray(encoder.weights, np.float64)
-    columns = {name: _columns(group, len(old)) for name, group in groups.items()}
+    columns = {name: np.flatnonzero(group) for name, group in groups.items()}
     weights = {name: old.copy() for name in groups}
     for alpha, dims in by_penalty(alphas):
         inverse = precision.inverse(alpha)

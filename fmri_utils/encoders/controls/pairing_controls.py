@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from sklearn.cluster import KMeans
 from tqdm.auto import tqdm
 
-from ...nsd.splits import leave_cluster_out
 from ...project.checks import check_finite
 from ...project.errors import DataError
-from .. import Mapper, check_patterns, check_training
+from .. import Mapper, check_patterns, check_training, unit
 
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Mapper]
 """``fit(betas, embeddings, groups) -> mapper``: a fit function with its settings filled in."""
@@ -142,16 +142,18 @@ def leave_clusters_out(
     ids, first = np.unique(groups, return_index=True)
     if np.isin(test_ids, ids).any():
         raise DataError("test images are among the training images. Expected: none of them.")
-    images = np.concatenate([embeddings[first], truth]), np.concatenate([ids, test_ids])
-    splits = leave_cluster_out(*images, n_clusters, seed)
+    if not 2 <= n_clusters <= len(ids) + len(truth):
+        raise DataError(f"n_clusters is {n_clusters}. Expected: 2 or more, fewer than images.")
+    directions = unit(np.concatenate([embeddings[first], truth]).astype(float))
+    cluster = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(directions)
+    cluster_of_training, cluster_of_test = np.split(cluster, [len(ids)])
     rng = np.random.default_rng(seed)
     found = {n: np.full(truth.shape, np.nan, np.float32) for n in ("prediction", "control")}
-    found |= {"cluster": np.zeros(len(truth), int), "n_left_out": np.zeros(n_clusters, int)}
-    bar = tqdm(splits, desc="clusters left out", disable=not progress, leave=False)
-    for number, split in enumerate(bar):
-        rows = np.isin(test_ids, split.test_ids)
-        out = np.intersect1d(ids, split.test_ids)
-        found["cluster"][rows] = number
+    found |= {"cluster": cluster_of_test.astype(int), "n_left_out": np.zeros(n_clusters, int)}
+    bar = tqdm(range(n_clusters), desc="clusters left out", disable=not progress, leave=False)
+    for number in bar:
+        rows = cluster_of_test == number
+        out = ids[cluster_of_training == number]
         found["n_left_out"][number] = len(out)
         if not rows.any():
             continue
