@@ -33,6 +33,7 @@ from tqdm import tqdm
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
 from fmri_utils.lafite import Generator, GeneratorConfig
+from fmri_utils.perturbation.picture_locations import cell_grams, effect_maps
 from fmri_utils.project.artifacts import atomic_path
 
 N_VOXELS, N_SAMPLED, N_MEASURED = 15_724, 200, 16
@@ -108,7 +109,7 @@ def measure_exact(
 
     def with_the_whole_jacobian() -> torch.Tensor:
         jacobian = some.repeat(-(-n // len(some)), 1, 1, 1)[:n]  # its size, not its content
-        return perturbation.rms_from_gram(rows, perturbation.picture_gram(jacobian))
+        return effect_maps(rows, cell_grams(jacobian, 1)).sqrt()
 
     _, rest = clock(with_the_whole_jacobian)
     whole = {k: products[k] * n / len(some) + rest[k] for k in products}

@@ -31,9 +31,7 @@ from .finite_differences import eps_curve
 from .jacobian import (
     picture_derivative,
     picture_function,
-    picture_gram,
     picture_sketch,
-    rms_from_gram,
     rms_from_sketch,
 )
 from .map_agreement import between_maps, split_half

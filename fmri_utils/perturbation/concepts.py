@@ -38,8 +38,15 @@ def parse_concepts(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return concepts
 
 
-def _word_table(captions: Sequence[str], **options) -> tuple[np.ndarray, list[str]]:
+def _word_table(
+    captions: Sequence[str], embeddings: np.ndarray, **options
+) -> tuple[np.ndarray, list[str]]:
     """Which captions use which words, bool (n_captions, n_words), and the words."""
+    if len(captions) != len(embeddings):
+        raise DataError(
+            f"{len(captions)} captions and {len(embeddings)} embeddings. Expected: as many."
+        )
+    check_finite(embeddings, "embeddings", ("caption", "dimension"))
     counter = CountVectorizer(binary=True, **options)
     try:
         table = counter.fit_transform(captions).toarray().astype(bool)
@@ -73,9 +80,10 @@ def vocabulary(captions: Sequence[str], embeddings: np.ndarray) -> tuple[list[st
     directions : numpy.ndarray, (n_words, C)
         Unit length.
     """
-    _check_captions(captions, embeddings)
     least, most = SHARES
-    table, words = _word_table(captions, stop_words="english", min_df=least, max_df=most)
+    table, words = _word_table(
+        captions, embeddings, stop_words="english", min_df=least, max_df=most
+    )
     return words, np.stack([_direction(column, embeddings) for column in table.T])
 
 
@@ -101,8 +109,7 @@ def concept_directions(
     DataError
         If no caption, or every caption, uses a concept's words.
     """
-    _check_captions(captions, embeddings)
-    table, words = _word_table(captions)
+    table, words = _word_table(captions, embeddings)
     directions = []
     for name, wanted in concepts.items():
         used = table[:, [i for i, word in enumerate(words) if word in set(wanted)]].any(1)
@@ -113,15 +120,6 @@ def concept_directions(
             )
         directions.append(_direction(used, embeddings))
     return np.stack(directions)
-
-
-def _check_captions(captions: Sequence[str], embeddings: np.ndarray) -> None:
-    if len(captions) != len(embeddings) or not len(captions):
-        raise DataError(
-            f"{len(captions)} captions and {len(embeddings)} embeddings. Expected: as many, and "
-            "at least one."
-        )
-    check_finite(embeddings, "embeddings", ("caption", "dimension"))
 
 
 def concept_shift(

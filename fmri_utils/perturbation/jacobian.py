@@ -5,7 +5,8 @@ in LAFITE). With J the Jacobian of the picture with respect to the condition and
 of the condition with respect to voxel v (:func:`fmri_utils.perturbation.condition_jacobian`), one
 unit of voxel v changes the picture by J w_v. Two ways to its size for every voxel:
 
-* exactly, from the Gram matrix M = J'J / P over the P values of the picture: |J w|^2 / P = w'M w.
+* exactly, from the Gram matrix M = J'J / P over the P values of the picture: |J w|^2 / P = w'M w
+  (:func:`fmri_utils.perturbation.picture_locations.effect_maps`, in parts of the picture).
   J comes from C forward-mode products, whatever the number of voxels.
 * by random projections: a random picture r of +-1 has E[(r'J w)^2] = |J w|^2, and r'J is one
   reverse-mode product. k of them give all voxels with a relative error near sqrt(1 / 2k).
@@ -104,12 +105,6 @@ def picture_jacobian(draw: Draw, condition: Tensor, *, batch_size: int = 32) -> 
     return picture_derivative(draw, condition, every, batch_size=batch_size)
 
 
-def picture_gram(jacobian: Tensor) -> Tensor:
-    """Gram matrix M = J'J / P, (C, C), of a Jacobian (C, 3, H, W) with P = 3 H W values."""
-    flat = jacobian.flatten(1)
-    return flat @ flat.T / flat.shape[1]
-
-
 def picture_sketch(
     draw: Draw, condition: Tensor, *, n_probes: int, rng: torch.Generator, batch_size: int = 8
 ) -> Tensor:
@@ -138,12 +133,6 @@ def picture_sketch(
     signs = torch.randint(0, 2, (n_probes, *picture.shape), generator=rng).to(picture) * 2 - 1
     rows = torch.func.vmap(lambda r: pull(r)[0], chunk_size=batch_size)(signs)
     return rows.detach() / (n_probes * picture.numel()) ** 0.5
-
-
-def rms_from_gram(rows: np.ndarray | Tensor, gram: Tensor) -> Tensor:
-    """Pixel RMS per unit of every voxel, (n_voxels,), from condition Jacobian rows and M."""
-    rows = torch.as_tensor(rows).to(gram)
-    return ((rows @ gram) * rows).sum(1).clamp(min=0).sqrt()
 
 
 def rms_from_sketch(rows: np.ndarray | Tensor, sketch: Tensor) -> Tensor:

@@ -50,8 +50,8 @@ def effect_maps(rows: np.ndarray | Tensor, grams: Tensor) -> Tensor:
     Returns
     -------
     torch.Tensor, (n_voxels, n_cells^2)
-        Mean-square change per squared unit of the voxel; a row's sum is the square of
-        :func:`fmri_utils.perturbation.rms_from_gram`.
+        Mean-square change per squared unit of the voxel; a row's sum is that of the
+        whole picture.
     """
     rows = torch.as_tensor(rows).to(grams)
     return torch.stack([((rows @ gram) * rows).sum(1) for gram in grams], dim=1).clamp(min=0)

@@ -11,14 +11,21 @@ from tqdm.auto import tqdm
 
 from ..encoders import LinearEncoder, unit
 from ..metrics import Interval
-from ..project.errors import DataError
 from .against_truth import auroc
 from .embedding_effects import contribution, embedding_effect, encoding_pattern
 from .nulls import draw_pairings, max_t, reliability
 from .precision import fit_precision
 from .refit import refit_change
 
-N_REPEATS = 3
+N_SOURCES, N_NULL, N_DIMENSIONS = 10, 100, 32
+N_REPEATS, N_TRAINING, N_TEST = 3, 300, 100
+NCSNR = 0.3  # signal SD over noise SD of a tuned voxel in one trial
+# Share of the noise variance that each null voxel has in common with one tuned voxel, so that a
+# decoder can use it to cancel noise.
+COMMON_NOISE = 0.3
+# Share of a tuned voxel's noise variance that all voxels of its source have in common: it looks
+# like another image, so that no number of voxels averages it out (Moreno-Bote et al. 2014).
+LIMITING_NOISE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,56 +47,33 @@ class LinearSubject:
     null: np.ndarray
 
 
-def linear_subject(
-    redundancy: int,
-    rng: np.random.Generator,
-    *,
-    n_sources: int = 10,
-    n_null: int = 100,
-    n_training: int = 300,
-    n_test: int = 100,
-    n_dimensions: int = 32,
-    ncsnr: float = 0.3,
-    common_noise: float = 0.3,
-    limiting_noise: float = 0.5,
-) -> LinearSubject:
+def linear_subject(redundancy: int, rng: np.random.Generator) -> LinearSubject:
     """Draw a subject whose every source of information is seen by ``redundancy`` voxels.
 
     Parameters
     ----------
     redundancy : int
-        Tuned voxels per source; all together ``n_sources * redundancy``.
-    ncsnr : float
-        Signal SD over noise SD of a tuned voxel in one trial.
-    common_noise : float
-        Share of the noise variance that each null voxel has in common with one tuned voxel, so
-        that a decoder can use it to cancel noise.
-    limiting_noise : float
-        Share of a tuned voxel's noise variance that all voxels of its source have in common: it
-        looks like another image, so that no number of voxels averages it out (Moreno-Bote et al.
-        2014).
+        Tuned voxels per source; all together ``N_SOURCES * redundancy``.
     """
-    if redundancy < 1:
-        raise DataError(f"redundancy is {redundancy}. Expected: 1 or more voxels per source.")
-    n_tuned = n_sources * redundancy
-    n_images = n_training + n_test
-    sources = rng.standard_normal((n_images, n_sources))
-    truth = unit(sources @ rng.standard_normal((n_sources, n_dimensions)))
-    signal = np.zeros((n_images, n_tuned + n_null))
-    signal[:, :n_tuned] = ncsnr * np.repeat(sources, redundancy, axis=1)
+    n_tuned = N_SOURCES * redundancy
+    n_images = N_TRAINING + N_TEST
+    sources = rng.standard_normal((n_images, N_SOURCES))
+    truth = unit(sources @ rng.standard_normal((N_SOURCES, N_DIMENSIONS)))
+    signal = np.zeros((n_images, n_tuned + N_NULL))
+    signal[:, :n_tuned] = NCSNR * np.repeat(sources, redundancy, axis=1)
     noise = rng.standard_normal((N_REPEATS, *signal.shape))
     common = rng.standard_normal((N_REPEATS, *sources.shape)).repeat(redundancy, axis=2)
-    noise[..., :n_tuned] *= np.sqrt(1 - limiting_noise)
-    noise[..., :n_tuned] += np.sqrt(limiting_noise) * common
-    partner = rng.integers(n_tuned, size=n_null)
-    own = np.sqrt(1 - common_noise) * noise[..., n_tuned:]
-    noise[..., n_tuned:] = own + np.sqrt(common_noise) * noise[..., partner]
+    noise[..., :n_tuned] *= np.sqrt(1 - LIMITING_NOISE)
+    noise[..., :n_tuned] += np.sqrt(LIMITING_NOISE) * common
+    partner = rng.integers(n_tuned, size=N_NULL)
+    own = np.sqrt(1 - COMMON_NOISE) * noise[..., n_tuned:]
+    noise[..., n_tuned:] = own + np.sqrt(COMMON_NOISE) * noise[..., partner]
     trials = signal + noise
-    scale = trials[:, :n_training].reshape(-1, signal.shape[1])
+    scale = trials[:, :N_TRAINING].reshape(-1, signal.shape[1])
     trials = (trials - scale.mean(0)) / scale.std(0)
     null = np.arange(signal.shape[1]) >= n_tuned
     return LinearSubject(
-        trials[:, :n_training], trials[:, n_training:], truth[:n_training], truth[n_training:], null
+        trials[:, :N_TRAINING], trials[:, N_TRAINING:], truth[:N_TRAINING], truth[N_TRAINING:], null
     )
 
 
@@ -118,7 +102,7 @@ def statistics_of(subject: LinearSubject, rng: np.random.Generator) -> dict[str,
 
 
 def redundancy_curve(
-    redundancies: Sequence[int], *, seed: int = 0, progress: bool = False, **settings
+    redundancies: Sequence[int], *, seed: int = 0, progress: bool = False
 ) -> dict[str, list[Interval]]:
     """AUROC of every statistic for subjects of growing redundancy.
 
@@ -127,8 +111,6 @@ def redundancy_curve(
     redundancies : sequence of int
         Voxels per source of information.
     seed : int
-    **settings
-        Of :func:`linear_subject`.
 
     Returns
     -------
@@ -138,7 +120,7 @@ def redundancy_curve(
     curves: dict[str, list[Interval]] = {}
     for redundancy in tqdm(redundancies, desc="redundancy", disable=not progress, leave=False):
         rng = np.random.default_rng([seed, redundancy])
-        subject = linear_subject(redundancy, rng, **settings)
+        subject = linear_subject(redundancy, rng)
         found = auroc(subject.null, statistics_of(subject, rng), rng=rng, n_resamples=200)
         for name, interval in found.items():
             curves.setdefault(name, []).append(interval)
