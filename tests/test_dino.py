@@ -371,11 +371,12 @@ def test_stimuli_without_labels_are_clustered(rng, pictures):
 
 
 def test_the_animation_has_frames_and_the_same_bytes_each_time(trained, tmp_path):
-    _, record = trained
+    record = trained[1] | {"knn": np.array([0.2, 0.4, 0.5])}
     about = {"notebook": "test"}
+    settings = {"row": 1, "n_frames": 3, "label": "simulated", "lines": {"pixels": 0.3}}
     paths = []
     for folder in ("a", "b"):
-        frames = plots.student_teacher_frames(record, row=1, n_frames=3, label="simulated")
+        frames = plots.student_teacher_frames(record, **settings)
         paths.append(plots.save_animation(frames, tmp_path / folder, "fig", about=about))
     with Image.open(paths[0]) as image:
         assert image.n_frames == 3 and image.size == (1024, 576)

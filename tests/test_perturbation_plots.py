@@ -53,7 +53,7 @@ def test_reliability_marks_where_correction_begins():
     ax = effects.plot_tested_reliability(z, z > 2.5, z < 0.5)
     assert ax.lines[0].get_xdata()[0] == 3
     assert sum(p.get_height() for p in ax.patches) == 5
-    alone = effects.plot_tested_reliability(z, z > 9)
+    alone = effects.plot_tested_reliability(z, z > 9, None)
     assert not alone.lines
 
 

@@ -98,9 +98,9 @@ SAID = {
     "noise correlation": lambda: plots.plot_noise_correlation(
         pd.DataFrame(columns=["area", "distance_mm", "correlation", "n_pairs"])
     ),
-    "studentised reliability, NaN": lambda: effects.plot_tested_reliability(UNKNOWN, NOWHERE),
+    "studentised reliability, NaN": lambda: effects.plot_tested_reliability(UNKNOWN, NOWHERE, None),
     "studentised reliability, no voxel": lambda: effects.plot_tested_reliability(
-        NONE, NONE.astype(bool)
+        NONE, NONE.astype(bool), None
     ),
     "matrix": lambda: effects.plot_matrix(np.zeros((0, 2)), [], ["a", "b"]),
     "steps": lambda: effects.plot_step_sizes(np.array([0.1]), {"float64": np.zeros((1, 0))}),

@@ -14,10 +14,11 @@ from matplotlib.patches import Patch, Rectangle
 
 from ..nsd.area_masks import not_available
 from .pictures import plot_picture
-from .style import COLOURS, label_dataset, say_nothing, styled
+from .style import COLOURS, draw_matrix, label_dataset, say_nothing, styled
 
 KINDS = {"keep_only": "only\nthis", "leave_out": "all but\nthis", "stimulate": "stimulated"}
 BAND = "#d4d4d4"
+LOOKS = (("o", COLOURS["brain"], COLOURS["brain"]), ("D", COLOURS["image"], "white"))
 
 
 @styled
@@ -84,10 +85,8 @@ def plot_area_changes(
         What was done ("ablated", "retrained") to value, low and high end of the interval; and to
         the range of random groups treated likewise.
     """
-    ax = ax or plt.subplots()[1]
-    looks = [("o", COLOURS["brain"], COLOURS["brain"]), ("D", COLOURS["image"], "white")]
     step = 0.8 / max(1, len(series))
-    pairs = zip(series.values(), looks, strict=False)
+    pairs = zip(series.values(), LOOKS, strict=False)
     for k, ((values, random), (marker, colour, face)) in enumerate(pairs):
         y = np.arange(len(names)) + (k - (len(series) - 1) / 2) * step
         if random is not None:
@@ -120,22 +119,15 @@ def plot_area_shift(
     areas, concepts : sequence of str
         An area's own concept has its name and is framed. Without areas, the panel says so.
     """
-    ax = ax or plt.subplots()[1]
     if not shift.size:
         return say_nothing(ax, not_available("stimulated areas", "no voxel in a named one"))
-    limit = float(np.nanmax(np.abs(shift), initial=0)) or 1.0
-    ax.imshow(shift, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    for (i, j), value in np.ndenumerate(shift):
+    draw_matrix(ax, shift, areas, concepts, "+z.2f")
+    frame = {"fill": False, "ec": COLOURS["ink"], "lw": 2.5, "clip_on": False}
+    for ((i, j), value), text in zip(np.ndenumerate(shift), ax.texts, strict=True):
         outside = not low[i, j] <= value <= high[i, j]
-        style = {"weight": "bold", "fontsize": 12} if outside else {"fontsize": 11}
-        colour = "white" if abs(value) > 0.6 * limit else COLOURS["ink"]
-        style |= {"ha": "center", "va": "center", "color": colour}
-        ax.text(j, i, f"{round(value, 2) + 0:+.2f}", **style)
+        text.set(fontsize=12 if outside else 11, weight="bold" if outside else "normal")
         if areas[i] == concepts[j]:
-            frame = {"fill": False, "ec": COLOURS["ink"], "lw": 2.5, "clip_on": False}
             ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, **frame))
-    ax.set_xticks(range(len(concepts)), list(concepts))
-    ax.set_yticks(range(len(areas)), list(areas))
     return ax
 
 
@@ -196,18 +188,16 @@ def _plot_gain_and_loss(
         _enlarge(ax)
         if column:
             ax.set_yticklabels([])
-    handles = [
-        Line2D([], [], marker="o", color=COLOURS["brain"], ms=7),
-        Line2D([], [], marker="D", color=COLOURS["image"], mfc="white", mew=1.8, ms=7),
-        Patch(color=BAND),
+    lines = [
+        Line2D([], [], marker=marker, color=colour, mfc=face, mew=edge, ms=7)
+        for (marker, colour, face), edge in zip(LOOKS, (1.0, 1.8), strict=True)
     ]
     words = ["ablated", "retrained", "as many random voxels"]
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.98)}
-    figure.legend(handles, words, ncols=3, fontsize=12, **place)
+    figure.legend([*lines, Patch(color=BAND)], words, ncols=3, fontsize=12, **place)
 
 
 def _enlarge(ax: Axes) -> None:
     """Letters for a lecture hall."""
     ax.tick_params(labelsize=12)
-    for label in (ax.xaxis.label, ax.yaxis.label):
-        label.set_size(12)
+    plt.setp([ax.xaxis.label, ax.yaxis.label], size=12)

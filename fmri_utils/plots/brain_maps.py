@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 from matplotlib.axes import Axes
@@ -44,7 +43,6 @@ def plot_volume(
         Ends of the colours; by default, or if NaN, 0 (the smallest value if negative) and the
         largest value.
     """
-    ax = ax or plt.subplots(figsize=(9, 2.2))[1]
     data = image.get_fdata()
     data = np.where(np.isfinite(data), data, 0)
     shown = nib.Nifti1Image(data, image.affine)
@@ -89,7 +87,6 @@ def plot_areas(
     names : sequence of str
         At most nine; without any, the panel says so.
     """
-    ax = ax or plt.subplots(figsize=(9, 2.4))[1]
     if not names:
         return say_nothing(ax, not_available(title or "areas", "no voxel in a named one"))
     span = {"vmin": 0.5, "vmax": len(AREA_COLOURS) + 0.5, "cmap": ListedColormap(AREA_COLOURS)}
@@ -127,7 +124,6 @@ def plot_area_effects(
     reference : float, optional
         Drawn as a horizontal line, such as the median of voxels known to carry nothing.
     """
-    ax = ax or plt.subplots()[1]
     ax.set_yscale("log")  # first: limits of nothing are not for a logarithm
     rng = np.random.default_rng(0)  # where the dots lie, nothing else
     for column, mask in enumerate(areas.values()):

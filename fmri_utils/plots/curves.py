@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -34,7 +33,6 @@ def plot_session_drift(
         Mean beta in percent signal change, and mean z-score.
     session : numpy.ndarray of int, (n_trials,)
     """
-    ax = ax or plt.subplots()[1]
     for number in np.unique(session):
         rows = np.flatnonzero(session == number)
         ax.axvspan(rows[0], rows[-1], color="#000000", alpha=0.03 if number % 2 else 0.08, lw=0)
@@ -57,7 +55,6 @@ def plot_ncsnr(
         Signal SD over noise SD of a single trial.
     areas : mapping of str to bool numpy.ndarray, (n_voxels,)
     """
-    ax = ax or plt.subplots()[1]
     names = list(areas)
     values = [ncsnr[areas[n] & np.isfinite(ncsnr)] for n in names]
     parts = ax.violinplot(values, showextrema=False, showmedians=True, widths=0.8)
@@ -72,7 +69,6 @@ def plot_ncsnr(
 @styled
 def plot_similarity(similarity: np.ndarray, *, title: str = "", ax: Axes | None = None) -> Axes:
     """Matrix of cosines between brain patterns (rows) and images (columns)."""
-    ax = ax or plt.subplots()[1]
     shown = ax.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1)
     ax.set(xlabel="images", ylabel="brain patterns", title=title, xticks=[], yticks=[])
     ax.figure.colorbar(shown, ax=ax, shrink=0.8, label="cosine", ticks=[-1, 0, 1])
@@ -88,7 +84,6 @@ def plot_collapse(
     ax: Axes | None = None,
 ) -> Axes:
     """One quantity that ``clip.joint.train_joint`` recorded, against steps, per objective."""
-    ax = ax or plt.subplots()[1]
     for name, record in records.items():
         label, colour, line = OBJECTIVE_STYLES[name]
         ax.plot(record["step"], record[quantity], line, color=colour, label=label)
@@ -111,7 +106,6 @@ def plot_temperatures(
     chance : float
         Chance of retrieval.
     """
-    ax = ax or plt.subplots()[1]
     ax.set_xscale("log")  # first: limits of nothing are not for a logarithm
     lines = {
         "spread": ("spread", COLOURS["ceiling"], "--"),
@@ -131,7 +125,6 @@ def plot_temperatures(
 @styled
 def plot_ridge_path(best_alphas: np.ndarray, alphas: np.ndarray, *, ax: Axes | None = None) -> Axes:
     """How many embedding dimensions chose each penalty."""
-    ax = ax or plt.subplots()[1]
     counts = [(np.isclose(best_alphas, a, rtol=1e-3)).sum() for a in alphas]
     ax.bar(np.log10(alphas), counts, width=0.35, color=COLOURS["brain"])
     ax.set(xlabel="log10 ridge penalty", ylabel="embedding dimensions")
@@ -140,14 +133,9 @@ def plot_ridge_path(best_alphas: np.ndarray, alphas: np.ndarray, *, ax: Axes | N
 
 @styled
 def plot_scores(
-    scores: Mapping[str, Interval],
-    *,
-    chance: float,
-    xlabel: str,
-    ax: Axes | None = None,
+    scores: Mapping[str, Interval], *, chance: float, xlabel: str, ax: Axes | None = None
 ) -> Axes:
     """Scores with 95 % intervals, one line each, beside chance."""
-    ax = ax or plt.subplots()[1]
     for row, score in enumerate(scores.values()):
         ax.plot([score.low, score.high], [row, row], color=COLOURS["brain"], lw=3, alpha=0.5)
         ax.plot(score.value, row, "o", color=COLOURS["brain"], ms=8)

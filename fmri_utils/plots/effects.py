@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from ..metrics import Interval
 from ..nsd.area_masks import not_available
-from .style import COLOURS, SMALL, draw_chance, say_nothing, styled
+from .style import CAPTION, COLOURS, SMALL, draw_chance, draw_matrix, say_nothing, styled
 
 LINES = ("brain", "image", "ceiling", "noise", "text", "sky")
 
@@ -28,7 +28,6 @@ def plot_step_sizes(
     errors : mapping of str to numpy.ndarray, (n_steps, n_voxels)
         Precision ("float64") to relative differences, from ``perturbation.eps_curve``.
     """
-    ax = ax or plt.subplots()[1]
     errors = {name: values for name, values in errors.items() if values.size}
     if not errors:
         return say_nothing(ax)
@@ -59,7 +58,7 @@ def plot_places(maps: np.ndarray, titles: Sequence[str]) -> Sequence[Axes]:
     for one, title, ax in zip(maps, titles, axes[: len(maps)], strict=True):
         ax.imshow(one.reshape(side, side), cmap="inferno", vmin=0)
         ax.set(xticks=[], yticks=[])
-        ax.set_title(title, loc="center", fontsize=SMALL, fontweight="normal")
+        ax.set_title(title, **CAPTION)
     return axes
 
 
@@ -73,16 +72,9 @@ def plot_matrix(
     ax: Axes | None = None,
 ) -> Axes:
     """A small signed matrix with its numbers."""
-    ax = ax or plt.subplots()[1]
     if not matrix.size:
         return say_nothing(ax, not_available(ylabel or "the table", "no area with a voxel"))
-    limit = float(np.nanmax(np.abs(matrix), initial=0)) or 1.0
-    ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    for (i, j), value in np.ndenumerate(matrix):
-        colour = "white" if abs(value) > 0.6 * limit else COLOURS["ink"]
-        ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=SMALL, color=colour)
-    ax.set_xticks(range(len(columns)), list(columns))
-    ax.set_yticks(range(len(rows)), list(rows))
+    draw_matrix(ax, matrix, rows, columns, ".2f")
     ax.set_ylabel(ylabel)
     return ax
 
@@ -92,7 +84,6 @@ def plot_redundancy(
     redundancies: Sequence[int], curves: Mapping[str, Sequence[Interval]], *, ax: Axes | None = None
 ) -> Axes:
     """AUROC of every statistic against the number of voxels that know the same."""
-    ax = ax or plt.subplots()[1]
     for colour, (name, intervals) in zip(LINES, curves.items(), strict=False):
         values = [interval.value for interval in intervals]
         ax.plot(redundancies, values, "o-", ms=4, color=COLOURS[colour], label=name)
@@ -109,7 +100,6 @@ def plot_redundancy(
 @styled
 def plot_shares(shares: Mapping[str, float], *, ax: Axes | None = None) -> Axes:
     """Shares of variance as one stacked bar's parts, in per cent."""
-    ax = ax or plt.subplots()[1]
     names = list(shares)
     ax.barh(range(len(names)), [100 * shares[n] for n in names], color=COLOURS["brain"])
     for row, share in enumerate(shares.values()):
@@ -121,11 +111,7 @@ def plot_shares(shares: Mapping[str, float], *, ax: Axes | None = None) -> Axes:
 
 @styled
 def plot_tested_reliability(
-    z: np.ndarray,
-    significant: np.ndarray,
-    null: np.ndarray | None = None,
-    *,
-    ax: Axes | None = None,
+    z: np.ndarray, significant: np.ndarray, null: np.ndarray | None, *, ax: Axes | None = None
 ) -> Axes:
     """Studentised reliability of all voxels, and from where on it survives correction.
 
@@ -134,10 +120,9 @@ def plot_tested_reliability(
     z : numpy.ndarray, (n_voxels,)
     significant : numpy.ndarray of bool, (n_voxels,)
         Family-wise.
-    null : numpy.ndarray of bool, (n_voxels,), optional
+    null : numpy.ndarray of bool, (n_voxels,), or None
         Voxels known to carry nothing, drawn apart.
     """
-    ax = ax or plt.subplots()[1]
     if not np.isfinite(z).any():
         return say_nothing(ax, "no voxel with a value")
     bins = np.linspace(np.nanmin(z), np.nanmax(z), 50)

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from ..project.simulation_config import FIELD_DEG
 from .brain_maps import plot_volume
-from .style import COLOURS, SMALL, styled
+from .style import CAPTION, COLOURS, SMALL, styled
 
 # Right, up, left, down and right again. Left and right differ in hue, up and down in lightness, so
 # that every form of colour vision tells them apart; none is the grey of the brain underneath.
@@ -26,11 +26,7 @@ ANGLE_MAP = LinearSegmentedColormap.from_list(
 
 @styled
 def plot_prf_angle(
-    angle: nib.Nifti1Image,
-    background: nib.Nifti1Image,
-    *,
-    title: str = "",
-    ax: Axes | None = None,
+    angle: nib.Nifti1Image, background: nib.Nifti1Image, *, title: str = "", ax: Axes | None = None
 ) -> Axes:
     """Polar angle of the receptive fields on slices of the brain, with a wheel for a legend.
 
@@ -40,7 +36,6 @@ def plot_prf_angle(
         Degrees counter-clockwise from the right horizontal meridian; NaN where there is none.
     background : nibabel.Nifti1Image, (X, Y, Z)
     """
-    ax = ax or plt.subplots(figsize=(9, 2.4))[1]
     degrees = angle.get_fdata()
     degrees = np.where(np.isfinite(degrees), degrees, np.nan) % 360
     # An angle of exactly 0 would be taken for "nothing here".
@@ -62,21 +57,15 @@ def _wheel(ax: Axes) -> None:
     colours[..., 3] = (radius > 0.35) & (radius <= 1)
     ax.imshow(colours, origin="lower", extent=(-1, 1, -1, 1))
     ax.set(xticks=[], yticks=[], xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    ax.set_title("up", loc="center", fontsize=SMALL, weight="normal", pad=1)
+    ax.spines[:].set_visible(False)
+    ax.set_title("up", pad=1, **CAPTION)
     ax.set_xlabel("visual field", fontsize=SMALL)
     ax.text(1.08, 0, "right", va="center", fontsize=SMALL)
 
 
 @styled
 def plot_field_coverage(
-    x: np.ndarray,
-    y: np.ndarray,
-    size: np.ndarray,
-    *,
-    title: str = "",
-    ax: Axes | None = None,
+    x: np.ndarray, y: np.ndarray, size: np.ndarray, *, title: str = "", ax: Axes | None = None
 ) -> Axes:
     """Where an area's receptive fields lie in the visual field, as circles of one SD.
 
@@ -86,7 +75,6 @@ def plot_field_coverage(
         Centre (right and up positive) and SD in degrees of visual angle; NaN is left out.
         The square is the picture, of which the person looks at the middle.
     """
-    ax = ax or plt.subplots(figsize=(3, 3), layout="constrained")[1]
     valid = np.isfinite(x) & np.isfinite(y) & np.isfinite(size)
     x, y, size = x[valid], y[valid], size[valid]
     half = FIELD_DEG / 2
@@ -97,14 +85,12 @@ def plot_field_coverage(
     )  # fmt: skip
     ax.add_collection(circles)
     ax.plot(x, y, ".", ms=2, color=COLOURS["ink"], rasterized=True)
-    ax.add_patch(
-        Rectangle((-half, -half), FIELD_DEG, FIELD_DEG, fill=False, ec=COLOURS["image"], lw=1.5)
-    )
+    look = {"fill": False, "ec": COLOURS["image"], "lw": 1.5}
+    ax.add_patch(Rectangle((-half, -half), FIELD_DEG, FIELD_DEG, **look))
     ax.plot(0, 0, "+", ms=9, mew=2, color=COLOURS["image"])
     limit = 1.55 * half
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=title)
-    ax.set_xticks([-half, 0, half])
-    ax.set_yticks([-half, 0, half])
+    ax.set(xticks=[-half, 0, half], yticks=[-half, 0, half])
     ax.set(xlabel="right of fixation (deg)", ylabel="above fixation (deg)")
     return ax
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import matplotlib.pyplot as plt
 import nibabel as nib
@@ -15,7 +15,7 @@ from matplotlib.patches import FancyArrowPatch
 from .brain_maps import plot_area_effects, plot_volume
 from .curves import plot_collapse, plot_similarity
 from .pictures import plot_caption_pairs, plot_picture, plot_picture_grid
-from .style import COLOURS, SMALL, headline, label_dataset, styled
+from .style import CAPTION, COLOURS, SMALL, headline, label_dataset, styled
 
 BOTTOM, TOP = 0.24, 0.80  # of the panels of figure 1
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")  # of methods, in figure 7
@@ -110,8 +110,7 @@ def _plot_plane(ax: Axes, embeddings: np.ndarray, predicted: np.ndarray, truth: 
     ax.plot(*truth, "o", color=COLOURS["image"], ms=10, label="the image itself")
     ax.plot(*predicted, "*", color=COLOURS["brain"], ms=15, label="read from the brain")
     ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(visible=True, color="#bbbbbb")
+    ax.spines[:].set(visible=True, color="#bbbbbb")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), fontsize=SMALL, handletextpad=0.2)
 
 
@@ -242,7 +241,7 @@ def _plot_changes(axes: np.ndarray, results: Mapping[str, np.ndarray]) -> None:
         gain = 0.5 / peak if peak > 0 else 1.0
         plot_picture((0.5 + gain * difference).clip(0, 1), ax=below)
         title = f"x{gain:.3g}, RMS {value:.2g}"
-        below.set_title(title, loc="center", fontsize=SMALL, weight="normal")
+        below.set_title(title, **CAPTION)
 
 
 @styled
@@ -256,10 +255,13 @@ def plot_score_rows(table: Mapping, rows: Sequence[str], *, ax: Axes | None = No
     rows : sequence of str
         Rows to show; each must be a score of which more is better and at most 1.
     """
-    ax = ax or plt.subplots()[1]
     names = table["sets"]
     methods = names[1:-1]
-    palette = [COLOURS["brain"], COLOURS["noise"], COLOURS["ink"], COLOURS["sky"], COLOURS["text"]]
+    palette = [COLOURS[name] for name in ("brain", "noise", "ink", "sky", "text")]
+    looks = [
+        {"marker": marker, "color": colour, "ms": 6}
+        for _, marker, colour in zip(methods, cycle(MARKERS), cycle(palette), strict=False)
+    ]
     for y, row in enumerate(rows):
         cells = table["rows"][row]["scores"]
         chance = max((cells[m]["chance"] or 0.0) for m in methods)
@@ -268,21 +270,20 @@ def plot_score_rows(table: Mapping, rows: Sequence[str], *, ax: Axes | None = No
         ax.plot(chance, y, "|", color=COLOURS["chance"], ms=14, mew=2)
         ax.plot(ceiling, y, "|", color=COLOURS["ceiling"], ms=14, mew=3)
         ax.plot(cells[names[0]]["value"], y, "o", mfc="none", color=COLOURS["image"], ms=7)
-        for k, name in enumerate(methods):
+        for k, (name, look) in enumerate(zip(methods, looks, strict=True)):
             cell, shift = cells[name], (k - (len(methods) - 1) / 2) * 0.16
-            colour, marker = palette[k % len(palette)], MARKERS[k % len(MARKERS)]
-            ax.plot([cell["low"], cell["high"]], [y + shift] * 2, color=colour, lw=1.5)
-            ax.plot(cell["value"], y + shift, marker, color=colour, ms=6)
+            ax.plot([cell["low"], cell["high"]], [y + shift] * 2, color=look["color"], lw=1.5)
+            ax.plot(cell["value"], y + shift, **look)
     ax.set_yticks(range(len(rows)), rows)
     ax.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.4, -0.6), xlabel="score, 95 % intervals")
-    looks = [{"marker": "|", "color": COLOURS["chance"], "ms": 12, "mew": 2}]
-    looks += [{"marker": "o", "mfc": "none", "color": COLOURS["image"], "ms": 7}]
-    looks += [
-        {"marker": MARKERS[k % len(MARKERS)], "color": palette[k % len(palette)], "ms": 6}
-        for k in range(len(methods))
+    ends = {"marker": "|", "ms": 12}
+    shown = [
+        {**ends, "color": COLOURS["chance"], "mew": 2},
+        {"marker": "o", "mfc": "none", "color": COLOURS["image"], "ms": 7},
+        *looks,
+        {**ends, "color": COLOURS["ceiling"], "mew": 3},
     ]
-    looks += [{"marker": "|", "color": COLOURS["ceiling"], "ms": 12, "mew": 3}]
-    handles = [plt.Line2D([], [], ls="", **look) for look in looks]
+    handles = [plt.Line2D([], [], ls="", **look) for look in shown]
     ceiling = "ceiling" if names[-1] == "ceiling" else f"ceiling: {names[-1]}"
     labels = ["chance", names[0], *methods, ceiling]
     ax.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=3)

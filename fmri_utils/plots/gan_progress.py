@@ -41,11 +41,8 @@ def plot_losses(history: Sequence[Mapping[str, float]]) -> np.ndarray:
     """
     found = {name for row in history for name in row}
     panels = {**PANELS, "measured": sorted(found - NOT_MEASURED)}
-    panels = {
-        title: shown
-        for title, names in panels.items()
-        if (shown := [name for name in names if name in found])
-    }
+    panels = {title: [n for n in names if n in found] for title, names in panels.items()}
+    panels = {title: names for title, names in panels.items() if names}
     n = max(1, len(panels))
     axes = plt.subplots(1, n, figsize=(3.1 * n, 2.6), squeeze=False, layout="constrained")[1][0]
     for ax in axes[len(panels) :]:

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ..nsd.area_masks import not_available
-from .pictures import plot_picture
-from .style import COLOURS, SMALL, say_nothing, styled
+from .pictures import plot_picture_grid
+from .style import CAPTION, COLOURS, SMALL, draw_frame, say_nothing, styled
 
 LINES = (
     (COLOURS["ink"], "o", "-"), (COLOURS["brain"], "s", "--"), (COLOURS["image"], "^", "-."),
@@ -21,7 +21,7 @@ LINES = (
 
 @styled
 def plot_ncsnr_histogram(
-    ncsnr: np.ndarray, *, published: Mapping[int, float], subject: int, ax: Axes | None = None
+    ncsnr: np.ndarray, *, published: Mapping[int, float], subject: int
 ) -> Axes:
     """Noise-ceiling SNR of all voxels, with the published medians of NSD's subjects.
 
@@ -34,7 +34,7 @@ def plot_ncsnr_histogram(
     subject : int
         Whose tick is drawn strongly.
     """
-    ax = ax or plt.subplots(figsize=(7, 3), layout="constrained")[1]
+    ax = plt.subplots(figsize=(7, 3), layout="constrained")[1]
     values = ncsnr[np.isfinite(ncsnr)]
     if not values.size:
         return say_nothing(ax, "no voxel with a value")
@@ -54,24 +54,21 @@ def _published_ticks(ax: Axes, published: Mapping[int, float], subject, top: flo
     by_value: dict[float, list[int]] = {}
     for number, value in sorted(published.items(), key=lambda item: item[1]):
         by_value.setdefault(value, []).append(number)
+    style = {"va": "bottom", "fontsize": SMALL}
     for row, (value, numbers) in enumerate(by_value.items()):
         own = subject in numbers
         colour = COLOURS["image"] if own else "#666666"
         end = (1.06, 1.14, 1.22)[row % 3] * top
         ax.plot([value, value], [1.02 * top, end], color=colour, lw=2.5 if own else 1.2)
-        ax.text(
-            value, end, ", ".join(map(str, numbers)), ha="center", va="bottom", fontsize=SMALL,
-            color=colour, weight="bold" if own else "normal",
-        )  # fmt: skip
-    ax.text(
-        max(by_value) + 0.04, 1.06 * top, "published medians of NSD's subjects", va="bottom",
-        fontsize=SMALL, color="#666666",
-    )  # fmt: skip
+        look = {"color": colour, "weight": "bold" if own else "normal", **style}
+        ax.text(value, end, ", ".join(map(str, numbers)), ha="center", **look)
+    x = max(by_value) + 0.04
+    ax.text(x, 1.06 * top, "published medians of NSD's subjects", color="#666666", **style)
     ax.set_ylim(0, 1.34 * top)
 
 
 @styled
-def plot_noise_correlation(noise: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def plot_noise_correlation(noise: pd.DataFrame) -> Axes:
     """Correlation of the noise of two voxels against their distance, for each area.
 
     Parameters
@@ -79,7 +76,7 @@ def plot_noise_correlation(noise: pd.DataFrame, *, ax: Axes | None = None) -> Ax
     noise : pandas.DataFrame
         From ``nsd.quality.noise_correlation``: ``area``, ``distance_mm``, ``correlation``.
     """
-    ax = ax or plt.subplots(figsize=(6, 3.2), layout="constrained")[1]
+    ax = plt.subplots(figsize=(6, 3.2), layout="constrained")[1]
     if noise.empty:
         return say_nothing(ax, not_available("noise correlation", "too few pairs of voxels"))
     areas = noise.groupby("area", sort=False)
@@ -97,9 +94,7 @@ def plot_noise_correlation(noise: pd.DataFrame, *, ax: Axes | None = None) -> Ax
 
 
 @styled
-def plot_drift_share(
-    before: np.ndarray, after: np.ndarray, *, chance: float, ax: Axes | None = None
-) -> Axes:
+def plot_drift_share(before: np.ndarray, after: np.ndarray, *, chance: float) -> Axes:
     """Share of each voxel's variance between the means of sessions, before and after z-scoring.
 
     Parameters
@@ -109,7 +104,7 @@ def plot_drift_share(
     chance : float
         What independent trials would show.
     """
-    ax = ax or plt.subplots(figsize=(8, 2.8), layout="constrained")[1]
+    ax = plt.subplots(figsize=(8, 2.8), layout="constrained")[1]
     shown = [100 * v[np.isfinite(v) & (v > 0)] for v in (before, after)]
     filled = [v for v in shown if v.size]
     if not filled:
@@ -129,9 +124,7 @@ def plot_drift_share(
 
 
 @styled
-def plot_repeat_reliability(
-    ncsnr: np.ndarray, reliability: np.ndarray, *, ax: Axes | None = None
-) -> Axes:
+def plot_repeat_reliability(ncsnr: np.ndarray, reliability: np.ndarray) -> Axes:
     """Repeat reliability of every voxel against its noise-ceiling SNR, with the relation expected.
 
     Two trials of the same images correlate with the share of variance that is signal,
@@ -142,7 +135,7 @@ def plot_repeat_reliability(
     ncsnr, reliability : numpy.ndarray, (n_voxels,)
         NaN is left out.
     """
-    ax = ax or plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1]
+    ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")[1]
     valid = np.isfinite(ncsnr) & np.isfinite(reliability)
     x, y = ncsnr[valid], reliability[valid]
     if not valid.any():
@@ -159,10 +152,7 @@ def plot_repeat_reliability(
 
 @styled
 def plot_ranked_images(
-    best: np.ndarray,
-    worst: np.ndarray,
-    best_responses: np.ndarray,
-    worst_responses: np.ndarray,
+    best: np.ndarray, worst: np.ndarray, best_responses: np.ndarray, worst_responses: np.ndarray
 ) -> np.ndarray:
     """Pictures that a voxel answers most and least, each with its response in unseen trials.
 
@@ -177,18 +167,14 @@ def plot_ranked_images(
     -------
     numpy.ndarray of Axes, (2, n)
     """
-    n = max(1, len(best))
-    size = (1.15 * n + 1.2, 2.9)
-    axes = plt.subplots(2, n, figsize=size, squeeze=False, layout="constrained")[1]
-    rows = (
-        (best, best_responses, COLOURS["image"], "strongest\nresponses"),
-        (worst, worst_responses, COLOURS["brain"], "weakest\nresponses"),
-    )
-    for line, (pictures, responses, colour, label) in zip(axes, rows, strict=True):
-        for ax in line[len(pictures) :]:
-            say_nothing(ax)
-        for ax, picture, response in zip(line[: len(pictures)], pictures, responses, strict=True):
+    axes = plot_picture_grid([best, worst], ["strongest\nresponses", "weakest\nresponses"])
+    axes[0, 0].figure.set_size_inches(1.15 * axes.shape[1] + 1.2, 2.9)
+    colours = COLOURS["image"], COLOURS["brain"]
+    for line, responses, colour in zip(
+        axes, (best_responses, worst_responses), colours, strict=True
+    ):
+        for ax, response in zip(line, responses, strict=False):
             title = f"z = {response:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
-            plot_picture(picture, title=title, colour=colour, ax=ax)
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center")
+            ax.set_title(title, **CAPTION)
+            draw_frame(ax, colour)
     return axes

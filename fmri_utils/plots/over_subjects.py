@@ -38,7 +38,6 @@ def plot_study_curves(
     score : str
         "brain_to_image MRR", say.
     """
-    ax = ax or plt.subplots()[1]
     for row in rows:
         if row["score"] != score:
             continue
@@ -70,7 +69,6 @@ def plot_study_differences(rows: Sequence[Mapping], score: str, *, ax: Axes | No
         "differences" of ``study_encoders.json``.
     score : str
     """
-    ax = ax or plt.subplots()[1]
     shown = [row for row in rows if row["score"] == score]
     for y, row in enumerate(shown):
         _draw_row(ax, y, row, row["subjects"])

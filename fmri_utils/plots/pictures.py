@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..project.checks import check_range
-from .style import COLOURS, SMALL, say_nothing, styled
+from .style import CAPTION, COLOURS, SMALL, draw_frame, say_nothing, styled
 
 
 @styled
@@ -22,13 +22,10 @@ def plot_picture(
     Another range, or NaN, is a DataError: matplotlib would clip it.
     """
     check_range(np.asarray(picture)[None], "picture")
-    ax = ax or plt.subplots()[1]
     ax.imshow(picture, interpolation="bilinear", vmin=0, vmax=1)
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(visible=colour is not None, color=colour, linewidth=2)
+    draw_frame(ax, colour)
     if title:
-        ax.set_title(title, loc="center", fontsize=SMALL, fontweight="normal")
+        ax.set_title(title, **CAPTION)
     return ax
 
 
@@ -97,8 +94,7 @@ def plot_nearest_captions(
     """
     for picture, caption, found, ax in zip(pictures, own, nearest, axes, strict=True):
         plot_picture(picture, ax=ax)
-        style = {"loc": "center", "fontsize": SMALL, "style": "italic", "weight": "normal"}
-        ax.set_title(textwrap.fill(caption, 28), **style)
+        ax.set_title(textwrap.fill(caption, 28), style="italic", **CAPTION)
         lines = [textwrap.fill(f"{k}. {text}", 28) for k, text in enumerate(found, start=1)]
         below = "\n".join(["nearest of other images:", *lines])
         ax.text(0, -0.04, below, transform=ax.transAxes, va="top", fontsize=SMALL)

@@ -93,7 +93,8 @@ def results_record(
     """
     about = picture_table["about"]
     rows = [*_table_rows("embeddings", encoder_table), *_table_rows("pictures", picture_table)]
-    rows += [_auroc_row(name, value) for name, value in auroc.items()]
+    voxels, ends = ("voxels", "AUROC"), {"chance": 0.5, "ceiling": 1.0}
+    rows += [_row(*voxels, n, "method", "higher", value=v, **ends) for n, v in auroc.items()]
     return {
         "dataset": about["dataset"],
         "simulated": about["simulated"],
@@ -116,26 +117,15 @@ def _table_rows(name: str, table: Mapping) -> Iterator[dict]:
         cells = entry["scores"]
         ends = {role: cells[method].get("value") for method, role in roles.items()}
         for method in table["sets"]:
-            yield _row(
-                table=name,
-                metric=metric,
-                method=method,
-                role=roles.get(method, "method"),
-                better=entry["better"],
-                n_images=table["n_images"],
-                **{**cells[method], **ends},
-            )
+            known = {"n_images": table["n_images"], **cells[method], **ends}
+            role = roles.get(method, "method")
+            yield _row(name, metric, method, role, entry["better"], **known)
 
 
-def _auroc_row(statistic: str, value: float) -> dict:
-    known = {"table": "voxels", "metric": "AUROC", "role": "method", "better": "higher"}
-    return _row(**known, method=statistic, value=value, chance=0.5, ceiling=1.0)
-
-
-def _row(**known: object) -> dict:
+def _row(table: str, metric: str, method: str, role: str, better: str, **known: object) -> dict:
     """A row with every entry, None where there is none; JSON has no NaN."""
-    names = ("table", "metric", "method", "role", "better", "n_images", "interval_over")
-    row = {name: known.get(name) for name in (*names, *NUMBERS, "not_available")}
+    row = {"table": table, "metric": metric, "method": method, "role": role, "better": better}
+    row |= {n: known.get(n) for n in ("n_images", "interval_over", *NUMBERS, "not_available")}
     for name in NUMBERS:
         if row[name] is not None and not math.isfinite(row[name]):
             row[name] = None

@@ -13,7 +13,7 @@ from matplotlib.patches import ConnectionPatch, FancyBboxPatch, Rectangle
 from PIL import Image
 
 from ..project.artifacts import atomic_path
-from .style import COLOURS, draw_chance, styled
+from .style import COLOURS, draw_chance, draw_frame, styled
 
 FRAME_MS, LAST_FRAME_MS, N_COLOURS = 220, 2500, 96  # of the animation
 N_SHOWN = 40  # outputs that are drawn: those that the teacher uses most over the training
@@ -96,7 +96,6 @@ def plot_label_budgets(
     rows : sequence of mapping
         ``method``, ``score``, ``share`` (percent), ``value``, ``low``, ``high``: lists.
     """
-    ax = ax or plt.subplots()[1]
     for row in (r for r in rows if r["score"] == score):
         colour, marker = LINES[row["method"]]
         ax.fill_between(row["share"], row["low"], row["high"], color=colour, alpha=0.1, lw=0)
@@ -109,11 +108,9 @@ def plot_label_budgets(
     return ax
 
 
-def _framed(ax: Axes, image: np.ndarray, colour: str, title: str = "") -> None:
+def _framed(ax: Axes, image: np.ndarray, colour: str, title: str) -> None:
     ax.imshow(image)
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=colour, linewidth=3)
+    draw_frame(ax, colour, 3)
     ax.set_title(title, fontsize=11, color=colour, loc="center")
 
 
@@ -227,36 +224,29 @@ def _follow(figure: Figure, networks: Sequence[Axes], momentum: float) -> None:
 def _draw_state(figure, grid, arrays, row, now, lines) -> None:
     """Lower row: the scene with its views, attention, entropy, and the score."""
     scene = arrays["shown"][row]
-    ax = figure.add_subplot(grid[0])
+    axes = [figure.add_subplot(grid[i]) for i in range(4)]
+    lit = _lit(scene, np.asarray(arrays["attention"][now, row], float).mean(0))
+    for ax, picture, title in zip(axes, (scene, lit), ("the scene", "attention"), strict=False):
+        ax.imshow(picture)
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(title, fontsize=11)
     height, width = scene.shape[:2]
-    ax.imshow(scene)
     for i, (x, y, w, h) in enumerate(arrays["boxes"][:, row]):  # centre, half width and height
         corner = ((x - w + 1) / 2 * width - 0.5, (y - h + 1) / 2 * height - 0.5)
         colour, style = (TEACHER, "-") if i < 2 else (STUDENT, "--")
         look = {"fill": False, "ec": colour, "ls": style, "lw": 2}
-        ax.add_patch(Rectangle(corner, w * width, h * height, **look))
-    ax.set(xticks=[], yticks=[])
-    ax.set_title("the scene", fontsize=11)
-    ax = figure.add_subplot(grid[1])
-    ax.imshow(_lit(scene, np.asarray(arrays["attention"][now, row], float).mean(0)))
-    ax.set(xticks=[], yticks=[])
-    ax.set_title("attention", fontsize=11)
-    steps = np.asarray(arrays["step"])
-    ax = figure.add_subplot(grid[2])
-    _curve(ax, steps, np.asarray(arrays["entropy"]), now, TEACHER)
-    most = np.log(arrays["teacher"].shape[-1])
-    _level(ax, steps[-1], most, "all outputs alike")
-    ax.set(ylim=(0, 1.25 * most), xlabel="step")
-    ax.set_title("teacher entropy (nats)", fontsize=11)
-    ax = figure.add_subplot(grid[3])
-    name, title = ("knn", "right neighbours (%)") if "knn" in arrays else ("kl", "KL (nats)")
-    scale = 100 if name == "knn" else 1
-    _curve(ax, steps, scale * np.asarray(arrays[name]), now, COLOURS["ceiling"])
-    for text, value in dict(lines).items():
-        _level(ax, steps[-1], scale * value, text)
-    ax.set(xlabel="step")
-    ax.set_ylim(bottom=0)
-    ax.set_title(title, fontsize=11)
+        axes[0].add_patch(Rectangle(corner, w * width, h * height, **look))
+    steps, most = np.asarray(arrays["step"]), np.log(arrays["teacher"].shape[-1])
+    _curve(axes[2], steps, np.asarray(arrays["entropy"]), now, TEACHER)
+    _level(axes[2], steps[-1], most, "all outputs alike")
+    axes[2].set(ylim=(0, 1.25 * most), xlabel="step")
+    axes[2].set_title("teacher entropy (nats)", fontsize=11)
+    _curve(axes[3], steps, 100 * np.asarray(arrays["knn"]), now, COLOURS["ceiling"])
+    for text, value in lines.items():
+        _level(axes[3], steps[-1], 100 * value, text)
+    axes[3].set(xlabel="step")
+    axes[3].set_ylim(bottom=0)
+    axes[3].set_title("right neighbours (%)", fontsize=11)
 
 
 def student_teacher_frames(
@@ -265,14 +255,15 @@ def student_teacher_frames(
     row: int,
     n_frames: int,
     label: str,
-    lines: Mapping[str, float] = (),
+    lines: Mapping[str, float],
 ) -> Iterator[Figure]:
     """Figures of a training from its first check to its last, one at a time.
 
     Parameters
     ----------
     arrays : mapping
-        From :func:`fmri_utils.dino.train_images`: record, ``shown``, ``boxes`` and views.
+        From :func:`fmri_utils.dino.train_images` with labelled pictures: record with ``knn``,
+        ``shown``, ``boxes`` and views.
     row : int
         Of the scene among those of the record's snapshots.
     lines : mapping of str to float
@@ -288,11 +279,7 @@ def student_teacher_frames(
 
 
 def save_animation(
-    figures: Iterable[Figure],
-    folder: Path,
-    name: str,
-    *,
-    about: Mapping[str, str],
+    figures: Iterable[Figure], folder: Path, name: str, *, about: Mapping[str, str]
 ) -> Path:
     """Draw figures as frames of a GIF; the same figures give the same bytes.
 
@@ -321,13 +308,7 @@ def save_animation(
     text = "; ".join(f"{key}={value}" for key, value in sorted(about.items()))
     path = Path(folder) / f"{name}.gif"
     with atomic_path(path) as tmp:
-        indexed[0].save(
-            tmp,
-            save_all=True,
-            append_images=indexed[1:],
-            duration=[FRAME_MS] * (len(indexed) - 1) + [LAST_FRAME_MS],
-            loop=0,
-            optimize=False,
-            comment=text.encode(),
-        )
+        durations = [FRAME_MS] * (len(indexed) - 1) + [LAST_FRAME_MS]
+        how = {"loop": 0, "optimize": False, "comment": text.encode(), "duration": durations}
+        indexed[0].save(tmp, save_all=True, append_images=indexed[1:], **how)
     return path

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
@@ -31,6 +33,7 @@ AREA_COLOURS = (
 )  # fmt: skip
 DPI = 150  # of saved figures
 SMALL = 10  # points; nothing but the name of the data set is smaller
+CAPTION = {"loc": "center", "fontsize": SMALL, "fontweight": "normal"}  # above a small picture
 SLIDE = 13.33  # inches: as wide as a figure can be shown, so that wider ones shrink
 STYLE = {
     "font.size": 11,
@@ -60,11 +63,17 @@ STYLE = {
 
 
 def styled(function: Callable) -> Callable:
-    """Run a plotting function in the house style without touching global settings."""
+    """Run a plotting function in the house style without touching global settings.
+
+    A function that draws into axes, ``ax``, gets new ones where none are given.
+    """
+    draws_into_axes = "ax" in inspect.signature(function).parameters
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
         with mpl.rc_context(STYLE):
+            if draws_into_axes and kwargs.get("ax") is None:
+                kwargs["ax"] = plt.subplots()[1]
             result = function(*args, **kwargs)
             interactive = mpl.is_interactive()
         # A notebook's backend turns this on with its first figure. Were it restored as well, a
@@ -85,6 +94,26 @@ def say_nothing(ax: Axes, text: str = "nothing to show") -> Axes:
 def draw_chance(ax: Axes, value: float, *, label: str | None = None) -> None:
     """Draw a dashed line at the height that chance reaches."""
     ax.axhline(value, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label=label)
+
+
+def draw_frame(ax: Axes, colour: str | None, width: float = 2) -> None:
+    """Draw a coloured frame instead of axes; without a colour none."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(visible=colour is not None, color=colour, linewidth=width)
+
+
+def draw_matrix(
+    ax: Axes, matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], form: str
+) -> None:
+    """Draw a small signed matrix with its numbers, written as ``form`` says (".2f")."""
+    limit = float(np.nanmax(np.abs(matrix), initial=0)) or 1.0
+    ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    style = {"ha": "center", "va": "center", "fontsize": SMALL}
+    for (i, j), value in np.ndenumerate(matrix):
+        colour = "white" if abs(value) > 0.6 * limit else COLOURS["ink"]
+        ax.text(j, i, format(value, form), color=colour, **style)
+    ax.set_xticks(range(len(columns)), list(columns))
+    ax.set_yticks(range(len(rows)), list(rows))
 
 
 def headline(figure: Figure | SubFigure, text: str) -> None:
