@@ -8,7 +8,6 @@ from fmri_utils import dino, metrics
 from fmri_utils.clip.space import open_clip_space
 from fmri_utils.dino import on_pictures
 from fmri_utils.dino.student_teacher import StudentTeacher, collapse_measures
-from fmri_utils.metrics.frechet import frechet_monitor
 from fmri_utils.metrics.judge import load_judge
 from fmri_utils.pictures import reconstruction, search
 from fmri_utils.project import checks
@@ -132,7 +131,6 @@ ONLY_BYTES = {
     ),
     "at_resolution": lambda p, space: reconstruction.at_resolution(p, 32),
     "at its resolution": lambda p, space: reconstruction.at_resolution(p, 64),
-    "frechet_monitor": lambda p, space: frechet_monitor(p, space.encode_images, "x"),
     "training_monitor": lambda p, space: metrics.training_monitor(p, space.encode_images),
 }
 

@@ -13,11 +13,7 @@ from torch.nn import functional
 from torchvision import models
 
 from fmri_utils.metrics.feature_networks import NETWORKS, load_network, required_weights
-from fmri_utils.metrics.features import (
-    FeatureScorer,
-    chance_from_correlations,
-    scores_from_correlations,
-)
+from fmri_utils.metrics.features import FeatureScorer, scores_and_chance
 from fmri_utils.project.artifacts import sha256_file
 from fmri_utils.project.errors import ProfileError, WeightsError
 
@@ -121,7 +117,7 @@ def write_weights(name, model, folder):
 def scores(scorer, truth, reconstruction, prepared=None):
     prepared = prepared or scorer.prepared(truth)
     found = scorer.correlations(truth, reconstruction, prepared)
-    return {row: scores_from_correlations(r, scorer.network.kind) for row, r in found.items()}
+    return {row: scores_and_chance(r, scorer.network.kind)[0] for row, r in found.items()}
 
 
 @pytest.fixture(scope="module", params=list(NETWORKS))
@@ -186,8 +182,8 @@ def test_correlations_agree_with_scipy_on_16_pairs_in_small_blocks(
     np.testing.assert_allclose(scores(scorer, *picture_pairs)["CLIP"], pairs, atol=1e-6)
     np.testing.assert_allclose(r, 1 - distance.cdist(a, b, "correlation"), atol=1e-6)
     wrong = distance.cdist(a, b, "correlation")[~np.eye(16, dtype=bool)].mean()
-    assert chance_from_correlations(r, "distance") == pytest.approx(wrong, abs=1e-6)
-    assert chance_from_correlations(r, "two-way") == 0.5
+    assert scores_and_chance(r, "distance")[1] == pytest.approx(wrong, abs=1e-6)
+    assert scores_and_chance(r, "two-way")[1] == 0.5
 
 
 @pytest.mark.parametrize("trial", ["AlexNet", "CLIP", "EfficientNet-B1"], indirect=True)

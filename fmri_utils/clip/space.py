@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from ..metrics.arrays import to_tensor
 from ..project.checks import check_pictures
 from ..project.errors import DataError, WeightsError
 from ..project.reading import require
@@ -63,12 +64,9 @@ class ClipSpace:
         assert images.ndim == 4, images.shape
         assert images.shape[1] == 3, images.shape
         if images.shape[-2:] != (self.image_size, self.image_size):
-            from torchvision.transforms.v2 import functional as vision  # takes seconds
-
-            size = [self.image_size, self.image_size]
-            images = vision.resize(
-                images, size, interpolation=vision.InterpolationMode.BICUBIC, antialias=True
-            ).clamp(0, 1)
+            size = (self.image_size, self.image_size)
+            images = functional.interpolate(images, size, mode="bicubic", antialias=True)
+            images = images.clamp(0, 1)
         features = self.model.encode_image((images - self._mean) / self._std)
         return functional.normalize(features, dim=1)  # (B, C)
 
@@ -98,12 +96,10 @@ class ClipSpace:
             raise DataError(
                 f"images have shape {images.shape}. Expected: (n_images, size, size, 3), square."
             )
-        scale = 255.0 if images.dtype == np.uint8 else 1.0
         out = []
         starts = range(0, len(images), batch_size)
         for start in tqdm(starts, desc="CLIP images", disable=not progress, leave=False):
-            batch = torch.from_numpy(images[start : start + batch_size]).to(self.device)
-            batch = (batch.permute(0, 3, 1, 2).float() / scale).clamp(0, 1)
+            batch = to_tensor(images[start : start + batch_size], self.device)
             out.append(self.embed(batch).cpu().numpy())
         return np.concatenate(out).astype(np.float32)
 

@@ -26,4 +26,4 @@ from .identification import (
 from .pixels import pixcorr, ssim, ssim_scores
 from .scores import embedding_scores, per_image_arrays, picture_scores
 from .statistics import Interval, bootstrap, paired_difference
-from .tables import differences, published_markdown, score_table, table_markdown
+from .tables import differences, markdown_table, published_markdown, score_table, table_markdown

@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from ..project.checks import check_finite, check_pictures
 from ..project.errors import DataError
@@ -57,6 +58,13 @@ def first_of_equals(images: np.ndarray) -> np.ndarray:
     )
 
 
+def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Checked pictures (B, H, W, 3) as float32 (B, 3, H, W) in [0, 1]; overshoots are clamped."""
+    scale = 255.0 if images.dtype == np.uint8 else 1.0
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    return (tensor.permute(0, 3, 1, 2).float() / scale).clamp(0, 1)
+
+
 def resized(images: np.ndarray, size: int, *, device: torch.device | str = "cpu") -> torch.Tensor:
     """Pictures resized to 256 x 256 and then to ``size``: bilinear, without antialiasing.
 
@@ -72,14 +80,10 @@ def resized(images: np.ndarray, size: int, *, device: torch.device | str = "cpu"
     torch.Tensor, float32 (B, 3, size, size)
         In [0, 1].
     """
-    from torchvision.transforms.v2 import functional as vision  # takes seconds
-
-    scale = 255.0 if images.dtype == np.uint8 else 1.0
-    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-    tensor = (tensor.permute(0, 3, 1, 2).float() / scale).clamp(0, 1)  # (B, 3, H, W)
+    tensor = to_tensor(images, device)
     for side in (BASE_SIZE, size):
         if tensor.shape[-2:] != (side, side):
-            tensor = vision.resize(tensor, [side, side], antialias=False)
+            tensor = functional.interpolate(tensor, (side, side), mode="bilinear")
     return tensor
 
 

@@ -25,7 +25,7 @@ from ..project.errors import WeightsError
 from ..project.reading import outer_cause, reading, require
 
 IMAGENET_LICENCE = "BSD-3-Clause (torchvision); learned on ImageNet, which is for research only"
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FETCH = "`make weights PROFILE=nsd` fetches them"
 DAMAGED = f"delete the file; {FETCH}"
 SWAV_URL = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"
@@ -139,6 +139,15 @@ def _model(name: str, **options: object) -> nn.Module:
     return models.get_model(name, weights=None, **options)
 
 
+def _of_torchvision(
+    name: str, rows: Mapping[str, str], kind: str, size: int, weights: str, **options: object
+) -> FeatureNetwork:
+    """One of torchvision's networks; ``weights`` as in "AlexNet_Weights.IMAGENET1K_V1"."""
+    build = partial(_model, weights.partition("_Weights")[0].lower(), **options)
+    file = partial(_torchvision_file, name, weights)
+    return FeatureNetwork(name, rows, kind, size, *IMAGENET, build, file)
+
+
 def _torchvision_file(network: str, weights: str) -> WeightsFile:
     """What torchvision's own table says of a file of weights."""
     from torchvision import models
@@ -239,67 +248,26 @@ def _clip_tensors(state: dict) -> dict:
 
 CLIP_NAME = "ViT-L-14-quickgelu"  # OpenAI's weights were trained with this activation
 CLIP_MEGABYTES = 1631.0  # 428 M parameters in single precision
-CLIP_COLOURS = {
-    "mean": (0.48145466, 0.4578275, 0.40821073),
-    "std": (0.26862954, 0.26130258, 0.27577711),
-}
+CLIP_COLOURS = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
-NETWORKS: dict[str, FeatureNetwork] = {
-    network.name: network
-    for network in (
-        FeatureNetwork(
-            name="AlexNet",
-            rows={"Alex(2)": "features.4", "Alex(5)": "features.11"},
-            kind="two-way",
-            size=256,
-            build=partial(_model, "alexnet"),
-            weights=partial(_torchvision_file, "AlexNet", "AlexNet_Weights.IMAGENET1K_V1"),
-            **IMAGENET,
-        ),
-        FeatureNetwork(
-            name="InceptionV3",
-            rows={"Incep": "avgpool"},
-            kind="two-way",
-            size=342,
-            # The published weights want their input normalised anew (transform_input), which
-            # torchvision switches on only when it loads them itself.
-            build=partial(_model, "inception_v3", init_weights=False, transform_input=True),
-            weights=partial(_torchvision_file, "InceptionV3", "Inception_V3_Weights.IMAGENET1K_V1"),
-            **IMAGENET,
-        ),
-        FeatureNetwork(
-            name="CLIP",
-            rows={"CLIP": ""},
-            kind="two-way",
-            size=224,
-            build=_clip_visual,
-            weights=partial(open_clip_file, "CLIP", CLIP_NAME, "openai", CLIP_MEGABYTES),
-            select=_clip_tensors,
-            **CLIP_COLOURS,
-        ),
-        FeatureNetwork(
-            name="EfficientNet-B1",
-            rows={"EffNet-B": "avgpool"},
-            kind="distance",
-            size=255,
-            build=partial(_model, "efficientnet_b1"),
-            weights=partial(
-                _torchvision_file, "EfficientNet-B1", "EfficientNet_B1_Weights.IMAGENET1K_V2"
-            ),
-            **IMAGENET,
-        ),
-        FeatureNetwork(
-            name="SwAV",
-            rows={"SwAV": "avgpool"},
-            kind="distance",
-            size=224,
-            build=_headless_resnet,
-            weights=_swav_file,
-            select=_swav_tensors,
-            **IMAGENET,
-        ),
-    )
-}
+_ALEXNET = {"Alex(2)": "features.4", "Alex(5)": "features.11"}
+# The published weights of Inception want their input normalised anew (transform_input), which
+# torchvision switches on only when it loads them itself.
+_INCEPTION = "Inception_V3_Weights.IMAGENET1K_V1"
+_EFFICIENTNET = "EfficientNet_B1_Weights.IMAGENET1K_V2"
+_ANEW = {"init_weights": False, "transform_input": True}
+_CLIP_FILE = partial(open_clip_file, "CLIP", CLIP_NAME, "openai", CLIP_MEGABYTES)
+_SWAV = _headless_resnet, _swav_file, _swav_tensors
+_ALL = (
+    _of_torchvision("AlexNet", _ALEXNET, "two-way", 256, "AlexNet_Weights.IMAGENET1K_V1"),
+    _of_torchvision("InceptionV3", {"Incep": "avgpool"}, "two-way", 342, _INCEPTION, **_ANEW),
+    FeatureNetwork(
+        "CLIP", {"CLIP": ""}, "two-way", 224, *CLIP_COLOURS, _clip_visual, _CLIP_FILE, _clip_tensors
+    ),
+    _of_torchvision("EfficientNet-B1", {"EffNet-B": "avgpool"}, "distance", 255, _EFFICIENTNET),
+    FeatureNetwork("SwAV", {"SwAV": "avgpool"}, "distance", 224, *IMAGENET, *_SWAV),
+)
+NETWORKS: dict[str, FeatureNetwork] = {network.name: network for network in _ALL}
 
 
 def required_weights() -> list[WeightsFile]:
@@ -316,18 +284,7 @@ def _read_tensors(path: Path) -> dict:
     return dict(state)
 
 
-class _WholeOutput(nn.Module):
-    """A network whose output is its only feature, in the form of torchvision's extractors."""
-
-    def __init__(self, model: nn.Module, row: str):
-        super().__init__()
-        self.model, self.row = model, row
-
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {self.row: self.model(images)}
-
-
-def load_network(network: FeatureNetwork, *, device: torch.device | str = "cpu") -> nn.Module:
+def load_network(network: FeatureNetwork, *, device: torch.device | str = "cpu") -> Callable:
     """A network with its published weights, giving the features of its rows.
 
     Parameters
@@ -337,7 +294,7 @@ def load_network(network: FeatureNetwork, *, device: torch.device | str = "cpu")
 
     Returns
     -------
-    torch.nn.Module
+    callable
         Takes normalised pictures (B, 3, size, size); gives a dict of row to features (B, ...).
 
     Raises
@@ -352,12 +309,10 @@ def load_network(network: FeatureNetwork, *, device: torch.device | str = "cpu")
         state = network.select(_read_tensors(path))
         state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
         model.load_state_dict(state, assign=True)
-    model = model.eval().requires_grad_(False)
-    if "" in network.rows.values():
-        model = _WholeOutput(model, next(iter(network.rows)))
-    else:
-        nodes = {node: row for row, node in network.rows.items()}
-        from torchvision.models.feature_extraction import create_feature_extractor
+    model = model.eval().requires_grad_(False).to(device)
+    nodes = {node: row for row, node in network.rows.items()}
+    if "" in nodes:
+        return lambda images: {nodes[""]: model(images)}
+    from torchvision.models.feature_extraction import create_feature_extractor
 
-        model = create_feature_extractor(model, nodes, suppress_diff_warning=True)
-    return model.to(device)
+    return create_feature_extractor(model, nodes, suppress_diff_warning=True)

@@ -10,10 +10,10 @@ import torch
 from ..project.devices import choose_device
 from .arrays import centred_unit, first_of_equals, picture_pairs, resized, unit_product
 from .feature_networks import FeatureNetwork, load_network
-from .identification import two_way_from_correlations
+from .identification import find_places
 
 BATCH = 25  # pictures that a network sees at a time
-BLOCK = 128  # reconstructions whose features are in memory at a time
+BLOCK = 150  # reconstructions whose features are in memory at a time
 
 
 class FeatureScorer:
@@ -52,17 +52,18 @@ class FeatureScorer:
             features = self.model((pixels - mean) / std)
             yield {row: f.flatten(1).float().cpu().numpy() for row, f in features.items()}
 
-    def prepared(self, truth: np.ndarray) -> dict[str, np.ndarray]:
-        """Features of the true pictures, centred, of unit length, for :meth:`correlations`.
+    def prepared(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Features (n, n_features) of pictures, centred, of unit length, for :meth:`correlations`.
 
-        Made once for many sets of reconstructions; the largest, Alex(2), takes 0.74 MB a picture.
+        Those of the true pictures are made once for many sets of reconstructions; the largest,
+        Alex(2), take 0.74 MB a picture.
         """
         kept: dict[str, np.ndarray] = {}
         start = 0
-        for batch in self.batches(truth):
+        for batch in self.batches(images):
             for row, values in batch.items():
                 if row not in kept:  # one array, filled in place: no second copy while joining
-                    kept[row] = np.empty((len(truth), values.shape[1]), np.float32)
+                    kept[row] = np.empty((len(images), values.shape[1]), np.float32)
                 kept[row][start : start + len(values)] = centred_unit(values)
             start += len(values)
         return kept
@@ -85,24 +86,16 @@ class FeatureScorer:
         """
         truth, reconstruction = picture_pairs(truth, reconstruction)
         out = {row: np.zeros((len(truth), len(truth))) for row in self.network.rows}
-        waiting: dict[str, list[np.ndarray]] = {row: [] for row in self.network.rows}
-        done = held = 0
-        for batch in self.batches(reconstruction):
-            for row, values in batch.items():
-                waiting[row].append(centred_unit(values))
-            held += len(values)
-            if held >= BLOCK or done + held == len(truth):
-                for row, parts in waiting.items():
-                    block = np.concatenate(parts)
-                    out[row][:, done : done + held] = unit_product(prepared[row], block)
-                    parts.clear()
-                done, held = done + held, 0
+        for start in range(0, len(reconstruction), BLOCK):
+            rows = slice(start, start + BLOCK)
+            for row, features in self.prepared(reconstruction[rows]).items():
+                out[row][:, rows] = unit_product(prepared[row], features)
         same = first_of_equals(truth)
         return {row: r[same] for row, r in out.items()}
 
 
-def scores_from_correlations(correlations: np.ndarray, kind: str) -> np.ndarray:
-    """Per-image feature scores.
+def scores_and_chance(correlations: np.ndarray, kind: str) -> tuple[np.ndarray, float]:
+    """Per-image feature scores, and the score of pairs with the truth of another image.
 
     Parameters
     ----------
@@ -110,25 +103,19 @@ def scores_from_correlations(correlations: np.ndarray, kind: str) -> np.ndarray:
         Entry [i, j] is r(truth i, reconstruction j).
     kind : str
         "two-way": share of other truths that correlate less with the reconstruction than its own,
-        ties half; chance 0.5, higher is better. "distance": 1 - r of each pair; lower is better.
+        ties half; chance 0.5, higher is better. "distance": 1 - r of each pair; lower is better,
+        chance is the mean over all wrong pairs.
 
     Returns
     -------
-    numpy.ndarray, (n,)
+    scores : numpy.ndarray, (n,)
+    chance : float
     """
-    assert kind in ("two-way", "distance"), kind
     if kind == "two-way":
-        return two_way_from_correlations(correlations)
+        return find_places(correlations.T).two_way, 0.5
     # Rounding takes r of identical features a hair above 1; a distance is not negative.
-    return np.maximum(1 - np.diag(correlations), 0)
-
-
-def chance_from_correlations(correlations: np.ndarray, kind: str) -> float:
-    """The score of reconstructions that are paired with the truth of another image.
-
-    Exactly 0.5 for "two-way"; for "distance" the mean over all wrong pairs.
-    """
-    return 0.5 if kind == "two-way" else 1 - mean_of_wrong_pairs(correlations)
+    distances = np.maximum(1 - np.diag(correlations), 0)
+    return distances, 1 - mean_of_wrong_pairs(correlations)
 
 
 def mean_of_wrong_pairs(table: np.ndarray) -> float:

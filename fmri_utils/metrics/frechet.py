@@ -68,42 +68,6 @@ def frechet_distance(truth: np.ndarray, reconstruction: np.ndarray) -> float:
     return float(metric.compute())
 
 
-def frechet_monitor(
-    images: np.ndarray, features: Callable[[np.ndarray], np.ndarray], name: str
-) -> Callable[[Tensor], dict[str, float]]:
-    """What :func:`fmri_utils.lafite.train` can call during training to follow the distance.
-
-    Parameters
-    ----------
-    images : numpy.ndarray, uint8 (N, R, R, 3)
-        Real ones, preferably held out.
-    features : callable
-        Pictures, uint8 (n, R, R, 3), to features (n, D): an Inception's where its weights are on
-        the machine, CLIP's embedding otherwise.
-    name : str
-        Says which network: "frechet_clip", say.
-
-    Returns
-    -------
-    callable
-        Drawn pictures, (n, 3, R, R) from -1 to 1, to ``{name: distance}``.
-
-    Raises
-    ------
-    DataError
-        If the images have another shape or type; later, if a drawn picture holds NaN.
-    """
-    truth = features(check_pictures(images, "images", at_least=2, only_bytes=True))
-
-    def measure(drawn: Tensor) -> dict[str, float]:
-        check_finite(drawn, "drawn pictures")
-        pictures = drawn.clamp(-1, 1).add(1).mul(127.5).round().byte()
-        pictures = pictures.permute(0, 2, 3, 1).numpy(force=True)
-        return {name: frechet_distance(truth, features(pictures))}
-
-    return measure
-
-
 def fid_weights() -> WeightsFile:
     """The Inception network of the published FID, as torch-fidelity keeps it.
 
@@ -125,6 +89,8 @@ def training_monitor(
 ) -> Callable[[Tensor], dict[str, float]]:
     """The FID where its network is on this machine, otherwise the distance in CLIP space.
 
+    What :func:`fmri_utils.lafite.train` can call during training as its monitor.
+
     Parameters
     ----------
     images : numpy.ndarray, uint8 (N, R, R, 3)
@@ -137,20 +103,43 @@ def training_monitor(
     Returns
     -------
     callable
-        As :func:`frechet_monitor`; the measure's name, "fid" or "frechet_clip", says which it is.
+        Drawn pictures, (n, 3, R, R) from -1 to 1, to ``{name: distance}``; the name, "fid" or
+        "frechet_clip", says which it is.
 
     Raises
     ------
     DataError
-        As :func:`frechet_monitor`.
+        If the images have another shape or type; later, if a drawn picture holds NaN.
     WeightsError
         If the file is there but damaged, or of another network.
     """
     images = check_pictures(images, "images", at_least=2, only_bytes=True)
     weights = fid_weights()
-    if not weights.cached.is_file():
-        return frechet_monitor(images, embed, "frechet_clip")
-    metric = _fid_metric(weights.find()).to(device)
+    if weights.cached.is_file():
+        name, distance = "fid", _fid_from(images, weights.find(), device)
+    else:
+        name, distance = "frechet_clip", _distance_from(images, embed)
+
+    def measure(drawn: Tensor) -> dict[str, float]:
+        check_finite(drawn, "drawn pictures")
+        return {name: distance(drawn.clamp(-1, 1).add(1).mul(127.5).round().byte())}
+
+    return measure
+
+
+def _distance_from(images: np.ndarray, embed: Callable) -> Callable[[Tensor], float]:
+    """Distance in CLIP space of drawn pictures, uint8 (n, 3, R, R), from real ones."""
+    truth = embed(images)
+
+    def distance(pictures: Tensor) -> float:
+        return frechet_distance(truth, embed(pictures.permute(0, 2, 3, 1).numpy(force=True)))
+
+    return distance
+
+
+def _fid_from(images: np.ndarray, path: Path, device) -> Callable[[Tensor], float]:
+    """FID of drawn pictures, uint8 (n, 3, R, R), from real ones."""
+    metric = _fid_metric(path).to(device)
 
     def update(pictures: Tensor, real: bool) -> None:
         for part in pictures.split(BATCH):
@@ -158,13 +147,12 @@ def training_monitor(
 
     update(torch.as_tensor(images).permute(0, 3, 1, 2), True)
 
-    def measure(drawn: Tensor) -> dict[str, float]:
-        check_finite(drawn, "drawn pictures")
+    def distance(pictures: Tensor) -> float:
         metric.reset()  # of the drawn ones only
-        update(drawn.clamp(-1, 1).add(1).mul(127.5).round().byte(), False)
-        return {"fid": float(metric.compute())}
+        update(pictures, False)
+        return float(metric.compute())
 
-    return measure
+    return distance
 
 
 def _fid_metric(path: Path) -> nn.Module:

@@ -92,23 +92,6 @@ def find_places(table: np.ndarray, among: np.ndarray | None = None) -> Places:
     return Places(above, equal, np.broadcast_to(rivals.sum(-1), above.shape))
 
 
-def two_way_from_correlations(correlations: np.ndarray) -> np.ndarray:
-    """Per-sample two-way identification from all correlations.
-
-    Parameters
-    ----------
-    correlations : numpy.ndarray, (n, n)
-        Entry [i, j] is r(truth i, reconstruction j).
-
-    Returns
-    -------
-    numpy.ndarray, (n,)
-        Share of the other truths i that correlate less with reconstruction j than its own truth
-        does; those that correlate equally count half.
-    """
-    return find_places(correlations.T).two_way
-
-
 def two_way_scores(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
     """Per-sample two-way identification, exhaustive, by one matrix product.
 
@@ -123,7 +106,7 @@ def two_way_scores(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
         Score of reconstruction j: the share of other truths i that correlate less with it than its
         own truth does; those that correlate equally count half. Chance is 0.5.
     """
-    return two_way_from_correlations(correlation_matrix(*paired(truth, reconstruction)))
+    return find_places(correlation_matrix(*paired(truth, reconstruction)).T).two_way
 
 
 def two_way_identification(truth: np.ndarray, reconstruction: np.ndarray) -> float:

@@ -20,6 +20,7 @@ from ..project.artifacts import atomic_path
 from ..project.checks import check_pictures
 from ..project.errors import DataError, WeightsError
 from ..project.tensors import read_safetensors, write_safetensors
+from .arrays import to_tensor
 
 HEADS = ("kind", "background", "colour")
 BATCH = 250  # pictures that are looked at at a time
@@ -92,11 +93,9 @@ class Judge(nn.Module):
                 f"pictures have shape {images.shape}. Expected: (n_images, 64, 64, 3); the judge "
                 "knows pictures of the simulated scenes at 64 pixels only."
             )
-        scale = 255.0 if images.dtype == np.uint8 else 1.0
         out: dict[str, list] = {name: [] for name in ("features", *HEADS)}
         for start in range(0, len(images), BATCH):
-            batch = torch.from_numpy(images[start : start + BATCH]).permute(0, 3, 1, 2)
-            features = self.features((batch.float() / scale).clamp(0, 1))
+            features = self.features(to_tensor(images[start : start + BATCH]))
             out["features"].append(features.numpy())
             for head, layer in self.heads.items():
                 best = layer(features).argmax(1).numpy()

@@ -11,12 +11,7 @@ import torch
 from ..project.errors import DataError, WeightsError
 from .arrays import first_of_equals, picture_pairs
 from .feature_networks import NETWORKS, FeatureNetwork
-from .features import (
-    FeatureScorer,
-    chance_from_correlations,
-    mean_of_wrong_pairs,
-    scores_from_correlations,
-)
+from .features import FeatureScorer, mean_of_wrong_pairs, scores_and_chance
 from .identification import CSLS_NEIGHBOURS, chance, retrieval, retrieval_scores, two_way_scores
 from .judge import HEADS, Judge
 from .pixels import pixcorr_scores, ssim_scores
@@ -106,11 +101,10 @@ def _pixel_scores(truth: np.ndarray, images: np.ndarray) -> dict[str, Score]:
     rows = np.unique(np.linspace(0, n - 1, min(n, CHANCE_PAIRS)).astype(int))
     others = (rows + n // 2) % n
     wrong = np.asarray(truth)[others], np.asarray(images)[rows]
-    out = {}
-    for name, function in (("PixCorr", pixcorr_scores), ("SSIM", ssim_scores)):
-        chance = float(function(*wrong).mean())
-        out[name] = Score("higher", function(truth, images), chance)
-    return out
+    return {
+        name: Score("higher", function(truth, images), float(function(*wrong).mean()))
+        for name, function in (("PixCorr", pixcorr_scores), ("SSIM", ssim_scores))
+    }
 
 
 def _network_scores(
@@ -128,13 +122,13 @@ def _network_scores(
         rows = {row: Score(better, reason=reason) for row in network.rows}
         return {name: dict(rows) for name in pictures}
     prepared = scorer.prepared(truth)
-    out: Scores = {}
-    for name, images in pictures.items():
-        out[name] = {}
-        for row, r in scorer.correlations(truth, images, prepared).items():
-            level = chance_from_correlations(r, network.kind)
-            out[name][row] = Score(better, scores_from_correlations(r, network.kind), level)
-    return out
+    return {
+        name: {
+            row: Score(better, *scores_and_chance(r, network.kind))
+            for row, r in scorer.correlations(truth, images, prepared).items()
+        }
+        for name, images in pictures.items()
+    }
 
 
 def _judge_scores(
@@ -144,11 +138,11 @@ def _judge_scores(
         reason = "there is no judge for these pictures; it knows simulated scenes only"
         rows = {row: Score("higher", reason=reason) for row in JUDGE_ROWS}
         return {name: dict(rows) for name in pictures}
-    saw = judge.look(_for_judge(truth))
+    saw = judge.look(truth)
     features = saw["features"][first_of_equals(truth)]
     out: Scores = {}
     for name, images in pictures.items():
-        sees = judge.look(_for_judge(images))
+        sees = judge.look(images)
         two_way = two_way_scores(features, sees["features"])
         out[name] = {JUDGE_ROWS[0]: Score("higher", two_way, 0.5)}
         for head in HEADS:
@@ -156,11 +150,6 @@ def _judge_scores(
             level = mean_of_wrong_pairs(same)
             out[name][f"judge {head}"] = Score("higher", np.diag(same).copy(), level)
     return out
-
-
-def _for_judge(images: np.ndarray) -> np.ndarray:
-    images = np.asarray(images)
-    return images if images.dtype == np.uint8 else np.clip(images, 0, 1).astype(np.float32)
 
 
 def embedding_scores(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -79,16 +79,14 @@ def score_table(
                 "baseline and ceiling beside those of the methods."
             )
     names = [baseline, *(s for s in scores if s not in (baseline, ceiling)), ceiling]
-    first = list(scores[baseline])
     sizes = {len(values) for values in per_image_arrays(scores).values()}
-    if any(list(rows) != first for rows in scores.values()) or len(sizes) > 1:
+    if any(list(rows) != list(scores[baseline]) for rows in scores.values()) or len(sizes) > 1:
         raise DataError(
             f"sets differ in rows or in images (numbers of images: {sorted(sizes)}). Expected: all "
             "sets scored in one call."
         )
     rows = {}
-    for row in first:
-        some = scores[baseline][row]
+    for row, some in scores[baseline].items():
         cells = {name: _cell(scores[name][row], rng, n_resamples) for name in names}
         rows[row] = {"better": some.better, "statistic": some.statistic, "scores": cells}
     return {
@@ -140,10 +138,10 @@ def differences(
     }
 
 
-def _markdown(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Lines of a table."""
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     rows = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cells) + " |" for cells in rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
 
 
 def _text(cell: Mapping) -> str:
@@ -154,11 +152,10 @@ def _text(cell: Mapping) -> str:
 
 def _chance_text(row: Mapping, methods: list[str]) -> str:
     """Chance of the methods; where it differs, the one that is hardest to beat."""
-    values = [row["scores"][name].get("chance") for name in methods]
-    values = [v for v in values if v is not None]
-    if not values:
-        return NOT_AVAILABLE
-    return f"{max(values) if row['better'] == 'higher' else min(values):.3f}"
+    found = (row["scores"][name].get("chance") for name in methods)
+    values = [value for value in found if value is not None]
+    hardest = max if row["better"] == "higher" else min
+    return f"{hardest(values):.3f}" if values else NOT_AVAILABLE
 
 
 def table_markdown(table: Mapping) -> str:
@@ -175,7 +172,7 @@ def table_markdown(table: Mapping) -> str:
     for row, entry in table["rows"].items():
         cells = [_text(entry["scores"][name]) for name in names]
         rows.append([row, entry["better"], _chance_text(entry, methods), *cells])
-    lines = _markdown(["score", "better", "chance", *names], rows)
+    lines = markdown_table(["score", "better", "chance", *names], rows)
     about = table["about"]
     versions = ", ".join(f"{name} {v}" for name, v in table["versions"].items())
     notes = [
@@ -185,13 +182,10 @@ def table_markdown(table: Mapping) -> str:
         f"candidates were drawn. Baseline: {table['baseline']}; ceiling: {table['ceiling']}. "
         f"{versions}."
     ]
-    reasons = {
-        row: entry["scores"][names[0]]["not_available"]
-        for row, entry in table["rows"].items()
-        if "not_available" in entry["scores"][names[0]]
-    }
-    notes += [f"* {row}: {NOT_AVAILABLE}: {reason}" for row, reason in reasons.items()]
-    return "\n".join([*lines, "", *notes]) + "\n"
+    for row, entry in table["rows"].items():
+        if reason := entry["scores"][names[0]].get("not_available"):
+            notes.append(f"* {row}: {NOT_AVAILABLE}: {reason}")
+    return "\n".join([lines, "", *notes]) + "\n"
 
 
 def published_markdown(table: Mapping) -> str:
@@ -209,10 +203,7 @@ def published_markdown(table: Mapping) -> str:
         )
     rows = [[name, str(n), *(f"{v:.3f}" for v in v)] for name, (n, *v) in PUBLISHED.items()]
     for name in table["sets"]:
-        cells = [table["rows"].get(row, {}).get("scores", {}).get(name) for row in PUBLISHED_ROWS]
-        texts = [
-            NOT_AVAILABLE if c is None or "not_available" in c else f"{c['value']:.3f}"
-            for c in cells
-        ]
+        cells = [table["rows"][row]["scores"][name] for row in PUBLISHED_ROWS]
+        texts = [f"{c['value']:.3f}" if "value" in c else NOT_AVAILABLE for c in cells]
         rows.append([f"here: {name}", str(table["n_images"]), *texts])
-    return "\n".join(_markdown(["method", "images", *PUBLISHED_ROWS], rows)) + "\n"
+    return markdown_table(["method", "images", *PUBLISHED_ROWS], rows) + "\n"

@@ -131,12 +131,11 @@ def gains_markdown(rows: Mapping[str, Mapping[str, Mapping]], baseline: str) -> 
     baseline : str
     """
     shown = [row for row in HEADLINES if row in rows and "not_available" not in rows[row][baseline]]
-    lines = [["", *shown], ["---"] * (len(shown) + 1)]
-    lines.append([baseline, *(_cell(rows[row][baseline]) for row in shown)])
+    lines = [[baseline, *(_cell(rows[row][baseline]) for row in shown)]]
     for name in rows[shown[0]] if shown else ():
         if name != baseline:
             lines.append([name, *(_cell(rows[row][name]["difference"], "+") for row in shown)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return metrics.markdown_table(["", *shown], lines)
 
 
 def _cell(values: Mapping, sign: str = "") -> str:

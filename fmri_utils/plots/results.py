@@ -11,12 +11,12 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..metrics import published_markdown, table_markdown
+from ..metrics import markdown_table, published_markdown, table_markdown
+from ..metrics.tables import NOT_AVAILABLE
 from ..project.artifacts import atomic_path, sha256_json
 from ..project.errors import ArtifactError
 from ..project.reading import reading
 
-NOT_AVAILABLE = "not available"
 NUMBERS = ("value", "low", "high", "chance", "baseline", "ceiling")
 """The numbers of a row of ``results.json``."""
 
@@ -61,9 +61,9 @@ def results_page(
         "AUROC of each statistic for telling tuned voxels from voxels that carry nothing (known "
         "for simulated subjects only). Chance 0.5, ceiling 1.",
     ]
-    rows = [f"| {name} | 0.500 | {value:.3f} |" for name, value in auroc.items()]
-    rows = rows or [f"| all of notebook 05 | 0.500 | {NOT_AVAILABLE} |"]
-    parts.append("\n".join(["| statistic | chance | AUROC |", "| --- | --- | --- |", *rows]))
+    rows = [[name, "0.500", f"{value:.3f}"] for name, value in auroc.items()]
+    rows = rows or [["all of notebook 05", "0.500", NOT_AVAILABLE]]
+    parts.append(markdown_table(["statistic", "chance", "AUROC"], rows))
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

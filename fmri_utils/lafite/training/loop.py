@@ -158,7 +158,7 @@ def train(
     monitor : callable, optional
         Called as often with the same pictures; the numbers that it returns join the history in a
         row of their own. Give ``grid_conditions`` enough rows for a distance of distributions
-        (:func:`fmri_utils.metrics.frechet_monitor`).
+        (:func:`fmri_utils.metrics.training_monitor`).
     on_step : callable, optional
         Called with (images seen, loss terms) after every step.
     max_seconds : float, optional

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ...encoders import LinearEncoder, fit_ridge, out_of_fold, ridge_basis
+from ...metrics.arrays import to_tensor
 from ...nsd.area_masks import not_available
 from ...nsd.preprocessing import average_repeats
 from ...project.checks import check_pictures
@@ -44,13 +45,8 @@ def shrink(images: np.ndarray, size: int) -> np.ndarray:
             f"pictures have shape {images.shape}, to be shrunk to {size} pixels. Expected: "
             "(n, height, width, 3), not smaller than that."
         )
-    scale = 255.0 if images.dtype == np.uint8 else 1.0
-    parts = []
-    for start in range(0, len(images), 500):
-        part = torch.from_numpy(np.ascontiguousarray(images[start : start + 500]))
-        part = (part.permute(0, 3, 1, 2).float() / scale).clamp(0, 1)
-        part = F.adaptive_avg_pool2d(part, size)
-        parts.append(part.permute(0, 2, 3, 1).numpy())
+    parts = [to_tensor(images[start : start + 500]) for start in range(0, len(images), 500)]
+    parts = [F.adaptive_avg_pool2d(part, size).permute(0, 2, 3, 1).numpy() for part in parts]
     return np.concatenate(parts)
 
 
