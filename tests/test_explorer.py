@@ -166,12 +166,12 @@ def test_captions_nearest_to_an_embedding_come_first(material):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (State(N_IMAGES, "voxel", 0, 0.0), "image 4 does not exist"),
-        (State(0, "voxel", -1, 0.0), "voxel -1 does not exist"),
-        (State(0, "voxel", "V1", 0.0), "voxel 'V1' does not exist"),
+        (State(N_IMAGES, "voxel", 0, 0.0), "no image 4. Expected: 0 to 3"),
+        (State(0, "voxel", -1, 0.0), "no voxel -1"),
+        (State(0, "voxel", "V1", 0.0), "no voxel 'V1'"),
         (State(0, "area", "V9", 0.0), "no area 'V9'. Expected: one of V1, faces"),
         (State(0, "concept", "cats", 0.0), "no concept 'cats'"),
-        (State(0, "session", 1, 0.0), "kind is 'session'"),
+        (State(0, "session", 1, 0.0), "no kind 'session'. Expected: one of voxel"),
         (State(0, "voxel", 1, float("nan")), "k is nan"),
         (State(0, "voxel", 1, 5.5), "k is 5.5. Expected: -5 to 5 SD"),
     ],

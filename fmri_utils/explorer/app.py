@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import html
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -134,16 +135,17 @@ class ExplorerApp:
 
     def _make_widgets(self) -> None:
         m = self.explorer.material
-        wide = {"layout": widgets.Layout(width="99%"), "style": {"description_width": "76px"}}
+        style = {"description_width": "76px"}
+        wide = {"layout": widgets.Layout(width="99%"), "style": style}
         pictures = [(f"{i}: {text}", i) for i, text in enumerate(m.captions)]
-        areas = list(m.areas)
-        n_voxels = m.pattern.shape[1]
+        areas, concepts = list(m.areas), m.concepts.names
+        last = m.pattern.shape[1] - 1
         self.image = widgets.Dropdown(options=pictures, description="image", **wide)
         self.kind = widgets.ToggleButtons(
             options=KINDS,
             description="move",
             tooltips=[ABOUT_KIND[kind] for kind in KINDS],
-            style={"description_width": "76px", "button_width": "88px"},
+            style={**style, "button_width": "88px"},
         )
         self.k = widgets.FloatSlider(
             min=-K_MAX, max=K_MAX, step=0.25, description="by (SD)", readout_format="+.2f",
@@ -151,18 +153,15 @@ class ExplorerApp:
         )  # fmt: skip
         self.within = widgets.Dropdown(options=[EVERYWHERE, *areas], description="in", **wide)
         self.voxels = widgets.Select(description="strongest", rows=6, **wide)
-        self.number = widgets.BoundedIntText(
-            min=0, max=n_voxels - 1, description="voxel no.", **wide
-        )
+        self.number = widgets.BoundedIntText(min=0, max=last, description="voxel no.", **wide)
         self.area = widgets.Select(options=areas, description="area", rows=9, **wide)
-        self.concept = widgets.Select(
-            options=m.concepts.names, description="concept", rows=len(m.concepts.names), **wide
-        )
+        rows = len(concepts)
+        self.concept = widgets.Select(options=concepts, description="concept", rows=rows, **wide)
         self.noise = widgets.ToggleButtons(
             options=["fixed", "fresh"],
             description="noise",
             tooltips=["the same z and noise buffers", "new z and noise buffers after the change"],
-            style={"description_width": "76px", "button_width": "80px"},
+            style={**style, "button_width": "80px"},
         )
         self.reset_button = widgets.Button(description="Reset", icon="undo")
         self.save_button = widgets.Button(description="Save as PNG", icon="save")
@@ -196,14 +195,18 @@ class ExplorerApp:
         return widgets.VBox([upper, self.picture])
 
     def _observe(self) -> None:
-        self.image.observe(self._callback(self._on_image), "value")
-        self.kind.observe(self._callback(self._on_kind), "value")
-        self.within.observe(self._callback(self._on_within), "value")
+        """Connect every control with what is to be done before the picture is drawn anew."""
+        for control, steps in (
+            (self.image, [self._list_voxels]),
+            (self.kind, [self._show_controls]),
+            (self.within, [self._list_voxels, self._take_strongest]),
+            (self.number, [self._mark_listed]),
+            *((control, []) for control in (self.k, self.area, self.concept, self.noise)),
+        ):
+            control.observe(self._callback(functools.partial(self._changed, steps)), "value")
         self.voxels.observe(self._callback(self._on_listed), "value")
-        self.number.observe(self._callback(self._on_number), "value")
-        for control in (self.k, self.area, self.concept, self.noise):
-            control.observe(self._callback(self._on_value), "value")
-        self.brain.observe(self._callback(self._on_click), "clicked")
+        click = self._callback(lambda change: self.choose_at(*change["new"][:2]))
+        self.brain.observe(click, "clicked")
         self.reset_button.on_click(self._callback(lambda _: self.reset()))
         self.save_button.on_click(self._callback(lambda _: self.save()))
 
@@ -211,8 +214,9 @@ class ExplorerApp:
         """What a control calls: the function, with its errors in the message line."""
 
         def callback(change) -> None:
-            with self._errors_said():
-                function(change)
+            if not self._quiet:
+                with self._errors_said():
+                    function(change)
 
         return callback
 
@@ -246,51 +250,30 @@ class ExplorerApp:
         self._say(message)
         self.update()
 
-    def _on_value(self, _change) -> None:
-        if not self._quiet:
-            self._next()
-
-    def _on_image(self, _change) -> None:
-        if not self._quiet:
-            with self._hushed():
-                self._list_voxels()
-            self._next()
-
-    def _on_kind(self, _change) -> None:
-        if not self._quiet:
-            self._show_controls()
-            self._next()
-
-    def _on_within(self, _change) -> None:
-        """Another area to search: its strongest voxel is chosen."""
-        if not self._quiet:
-            with self._hushed():
-                self._list_voxels()
-                self.number.value = self.voxels.options[0][1]
-                self._mark_listed()
-            self._next()
+    def _changed(self, steps: Sequence[Callable], _change) -> None:
+        """Do these steps without an update for each, then update."""
+        with self._hushed():
+            for step in steps:
+                step()
+        self._next()
 
     def _on_listed(self, change) -> None:
-        if not self._quiet and change["new"] is not None:
+        if change["new"] is not None:
             self.number.value = change["new"]
 
-    def _on_number(self, _change) -> None:
-        if not self._quiet:
-            with self._hushed():
-                self._mark_listed()
-            self._next()
-
-    def _on_click(self, change) -> None:
-        self.choose_at(*change["new"][:2])
+    def _take_strongest(self) -> None:
+        """Another area to search: its strongest voxel is chosen."""
+        self.number.value = self.voxels.options[0][1]
+        self._mark_listed()
 
     def _list_voxels(self) -> None:
         """Fill the list with the strongest voxels of the area for the image."""
         area = None if self.within.value == EVERYWHERE else self.within.value
         best = self.explorer.ranking(self.image.value, area)[:N_LISTED].tolist()
-        effect = self.explorer.effect(self.image.value)
+        effect = self.explorer.effect(self.image.value)[best]
         names = nsd.voxel_names(self.explorer.material.areas, best)
-        options = [(f"{n}:  {effect[v]:.2g}", v) for n, v in zip(names, best, strict=True)]
-        self.voxels.options = options
+        labels = [f"{name}:  {value:.2g}" for name, value in zip(names, effect, strict=True)]
+        self.voxels.options = list(zip(labels, best, strict=True))
         self._mark_listed()
 
     def _mark_listed(self) -> None:

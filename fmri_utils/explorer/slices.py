@@ -95,11 +95,9 @@ class BrainSlices:
             size = width * self.scale, height * self.scale
             canvas.paste(Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST), corner)
             pen.text((corner[0], 4), name, font=font(14), fill=INK)
-            if left:
-                pen.text((corner[0] + 4, corner[1] + 3), left, font=font(13), fill="white")
-                pen.text(
-                    (corner[0] + size[0] - 14, corner[1] + 3), "R", font=font(13), fill="white"
-                )
+            sides = ((4, left), (size[0] - 14, "R")) if left else ()
+            for x, side in sides:
+                pen.text((corner[0] + x, corner[1] + 3), side, font=font(13), fill="white")
         if crosshair:
             self._crosshair(pen, voxel)
         self._legend(pen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,19 +145,18 @@ class Explorer:
         """By how much the state moves the predicted embedding, (C,)."""
         m = self.material
         weights = m.encoder.weights
+        _check("kind", state.kind, KINDS)
         if not abs(state.k) <= K_MAX:
             raise DataError(f"k is {state.k!r}. Expected: -{K_MAX:g} to {K_MAX:g} SD.")
         if state.kind == "voxel":
-            self._check_number("voxel", state.which, len(weights))
+            _check("voxel", state.which, range(len(weights)))
             return state.k * weights[state.which].astype(np.float64)
         if state.kind == "area":
-            _check_name("area", state.which, m.areas)
+            _check("area", state.which, m.areas)
             return state.k * weights[m.areas[state.which]].sum(0, dtype=np.float64)
-        if state.kind == "concept":
-            _check_name("concept", state.which, m.concepts.names)
-            row = m.concepts.names.index(state.which)
-            return state.k * m.concepts.sd[row] * m.concepts.directions[row].astype(np.float64)
-        raise DataError(f"kind is {state.kind!r}. Expected: one of {', '.join(KINDS)}.")
+        _check("concept", state.which, m.concepts.names)
+        row = m.concepts.names.index(state.which)
+        return state.k * m.concepts.sd[row] * m.concepts.directions[row].astype(np.float64)
 
     def draw(self, embedding: np.ndarray, fresh: int | None = None) -> np.ndarray:
         """Picture (H, W, 3) of an embedding (C,); fixed noise, or draw number ``fresh``."""
@@ -177,7 +176,7 @@ class Explorer:
         order = np.argsort(-self.effect(image), kind="stable")
         if area is None:
             return order
-        _check_name("area", area, self.material.areas)
+        _check("area", area, self.material.areas)
         return order[self.material.areas[area][order]]
 
     def describe(self, state: State) -> str:
@@ -196,18 +195,16 @@ class Explorer:
         return self.draw(self._start(image))
 
     def _start(self, image: int) -> np.ndarray:
-        self._check_number("image", image, len(self.embeddings))
+        _check("image", image, range(len(self.embeddings)))
         return self.embeddings[image]
 
-    @staticmethod
-    def _check_number(what: str, number: int | str, n: int) -> None:
-        if not isinstance(number, (int, np.integer)) or not 0 <= number < n:
-            raise DataError(f"{what} {number!r} does not exist. Expected: 0 to {n - 1}.")
 
-
-def _check_name(what: str, name: int | str, valid) -> None:
-    if name not in valid:
-        raise DataError(f"no {what} {name!r}. Expected: one of {', '.join(valid)}.")
+def _check(what: str, value: int | str, valid: range | Collection[str]) -> None:
+    """Refuse a number or a name that is not among the valid ones."""
+    if value not in valid:
+        numbers = isinstance(valid, range)
+        shown = f"0 to {len(valid) - 1}" if numbers else f"one of {', '.join(valid)}"
+        raise DataError(f"no {what} {value!r}. Expected: {shown}.")
 
 
 @contextlib.contextmanager
