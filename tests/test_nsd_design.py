@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.io
 
 from fmri_utils.nsd import NSDLayout, available_sessions, check_design, trial_table
 from fmri_utils.nsd.paths import REMEDY
@@ -111,6 +112,22 @@ def test_first_mismatch_in_responses_is_named(nsd_copy):
     with pytest.raises(DataError, match=r"2 of 1500 .* trial 1000 \(session 2, row 250"):
         check_design(layout)
     assert check_design(layout, [1])["responses.tsv"] == 750
+    edit_responses(layout, lambda table: table.assign(**{"73KID": swap(table)["73KID"] - 1}))
+    with pytest.raises(DataError, match="counting from 0 and 1"):
+        check_design(layout)
+
+
+def test_a_mat_saved_as_floats_gives_the_same_integers(nsd_copy):
+    layout = NSDLayout(nsd_copy.root, 1)
+    floats = {name: value.astype(float) for name, value in nsd_copy.expdesign.items()}
+    scipy.io.savemat(layout.expdesign, floats)
+    table = trial_table(layout)
+    assert table["nsd_id"].dtype == np.int64
+    np.testing.assert_array_equal(table["nsd_id"], nsd_copy.nsd_id[1][:1500])
+    floats["masterordering"][0, 5] += 0.5
+    scipy.io.savemat(layout.expdesign, floats)
+    with pytest.raises(DataError, match=r"masterordering .*nsd_expdesign\.mat holds fractions"):
+        trial_table(layout)
 
 
 def test_design_tables_of_the_time_series_are_compared(nsd_copy):

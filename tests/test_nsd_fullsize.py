@@ -51,6 +51,21 @@ def test_shared_rule_is_the_brute_force_count(full_nsd, subject, n_sessions):
         assert split.train_trials.size == sum(own.values())
 
 
+def test_all_subjects_see_shared_images_in_the_same_trials(full_nsd):
+    first, *others = (
+        split_by_image(trial_table(NSDLayout(full_nsd.root, s), range(1, 31))) for s in ACQUIRED
+    )
+    own = set(first.train_ids)
+    for split in others:
+        np.testing.assert_array_equal(split.test_trials, first.test_trials)
+        np.testing.assert_array_equal(split.test_ids, first.test_ids)
+        assert not own & set(split.train_ids)
+        own |= set(split.train_ids)
+    table = trial_table(NSDLayout(full_nsd.root, 1), [1])
+    with pytest.raises(DataError, match="the test set is empty"):
+        split_by_image(table, min_repeats=4)
+
+
 @pytest.mark.parametrize(("n_sessions", "counts"), SHARED_COUNTS.items())
 def test_rule_gives_the_published_counts_where_the_design_has_them(full_nsd, n_sessions, counts):
     table = trial_table(NSDLayout(full_nsd.root, 5), range(1, n_sessions + 1))

@@ -7,7 +7,6 @@ from fmri_utils.nsd import NSDLayout, read_betas, read_brainmask, roi_mask, visu
 from fmri_utils.nsd.paths import REMEDY
 from fmri_utils.nsd.rois import available_rois, read_labels, read_roi
 from fmri_utils.project.errors import DataError
-from fmri_utils.project.profiles import load_profile
 
 pytest_plugins = ["nsd_fixture"]
 
@@ -108,14 +107,6 @@ def test_whole_brain(nsd, atlases, nsd_copy):
     betas = read_betas(whole, mask, [1], progress=False)
     expected = nsd.subjects[1].stored[0][mask].T / np.float32(300)
     np.testing.assert_array_equal(betas, expected)
-
-
-def test_a_profile_names_a_union(atlases):
-    layout, volumes = atlases
-    cfg = load_profile("smoke", overrides=["data.roi=nsdgeneral+floc-faces"])
-    np.testing.assert_array_equal(
-        roi_mask(layout, cfg.data.roi), (volumes["nsdgeneral"] > 0) | (volumes["floc-faces"] > 0)
-    )
 
 
 @pytest.mark.parametrize(

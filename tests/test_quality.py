@@ -137,14 +137,6 @@ def test_drift_is_the_share_between_sessions_and_goes_with_z_scoring(rng):
 # --- voxels and images -----------------------------------------------------------------------
 
 
-def test_two_trials_correlate_as_the_ncsnr_says(rng):
-    ncsnr = np.repeat([0.0, 0.3, 0.6, 1.2], 100)
-    betas, ids = planted(rng, ncsnr)
-    found = nsd.split_half_reliability(betas, ids, rng)
-    means = found.reshape(4, 100).mean(axis=1)
-    np.testing.assert_allclose(means, quality.expected_reliability(ncsnr[::100]), atol=0.02)
-
-
 def test_noise_has_no_favourite_images_in_new_trials(rng):
     betas, ids = planted(rng, np.array([0.0, 1.5]))
     noise, signal = (quality.rank_images(betas[:, v], ids, rng) for v in (0, 1))
@@ -172,12 +164,6 @@ def test_quantiles_leave_out_voxels_without_a_value():
     assert list(table.index) == ["all", "V1"]
     assert table.loc["all", ["n_voxels", "50%"]].tolist() == [5, 0.2]
     assert table.loc["V1", "50%"] == pytest.approx(0.35)
-
-
-def test_saturation_is_counted_at_both_ends_of_int16():
-    stored = np.array([32767, 32766, -32767, -32768, 0, 300], np.int16)
-    betas = stored / np.float32(300)
-    assert quality.saturated_share(betas) == 0.5
 
 
 # --- the table -------------------------------------------------------------------------------
@@ -216,6 +202,9 @@ def test_the_table_puts_published_values_beside_what_was_measured(table):
     given = full["published"] != NOT_PUBLISHED
     assert given.sum() == 6
     assert (full["source"] != "").eq(given).all()  # a number has a source, and only a number
+    stored = np.array([32767, 32766, -32767, -32768, 0, 300], np.int16) / np.float32(300)
+    edges = table(betas=np.tile(stored[:, None], (100, 50)))
+    assert edges.loc["betas at the limits of int16, %", "measured"] == 50
     assert table(subject=8).loc["ncsnr, median", "published"] == 0.226
     assert table(subject=8).loc["betas in V1, session 1, SD, % signal change", "published"] == (
         NOT_PUBLISHED
@@ -256,7 +245,7 @@ def test_the_reliability_figure_draws_the_relation_and_skips_nan(rng):
     points, line = ax.lines[:2]
     assert len(points.get_xdata()) == 50
     x, y = line.get_data()
-    np.testing.assert_allclose(y, quality.expected_reliability(x))
+    np.testing.assert_allclose(y, x**2 / (1 + x**2))
 
 
 def test_opposite_angles_differ_for_every_colour_vision_and_the_map_closes():

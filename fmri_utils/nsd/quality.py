@@ -14,10 +14,8 @@ import pandas as pd
 from scipy.spatial.distance import cdist
 
 from ..project.errors import DataError
-from .paths import PSC_SCALE
 from .preprocessing import average_repeats, groups_with_data
 
-INT16_MAX = 32767
 DISTANCE_EDGES_MM = (0.0, 2.2, 3.3, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 70.0)
 """Bins of distance: the first holds the six neighbours of a voxel of 1.8 mm, the second those that
 share an edge or a corner."""
@@ -170,13 +168,9 @@ def noise_correlation(
 
 def _mean_correlation(unit: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
     """Mean correlation of pairs of columns that have data in the same trials."""
-    values = []
-    for start in range(0, first.size, PAIRS_AT_ONCE):
-        part = slice(start, start + PAIRS_AT_ONCE)
-        product = unit[:, first[part]] * unit[:, second[part]]
-        shared = np.isfinite(product).sum(axis=0)
-        values.append((np.nansum(product, axis=0) / shared.clip(1))[shared > 0])
-    values = np.concatenate(values)
+    product = unit[:, first] * unit[:, second]
+    shared = np.isfinite(product).sum(axis=0)
+    values = (np.nansum(product, axis=0) / shared.clip(1))[shared > 0]
     return float(values.mean()) if values.size else np.nan
 
 
@@ -279,15 +273,6 @@ def drift_by_chance(session: np.ndarray) -> float:
     return (np.unique(session).size - 1) / (np.asarray(session).size - 1)
 
 
-def expected_reliability(ncsnr: np.ndarray) -> np.ndarray:
-    """Correlation of two single trials of the same images that a noise-ceiling SNR stands for.
-
-    Signal variance over total variance: ncsnr^2 / (1 + ncsnr^2).
-    """
-    power = np.square(ncsnr, dtype=float)
-    return power / (1 + power)
-
-
 def ncsnr_quantiles(ncsnr: np.ndarray, areas: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Distribution of the noise-ceiling SNR over voxels.
 
@@ -310,12 +295,6 @@ def ncsnr_quantiles(ncsnr: np.ndarray, areas: Mapping[str, np.ndarray]) -> pd.Da
             rows[name] = [values.size, *np.quantile(values, QUANTILES)]
     columns = ["n_voxels", *(f"{q:.0%}" for q in QUANTILES)]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-
-def saturated_share(betas: np.ndarray) -> float:
-    """Share of betas, in percent signal change, at the limits of NSD's int16 (109.22 %)."""
-    limit = np.float32(INT16_MAX) / np.float32(PSC_SCALE)
-    return np.count_nonzero(np.abs(betas) >= limit) / np.asarray(betas).size
 
 
 def rank_images(

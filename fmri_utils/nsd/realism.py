@@ -10,8 +10,9 @@ import pandas as pd
 
 from ..project.errors import DataError
 from .maps import noise_ceiling
+from .paths import PSC_SCALE
 from .published import NSDGENERAL_VOXELS
-from .quality import drift_by_chance, expected_reliability, saturated_share
+from .quality import drift_by_chance
 
 PUBLISHED_NCSNR = MappingProxyType(
     {1: 0.361, 2: 0.361, 3: 0.324, 4: 0.296, 5: 0.415, 6: 0.343, 7: 0.281, 8: 0.226}
@@ -104,7 +105,9 @@ def realism_table(
     if "V1" in areas and areas["V1"].any() and 1 in session:
         values = betas[session == 1][:, areas["V1"]]
         measured[V1_MEAN], measured[V1_SD] = values.mean(dtype="f8"), values.std(dtype="f8")
-    measured["betas at the limits of int16, %"] = 100 * saturated_share(betas)
+    limit = np.float32(32767) / np.float32(PSC_SCALE)
+    share = np.count_nonzero(np.abs(betas) >= limit) / betas.size
+    measured["betas at the limits of int16, %"] = 100 * share
     rows = []
     for quantity, value in measured.items():
         published, source = known.get(quantity, (NOT_PUBLISHED, ""))
@@ -121,7 +124,7 @@ def _published(subject: int) -> dict[str, tuple[float, str]]:
         "voxels": (NSDGENERAL_VOXELS[subject], SOURCE),
         "ncsnr, median": (median, SOURCE),
         CEILING: (round(float(noise_ceiling(median, 3)), 1), SOURCE),
-        RELIABILITY: (round(float(expected_reliability(median)), 3), derived),
+        RELIABILITY: (round(float(noise_ceiling(median, 1)) / 100, 3), derived),
     }
     if subject == 1:
         known |= {V1_MEAN: (PUBLISHED_V1_PSC[0], SOURCE), V1_SD: (PUBLISHED_V1_PSC[1], SOURCE)}
