@@ -57,8 +57,8 @@ class ImageSettings:
         for name in ("size", "global_size", "local_size"):
             if getattr(self, name) % self.patch:
                 raise DataError(
-                    f"{name} is {getattr(self, name)}. Expected: a multiple of the patch, "
-                    f"{self.patch} pixels. Change one of the two."
+                    f"{name} is {getattr(self, name)}. Expected: a multiple of {self.patch}, the "
+                    "patch."
                 )
 
     def learner(self) -> Learner:

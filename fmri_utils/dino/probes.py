@@ -47,8 +47,7 @@ def knn_hits(
     """
     if n_neighbours > len(train):
         raise DataError(
-            f"{n_neighbours} neighbours among {len(train)} pictures. Expected: at most as many as "
-            "there are. Lower n_neighbours."
+            f"{n_neighbours} neighbours among {len(train)} pictures. Lower n_neighbours."
         )
     check_finite(train, "train features", ("picture", "feature"))
     check_finite(test, "test features", ("picture", "feature"))

@@ -189,8 +189,7 @@ class RepeatSampler:
         if len(leaked):
             raise DataError(
                 f"{len(leaked)} test images are among the trials to learn from (first: "
-                f"{leaked[0]}). Expected: training images only. Leave out every trial of a test "
-                "image, not only some of its repeats."
+                f"{leaked[0]}). Expected: training images only. Leave out every trial of these."
             )
         check_finite(betas, "betas", ("trial", "voxel"))
         ids, counts = np.unique(nsd_id, return_counts=True)

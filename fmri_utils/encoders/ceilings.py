@@ -51,8 +51,7 @@ def stack_repeats(
     enough = count >= n_repeats
     if n_repeats < 1 or enough.sum() < 2:
         raise DataError(
-            f"{enough.sum()} images have {n_repeats} trials. Expected: at least two; ask for fewer "
-            "repeats, or read more sessions."
+            f"{enough.sum()} images have {n_repeats} trials. Expected: two; read more sessions."
         )
     rows = order[start[enough][:, None] + np.arange(n_repeats)]
     return betas[rows], ids[enough]

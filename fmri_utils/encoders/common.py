@@ -47,8 +47,8 @@ def check_training(betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray
     """
     if not len(betas) == len(embeddings) == len(groups):
         raise DataError(
-            f"{len(betas)} betas, {len(embeddings)} embeddings and {len(groups)} image ids. "
-            "Expected: one of each per trial."
+            f"{len(betas)} betas, {len(embeddings)} embeddings, {len(groups)} image ids. Expected: "
+            "as many."
         )
     for name, array in (("betas", betas), ("embeddings", embeddings)):
         if np.ndim(array) != 2 or not len(array):
@@ -58,8 +58,8 @@ def check_training(betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray
     constant = np.ptp(embeddings, axis=0) == 0
     if constant.any():
         raise DataError(
-            f"embedding dimensions {np.flatnonzero(constant)[:5].tolist()} are constant. Expected: "
-            "values that differ between images; leave such dimensions out."
+            f"embedding dimensions {np.flatnonzero(constant)[:5].tolist()} are constant. Leave "
+            "them out."
         )
 
 
@@ -80,8 +80,7 @@ def check_patterns(betas: np.ndarray, n_voxels: int) -> np.ndarray:
     betas = np.asarray(betas)
     if betas.ndim != 2 or betas.shape[1] != n_voxels:
         raise DataError(
-            f"betas have shape {betas.shape}. Expected: (n, {n_voxels}), the voxels this encoder "
-            "was trained on."
+            f"betas have shape {betas.shape}. Expected: (n, {n_voxels}), those of the training."
         )
     check_finite(betas, "betas", ("trial", "voxel"), remedy=REMEDY)
     return betas
@@ -135,8 +134,7 @@ def split_targets(stacked: np.ndarray, names: Sequence[str]) -> dict[str, np.nda
     """Undo :func:`stack_targets`: name to (n, C), of an array (n, n_targets * C)."""
     if stacked.shape[1] % len(names):
         raise DataError(
-            f"{stacked.shape[1]} dimensions cannot be {len(names)} targets ({', '.join(names)}) "
-            "of equal size."
+            f"{stacked.shape[1]} dimensions cannot be {len(names)} targets of equal size."
         )
     parts = np.split(stacked, len(names), axis=1)
     return dict(zip(names, parts, strict=True))

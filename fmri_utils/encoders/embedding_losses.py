@@ -24,8 +24,7 @@ from ..project.errors import DataError
 def _check(prediction: torch.Tensor, target: torch.Tensor) -> None:
     if prediction.shape != target.shape or prediction.ndim != 2:
         raise DataError(
-            f"prediction has shape {tuple(prediction.shape)}, target {tuple(target.shape)}. "
-            "Expected: (B, C) both."
+            f"{tuple(prediction.shape)} and {tuple(target.shape)} came. Expected: (B, C) both."
         )
 
 

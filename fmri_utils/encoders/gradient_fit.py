@@ -90,8 +90,9 @@ def hold_out(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
     n_held = max(2, int(share * len(images)))
     if len(images) - n_held < 2:
         raise DataError(
-            f"{len(images)} training images, of which {n_held} are to be held out for early "
-            "stopping. Expected: at least two on each side; train on more images."
+            f"{len(images)} training images, {n_held} of them held out. Expected: two on each "
+            "side; "
+            "train on more images."
         )
     order = np.random.default_rng([seed, 1]).permutation(images)
     return np.isin(groups, order[:n_held])

@@ -97,10 +97,7 @@ def make_folds(groups: np.ndarray, n_folds: int, seed: int | None = None) -> lis
     """
     n_images = len(np.unique(groups))
     if not 2 <= n_folds <= n_images:
-        raise DataError(
-            f"{n_folds} folds of {n_images} images. Expected: at least 2, and at most one for each "
-            "image."
-        )
+        raise DataError(f"{n_folds} folds of {n_images} images. Expected: 2 to one for each image.")
     splitter = GroupKFold(n_folds, shuffle=seed is not None, random_state=seed)
     return [held for _, held in splitter.split(groups, groups=groups)]
 

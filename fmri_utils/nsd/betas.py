@@ -132,13 +132,12 @@ def _check_stored(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Check a file's own description; ``shape`` is (X, Y, Z, trial)."""
     if len(shape) != 4 or shape[3] != TRIALS_PER_SESSION:
         raise DataError(
-            f"{path} has the shape {tuple(shape)}; expected (X, Y, Z, {TRIALS_PER_SESSION}): every "
-            f"NSD session has {TRIALS_PER_SESSION} trials. Fetch it again."
+            f"{path} has the shape {shape}; expected (X, Y, Z, {TRIALS_PER_SESSION}). Fetch it "
+            "again."
         )
     if dtype.kind != "i" or dtype.itemsize != 2:
         raise DataError(
-            f"{path} holds {dtype}; NSD stores betas as int16 of {PSC_SCALE} times percent signal "
-            "change. This is a converted file: its units are unknown. Fetch the original."
+            f"{path} holds {dtype}; expected int16, as NSD stores betas. Fetch the original."
         )
 
 
@@ -150,8 +149,8 @@ def _nifti_blocks(path: Path, mask: np.ndarray) -> Iterator[tuple[slice, np.ndar
     _check_stored(path, shape, dtype)
     if (proxy.slope, proxy.inter) != (1, 0):
         raise DataError(
-            f"{path} scales its values by {proxy.slope} (scl_slope); NSD's betas have no scaling. "
-            "This is a converted file: its units are unknown. Fetch the original."
+            f"{path} scales its values by {proxy.slope} (scl_slope); expected 1. Fetch the "
+            "original."
         )
     columns = flat_voxels(check_mask(mask, shape[:3], str(path)))
     n_bytes = int(np.prod(shape[:3])) * dtype.itemsize

@@ -52,8 +52,8 @@ def read_captions(layout: NSDLayout, nsd_ids: Sequence[int]) -> list[list[str]]:
     ):
         if coco_id not in captions[split]:
             raise DataError(
-                f"image {nsd_id} (COCO {coco_id}) has no caption in {layout.captions(split)}. The "
-                f"file is of another COCO release. {REMEDY}"
+                f"image {nsd_id} (COCO {coco_id}) has no caption in {layout.captions(split)}. "
+                f"{REMEDY}"
             )
         found.append(list(captions[split][coco_id]))
     return found

@@ -140,8 +140,8 @@ def trial_table(layout: NSDLayout, sessions: Iterable[int] | None = None) -> pd.
     sessions = check_sessions(layout, sessions)
     if sessions[-1] > design.n_sessions:
         raise DataError(
-            f"session {sessions[-1]} is not in {layout.expdesign}, which plans "
-            f"{design.n_sessions} sessions. Ask for fewer, or remove files that do not belong."
+            f"session {sessions[-1]} is not among the {design.n_sessions} sessions of "
+            f"{layout.expdesign}. Ask for fewer, or remove files that do not belong."
         )
     nsd_id = design.nsd_id_of_image[design.image_of_trial]
     table = pd.DataFrame({"trial": np.arange(nsd_id.size)})
@@ -199,6 +199,5 @@ def need(table: pd.DataFrame, names: list[str], path, *, texts: tuple[str, ...] 
         values = table[name].to_numpy()
         if values.dtype.kind not in "biuf" or not np.array_equal(values, np.round(values)):
             raise DataError(
-                f"the column {name} of {path} does not hold whole numbers in every row. The file "
-                "is damaged, or was changed: fetch it again."
+                f"the column {name} of {path} holds other than whole numbers: fetch it again."
             )

@@ -28,8 +28,7 @@ def read_brainmask(layout: NSDLayout) -> np.ndarray:
     volume, _ = read_volume(layout.brainmask, "the brain mask")
     if not np.isin(volume, (0, 1)).all() or not volume.any():
         raise DataError(
-            f"{layout.brainmask} holds other values than 0 and 1, or no 1: it is no mask, or it "
-            "was resampled. Fetch the original."
+            f"{layout.brainmask} holds other values than 0 and 1, or no 1. Fetch the original."
         )
     return volume > 0
 
@@ -68,9 +67,8 @@ def read_ncsnr(layout: NSDLayout, mask: np.ndarray) -> np.ndarray:
     wrong = (ncsnr < 0) | np.isinf(ncsnr)
     if wrong.any() or np.isnan(ncsnr).all():
         raise DataError(
-            f"{layout.ncsnr()} is negative or infinite in {np.count_nonzero(wrong)} and "
-            f"unknown in {np.count_nonzero(np.isnan(ncsnr))} of the {ncsnr.size} voxels of the "
-            "mask; expected finite values from 0, NaN in some at most. Fetch the original map."
+            f"{layout.ncsnr()} is negative or infinite in {wrong.sum()} of {ncsnr.size} voxels, or "
+            "NaN in all; expected values from 0. Fetch the original map."
         )
     return ncsnr
 

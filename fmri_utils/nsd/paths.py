@@ -95,16 +95,16 @@ class NSDLayout:
             raise DataError(f"space is {self.space!r}; expected one of {list(SPACES)}.")
         if self.beta_version not in SPACES[self.space]:
             raise DataError(
-                f"beta_version is {self.beta_version!r}; in {self.space} NSD has "
+                f"beta_version is {self.beta_version!r}; expected one of "
                 f"{list(SPACES[self.space])}."
             )
         if not (self.root / "nsddata").is_dir():
             there = sorted(p.name for p in self.root.iterdir())[:8] if self.root.is_dir() else None
             found = "does not exist" if there is None else f"holds no folder nsddata/, but {there}"
             raise DataError(
-                f"the NSD folder {self.root} {found}. Expected the folder above nsddata/, "
-                "nsddata_betas/ and nsddata_stimuli/. Check the path; download or simulate the "
-                "data first."
+                f"the NSD folder {self.root} {found}. Expected the folder above nsddata/. Check "
+                "the "
+                "path; download or simulate the data first."
             )
 
     @property
@@ -228,17 +228,13 @@ def available_sessions(layout: NSDLayout, *, allow_gaps: bool = False) -> list[i
     names = [path.name for path in layout.betas.iterdir()] if layout.betas.is_dir() else []
     sessions = sorted({int(m[1]) for m in map(pattern.fullmatch, names) if m})
     if not sessions:
-        raise DataError(
-            f"there are no betas of {layout.subject_name} in {layout.betas}: expected files "
-            f"betas_sessionNN.nii.gz or .hdf5. {REMEDY}"
-        )
+        raise DataError(f"there are no betas of {layout.subject_name} in {layout.betas}. {REMEDY}")
     missing = sorted(set(range(1, sessions[-1])) - set(sessions))
     if missing and not allow_gaps:
         before = f", or only the first {missing[0] - 1}" if missing[0] > 1 else ""
         raise DataError(
-            f"{missing_betas(layout, missing)}, though later ones are there (up to session "
-            f"{sessions[-1]}). {REMEDY} Or say which sessions you want: "
-            f"sessions={sessions}{before}."
+            f"{missing_betas(layout, missing)}, though later ones are there. {REMEDY} Or say which "
+            f"sessions you want: sessions={sessions}{before}."
         )
     return sessions
 

@@ -33,15 +33,14 @@ def check_betas(betas: np.ndarray, **labels: np.ndarray) -> tuple[np.ndarray, ..
     betas = np.asarray(betas)
     if betas.ndim != 2 or betas.dtype.kind != "f":
         raise DataError(
-            f"betas are {betas.dtype} of shape {betas.shape}; expected floats of "
-            "(n_trials, n_voxels), in percent signal change or standardised."
+            f"betas are {betas.dtype} of {betas.shape}; expected floats (n_trials, n_voxels)."
         )
     checked = {name: np.asarray(values) for name, values in labels.items()}
     for name, values in checked.items():
         if values.shape != betas.shape[:1]:
             raise DataError(
-                f"{name} has the shape {values.shape}; expected one value for each of the "
-                f"{len(betas)} trials. Take both from the same sessions."
+                f"{name} has {values.shape}; expected one value for each of the {len(betas)} "
+                "trials."
             )
     return betas, *checked.values()
 
@@ -82,8 +81,9 @@ def zscore_sessions(betas: np.ndarray, session: np.ndarray, fit: np.ndarray) -> 
         rows = np.flatnonzero(session == number)
         if np.count_nonzero(fit[rows]) < 2:
             raise DataError(
-                f"session {number} has {np.count_nonzero(fit[rows])} training trials; at least 2 "
-                "are needed to standardise it. Leave the session out, or mark more trials."
+                f"session {number} has {np.count_nonzero(fit[rows])} training trials; expected 2 "
+                "or "
+                "more. Leave the session out."
             )
         block = betas[rows]
         bad = ~np.isfinite(block).all(axis=0)
@@ -98,9 +98,8 @@ def zscore_sessions(betas: np.ndarray, session: np.ndarray, fit: np.ndarray) -> 
         constant = np.ptp(training, axis=0) == 0
         if constant.all():
             raise DataError(
-                f"all {constant.size} voxels are constant in session {number}: its file is empty, "
-                "or the mask is outside its field of view. Fetch the session again, leave it out, "
-                "or choose another area."
+                f"all {constant.size} voxels are constant in session {number}. Fetch the session "
+                "again, leave it out, or choose another area."
             )
         mean = training.mean(axis=0, dtype=np.float64)
         sd = training.std(axis=0, ddof=1, dtype=np.float64)
@@ -108,9 +107,8 @@ def zscore_sessions(betas: np.ndarray, session: np.ndarray, fit: np.ndarray) -> 
         if typical > MAX_PSC:
             raise DataError(
                 f"the betas of session {number} have a standard deviation of {typical:.0f} in the "
-                f"median voxel; percent signal change has a few, and at most {MAX_PSC:.0f}. These "
-                f"are NSD's stored integers, {PSC_SCALE} times percent signal change: divide them "
-                f"by {PSC_SCALE}, or read them with read_betas()."
+                f"median voxel; expected at most {MAX_PSC:.0f}. These are NSD's stored integers: "
+                f"divide them by {PSC_SCALE}, or read them with read_betas()."
             )
         sd[constant] = 1
         block = (block - mean) / sd

@@ -83,8 +83,7 @@ def check_published(layout: NSDLayout, design: Design, table: pd.DataFrame) -> d
         if value != expected:
             raise DataError(
                 f"{name} of {layout.subject_name}: {value} in {path}, but NSD's own is {expected}. "
-                "The file was changed, belongs to another subject, or is read wrongly. Fetch it "
-                "again."
+                "The file was changed, or is another subject's. Fetch it again."
             )
     return {name: value for name, (value, _, _) in found.items()}
 

@@ -71,8 +71,7 @@ def noise_residuals(betas: np.ndarray, nsd_id: np.ndarray) -> tuple[np.ndarray, 
     residuals, rows = _residuals_of(betas, nsd_id)
     if rows.size == 0:
         raise DataError(
-            f"none of the {np.unique(nsd_id).size} images has two trials; noise is what differs "
-            "between them. Read more sessions."
+            f"none of the {np.unique(nsd_id).size} images has two trials. Read more sessions."
         )
     for trials, voxels in groups_with_data(betas):
         found, kept = _residuals_of(betas[np.ix_(trials, voxels)], nsd_id[trials])
@@ -140,8 +139,7 @@ def noise_correlation(
     """
     if residuals.shape[1] != len(coordinates):
         raise DataError(
-            f"residuals are of {residuals.shape[1]} voxels and coordinates of {len(coordinates)}. "
-            "Take both with the same mask."
+            f"{residuals.shape[1]} residuals, {len(coordinates)} coordinates. Use the same mask."
         )
     unit = _unit_columns(residuals)
     everywhere, group = np.ones(len(coordinates), bool), np.zeros(len(coordinates), int)

@@ -50,8 +50,7 @@ def _term(term: str, name: str) -> str:
     if atlas not in atlases:
         raise DataError(
             f"no area {term!r} in {name!r}. Expected: a name such as {', '.join(FIELD_NAMES)}; an "
-            f"atlas ({', '.join(atlases)}), or some of its labels, as in HCP_MMP1:FFC; or several "
-            "of these joined by +."
+            f"atlas ({', '.join(atlases)}); some of its labels, as HCP_MMP1:FFC; or a union by +."
         )
     known = PUBLISHED_LABELS.get(atlas, areas or ())
     unknown = [area for area in areas or () if area not in known]

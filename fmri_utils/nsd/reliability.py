@@ -46,8 +46,8 @@ def estimate_ncsnr(betas: np.ndarray, session: np.ndarray, nsd_id: np.ndarray) -
     counts = np.unique(nsd_id, return_counts=True)[1]
     if not np.any(counts == N_REPEATS):
         raise DataError(
-            f"no image has {N_REPEATS} trials (found {np.unique(counts).tolist()}); noise is "
-            "measured between repeats. Read more sessions."
+            f"no image has {N_REPEATS} trials, only {np.unique(counts).tolist()}. Read more "
+            "sessions."
         )
     ncsnr = _ncsnr_of(scaled, nsd_id)
     for trials, voxels in groups_with_data(betas, session):
@@ -105,8 +105,7 @@ def split_half_reliability(
     n_images = np.count_nonzero(np.unique(nsd_id, return_counts=True)[1] >= 2)
     if n_images < 3:
         raise DataError(
-            f"{n_images} images have at least two trials; a reliability needs more. Read more "
-            "sessions."
+            f"{n_images} images have at least two trials; expected 3. Read more sessions."
         )
     found = _reliability_of(betas, nsd_id, rng, n_splits)
     for trials, voxels in groups_with_data(betas):

@@ -116,8 +116,8 @@ def roi_blocks(path: Path, mask: np.ndarray) -> Iterator[tuple[slice, np.ndarray
         if not found.all():
             raise DataError(
                 f"{path} holds {voxels.size} voxels, and not {np.count_nonzero(~found)} of the "
-                f"{wanted.size} of the mask. It was fetched for {file.attrs['rois']}. Fetch the "
-                "others with `make nsd-download`, BETAS=roi and another ROI=."
+                f"{wanted.size} of the mask. Fetch it again with `make nsd-download`, for another "
+                "ROI=."
             )
         for start in range(0, TRIALS_PER_SESSION, BLOCK_TRIALS):
             trials = slice(start, start + BLOCK_TRIALS)

@@ -80,8 +80,8 @@ def read_labels(layout: NSDLayout, name: str) -> dict[int, str]:
     if not path.is_file():
         if name not in PUBLISHED_LABELS:
             raise DataError(
-                f"the label names of {name} are missing: {path} does not exist. {REMEDY} Without "
-                "it the atlas can be used as a whole only, as a mask of all its labels."
+                f"the label names of {name} are missing: {path} does not exist. {REMEDY} Or use "
+                "the atlas as a whole."
             )
         return dict(enumerate(PUBLISHED_LABELS[name], start=1))
     names = {}
@@ -92,10 +92,7 @@ def read_labels(layout: NSDLayout, name: str) -> dict[int, str]:
             continue
         match = CTAB_LINE.fullmatch(line)
         if not match or int(match[1]) in names:
-            raise DataError(
-                f"{path} has the line {line!r}; expected an id, which comes once, and a name. "
-                f"{REMEDY}"
-            )
+            raise DataError(f"{path} has the line {line!r}; expected a new id and a name. {REMEDY}")
         names[int(match[1])] = match[2]
     return {i: label for i, label in names.items() if i > 0}
 
@@ -131,8 +128,8 @@ def read_roi(
     unnamed = sorted(set(np.unique(labels[labels > 0]).tolist()) - set(names))
     if unnamed:
         raise DataError(
-            f"{layout.roi(name, hemisphere)} has the labels {unnamed}, for which there is no name "
-            f"({names}). Fetch {layout.ctab(name).name}, or the atlas, again."
+            f"{layout.roi(name, hemisphere)} has the labels {unnamed}, without a name in "
+            f"{layout.ctab(name).name}. Fetch both again."
         )
     return labels, names
 
@@ -149,8 +146,8 @@ def _read_label_volume(layout: NSDLayout, name: str, hemisphere: str | None) -> 
         labels = volume.astype(np.int16)
     if not np.array_equal(labels, volume) or labels.min() < -1:
         raise DataError(
-            f"{path} holds other values than -1 (outside cortex), 0 (no label) and labels from 1. "
-            "It is not an NSD label volume, or it was resampled. Fetch the original."
+            f"{path} holds other values than -1, 0 and labels from 1. Was it resampled? Fetch the "
+            "original."
         )
     return labels
 
@@ -181,8 +178,8 @@ def roi_mask(layout: NSDLayout, name: str = "nsdgeneral") -> np.ndarray:
     shapes = {term: mask.shape for term, mask in masks.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(
-            f"the atlases of {name!r} have different shapes {shapes}: they are of several subjects "
-            f"or spaces. Fetch those of {layout.subject_name} in {layout.space}."
+            f"the atlases of {name!r} have different shapes {shapes}. Fetch those of "
+            f"{layout.subject_name} in {layout.space}."
         )
     return np.logical_or.reduce(list(masks.values()))
 
@@ -206,10 +203,7 @@ def _term_mask(
 ) -> np.ndarray:
     if atlas == BRAINMASK:
         if areas is not None or side:
-            raise DataError(
-                "brainmask has no areas and no hemispheres: NSD gives one file. Cortex of one "
-                "hemisphere is read_roi(layout, 'nsdgeneral', 'lh')[0] >= 0."
-            )
+            raise DataError("brainmask has no areas and no hemispheres. Expected: brainmask alone.")
         return read_brainmask(layout)
     if areas is None and not layout.ctab(atlas).is_file() and atlas not in PUBLISHED_LABELS:
         return _read_label_volume(layout, atlas, side) > 0  # needs no names

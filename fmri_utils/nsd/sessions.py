@@ -29,8 +29,7 @@ def session_coverage(layout: NSDLayout) -> str:
     if acquired is not None and present[-1] > acquired:
         raise DataError(
             f"{layout.betas} holds betas of session {present[-1]}, but {layout.responses} ends "
-            f"with session {acquired}. The table is cut off, or the betas are another subject's. "
-            "Fetch the table again, or remove files that do not belong."
+            f"with session {acquired}. Fetch the table again, or remove files that do not belong."
         )
     missing = sorted(set(range(1, (acquired or present[-1]) + 1)) - set(present))
     known = f" of {acquired} sessions"
@@ -49,8 +48,8 @@ def _acquired_sessions(layout: NSDLayout) -> int | None:
     if not whole or np.any(trials != TRIALS_PER_SESSION):
         raise DataError(
             f"{layout.responses} has {len(session)} trials of sessions {numbers.tolist()}; "
-            f"expected {TRIALS_PER_SESSION} of every session from 1 on. The file is cut off: fetch "
-            "it again."
+            "expected "
+            f"{TRIALS_PER_SESSION} of every session from 1 on: fetch it again."
         )
     return numbers.size
 
@@ -87,9 +86,9 @@ def first_sessions(layout: NSDLayout, n_sessions: int = 0) -> list[int]:
         acquired = _acquired_sessions(layout)
         if acquired is not None and n_sessions > acquired:
             raise DataError(
-                f"the first {n_sessions} sessions of {layout.subject_name} were asked for, but it "
-                f"has {acquired} by {layout.responses}. Ask for at most {acquired}, or for all "
-                "(0)."
+                f"{layout.subject_name} has {acquired} by {layout.responses}; {n_sessions} were "
+                "asked "
+                f"for. Ask for at most {acquired}, or for all (0)."
             )
         fewer = f" Or ask for fewer: the first {missing[0] - 1} are there."
         more = fewer if missing[0] > 1 else ""

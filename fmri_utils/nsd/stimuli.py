@@ -27,8 +27,7 @@ def check_nsd_ids(nsd_ids: Sequence[int], n_images: int) -> np.ndarray:
     ids = np.asarray(nsd_ids)
     if ids.ndim != 1 or ids.size == 0 or ids.dtype.kind not in "iu":
         raise DataError(
-            f"nsd_ids have the type {ids.dtype} and shape {ids.shape}; expected whole numbers in a "
-            "list that is not empty."
+            f"nsd_ids are {ids.dtype} of shape {ids.shape}; expected a list of whole numbers."
         )
     if ids.min() < 0 or ids.max() >= n_images:
         from_one = ids.max() == n_images
@@ -103,8 +102,9 @@ def _brick(file: h5py.File, layout: NSDLayout, nsd_ids) -> tuple[h5py.Dataset, n
     square = brick.ndim == 4 and brick.shape[1:] == (brick.shape[1], brick.shape[1], 3)
     if not square or brick.dtype != np.uint8:
         raise DataError(
-            f"imgBrick in {path} is {brick.dtype} of shape {brick.shape}; expected uint8 of "
-            f"(image, row, column, RGB), as many rows as columns. {AGAIN}"
+            f"imgBrick in {path} is {brick.dtype} of shape {brick.shape}; expected uint8 (image, "
+            "row, "
+            f"column, RGB), square. {AGAIN}"
         )
     return brick, check_nsd_ids(nsd_ids, len(brick))
 
@@ -120,8 +120,7 @@ def _cropped(file: h5py.File, layout: NSDLayout, nsd_ids) -> tuple[h5py.Dataset,
     if absent.size:
         raise DataError(
             f"{absent.size} of {np.unique(ids).size} images were not downloaded, the first is "
-            f"{absent[0]}: {layout.stimuli_coco} holds {stored.size}, those of some sessions or "
-            f"subjects. Fetch them: `make nsd-download SUBJECT={layout.subject} BETAS=none "
+            f"{absent[0]}. Fetch them: `make nsd-download SUBJECT={layout.subject} BETAS=none "
             f"STIMULI=coco ROOT={layout.root}`, or all images as shown with STIMULI=brick."
         )
     return images, rows

@@ -92,14 +92,12 @@ def _check_responses(layout: NSDLayout, table: pd.DataFrame) -> int | None:
     responses = read_responses(layout)
     if np.any(responses["SUBJECT"] != layout.subject):
         raise DataError(
-            f"{path} belongs to subject {responses['SUBJECT'].unique().tolist()}. Fetch that of "
-            f"subject {layout.subject}."
+            f"{path} belongs to another subject. Fetch that of subject {layout.subject}."
         )
     if len(responses) <= table["trial"].max():
         raise DataError(
             f"{path} has {len(responses)} trials, but session {table['session'].max()} ends with "
-            f"trial {table['trial'].max()} (from 0). The file is cut off, or the betas are not "
-            "this subject's. Fetch it again."
+            f"trial {table['trial'].max()} (from 0). It is cut off: fetch it again."
         )
     rows = responses.iloc[table["trial"]]
     if not np.array_equal(rows["SESSION"].to_numpy(), table["session"].to_numpy()):

@@ -27,9 +27,9 @@ def check_mask(
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.ndim != 3:
         raise DataError(
-            f"the mask has the type {mask.dtype} and {mask.ndim} dimensions; expected booleans in "
-            "three. Labels of an NSD atlas become a mask with `labels > 0` (-1 and 0 are no area), "
-            "or through roi_mask()."
+            f"the mask is {mask.dtype} of {mask.ndim} dimensions; expected booleans in three. "
+            "Labels "
+            "of an NSD atlas become a mask with `labels > 0` (-1 and 0 are no area)."
         )
     if shape is not None and mask.shape != tuple(shape):
         hint = ""
@@ -92,8 +92,7 @@ def check_axes(affine: np.ndarray, path: Path) -> None:
     axes = "".join(code or "?" for code in nib.aff2axcodes(affine)) if sound else "undefined"
     if axes != "RAS":
         raise DataError(
-            f"the axes of {path} are {axes}; NSD's volumes are RAS (x to the right, y to the "
-            "front, z up). Another program has reoriented it: fetch the original."
+            f"the axes of {path} are {axes}; expected RAS, as in NSD: fetch the original."
         )
 
 

@@ -109,8 +109,7 @@ def alignment(planted: np.ndarray, measured: np.ndarray, *, rng: np.random.Gener
     planted, measured = np.asarray(planted, float), np.asarray(measured, float)
     if planted.shape != measured.shape or planted.ndim != 2:
         raise DataError(
-            f"planted {planted.shape} and measured {measured.shape}. Expected: the same "
-            "(n_voxels, n_columns)."
+            f"{planted.shape} and {measured.shape} came. Expected: the same (n_voxels, n_columns)."
         )
     kept = np.isfinite(planted).all(1) & np.isfinite(measured).all(1)
     n = int(kept.sum())

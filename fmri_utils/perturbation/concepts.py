@@ -52,8 +52,7 @@ def _word_table(
         table = counter.fit_transform(captions).toarray().astype(bool)
     except ValueError as err:
         raise DataError(
-            f"no usable word in {len(captions)} captions ({err}). Expected: sentences that share "
-            "words; use more captions."
+            f"no usable word in {len(captions)} captions ({err}). Expected: more captions."
         ) from err
     return table, counter.get_feature_names_out().tolist()
 
@@ -115,8 +114,9 @@ def concept_directions(
         used = table[:, [i for i, word in enumerate(words) if word in set(wanted)]].any(1)
         if used.all() or not used.any():
             raise DataError(
-                f"{used.sum()} of {len(captions)} captions use a word of concept {name!r} "
-                f"({', '.join(wanted)}). Expected: some, not all; choose words of this corpus."
+                f"{used.sum()} of {len(captions)} captions use a word of concept {name!r}. "
+                "Expected: "
+                "some, not all; choose words of this corpus."
             )
         directions.append(_direction(used, embeddings))
     return np.stack(directions)

@@ -96,8 +96,8 @@ def reliability(encoder: LinearEncoder, repeats: np.ndarray, pairings: np.ndarra
     repeats = np.asarray(repeats)
     if repeats.ndim != 3 or len(repeats) < 2 or pairings.shape[1:] != repeats.shape[:2]:
         raise DataError(
-            f"repeats have shape {repeats.shape}, pairings {pairings.shape}. Expected: (n_repeats, "
-            "n_images, n_voxels) with two repeats or more, and pairings of the same two sizes."
+            f"repeats have shape {repeats.shape}, pairings {pairings.shape}. Expected: two repeats "
+            "or more, (n_repeats, n_images, n_voxels), and pairings of them."
         )
     n_repeats, n_images, n_voxels = repeats.shape
     picks = _pick_matrices(pairings)

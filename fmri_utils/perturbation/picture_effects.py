@@ -241,8 +241,7 @@ def variance_shares(pictures: np.ndarray) -> dict[str, float]:
     levels = pictures.shape[:3]
     if pictures.ndim < 4 or min(levels) < 2:
         raise DataError(
-            f"pictures have shape {pictures.shape}. Expected: three factors with at least two "
-            "levels each, then the picture."
+            f"pictures have shape {pictures.shape}. Expected: three factors of two levels or more."
         )
     check_finite(pictures, "pictures")
     flat = np.asarray(pictures, np.float64).reshape(*levels, -1)

@@ -28,8 +28,7 @@ def cell_grams(jacobian: Tensor, n_cells: int) -> Tensor:
     n, n_colours, height, width = jacobian.shape
     if n_cells < 1 or height % n_cells or width % n_cells:
         raise DataError(
-            f"a picture of {height} x {width} cannot be cut into {n_cells} x {n_cells} equal "
-            "cells. Expected: a number that divides both."
+            f"{height} x {width} pixels cannot be cut into {n_cells} x {n_cells} equal cells."
         )
     h, w = height // n_cells, width // n_cells
     cells = jacobian.reshape(n, n_colours, n_cells, h, n_cells, w).permute(2, 4, 0, 1, 3, 5)

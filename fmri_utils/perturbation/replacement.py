@@ -63,8 +63,8 @@ def shrinkage_penalty(betas: np.ndarray) -> float:
     s = float(ledoit_wolf_shrinkage(betas))
     if not 0 < s < 1:
         raise DataError(
-            f"the shrinkage of the voxels' covariance is {s:g}. Expected: between 0 and 1; these "
-            "betas have no covariance to condition on. Replace voxels by 0 instead."
+            f"the shrinkage of the covariance is {s:g}. Expected: 0 to 1. Replace voxels by 0 "
+            "instead."
         )
     return len(betas) * float(np.var(betas, axis=0).mean()) * s / (1 - s)
 

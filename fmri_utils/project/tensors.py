@@ -201,7 +201,7 @@ def load_state(
     if differing:
         raise WeightsError(
             f"{path} was made with other settings or data. {'; '.join(differing)}. Use another "
-            "folder, or the same settings. Or delete it to begin again."
+            "folder or the same settings, or delete it."
         )
     return state
 

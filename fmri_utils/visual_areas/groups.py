@@ -111,7 +111,7 @@ def _check_disjoint(groups: Mapping[str, np.ndarray]) -> None:
     if overlap.any():
         raise DataError(
             f"{overlap.sum()} voxels are in more than one of the groups {list(groups)}. Expected: "
-            "groups without overlap, so that their Shapley values add up."
+            "groups without overlap."
         )
 
 

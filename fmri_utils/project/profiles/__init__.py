@@ -183,8 +183,7 @@ def _apply_override(raw: dict, text: str) -> str:
     section, dot, field = key.strip().partition(".")
     if not separator or not dot:
         raise ProfileError(
-            f"override {text!r} is not of the form section.key=value. Expected: one such as "
-            "encoder.n_folds=5."
+            f"override {text!r}. Expected: section.key=value, such as encoder.n_folds=5."
         )
     if not isinstance(raw.get(section), dict):
         valid = [k for k, v in raw.items() if isinstance(v, dict)]
