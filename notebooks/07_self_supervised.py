@@ -213,7 +213,7 @@ mappers = encoders.MapperSettings.of(cfg.encoder)
 runs = dino.compare(
     data,
     functions,
-    shares=voxel_settings.shares,
+    shares=cfg.dino.shares,
     alphas=mappers.alphas,
     n_folds=mappers.n_folds,
     seed=cfg.seed,

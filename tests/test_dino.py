@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from fmri_utils import dino, plots
-from fmri_utils.dino import distillation, networks, on_patterns, probes, student_teacher, views
+from fmri_utils.dino import distillation, networks, probes, student_teacher, views
 from fmri_utils.project.errors import DataError, WeightsError
 
 SMALL = dino.ImageSettings(
@@ -337,16 +337,10 @@ def test_comparison_needs_no_test_image_and_gives_rows(rng):
         betas, ids, np.repeat((betas @ weights)[::2], 2, 0), test, test_ids,
         np.repeat((test @ weights)[::2], 2, 0), np.repeat(np.arange(4), 5),
     )  # fmt: skip
-    settings = on_patterns.VoxelSettings(
-        dino.DinoSettings(n_steps=3, batch_size=8),
-        n_outputs=8,
-        width=6,
-        hidden=8,
-        shares=(0.2, 1.0),
-    )
+    settings = dino.DinoSettings(n_steps=3, batch_size=8)
     functions, record = dino.representations(data, settings, seed=0)
     assert list(functions) == list(dino.METHODS) and len(record["rank"]) == 4
-    common = {"shares": settings.shares, "alphas": np.logspace(0, 3, 4), "n_folds": 3}
+    common = {"shares": (0.2, 1.0), "alphas": np.logspace(0, 3, 4), "n_folds": 3}
     runs = [dino.compare(data, functions, seed=seed, **common) for seed in (0, 1)]
     table = dino.summarise(runs, rng=rng, n_resamples=50)
     assert len(table["scores"]) == 10 and len(table["differences"]) == 8

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from sklearn.decomposition import PCA
 
 from ..nsd import average_repeats
 from ..project.checks import check_finite
@@ -25,15 +26,7 @@ METHODS = (
 )
 
 
-@dataclass(frozen=True)
-class VoxelSettings:
-    """Numbers of the comparison; the rest as in :class:`DinoSettings`."""
-
-    dino: DinoSettings
-    n_outputs: int = 128
-    width: int = 128
-    hidden: int = 256
-    shares: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 1.0)
+N_OUTPUTS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,59 +77,45 @@ class VoxelData:
         )
 
 
-def train_voxels(
-    sampler: RepeatSampler, settings: VoxelSettings, *, seed: int, progress: bool = False
-) -> tuple[StudentTeacher, dict[str, np.ndarray]]:
-    """Train a student and a teacher on pairs of repeats of the training images.
-
-    Returns
-    -------
-    pair : StudentTeacher
-    record : dict
-        ``step``, ``loss`` and the collapse measures, one value for each check.
-    """
-    torch.manual_seed(seed)
-    backbone = VoxelMLP(sampler.betas.shape[1], settings.width, settings.hidden)
-    learner = Learner(backbone, settings.n_outputs)
-    pair = StudentTeacher(learner, settings.n_outputs, settings.dino)
-    watched = sampler.tensor[:: max(1, len(sampler.tensor) // 300)]
-
-    def draw(generator: torch.Generator):
-        return sampler.draw(settings.dino.batch_size, generator)[0]
-
-    def watch(current: StudentTeacher) -> dict[str, float]:
-        return collapse_measures(current, watched)
-
-    return pair, train(pair, draw, seed=seed, watch=watch, progress=progress)
-
-
 def representations(
-    data: VoxelData, settings: VoxelSettings, *, seed: int, progress: bool = False
+    data: VoxelData, settings: DinoSettings, *, seed: int, progress: bool = False
 ) -> tuple[dict[str, Callable], dict[str, np.ndarray]]:
     """A function ``f(patterns) -> features`` for each of :data:`METHODS`, none of them supervised.
+
+    The student and the teacher learn from pairs of repeats of the training images.
 
     Returns
     -------
     functions : dict of str to callable
     record : dict
-        Of the student-teacher training.
+        Of the student-teacher training: ``step``, ``loss`` and the collapse measures, one value
+        for each check.
     """
-    test_ids = np.unique(data.test_nsd_id)
-    sampler = RepeatSampler(data.betas, data.nsd_id, data.regions, test_ids)
-    pair, record = train_voxels(sampler, settings, seed=seed, progress=progress)
-    sizes = data.betas.shape[1], settings.width, settings.hidden
+    sampler = RepeatSampler(data.betas, data.nsd_id, data.regions, np.unique(data.test_nsd_id))
+    watched = sampler.tensor[:: max(1, len(sampler.tensor) // 300)]
     torch.manual_seed(seed)
-    untrained = VoxelMLP(*sizes)
+    learner = Learner(VoxelMLP(data.betas.shape[1]), N_OUTPUTS)
+    pair = StudentTeacher(learner, N_OUTPUTS, settings)
+    record = train(
+        pair,
+        lambda generator: sampler.draw(settings.batch_size, generator)[0],
+        seed=seed,
+        watch=lambda current: collapse_measures(current, watched),
+        progress=progress,
+    )
+    torch.manual_seed(seed)
+    untrained = VoxelMLP(data.betas.shape[1])
     torch.manual_seed(seed)
     denoiser = probes.train_denoiser(
         sampler,
-        VoxelMLP(*sizes),
-        n_steps=settings.dino.n_steps,
-        batch_size=settings.dino.batch_size,
+        VoxelMLP(data.betas.shape[1]),
+        n_steps=settings.n_steps,
+        batch_size=settings.batch_size,
         seed=seed,
         progress=progress,
     )
-    pca = probes.fit_pca(average_repeats(data.betas, data.nsd_id)[0], settings.width)
+    averages = average_repeats(data.betas, data.nsd_id)[0]
+    pca = PCA(min(untrained.width, *averages.shape), random_state=0).fit(averages)
     functions = {
         "supervised only": np.asarray,
         "PCA of repeat averages": pca.transform,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 from torch.nn import functional
@@ -163,12 +162,6 @@ def train_denoiser(
         optimiser.step()
     check_weights(network.state_dict(), n_steps)
     return encoder.eval()
-
-
-def fit_pca(averages: np.ndarray, n_components: int) -> PCA:
-    """Principal components of repeat averages (n_images, n_voxels) of training images."""
-    check_finite(averages, "averages", ("image", "voxel"))
-    return PCA(min(n_components, *averages.shape), random_state=0).fit(averages)
 
 
 def features_of(backbone: nn.Module, patterns: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ import numpy as np
 from ..metrics import bootstrap, chance, paired_difference
 from ..project.sections import DinoConfig
 from . import probes
-from .on_patterns import VoxelSettings
 from .on_pictures import ImageSettings, LabelledPictures
 from .student_teacher import DinoSettings
 
@@ -43,10 +42,9 @@ def collapse_settings(numbers: DinoConfig, n_steps: int = 0) -> dict[str, ImageS
     }
 
 
-def voxel_settings(numbers: DinoConfig, n_steps: int = 0) -> VoxelSettings:
+def voxel_settings(numbers: DinoConfig, n_steps: int = 0) -> DinoSettings:
     """Of the training on brain patterns."""
-    of_dino = DinoSettings(n_steps=n_steps or numbers.voxel_steps, batch_size=numbers.voxel_batch)
-    return VoxelSettings(of_dino, shares=numbers.shares)
+    return DinoSettings(n_steps=n_steps or numbers.voxel_steps, batch_size=numbers.voxel_batch)
 
 
 def pictures_for(

@@ -13,7 +13,6 @@ import dataclasses
 import numpy as np
 
 from fmri_utils import dino
-from fmri_utils.dino.on_patterns import VoxelSettings
 from fmri_utils.encoders import MapperSettings
 from fmri_utils.project import artifacts
 from fmri_utils.project.notebook_files import Files, open_inputs
@@ -33,12 +32,16 @@ def parts_of(files: Files, study: str, settings: object) -> Parts:
 
 
 def run_seed(
-    data: dino.VoxelData, settings: VoxelSettings, mappers: MapperSettings, seed: int
+    data: dino.VoxelData,
+    settings: dino.DinoSettings,
+    mappers: MapperSettings,
+    shares: tuple[float, ...],
+    seed: int,
 ) -> dict[str, np.ndarray]:
     """One seed of the comparison, flat: "method|share|score" and the monitors."""
     functions, record = dino.representations(data, settings, seed=seed)
     probe = {"alphas": mappers.alphas, "n_folds": mappers.n_folds}
-    found = dino.compare(data, functions, shares=settings.shares, seed=seed, **probe)
+    found = dino.compare(data, functions, shares=shares, seed=seed, **probe)
     flat = {
         f"{method}|{share}|{score}": values
         for method, budgets in found.items()
@@ -64,10 +67,15 @@ def study_voxels(files: Files) -> dict:
     data, first = dino.VoxelData.of(files["betas"], files["embeddings"]), files.cfg.seed
     voxels = dino.voxel_settings(files.cfg.dino, files.cfg.dino.study_steps)
     mappers = MapperSettings.of(files.cfg.encoder)
-    key = {**dataclasses.asdict(voxels), "probe": dataclasses.asdict(mappers)}
+    key = {
+        **dataclasses.asdict(voxels),
+        "shares": files.cfg.dino.shares,
+        "probe": dataclasses.asdict(mappers),
+    }
     parts = parts_of(files, "selfsupervised", key)
     seeds = range(first, first + N_SEEDS)
-    parts.run(seeds, lambda s: run_seed(data, voxels, mappers, s), progress=True, what="seeds")
+    given = data, voxels, mappers, files.cfg.dino.shares
+    parts.run(seeds, lambda s: run_seed(*given, s), progress=True, what="seeds")
     runs = [parts.load(seed) for seed in seeds]
     table = dino.summarise([unflatten(run) for run in runs], rng=np.random.default_rng(first))
     monitors = {
