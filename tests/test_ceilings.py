@@ -6,6 +6,7 @@ from test_controls import ridge, subject
 
 from fmri_utils.encoders import LinearEncoder, ceilings
 from fmri_utils.project.errors import DataError
+from pipeline.studies.encoders.half_split import half_split_ceiling
 
 
 def noisy(n_repeats, *, signal=1.0, noise=1.5, said=0.6, n=1500, dim=12, seed=0):
@@ -66,7 +67,7 @@ def test_halves_agree_as_much_as_signal_and_noise_allow():
         seen.append((len(part), len(np.unique(ids))))
         return identity
 
-    found = ceilings.half_split_ceiling(
+    found = half_split_ceiling(
         fit, betas, signal[groups], groups, betas, groups, n_repeats=2, rng=rng
     )
     assert seen == [(3000, 3000)] * 10
@@ -74,9 +75,7 @@ def test_halves_agree_as_much_as_signal_and_noise_allow():
     np.testing.assert_allclose(found["reliability"], 1 / (1 + 4 / 2), atol=0.04)
     np.testing.assert_allclose(found["ceiling"], np.sqrt(found["reliability"]))
     with pytest.raises(DataError, match="at least 2"):
-        ceilings.half_split_ceiling(
-            fit, betas, signal[groups], groups, betas, groups, n_repeats=1, rng=rng
-        )
+        half_split_ceiling(fit, betas, signal[groups], groups, betas, groups, n_repeats=1, rng=rng)
 
 
 def test_fewer_training_trials_lower_the_half_split_ceiling():
@@ -84,9 +83,9 @@ def test_fewer_training_trials_lower_the_half_split_ceiling():
     few, *_ = subject(noise=1.5, n_images=70)  # 20 training images
     test = [a[:150] for a in data]
     means = [
-        ceilings.half_split_ceiling(
-            ridge, *d, test[0], test[2], n_repeats=2, rng=np.random.default_rng(0)
-        )["ceiling"].mean()
+        half_split_ceiling(ridge, *d, test[0], test[2], n_repeats=2, rng=np.random.default_rng(0))[
+            "ceiling"
+        ].mean()
         for d in (data, few)
     ]
     assert means[1] < means[0] <= 1

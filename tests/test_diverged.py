@@ -213,11 +213,11 @@ def test_no_fit_by_steps_ends_with_nan(name, monkeypatch):
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_weights_that_only_say_chance_are_no_result(weight_decay):
     """Predictions of 1e30 have a norm that is infinite: unit length makes them 0, without a NaN."""
-    settings = {"n_steps": 60, "batch_size": 20, "temperature": 0.1, "seed": 0}
+    absurd = dataclasses.replace(
+        QUICK, learning_rate=1e30, weight_decay=weight_decay, one_cycle=False, voxel_dropout=0.0
+    )
     with pytest.raises(DivergedError, match="this run diverged"):
-        encoders.fit_contrastive(
-            *planted(n_images=30), learning_rate=1e30, weight_decay=weight_decay, **settings
-        )
+        encoders.fit_contrastive(*planted(n_images=30), training=absurd, temperature=0.1, seed=0)
 
 
 @pytest.mark.parametrize("name", joint.OBJECTIVES)

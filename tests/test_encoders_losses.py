@@ -6,7 +6,6 @@ import torch
 from scipy.special import log_softmax, softmax
 from torch.nn import functional
 
-from fmri_utils import encoders
 from fmri_utils.encoders import embedding_losses as losses
 from fmri_utils.project.errors import DataError
 
@@ -117,11 +116,6 @@ def test_stacked_targets_are_scored_block_by_block(pair):
     torch.testing.assert_close(loss(p, t, 0.1), expected)
     with pytest.raises(DataError, match="cannot be 3 targets"):
         losses.per_target(losses.mse, 3)(p, t)
-    arrays = {"image": p.numpy()[:, :C], "caption": p.numpy()[:, C:]}
-    stacked = encoders.stack_targets(arrays)
-    np.testing.assert_array_equal(stacked, p.numpy())
-    again = encoders.split_targets(stacked, ("image", "caption"))
-    np.testing.assert_array_equal(again["caption"], arrays["caption"])
 
 
 @pytest.mark.parametrize("loss", [losses.mse, losses.cosine_loss])

@@ -154,8 +154,7 @@ def test_mind_readers_loss_learns_the_direction_of_clamped_targets():
 
 FITS = {
     "contrastive": lambda *data, **k: encoders.fit_contrastive(
-        *data, n_steps=10, batch_size=20, learning_rate=1e-3, weight_decay=0.0, temperature=0.1,
-        seed=0, **k,
+        *data, training=QUICK, temperature=0.1, seed=0, **k
     ),
     "mind_reader": lambda *data, **k: fit_mind_reader(*data, seed=0, n_epochs=1, **k),
     "mlp": lambda *data, **k: fit_mlp(data, **k),

@@ -142,16 +142,8 @@ case("alphas", encoders.fit_ridge, BETAS, TRUTH, GROUPS, alphas=Bad(ALPHAS), n_f
 case("betas", encoders.refit_ridge, B, TRUTH, alphas=ALPHAS)
 case("alphas", encoders.refit_ridge, BETAS, TRUTH, alphas=Bad(ALPHAS))
 case("betas", encoders.out_of_fold, B, TRUTH, GROUPS, **FIT)
-case(
-    "betas",
-    encoders.mlp.fit_mlp,
-    B,
-    TRUTH,
-    GROUPS,
-    training=ONE_STEP,
-    seed=0,
-)
-case("predictions", encoders.restandardise, T, TRUTH, TRUTH)
+MLP_SETTINGS = {"hidden": 8, "mixco_temperature": 0.1, "soft_temperature": 0.1, "seed": 0}
+case("betas", encoders.mlp.fit_mlp, B, TRUTH, GROUPS, training=ONE_STEP, **MLP_SETTINGS)
 case("training predictions", controls.bottleneck, TRUTH, T, [1])
 case("betas", controls.fit_prototypes, B, TRUTH, GROUPS, n_classes=2, seed=0, **FIT)
 LEAVE = controls.leave_clusters_out, RIDGE, BETAS, TRUTH, GROUPS

@@ -11,10 +11,10 @@ returns ``(encoder, report)``; every encoder has ``predict(betas) -> (n, C)``.
 """
 
 from ..metrics.arrays import unit
-from .common import Mapper, check_patterns, check_training, split_targets, stack_targets
+from .common import Mapper, check_patterns, check_training
 from .contrastive import fit_contrastive
 from .embedding_losses import info_nce
 from .encoder_files import load_encoder, save_encoder
-from .linear import LinearEncoder, fit_mean, restandardise
+from .linear import LinearEncoder, fit_mean
 from .mappers import MAPPERS, MapperSettings, fit_mapper
 from .ridge import RidgeBasis, fit_ridge, match_spread, out_of_fold, refit_ridge, ridge_basis

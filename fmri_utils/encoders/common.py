@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -103,38 +102,3 @@ def compute_device(device: str | torch.device) -> torch.device:
     if chosen.type not in ("cpu", "cuda"):
         raise ProfileError(f"encoders run on cpu or cuda; device {chosen} came. Use DEVICE=cpu.")
     return chosen
-
-
-def stack_targets(targets: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Put several embeddings of a trial beside each other, to be predicted together.
-
-    Parameters
-    ----------
-    targets : mapping of str to numpy.ndarray, (n_trials, C)
-        Such as ``{"image": ..., "caption": ...}``, all of one shape.
-
-    Returns
-    -------
-    numpy.ndarray, (n_trials, n_targets * C)
-        Give the fit function ``n_targets=len(targets)``; take predictions apart again with
-        :func:`split_targets`.
-
-    Raises
-    ------
-    DataError
-        If the shapes differ.
-    """
-    shapes = {name: np.shape(value) for name, value in targets.items()}
-    if len(set(shapes.values())) != 1:
-        raise DataError(f"targets have shapes {shapes}. Expected: one shape for all.")
-    return np.concatenate(list(targets.values()), axis=1)
-
-
-def split_targets(stacked: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Undo :func:`stack_targets`: name to (n, C), of an array (n, n_targets * C)."""
-    if stacked.shape[1] % len(names):
-        raise DataError(
-            f"{stacked.shape[1]} dimensions cannot be {len(names)} targets of equal size."
-        )
-    parts = np.split(stacked, len(names), axis=1)
-    return dict(zip(names, parts, strict=True))

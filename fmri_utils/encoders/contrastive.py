@@ -17,13 +17,9 @@ def fit_contrastive(
     embeddings: np.ndarray,
     groups: np.ndarray,
     *,
-    n_steps: int,
-    batch_size: int,
-    learning_rate: float,
-    weight_decay: float,
+    training: Training,
     temperature: float,
     seed: int,
-    voxel_dropout: float = 0.0,
     n_targets: int = 1,
     device: str | torch.device = "cpu",
     progress: bool = False,
@@ -34,13 +30,12 @@ def fit_contrastive(
     ----------
     betas, embeddings, groups
         As for :func:`fmri_utils.encoders.fit_ridge`.
-    n_steps, batch_size, learning_rate, weight_decay, voxel_dropout
-        As in :class:`fmri_utils.encoders.Training`.
+    training : Training
     temperature : float
         Of InfoNCE.
     seed : int
     n_targets : int
-        Embeddings that :func:`fmri_utils.encoders.stack_targets` put beside each other.
+        Embeddings of a trial that stand beside each other, all of one size.
     device, progress
         As for :func:`fmri_utils.encoders.gradient_fit.train`.
 
@@ -50,13 +45,6 @@ def fit_contrastive(
     report : dict
         ``step``, ``train_loss``, ``validation_loss`` at each check, ``best_step``, ``held``.
     """
-    training = Training(
-        n_steps=n_steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        voxel_dropout=voxel_dropout,
-    )
     how = {"training": training, "seed": seed, "device": device, "progress": progress}
     check = contrast_check(temperature, n_targets)
     return _fit_linear("contrastive", check, (betas, embeddings, groups), how)

@@ -179,7 +179,7 @@ def per_target(loss: Callable, n_targets: int) -> Callable:
     loss : callable
         ``loss(prediction, target, ...) -> scalar``.
     n_targets : int
-        Blocks of equal size, as :func:`fmri_utils.encoders.stack_targets` puts them.
+        Blocks of equal size.
     """
 
     def mean_loss(prediction: torch.Tensor, target: torch.Tensor, *args, **kwargs) -> torch.Tensor:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..project.checks import check_finite
-from ..project.errors import DataError
 from .common import check_patterns, check_training
 
 
@@ -52,43 +50,3 @@ def fit_mean(
     check_training(betas, embeddings, groups)
     weights = np.zeros((betas.shape[1], embeddings.shape[1]), np.float32)
     return LinearEncoder(weights, embeddings.mean(0).astype(np.float32), "mean"), {}
-
-
-def restandardise(
-    prediction: np.ndarray, train_prediction: np.ndarray, train_embeddings: np.ndarray
-) -> np.ndarray:
-    """Give predictions the mean and spread of real embeddings, with training statistics only.
-
-    Ridge shrinks, and unequally: what is hard to predict varies least. Ozcelik & VanRullen (2023)
-    standardise with the mean and SD of the *test* predictions, so each prediction depends on the
-    other test images; here both come from training images.
-
-    Parameters
-    ----------
-    prediction : numpy.ndarray, (n, C)
-        Of new patterns.
-    train_prediction : numpy.ndarray, (n_train, C)
-        Of training images. Take predictions from folds that did not hold the image
-        (:func:`fmri_utils.encoders.out_of_fold`): those of the fitted images vary too much.
-    train_embeddings : numpy.ndarray, (n_train, C)
-
-    Returns
-    -------
-    numpy.ndarray, (n, C)
-
-    Raises
-    ------
-    DataError
-        If a value is not finite, or a dimension of the training predictions does not vary.
-    """
-    check_finite(prediction, "predictions", ("image", "dimension"))
-    check_finite(train_prediction, "training predictions", ("image", "dimension"))
-    check_finite(train_embeddings, "training embeddings", ("image", "dimension"))
-    sd = train_prediction.std(0)
-    if (sd == 0).any():
-        raise DataError(
-            f"predictions do not vary in dimensions {np.flatnonzero(sd == 0)[:5].tolist()}. "
-            "Expected: predictions of a mapper that uses the betas."
-        )
-    scaled = (prediction - train_prediction.mean(0)) / sd
-    return scaled * train_embeddings.std(0) + train_embeddings.mean(0)

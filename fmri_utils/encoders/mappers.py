@@ -114,7 +114,7 @@ def fit_mapper(
     seed : int
         Of the folds (ridge), or of initialisation, validation images and batches.
     n_targets : int
-        Embeddings that :func:`fmri_utils.encoders.stack_targets` put beside each other.
+        Embeddings of a trial that stand beside each other, all of one size.
     device : str or torch.device
     basis : RidgeBasis, optional
         For ridge.
@@ -154,4 +154,6 @@ def fit_mapper(
             "soft_temperature": settings.mlp_soft_temperature,
         }
         return fit_mlp(*data, training=training, **of_mlp, **steps)
-    return fit_contrastive(*data, **settings.relevant("contrastive"), **steps)
+    own = settings.relevant("contrastive")
+    temperature = own.pop("temperature")
+    return fit_contrastive(*data, training=Training(**own), temperature=temperature, **steps)
