@@ -28,7 +28,7 @@ def half_split_ceiling(
     The repeats are divided into halves, in training and in test. A map fitted to one half predicts
     the test images from their one half, another map from the other. What the two predictions share
     is reproducible; no truth correlates with a prediction by more than the root of that share.
-    Unlike :func:`fmri_utils.encoders.ceilings.repeat_curve` this counts the noise in the fitted weights too.
+    Unlike a curve over repeats, this counts the noise in the fitted weights too.
 
     Parameters
     ----------
