@@ -10,7 +10,7 @@ from fmri_utils import encoders
 from fmri_utils.encoders.gradient_fit import Training
 from fmri_utils.encoders.ridge import make_folds, ridge_basis
 from fmri_utils.metrics import retrieval_scores
-from fmri_utils.project.errors import DataError, ProfileError, WeightsError
+from fmri_utils.project.errors import DataError, ProfileError
 from pipeline.studies.encoders.cells import restandardise
 
 ALPHAS = np.logspace(-2, 4, 7)
@@ -133,15 +133,6 @@ def test_an_encoder_survives_the_disk(tmp_path):
     again = encoders.load_encoder(tmp_path / "ridge.safetensors")
     np.testing.assert_array_equal(again.predict(betas), encoder.predict(betas))
     assert again.method == "ridge"
-
-
-def test_bad_weights_files_give_one_clear_error(tmp_path):
-    with pytest.raises(WeightsError, match="Run `make 03`"):
-        encoders.load_encoder(tmp_path / "none.safetensors")
-    broken = tmp_path / "broken.safetensors"
-    broken.write_bytes(b"\0" * 100)
-    with pytest.raises(WeightsError, match=r"encoder weights: .* cannot be read"):
-        encoders.load_encoder(broken)
 
 
 def test_bad_training_data_are_refused():

@@ -17,7 +17,6 @@ from fmri_utils.lafite.training.data import TrainingData
 from fmri_utils.perturbation import jacobian
 from fmri_utils.pictures import finetuning, reconstruction, search
 from fmri_utils.project.errors import DataError
-from fmri_utils.visual_areas import retrain
 from simulated_nsd.training import demo_generator as pretraining
 
 N, V, C, Z = 12, 6, 4, 8
@@ -204,8 +203,9 @@ case("betas", visual_areas.score_areas, ENCODER, B, TRUTH, AREAS, **RANDOM)
 case("truth", visual_areas.score_areas, ENCODER, BETAS, T, AREAS, **RANDOM)
 case("betas", visual_areas.random_shift, ENCODER, B, [2], TRUTH, **RANDOM)
 case("betas", visual_areas.area_pictures, RENDER, ENCODER, B, AREAS, z=LATENT[:1])
-ALL, FEW = np.ones(V, bool), encoders.MapperSettings(n_folds=2)
-case("betas", retrain.retrain_on, B, TRUTH, GROUPS, ALL, settings=FEW)
+FEW = encoders.MapperSettings(n_folds=2)
+RETRAINED = {"pattern": BETAS, "truth": TRUTH, "settings": FEW, "n_random": 0, "rng": RNG}
+case("betas", visual_areas.score_retrained, B, TRUTH, GROUPS, AREAS, **RETRAINED)
 
 case("condition", reconstruction.draw, GENERATOR, LATENT, T)
 case("z", reconstruction.draw, GENERATOR, Z_BAD, TRUTH)

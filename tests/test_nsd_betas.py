@@ -68,15 +68,6 @@ def test_wrong_masks_are_refused(layout, kind):
             read(layout, wrong, kind)
 
 
-def test_missing_session_is_named(damaged):
-    mask = roi_mask(damaged)
-    damaged.betas_hdf5(2).unlink()
-    assert read_betas(damaged, mask, progress=False).shape[0] == 1500  # NIfTI serves
-    damaged.betas_nifti(2).unlink()
-    with pytest.raises(DataError, match=r"session 2 of subj01.*02\.hdf5 or betas_session02\.n"):
-        read_betas(damaged, mask, [1, 2], progress=False)
-
-
 def test_scaled_nifti_is_refused(nsd, damaged):
     image = nib.Nifti1Image(nsd.subjects[1].stored[0], np.eye(4))
     image.header.set_slope_inter(1 / 300, 0)

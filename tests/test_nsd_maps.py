@@ -28,39 +28,6 @@ def test_labels_and_names(nsd, layout):
     assert names == dict(enumerate(VISUAL, start=1))  # parsed in spite of trailing white space
 
 
-def test_published_names_are_used_without_a_table(layout):
-    _, names = read_roi(layout, "floc-faces")
-    assert names == dict(enumerate(("OFA", "FFA-1", "FFA-2", "mTL-faces", "aTL-faces"), start=1))
-
-
-def test_mask_is_the_labelled_voxels_only(nsd, layout):
-    volume = nsd.subjects[1].rois["nsdgeneral"]
-    mask = roi_mask(layout, "nsdgeneral")
-    assert mask.sum() == (volume == 1).sum()
-    assert mask.sum() < (volume != -1).sum()
-    left = roi_mask(layout, "lh.nsdgeneral")
-    np.testing.assert_array_equal(left, mask & nsd.subjects[1].left)
-    v1 = roi_mask(layout, "prf-visualrois:V1v,V1d")
-    np.testing.assert_array_equal(v1, np.isin(nsd.subjects[1].rois["prf-visualrois"], [1, 2]))
-    with pytest.raises(DataError, match=r"V9.*hV4"):
-        roi_mask(layout, "prf-visualrois:V9")
-
-
-def test_missing_and_damaged_rois_are_named(nsd, damaged):
-    with pytest.raises(DataError, match=r"floc-words.*floc-words\.nii\.gz"):
-        read_roi(damaged, "floc-words")
-    nsd.save_nifti(damaged.roi("HCP_MMP1"), np.zeros(nsd.shape))
-    with pytest.raises(DataError, match=r"HCP_MMP1\.mgz\.ctab"):
-        read_roi(damaged, "HCP_MMP1")
-    damaged.ctab("streams").write_text("early one\n")
-    with pytest.raises(DataError, match="early one"):
-        visual_areas(damaged, roi_mask(damaged))
-    path = damaged.roi("streams")
-    path.write_bytes(path.read_bytes()[:-60])
-    with pytest.raises(DataError, match=r"streams\.nii\.gz.*delete it"):
-        read_roi(damaged, "streams")
-
-
 def test_areas_are_masks_over_the_voxels(nsd, layout):
     mask, truth = roi_mask(layout), nsd.subjects[1]
     areas = visual_areas(layout, mask)
@@ -131,11 +98,6 @@ def test_prf_table(nsd, layout):
     # in the fovea the angle is undefined, but not the position
     assert np.isnan(table["angle"][0])
     assert (table["x"][0], table["y"][0]) == (0, 0)
-
-
-def test_prf_is_nan_where_there_are_no_data(layout):
-    table = read_prf(layout, ~read_brainmask(layout))
-    assert table.isna().all(axis=None)
 
 
 def test_brainmask_and_mean_volume(nsd, layout):

@@ -85,11 +85,6 @@ def test_concept_shift_and_contribution_equal_recomputation(encoder, betas, monk
     np.testing.assert_allclose(stimulated.mean(1)[0], shift[4], atol=1e-12)
 
 
-def test_a_voxel_without_weight_has_no_effect(encoder, betas):
-    encoder.weights[3] = 0
-    assert (perturbation.embedding_effect(encoder, betas)[:, 3] == 0).all()
-
-
 def test_encoding_pattern_finds_what_decoder_weights_miss():
     # Voxel 0 carries the signal plus noise, voxel 1 only that noise: a decoder subtracts voxel 1
     # (a large weight), though it carries nothing about the signal.

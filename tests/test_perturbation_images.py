@@ -13,7 +13,6 @@ from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
 from fmri_utils.lafite import Generator, GeneratorConfig
 from fmri_utils.perturbation.jacobian import picture_jacobian
-from fmri_utils.perturbation.picture_effects import PictureEffect
 from fmri_utils.perturbation.picture_locations import cell_grams, effect_maps
 from fmri_utils.project.errors import ArtifactError, DataError
 from fmri_utils.project.parts import Parts
@@ -264,15 +263,6 @@ def test_crossed_pictures_change_one_thing_at_a_time(generator, z, encoder, beta
     draw = perturbation.picture_function(single, z[1:].float(), noise=noise)
     expected = draw(torch.as_tensor(unit(idle.predict(value[None]))).float())[0].detach().numpy()
     np.testing.assert_allclose(pictures[1, 1, 0], expected, atol=1e-5)
-
-
-def test_picture_effect_also_counts_in_ssim():
-    rng = np.random.default_rng(0)
-    baseline = rng.random((32, 32, 3)).astype(np.float32)
-    perturbed = np.stack([baseline, 1 - baseline])
-    effect = PictureEffect(baseline, perturbed, baseline[None], 0.0)
-    assert effect.ssim()[0] == pytest.approx(1)
-    assert effect.ssim()[1] < 0.5
 
 
 def test_maps_open_as_volumes_in_the_subjects_space(tmp_path):

@@ -226,25 +226,6 @@ def test_groups_equal_changed_betas(encoder):
         visual_areas.group_embedding(encoder, betas, group, "remove")
 
 
-def test_a_group_is_judged_against_groups_of_its_size():
-    rng = np.random.default_rng(10)
-    weights = rng.standard_normal((40, C))
-    weights[5:] *= 0.01
-    encoder = LinearEncoder(weights, np.zeros(C), "ridge")
-    betas = rng.standard_normal((30, 40))
-    truth = unit(encoder.predict(betas))
-    strong = np.arange(40) < 5
-    options = {"rng": rng, "n_groups": 199}
-    kept, random = visual_areas.against_random(
-        encoder, betas, truth, strong, kind="keep_only", **options
-    )
-    assert (random < kept).all() and len(random) == 199
-    left, random = visual_areas.against_random(
-        encoder, betas, truth, strong, kind="leave_out", **options
-    )
-    assert (random > left).all()
-
-
 CAPTIONS = ["A red house", "A house by the sea", "A dog", "The dog on a boat", "A red boat"]
 
 

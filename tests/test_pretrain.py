@@ -86,12 +86,6 @@ def test_noise_is_silent_about_what_the_embedding_says(noise, facts):
     assert told < abs(spearmanr(noise[:, column(facts, "x")], facts.numbers["x"])[0]) - 0.3
 
 
-def test_what_a_scene_does_not_have_is_plain_noise(noise, facts):
-    alone = np.isnan(facts.numbers["x 0"])
-    assert 0.1 < alone.mean() < 0.5
-    assert kstest(noise[alone, column(facts, "x 0")], "norm").pvalue > 1e-3
-
-
 def test_facts_that_do_not_fit_are_refused(embeddings, facts):
     model = noise_vectors.FactPredictor(embeddings.shape[1], facts)
     with pytest.raises(DataError, match="at least"):

@@ -86,15 +86,6 @@ def test_cards_tell_data_training_and_scores():
         assert "stream" in text
 
 
-def test_images_are_embedded_alike_as_bytes_and_floats(space, held_out):
-    few = held_out["images"][:8]
-    as_bytes, as_floats = space.encode_images(few), space.encode_images(few / 255.0)
-    np.testing.assert_allclose(as_bytes, as_floats, atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(as_bytes, axis=1), 1, atol=1e-5)
-    with pytest.raises(DataError, match=r"shape \(8, 3, 64, 64\)"):
-        space.encode_images(few.transpose(0, 3, 1, 2))
-
-
 def test_partial_sums_grow_into_the_picture(generator, space, held_out):
     condition = space.encode_images(held_out["images"][:1])
     z = draw_z(generator, 1, 0)

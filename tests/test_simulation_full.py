@@ -15,7 +15,7 @@ from fmri_utils.project.errors import DataError
 from fmri_utils.project.simulation_config import BETA_VERSIONS, SimulationConfig
 from simulated_nsd import folder, stimulus_file, subject
 from simulated_nsd.brain import make_brain
-from simulated_nsd.cortical_areas import CAPS, KASTNER, PARIETAL_CAPS
+from simulated_nsd.cortical_areas import KASTNER
 from simulated_nsd.folder import runner
 from simulated_nsd.localizer import CONTRASTS, floc_maps
 from simulated_nsd.parcels import HCP_MMP1, LANDMARKS, MEDIAL, REGIONS, STRIPS, seeds
@@ -92,15 +92,6 @@ def test_all_eight_are_there_and_one_stopped_earlier(eight):
     assert shared[1] < shared[0]  # the shorter one saw fewer of the same
 
 
-def test_shared_images_of_the_shorter_subject_have_three_to_no_repeats(eight):
-    root, _ = eight
-    table = nsd.trial_table(nsd.NSDLayout(root, 2))
-    repeats = table.loc[table["shared"], "nsd_id"].value_counts()
-    found = {n: int((repeats == n).sum()) for n in (3, 2, 1)} | {0: TINY.n_shared - len(repeats)}
-    assert sum(found.values()) == TINY.n_shared
-    assert min(found.values()) > 10
-
-
 def test_noise_is_set_to_the_published_medians(eight):
     _, made = eight
     found = {s: made[s]["ncsnr_median"] for s in made}
@@ -148,12 +139,6 @@ def test_a_version_has_the_same_bytes_alone_and_among_others(versions, version, 
     assert [p.name for p in alone.betas.parent.iterdir()] == [version]
 
 
-@pytest.mark.parametrize("wrong", [(), (B3, B3), ("betas_fithrf_GLMdenoise",)])
-def test_other_versions_are_refused(wrong):
-    with pytest.raises(ValueError, match="expected one or more"):
-        SimulationConfig(beta_versions=wrong)
-
-
 # --- atlases ---------------------------------------------------------------------------------
 
 
@@ -189,13 +174,6 @@ def test_parcels_fill_the_cortex_and_agree_with_the_other_atlases(brain):
     for name, area in near.items():
         values, counts = np.unique(hcp[area], return_counts=True)
         assert values[counts.argmax()] == number[name], name
-
-
-def test_kastner_has_all_its_areas(brain):
-    atlas = brain.areas.labels["Kastner2015"]
-    assert set(np.unique(atlas[atlas > 0])) == set(range(1, len(KASTNER) + 1))
-    # The additions take no random numbers: what was simulated before stays as it is.
-    assert not set(PARIETAL_CAPS) & set(CAPS)
 
 
 # --- maps ------------------------------------------------------------------------------------
