@@ -6,7 +6,6 @@ from test_controls import ridge, subject
 
 from fmri_utils.encoders import LinearEncoder, ceilings
 from fmri_utils.project.errors import DataError
-from pipeline.studies.encoders.half_split import half_split_ceiling
 
 
 def noisy(n_repeats, *, signal=1.0, noise=1.5, said=0.6, n=1500, dim=12, seed=0):
@@ -60,7 +59,7 @@ def test_halves_agree_as_much_as_signal_and_noise_allow():
         seen.append((len(part), len(np.unique(ids))))
         return identity
 
-    found = half_split_ceiling(
+    found = ceilings.half_split_ceiling(
         fit, betas, signal[groups], groups, betas, groups, n_repeats=2, rng=rng
     )
     assert seen == [(3000, 3000)] * 10
@@ -68,7 +67,9 @@ def test_halves_agree_as_much_as_signal_and_noise_allow():
     np.testing.assert_allclose(found["reliability"], 1 / (1 + 4 / 2), atol=0.04)
     np.testing.assert_allclose(found["ceiling"], np.sqrt(found["reliability"]))
     with pytest.raises(DataError, match="at least 2"):
-        half_split_ceiling(fit, betas, signal[groups], groups, betas, groups, n_repeats=1, rng=rng)
+        ceilings.half_split_ceiling(
+            fit, betas, signal[groups], groups, betas, groups, n_repeats=1, rng=rng
+        )
 
 
 def test_the_curve_over_sessions_trains_on_the_first_sessions_only():

@@ -11,7 +11,6 @@ from fmri_utils.encoders.gradient_fit import Training
 from fmri_utils.encoders.ridge import make_folds, ridge_basis
 from fmri_utils.metrics import retrieval_scores
 from fmri_utils.project.errors import DataError, ProfileError
-from pipeline.studies.encoders.cells import restandardise
 
 ALPHAS = np.logspace(-2, 4, 7)
 
@@ -148,7 +147,7 @@ def test_bad_training_data_are_refused():
     constant[:, 2] = 1
     with pytest.raises(DataError, match=r"dimensions \[2\] are constant"):
         fit(betas, constant, image)
-    with pytest.raises(DataError, match="one of each per trial"):
+    with pytest.raises(DataError, match="Expected: as many"):
         fit(betas[1:], embeddings, image)
     with pytest.raises(ProfileError, match="'cuda:77' is not available here"):
         encoders.fit_ridge(betas, embeddings, image, alphas=ALPHAS, n_folds=3, device="cuda:77")
@@ -184,9 +183,9 @@ def test_restandardised_predictions_have_the_spread_of_embeddings_whatever_else_
     rng = np.random.default_rng(0)
     train = rng.standard_normal((500, 4))
     shrunk = train * [0.1, 0.2, 0.3, 0.4] + 1
-    found = restandardise(shrunk[:50], shrunk, train)
+    found = encoders.restandardise(shrunk[:50], shrunk, train)
     np.testing.assert_allclose(found, train[:50], atol=1e-9)
-    np.testing.assert_allclose(restandardise(shrunk[:1], shrunk, train), found[:1])
+    np.testing.assert_allclose(encoders.restandardise(shrunk[:1], shrunk, train), found[:1])
 
 
 def test_the_mean_predicts_the_mean_whatever_the_brain_does():

@@ -15,6 +15,6 @@ from .common import Mapper, check_patterns, check_training
 from .contrastive import fit_contrastive
 from .embedding_losses import info_nce
 from .encoder_files import load_encoder, save_encoder
-from .linear import LinearEncoder, fit_mean
+from .linear import LinearEncoder, fit_mean, restandardise
 from .mappers import MAPPERS, MapperSettings, fit_mapper
 from .ridge import RidgeBasis, fit_ridge, match_spread, out_of_fold, refit_ridge, ridge_basis

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from fmri_utils import encoders, perturbation
-from fmri_utils.encoders.gradient_fit import Training
+from fmri_utils.encoders import MapperSettings
 from fmri_utils.project import artifacts
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.notebook_files import Files, open_inputs
@@ -46,17 +46,15 @@ def study_seeds(files: Files) -> dict:
     brain, clip, e = files["betas"], files["embeddings"], files.cfg.encoder
     train = brain["is_train"]
     target = clip["image"][np.searchsorted(clip["nsd_id"], brain["nsd_id"][train])]
-    settings = {"n_steps": e.n_steps, "batch_size": e.batch_size}
+    settings = {"n_steps": e.n_steps, "batch_size": e.batch_size, "temperature": e.temperature}
     settings |= {"learning_rate": e.learning_rate, "weight_decay": e.weight_decay}
-    how = {"training": Training(**settings), "temperature": e.temperature}
-    settings["temperature"] = e.temperature
     pattern, truth = (files["predictions"][name] for name in ("pattern", "truth"))
     parts = Parts(files.cfg.derived / "study", {"study": "seeds", **settings, **files.hashes})
 
     def compute(seed: int) -> dict[str, np.ndarray]:
-        encoder, _ = encoders.fit_contrastive(
-            brain["betas"][train], target, brain["nsd_id"][train], seed=seed, **how
-        )
+        how = {"settings": MapperSettings(**settings, voxel_dropout=0), "seed": seed}
+        data = brain["betas"][train], target, brain["nsd_id"][train]
+        encoder, _ = encoders.fit_mapper("contrastive", *data, **how)
         return {
             "effect": perturbation.embedding_effect(encoder, pattern).mean(0),
             "contribution": perturbation.contribution(encoder, pattern, truth).mean(0),

@@ -32,16 +32,11 @@ def parts_of(files: Files, study: str, settings: object) -> Parts:
 
 
 def run_seed(
-    data: dino.VoxelData,
-    settings: dino.DinoSettings,
-    mappers: MapperSettings,
-    shares: tuple[float, ...],
-    seed: int,
+    data: dino.VoxelData, settings: dino.DinoSettings, probe: dict, seed: int
 ) -> dict[str, np.ndarray]:
     """One seed of the comparison, flat: "method|share|score" and the monitors."""
     functions, record = dino.representations(data, settings, seed=seed)
-    probe = {"alphas": mappers.alphas, "n_folds": mappers.n_folds}
-    found = dino.compare(data, functions, shares=shares, seed=seed, **probe)
+    found = dino.compare(data, functions, seed=seed, **probe)
     flat = {
         f"{method}|{share}|{score}": values
         for method, budgets in found.items()
@@ -66,16 +61,12 @@ def study_voxels(files: Files) -> dict:
     """All seeds, and the table over them."""
     data, first = dino.VoxelData.of(files["betas"], files["embeddings"]), files.cfg.seed
     voxels = dino.voxel_settings(files.cfg.dino, files.cfg.dino.study_steps)
-    mappers = MapperSettings.of(files.cfg.encoder)
-    key = {
-        **dataclasses.asdict(voxels),
-        "shares": files.cfg.dino.shares,
-        "probe": dataclasses.asdict(mappers),
-    }
-    parts = parts_of(files, "selfsupervised", key)
+    mappers, shares = MapperSettings.of(files.cfg.encoder), files.cfg.dino.shares
+    key = {"dino": dataclasses.asdict(voxels), "shares": shares}
+    parts = parts_of(files, "selfsupervised", key | {"probe": dataclasses.asdict(mappers)})
     seeds = range(first, first + N_SEEDS)
-    given = data, voxels, mappers, files.cfg.dino.shares
-    parts.run(seeds, lambda s: run_seed(*given, s), progress=True, what="seeds")
+    probe = {"alphas": mappers.alphas, "n_folds": mappers.n_folds, "shares": shares}
+    parts.run(seeds, lambda s: run_seed(data, voxels, probe, s), progress=True, what="seeds")
     runs = [parts.load(seed) for seed in seeds]
     table = dino.summarise([unflatten(run) for run in runs], rng=np.random.default_rng(first))
     monitors = {

@@ -16,7 +16,6 @@ from fmri_utils.encoders import MAPPERS, Mapper, MapperSettings, RidgeBasis, cei
 from fmri_utils.nsd.preprocessing import average_repeats
 from fmri_utils.project.artifacts import load_json, save_json
 
-from .half_split import half_split_ceiling
 from .settings import StudySettings
 from .subjects import Subject, is_current
 
@@ -158,32 +157,7 @@ def _restandardised(bench: Bench, mapper: Mapper, target: np.ndarray, report: di
     single = encoders.out_of_fold(s.betas, target, s.groups, alphas=report["best_alphas"], **folds)
     held_out, _, _ = average_repeats(single, s.groups)
     _, first = np.unique(s.groups, return_index=True)
-    return restandardise(mapper.predict(s.pattern), held_out, target[first])
-
-
-def restandardise(
-    prediction: np.ndarray, train_prediction: np.ndarray, train_embeddings: np.ndarray
-) -> np.ndarray:
-    """Give predictions the mean and spread of real embeddings, with training statistics only.
-
-    Ridge shrinks, and unequally: what is hard to predict varies least. Ozcelik & VanRullen (2023)
-    standardise with the mean and SD of the *test* predictions, so each prediction depends on the
-    other test images; here both come from training images.
-
-    Parameters
-    ----------
-    prediction : numpy.ndarray, (n, C)
-        Of new patterns.
-    train_prediction, train_embeddings : numpy.ndarray, (n_train, C)
-        Of training images, predicted from folds that did not hold the image: predictions of fitted
-        images vary too much.
-
-    Returns
-    -------
-    numpy.ndarray, (n, C)
-    """
-    scaled = (prediction - train_prediction.mean(0)) / train_prediction.std(0)
-    return scaled * train_embeddings.std(0) + train_embeddings.mean(0)
+    return encoders.restandardise(mapper.predict(s.pattern), held_out, target[first])
 
 
 def run_shuffled(bench: Bench, cell: Cell) -> dict:
@@ -287,7 +261,7 @@ def run_repeats(bench: Bench, cell: Cell) -> dict:
 def run_half_split(bench: Bench, cell: Cell) -> dict:
     """How far two maps agree that share no trial."""
     s = bench.subject
-    found = half_split_ceiling(
+    found = ceilings.half_split_ceiling(
         bench.fitter(cell),
         *bench.data,
         s.test_betas,
