@@ -30,10 +30,11 @@ from download_server import Server
 
 from fmri_utils.nsd.roi_betas import flat_voxels
 from fmri_utils.project.artifacts import atomic_path
-from pipeline.download.client import Client
-from pipeline.download.ranges import GAP_BYTES, read_voxels
+from pipeline.download.area_betas import GAP_BYTES, read_voxels
+from pipeline.download.client import head
 
 DELAY = 0.05  # seconds
+CONNECTIONS = 32  # the downloader's default
 
 
 def make_session(path: Path) -> None:
@@ -77,10 +78,9 @@ def measure(path: Path) -> dict:
     server = Server()
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         server.files["/betas"], server.etags["/betas"], server.delay = data, '"1-2"', DELAY
-        client = Client()
-        remote = asyncio.run(client.head(f"{server.url}/betas"))
+        remote = asyncio.run(head(f"{server.url}/betas"))
         start = time.perf_counter()
-        stored, traffic = read_voxels(client, remote, voxels, GRID)
+        stored, traffic = read_voxels(remote, voxels, GRID, CONNECTIONS, int)
         seconds = time.perf_counter() - start
         server.close()
     assert np.array_equal(stored, expected)
@@ -94,7 +94,7 @@ def measure(path: Path) -> dict:
         "requests_one_after_the_other": n_reads,
         "seconds_at_50_ms": round(seconds, 1),
         "seconds_one_after_the_other_at_50_ms": round(n_reads * DELAY),
-        "connections": client.n_connections,
+        "connections": CONNECTIONS,
         "gap_bytes": GAP_BYTES,
         "machine": platform.machine(),
     }

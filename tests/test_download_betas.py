@@ -13,8 +13,8 @@ from download_server import Fault, contents
 from fmri_utils.nsd import NSDLayout, available_sessions, read_betas, roi_mask
 from fmri_utils.nsd.betas import beta_file, read_session
 from fmri_utils.project.errors import DataError
-from pipeline.download import ranges
-from pipeline.download.client import Changed, Client
+from pipeline.download import area_betas
+from pipeline.download.client import Changed, head
 from pipeline.download.settings import parse_request
 
 pytest_plugins = ["nsd_fixture", "download_fixture"]
@@ -26,8 +26,8 @@ ROI_NAME = f"{FOLDER}/betas_session01.roi.hdf5"
 GRID = (24, 22, 20)
 
 
-def client():
-    return Client(n_connections=8, timeout=5, backoff=0.01)
+def read(remote, voxels, grid=GRID):
+    return area_betas.read_voxels(remote, voxels, grid, 8, lambda n: None)
 
 
 def cortex(grid, n_voxels):
@@ -70,7 +70,7 @@ def remote(server):
 
     def remote(data):
         server.files["/x.hdf5"] = data
-        return asyncio.run(client().head(f"{server.url}/x.hdf5"))
+        return asyncio.run(head(f"{server.url}/x.hdf5"))
 
     return remote
 
@@ -78,17 +78,19 @@ def remote(server):
 @pytest.mark.parametrize("kind", ["as NSD", "latest", "latest, growing", "user block"])
 def test_voxels_come_exactly_whatever_the_index(written, session, remote, kind):
     voxels = np.flatnonzero(cortex(GRID, 150).T)
-    stored, traffic = ranges.read_voxels(client(), remote(written(kind)), voxels, GRID)
+    stored, traffic = read(remote(written(kind)), voxels)
     np.testing.assert_array_equal(stored, session.reshape(750, -1)[:, voxels])
     assert traffic["n_rounds"] <= 8
 
 
 def test_a_small_part_of_the_file_is_fetched(written, server, remote, monkeypatch):
     mask = cortex(GRID, 237)  # the share that nsdgeneral has of a volume
-    monkeypatch.setattr(ranges, "FIRST_BYTES", 2048)  # as small beside this file as beside a real
-    monkeypatch.setattr(ranges, "GAP_BYTES", 2048)
+    monkeypatch.setattr(
+        area_betas, "FIRST_BYTES", 2048
+    )  # as small beside this file as beside a real
+    monkeypatch.setattr(area_betas, "GAP_BYTES", 2048)
     data = written("as NSD")
-    _, traffic = ranges.read_voxels(client(), remote(data), np.flatnonzero(mask.T), GRID)
+    _, traffic = read(remote(data), np.flatnonzero(mask.T))
     sent = sum(e.sent for e in server.asked())
     assert traffic["n_bytes"] == sent <= 0.12 * len(data)
     assert traffic["n_requests"] == len(server.asked()) < 237
@@ -103,7 +105,7 @@ def test_a_small_part_of_the_file_is_fetched(written, server, remote, monkeypatc
         (Fault(status=416), r"could not be fetched .*416"),
         (Fault(shift=512), r"could not be fetched .*Requested 0\.\."),
         (Fault(say_length=99), "99 bytes of .* came; expected"),
-        (Fault(status=403), "denies access"),
+        (Fault(status=403), "is denied by the server"),
         (Fault(ignore_range=True), "ignores ranges"),
     ],
 )
@@ -112,14 +114,14 @@ def test_answers_that_are_no_part_of_the_file(written, server, remote, fault, er
     server.fail("/x.hdf5", fault)
     kind, words = (error, None) if isinstance(error, type) else (DataError, error)
     with pytest.raises(kind, match=words):
-        ranges.read_voxels(client(), wanted, np.array([77]), GRID)
+        read(wanted, np.array([77]))
 
 
 def test_two_versions_are_never_mixed(written, server, remote):
     wanted = remote(written("as NSD"))
     server.fail("/x.hdf5", Fault(replace_by=written("latest")))
     with pytest.raises(Changed):
-        ranges.read_voxels(client(), wanted, np.array([77]), GRID)
+        read(wanted, np.array([77]))
 
 
 @pytest.mark.parametrize("other", [{"etag": '"other"'}, {"size": 99_999}])
@@ -127,7 +129,7 @@ def test_a_server_that_does_not_check_versions_is_checked(written, server, remot
     wanted = dataclasses.replace(remote(written("as NSD")), **other)
     server.no_preconditions = True
     with pytest.raises(Changed, match="has changed"):
-        ranges.read_voxels(client(), wanted, np.array([77]), GRID)
+        read(wanted, np.array([77]))
 
 
 ONE_VOXEL = {"chunks": (750, 1, 1, 1)}
@@ -136,11 +138,11 @@ ONE_VOXEL = {"chunks": (750, 1, 1, 1)}
 @pytest.mark.parametrize(
     ("name", "options", "grid", "words"),
     [
-        ("betas", {"chunks": (10, 2, 2, 2)}, (2, 2, 2), "have chunks .10, 2"),
-        ("betas", {}, (2, 2, 2), "have chunks None"),
+        ("betas", {"chunks": (10, 2, 2, 2)}, (2, 2, 2), r"in chunks .10, 2"),
+        ("betas", {}, (2, 2, 2), "in chunks None"),
         ("other", ONE_VOXEL, (2, 2, 2), "no dataset 'betas'"),
         ("betas", ONE_VOXEL | {"dtype": np.float32}, (2, 2, 2), "are float32"),
-        ("betas", ONE_VOXEL, (2, 2, 3), "another subject or space"),
+        ("betas", ONE_VOXEL, (2, 2, 3), "If subject and space are right"),
     ],
 )
 def test_files_of_another_kind_are_refused(session, remote, tmp_path, name, options, grid, words):
@@ -148,7 +150,7 @@ def test_files_of_another_kind_are_refused(session, remote, tmp_path, name, opti
         file.create_dataset(name, **{"data": session[:, :2, :2, :2], **options})
     wanted = remote((tmp_path / "x.hdf5").read_bytes())
     with pytest.raises(DataError, match=words):
-        ranges.read_voxels(client(), wanted, np.array([0]), grid)
+        read(wanted, np.array([0]), grid)
 
 
 @pytest.mark.parametrize("kind", ["cut off", "a page of a proxy"])
@@ -156,7 +158,7 @@ def test_what_is_no_whole_hdf5_file_is_refused(written, remote, kind):
     data = written("as NSD")
     data = data[: len(data) // 2] if kind == "cut off" else b"<html>log in</html>" * 99
     with pytest.raises(DataError, match="cannot be read as HDF5"):
-        ranges.read_voxels(client(), remote(data), np.array([10_000]), GRID)
+        read(remote(data), np.array([10_000]))
 
 
 def test_a_voxel_that_was_never_written_is_zero_as_hdf5_says(tmp_path, remote):
@@ -164,7 +166,7 @@ def test_a_voxel_that_was_never_written_is_zero_as_hdf5_says(tmp_path, remote):
         betas = file.create_dataset("betas", (750, 2, 2, 2), np.int16, chunks=(750, 1, 1, 1))
         betas[:, 1, 1, 1] = 7
     wanted = remote((tmp_path / "x.hdf5").read_bytes())
-    stored, _ = ranges.read_voxels(client(), wanted, np.array([3, 7]), (2, 2, 2))
+    stored, _ = read(wanted, np.array([3, 7]), (2, 2, 2))
     assert stored[:, 0].tolist() == [0] * 750
     assert stored[:, 1].tolist() == [7] * 750
 
@@ -206,7 +208,7 @@ def test_missing_voxels_are_named_with_the_command_that_fetches_them(nsd, fetch)
     with pytest.raises(DataError, match=f"not {n} of the {mask.sum()} of the mask"):
         read_session(fetch.root / ROI_NAME, mask)
     command = shlex.split(re.search(r"`make nsd-download (.*)`", str(err.value))[1])
-    request = parse_request(command, fetch.root)
+    request = parse_request(command)
     assert request.root == fetch.root
     fetch(*command)
     np.testing.assert_array_equal(read_betas(layout, mask, progress=False), stored(nsd, mask))
@@ -226,7 +228,7 @@ def test_voxels_in_no_atlas_need_whole_files(nsd, fetch):
 
 
 def test_another_area_is_added_and_only_it_is_fetched(nsd, fetch, server, monkeypatch):
-    monkeypatch.setattr(ranges, "GAP_BYTES", 0)
+    monkeypatch.setattr(area_betas, "GAP_BYTES", 0)
     fetch("BETAS=roi", "ROI=nsdgeneral")
     server.log.clear()
     fetch("BETAS=roi", "ROI=lh.streams:early,ventral+floc-faces")

@@ -3,27 +3,27 @@
 import contextlib
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import termios
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from download_fixture import ATLASES
 from download_server import Fault, contents
 
 from fmri_utils.nsd import NSDLayout, available_sessions, read_betas, roi_mask
 from fmri_utils.project.errors import DataError
-from pipeline.download import consent
+from pipeline.download import client, consent, job
 from pipeline.download.__main__ import main
-from pipeline.download.client import Client
 from pipeline.download.settings import (
     HELP,
     N_SESSIONS,
     parse_request,
-    parse_sessions,
-    sessions_text,
 )
 
 pytest_plugins = ["nsd_fixture", "download_fixture"]
@@ -36,9 +36,10 @@ FOLDER = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
 
 
 def test_defaults_fetch_the_least():
-    request = parse_request(["SUBJECT=3"], Path("/data"))
+    request = parse_request(["SUBJECT=3", "VERIFY="])
     assert request.sessions == tuple(range(1, 33))
     assert (request.betas, request.roi, request.stimuli) == ("roi", "nsdgeneral", "coco")
+    assert request.version == parse_request(["SUBJECT=1", "SPACE=func1mm"]).version
     assert request.nsd_url.startswith("https://")
     assert request.coco_url.startswith("https://")
 
@@ -47,12 +48,12 @@ def test_defaults_fetch_the_least():
     ("argument", "words"),
     [
         ("SUBJEKT=1", "no setting"),
-        ("PROFILE=nsd", "no setting"),
         ("dry-run", "no setting"),
         ("SUBJECT=2", "given twice"),
         ("SUBJECT=9", "at most 8"),
         ("SUBJECT=one", "a whole number"),
-        ("SESSIONS=41", "has the sessions 1-40"),
+        ("SUBJECT=", "SUBJECT is not given"),
+        ("SESSIONS=41", "of the sessions 1-40"),
         ("SESSIONS=3-1", "such as 1-3"),
         ("SESSIONS=0", "such as 1-3"),
         ("SESSIONS=1,,2", "such as 1-3"),
@@ -60,7 +61,6 @@ def test_defaults_fetch_the_least():
         ("BETAS=all", "'roi', 'hdf5', 'nifti' or 'none'"),
         ("STIMULI=yes", "'coco', 'brick' or 'none'"),
         ("ROI=nsdgenral", "Kastner2015"),
-        ("ROI=", "Kastner2015"),
         ("ROI=../x", "Kastner2015"),
         ("VERSION=b3", "betas_fithrf_GLMdenoise_RR"),
         ("SPACE=fsaverage", "'func1pt8mm' or 'func1mm'"),
@@ -71,27 +71,18 @@ def test_defaults_fetch_the_least():
 )
 def test_what_is_not_known_is_refused_with_what_is(argument, words):
     first = argument.startswith("SUBJECT=") and words != "given twice"
-    given = [argument] if first else ["SUBJECT=1", argument]
     with pytest.raises(DataError, match=words) as err:
-        parse_request(given, Path("/data"))
-    with pytest.raises(DataError, match="SUBJECT is not given"):
-        parse_request([], Path("/data"))
+        parse_request([argument] if first else ["SUBJECT=1", argument])
     if words == "no setting":
         assert all(name in str(err.value) for name in HELP)
 
 
-def test_sessions_are_read_and_written():
-    assert parse_sessions("7-9, 1,4,2", 1) == (1, 2, 4, 7, 8, 9)
-    assert sessions_text((1, 2, 4, 7, 8, 9)) == "1-2,4,7-9"
+def test_sessions_and_rois_are_taken_as_the_reader_takes_them():
+    assert parse_request(["SUBJECT=1", "SESSIONS=7-9, 1,4,2"]).sessions == (1, 2, 4, 7, 8, 9)
     for subject, n in enumerate(N_SESSIONS, start=1):
-        assert parse_sessions(sessions_text(parse_sessions("", subject)), subject)[-1] == n
-
-
-@pytest.mark.parametrize(
-    "roi", ["nsdgeneral", "lh.streams:early,ventral+prf-eccrois:ecc4++HCP_MMP1", "brainmask"]
-)
-def test_rois_are_taken_as_the_reader_takes_them(roi):
-    assert parse_request(["SUBJECT=1", f"ROI={roi}"], Path("/data")).roi == roi
+        assert parse_request([f"SUBJECT={subject}"]).sessions[-1] == n
+    for roi in ("lh.streams:early,ventral+prf-eccrois:ecc4++HCP_MMP1", "brainmask"):
+        assert parse_request(["SUBJECT=1", f"ROI={roi}"]).roi == roi
 
 
 # Consent
@@ -111,53 +102,50 @@ def ensure(monkeypatch, capsys):
     return ensure
 
 
-def test_consent_is_asked_once_and_recorded(tmp_path, ensure):
+def test_consent_is_asked_once_and_recorded(tmp_path, ensure, monkeypatch):
     text = ensure(tmp_path, "I agree")
     for word in ("Data Access Agreement", "cite", "passed on", consent.TERMS_URL):
         assert word in text
     assert '"accepted": true' in (tmp_path / consent.MARKER).read_text()
     assert ensure(tmp_path, "must not be asked") == ""
-
-
-@pytest.mark.parametrize("answer", ["", "yes", "no", "I agree not", "agree"])
-def test_any_other_answer_is_no(tmp_path, answer, ensure):
-    with pytest.raises(DataError, match="nothing was downloaded"):
-        ensure(tmp_path, answer)
-    assert not (tmp_path / consent.MARKER).exists()
-
-
-def test_without_a_terminal_both_record_and_variable_are_needed(tmp_path, ensure):
-    for variable in ("", "yes"):
-        with pytest.raises(DataError, match=r"once at a terminal"):
-            ensure(tmp_path, variable=variable)
-    ensure(tmp_path, "I agree")
-    with pytest.raises(DataError, match=f"Set {consent.VARIABLE}=yes"):
-        ensure(tmp_path, variable="1")
-    assert ensure(tmp_path, variable="yes") == ""
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"accepted": "no"}', '{"accepted": true}'])
-def test_a_record_that_says_no_such_thing_does_not_count(tmp_path, text, ensure):
-    (tmp_path / consent.MARKER).write_text(text)
-    with pytest.raises(DataError, match="nothing was downloaded"):
-        ensure(tmp_path, "no")
-
-
-def test_another_version_of_the_summary_is_asked_again(tmp_path, monkeypatch, ensure):
-    ensure(tmp_path, "I agree")
     monkeypatch.setattr(consent, "SUMMARY_VERSION", 2)
     assert "Type `I agree`" in ensure(tmp_path, "I agree")
 
 
+@pytest.mark.parametrize("answer", ["", "yes", "no", "I agree not", "agree"])
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"accepted": "no"}', '{"accepted": true}'])
+def test_any_other_answer_is_no_and_a_damaged_record_does_not_count(tmp_path, answer, text, ensure):
+    if text:
+        (tmp_path / consent.MARKER).write_text(text)
+    with pytest.raises(DataError, match="nothing was downloaded"):
+        ensure(tmp_path, answer)
+    assert (tmp_path / consent.MARKER).exists() == bool(text)
+
+
+def test_without_a_terminal_both_record_and_variable_are_needed(tmp_path, ensure):
+    for variable in ("", "yes"):
+        with pytest.raises(DataError, match=r"is not there.*once at a terminal"):
+            ensure(tmp_path, variable=variable)
+    ensure(tmp_path, "I agree")
+    with pytest.raises(DataError, match=f"is there, and {consent.VARIABLE}=yes"):
+        ensure(tmp_path, variable="1")
+    assert ensure(tmp_path, variable="yes") == ""
+
+
 def settings(server, root, *more):
     urls = [f"NSD_URL={server.url}/nsd", f"COCO_URL={server.url}/coco", f"ROOT={root}"]
-    return ["SUBJECT=1", "SESSIONS=1-2", "STIMULI=none", *urls, *more]
+    return ["SUBJECT=1", "SESSIONS=1-2", *urls, *more]
 
 
 def test_without_consent_not_one_request_is_made(server, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(consent.VARIABLE, "yes")
     assert main(settings(server, tmp_path / "data")) == 2
     assert "once at a terminal" in capsys.readouterr().err
+    monkeypatch.setattr(consent, "at_terminal", lambda: True)
+    for error in (KeyboardInterrupt, EOFError):  # whoever leaves at the question
+        monkeypatch.setattr("builtins.input", Mock(side_effect=error))
+        assert main(settings(server, tmp_path / "data")) == 130
+        assert "stopped" in capsys.readouterr().err
     assert server.log == []
     assert not (tmp_path / "data").exists()
 
@@ -167,7 +155,7 @@ def test_a_person_at_a_terminal_is_asked(server, tmp_path):
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, 100))  # a bar has no room without
     ends = {"stdin": follower, "stdout": follower, "stderr": follower}
-    process = start(settings(server, root, "BETAS=none"), **ends)
+    process = start(settings(server, root, "BETAS=none", "STIMULI=none"), **ends)
     os.close(follower)
     shown = b""
     while b"accept its terms: " not in shown:
@@ -184,29 +172,29 @@ def test_a_person_at_a_terminal_is_asked(server, tmp_path):
     assert b"files: " in shown  # a progress bar
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, EOFError])
-def test_whoever_leaves_at_the_question_has_not_agreed(
-    server, tmp_path, capsys, monkeypatch, error
-):
-    def leave(*_, **__):
-        raise error
-
-    monkeypatch.setattr("pipeline.download.__main__.ensure_consent", leave)
-    assert main(settings(server, tmp_path / "data")) == 130
-    assert "stopped" in capsys.readouterr().err
-    assert server.log == []
-
-
 # The dry run
 
 
-def test_a_dry_run_lists_files_and_bytes_and_writes_nothing(server, nsd, tmp_path, capsys):
-    root = tmp_path / "data"
-    assert main(settings(server, root, "BETAS=nifti", "DRY_RUN=1", "STIMULI=brick")) == 2  # twice
-    given = [s for s in settings(server, root) if not s.startswith("STIMULI")]
-    capsys.readouterr()
-    assert main([*given, "BETAS=nifti", "STIMULI=brick", "DRY_RUN=1"]) == 0
-    out = capsys.readouterr().out
+@pytest.fixture
+def dry_run(server, tmp_path, capsys, monkeypatch):
+    """List what a request stands for; returns the exit status, what was said, and the error."""
+    monkeypatch.setattr(job, "ATLASES", ATLASES)
+    server.files[f"/coco/{job.ANNOTATIONS}"] = b"captions"
+
+    def dry_run(*more):
+        names = [argument.partition("=")[0] for argument in more]
+        given = settings(server, tmp_path / "data", "DRY_RUN=1")
+        status = main([g for g in given if g.partition("=")[0] not in names] + list(more))
+        assert server.asked("GET") == []
+        assert not (tmp_path / "data").exists()
+        return status, *capsys.readouterr()
+
+    return dry_run
+
+
+def test_a_dry_run_lists_files_and_bytes_and_writes_nothing(dry_run, nsd):
+    status, out, _ = dry_run("BETAS=nifti", "STIMULI=brick")
+    assert status == 0
     size = (nsd.root / FOLDER / "betas_session02.nii.gz").stat().st_size
     assert f"{size:,}  {FOLDER}/betas_session02.nii.gz" in out
     assert "not there  nsddata/ppdata/subj01/func1pt8mm/prf_gain.nii.gz" in out
@@ -214,26 +202,32 @@ def test_a_dry_run_lists_files_and_bytes_and_writes_nothing(server, nsd, tmp_pat
     total = sum(int(n.replace(",", "")) for n, *_ in listed if n[0].isdigit())
     assert f"Whole files: {total:,} bytes" in out
     assert "nsd_stimuli.hdf5" in out
-    assert server.asked("GET") == []
-    assert not root.exists()
 
 
-def test_a_dry_run_of_areas_says_what_is_only_estimated(server, tmp_path, capsys):
-    given = [s for s in settings(server, tmp_path / "data") if not s.startswith("STIMULI")]
-    assert main([*given, "DRY_RUN=1"]) == 0
-    out = capsys.readouterr().out
+def test_a_dry_run_of_areas_says_what_is_only_estimated(dry_run):
+    status, out, _ = dry_run()
+    assert status == 0
     assert "Voxels of nsdgeneral, out of" in out
     assert "Estimated" in out
     assert "1,500 of COCO's photographs" in out
 
 
-def test_a_dry_run_without_a_server_says_unknown(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("pipeline.download.__main__.Client", lambda **_: Client(n_retries=0))
-    given = ["SUBJECT=1", "DRY_RUN=1", "NSD_URL=http://127.0.0.1:9", "COCO_URL=http://127.0.0.1:9"]
-    assert main([*given, f"ROOT={tmp_path}/x"]) == 0
-    out = capsys.readouterr().out
-    assert "unknown  nsddata/experiments/nsd/nsd_expdesign.mat" in out
-    assert "of unknown length" in out
+@pytest.mark.parametrize("name", ["NSD_URL", "COCO_URL"])
+def test_a_dry_run_without_a_server_is_a_clear_error(dry_run, server, monkeypatch, name):
+    """It once said "0 bytes to fetch", and that all was well."""
+    monkeypatch.setitem(client.RETRIES, "max_retries", 1)
+    status, out, error = dry_run(f"{name}=http://127.0.0.1:9")
+    assert status == 2
+    assert "bytes to fetch" not in out
+    assert re.search(r"http://127.0.0.1:9/.* 1 retries.*Connection refused.*Check the addr", error)
+
+
+def test_a_dry_run_at_a_wrong_address_names_what_is_lacking(dry_run, server):
+    status, out, error = dry_run(f"NSD_URL={server.url}/wrong")
+    assert status == 2
+    assert "not there  nsddata/experiments" in out and "bytes to fetch" not in out
+    assert "nsd_expdesign.mat does not exist on the server" in error
+    assert "betas_session02.hdf5 does not exist" in error
 
 
 # Killed
@@ -253,7 +247,9 @@ def test_a_stopped_download_goes_on_to_the_same_end(server, nsd, fetch, betas, h
     suffix = "nii.gz" if betas == "nifti" else "hdf5"
     second = f"/nsd/{FOLDER}/betas_session02.{suffix}"
     server.fail(second, *[Fault()] * (betas == "roi"), Fault(stall_after=3000))
-    process = start(settings(server, fetch.root, f"BETAS={betas}"), stderr=subprocess.PIPE)
+    process = start(
+        settings(server, fetch.root, f"BETAS={betas}", "STIMULI=none"), stderr=subprocess.PIPE
+    )
     assert server.stalled.wait(60)
     if how == "kill":
         process.kill()

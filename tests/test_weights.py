@@ -156,7 +156,7 @@ def command(server, tmp_path, monkeypatch, capsys):
 def test_size_licence_source_and_place_are_shown_before_the_question(server, tmp_path, command):
     said = command("I agree")
     before = said[: said.index("Type `I agree`")]
-    for word in ("315 kB", "BSD", server.url, DIGEST[:8], str(tmp_path / "hub"), "to fetch"):
+    for word in ("315kB", "BSD", server.url, DIGEST[:8], str(tmp_path / "hub"), "to fetch"):
         assert word in before
     assert file_of(server, tmp_path).cached.is_file()
     after = said[said.index("Type `I agree`") :]

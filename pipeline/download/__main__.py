@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from fmri_utils.project.command import command
-from fmri_utils.project.profiles import PROJECT_ROOT
 
-from .asking import say
-from .client import Client
-from .consent import ensure_consent
+from .consent import ensure_consent, say
 from .job import download, list_files
 from .settings import parse_request
 
@@ -15,13 +12,12 @@ from .settings import parse_request
 @command
 def main(arguments: list[str]) -> None:
     """Download, or list with ``DRY_RUN=1``."""
-    request = parse_request(arguments, PROJECT_ROOT / "data" / "nsd")
-    client = Client(n_connections=request.connections)
+    request = parse_request(arguments)
     if request.dry_run:
-        list_files(request, client)
+        list_files(request)
         return
     ensure_consent(request.root)
-    download(request, client)
+    download(request)
     say(
         f"Subject {request.subject} is in {request.root}. Please cite Allen et al. (2022), and do "
         "not pass the data on."

@@ -11,14 +11,12 @@ import ast
 import hashlib
 import io
 import shutil
-import warnings
 import zipfile
 import zlib
 from pathlib import Path
 
 import h5py
 import numpy as np
-import pandas as pd
 import PIL
 from PIL import Image
 from tqdm.auto import tqdm
@@ -29,12 +27,10 @@ from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.reading import reading
 
-from .asking import say
-from .client import Client, Remote
-from .download_log import Records
-from .plan import check_space
+from .client import Remote, get, parallel
+from .consent import say
 from .settings import Request
-from .transfer import fetch_all
+from .transfer import Records, check_space, fetch_all
 
 SIDE = 425  # pixels of NSD's stimuli
 JPEG_START = b"\xff\xd8"
@@ -48,12 +44,7 @@ NOTE = (
 )
 
 
-def fetch_pictures(
-    request: Request,
-    layout: NSDLayout,
-    client: Client,
-    records: Records,
-) -> None:
+def fetch_pictures(request: Request, layout: NSDLayout, records: Records) -> None:
     """Bring the pictures that the subject saw in some sessions, cropped as they were shown.
 
     They are added to those of earlier calls. JPEGs are kept until all have come, so a call that was
@@ -65,8 +56,8 @@ def fetch_pictures(
         Its subject and sessions.
     layout : NSDLayout
         The folder, with the design files.
-    client, records
-        Connections, and the list of finished files.
+    records : Records
+        The list of finished files.
 
     Raises
     ------
@@ -80,25 +71,35 @@ def fetch_pictures(
     if new.size == 0:
         say(f"All {ids.size} pictures of these sessions are here.")
         return
-    n_bytes = (new.size + here.size) * SIDE**2 * 3
-    check_space(layout.root, n_bytes + new.size * JPEG_BYTES)
+    check_space(layout.root, (new.size + here.size) * SIDE**2 * 3 + new.size * JPEG_BYTES)
     info = read_stim_info(layout)
-    jpegs = path.with_name("coco_jpegs.part")
+    if "cropBox" not in info:
+        raise DataError(f"the table of stimuli has no column cropBox; it has {list(info)[:8]} ...")
+    rows = info.iloc[new]
+    photographs = zip(rows["cocoSplit"], rows["cocoId"], strict=True)
+    names = [f"{split}/{int(coco_id):012d}.jpg" for split, coco_id in photographs]
+    folder = path.with_name("coco_jpegs.part")
 
-    async def fetch_one(nsd_id: int) -> None:
-        name = _jpeg_name(info, nsd_id)
-        await fetch_jpeg(client, f"{request.coco_url}/{name}", jpegs / name)
+    async def fetch_one(name: str) -> None:
+        await fetch_jpeg(f"{request.coco_url}/{name}", folder / name)
 
-    client.parallel(fetch_one, new.tolist(), desc="COCO", unit="image", disable=None)
-    attributes = {"note": NOTE, "coco_url": request.coco_url, "n_nsd_ids": len(info)}
-    _write(path, new, here, info, jpegs, attributes | {"pillow": PIL.__version__})
+    bar = {"unit": "image", "disable": None}
+    parallel(fetch_one, names, request.connections, desc="COCO", **bar)
+    both = np.union1d(new, here)
+    with atomic_path(path) as part, h5py.File(part, "w") as file:
+        images = file.create_dataset("images", (both.size, SIDE, SIDE, 3), np.uint8)
+        file.create_dataset("nsd_ids", data=both, track_times=False)
+        about = {"note": NOTE, "coco_url": request.coco_url, "n_nsd_ids": len(info)}
+        file.attrs.update(about | {"pillow": PIL.__version__})
+        if here.size:
+            with h5py.File(path) as old:
+                for place, picture in zip(np.searchsorted(both, here), old["images"], strict=True):
+                    images[place] = picture
+        jobs = zip(np.searchsorted(both, new), names, rows["cropBox"], strict=True)
+        for place, name, crop in tqdm(jobs, "crop", new.size, **bar):
+            images[place] = crop_picture(open_picture(folder / name), parse_crop(crop), SIDE)
     records.add(path, Remote(request.coco_url, 0, None))
-    shutil.rmtree(jpegs)
-
-
-def _jpeg_name(info: pd.DataFrame, nsd_id: int) -> str:
-    row = info.iloc[nsd_id]
-    return f"{row['cocoSplit']}/{int(row['cocoId']):012d}.jpg"
+    shutil.rmtree(folder)
 
 
 def stored_ids(path: Path) -> np.ndarray:
@@ -107,7 +108,7 @@ def stored_ids(path: Path) -> np.ndarray:
         return file["nsd_ids"][()]
 
 
-async def fetch_jpeg(client: Client, url: str, path: Path) -> None:
+async def fetch_jpeg(url: str, path: Path) -> None:
     """Bring one photograph, unless it is here.
 
     Raises
@@ -117,7 +118,7 @@ async def fetch_jpeg(client: Client, url: str, path: Path) -> None:
     """
     if path.is_file():
         return
-    data, remote = await client.get(url)
+    data, remote = await get(url)
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
     if remote.md5 not in (None, md5) or not data.startswith(JPEG_START):
         raise DataError(
@@ -133,12 +134,23 @@ async def fetch_jpeg(client: Client, url: str, path: Path) -> None:
     part.replace(path)
 
 
-def open_picture(data: bytes) -> Image.Image:
-    """Decode a JPEG to RGB, all of it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+def open_picture(jpeg: Path) -> Image.Image:
+    """Decode a photograph to RGB, all of it.
+
+    Raises
+    ------
+    DataError
+        If it is damaged; it is removed then.
+    """
+    data = jpeg.read_bytes()  # apart: what cannot be read now may be whole
+    try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
             return picture.convert("RGB")
+    except NO_PICTURE as err:
+        jpeg.unlink()
+        raise DataError(
+            f"{jpeg} was damaged after it came ({err}). It is removed: run the same command again."
+        ) from err
 
 
 def crop_picture(picture: Image.Image, crop: tuple[float, ...], side: int) -> np.ndarray:
@@ -188,45 +200,14 @@ def parse_crop(text: object) -> tuple[float, ...]:
     """
     try:
         crop = tuple(float(share) for share in ast.literal_eval(str(text)))
-    except (ValueError, SyntaxError, TypeError) as err:
-        raise DataError(f"cropBox is {text!r}; expected four numbers in brackets.") from err
-    if len(crop) != 4 or not all(0 <= share < 1 for share in crop):
-        raise DataError(f"cropBox is {text!r}; expected four shares from 0 to 1.")
-    return crop
+        if len(crop) == 4 and all(0 <= share < 1 for share in crop):
+            return crop
+    except (ValueError, SyntaxError, TypeError):
+        pass
+    raise DataError(f"cropBox is {text!r}; expected four shares from 0 to 1, in brackets.")
 
 
-def _write(path: Path, new, here, info: pd.DataFrame, jpegs: Path, attributes: dict) -> None:
-    """Write all pictures, those of the earlier file among them, in the order of their ids."""
-    if "cropBox" not in info:
-        raise DataError(f"the table of stimuli has no column cropBox; it has {list(info)[:8]} ...")
-    ids = np.union1d(new, here)
-    with atomic_path(path) as part, h5py.File(part, "w") as file:
-        images = file.create_dataset("images", (ids.size, SIDE, SIDE, 3), np.uint8)
-        file.create_dataset("nsd_ids", data=ids, track_times=False)
-        file.attrs.update(attributes)
-        if here.size:
-            with (
-                reading(path, "the pictures cropped before", damaged=AGAIN),
-                h5py.File(path) as old,
-            ):
-                for i, row in enumerate(np.searchsorted(ids, here)):
-                    images[row] = old["images"][i]
-        for nsd_id in tqdm(new, desc="crop", unit="image", disable=None):
-            jpeg = jpegs / _jpeg_name(info, nsd_id)
-            data = jpeg.read_bytes()  # apart: what cannot be read now may be whole
-            try:
-                picture = open_picture(data)
-            except NO_PICTURE as err:
-                jpeg.unlink()
-                raise DataError(
-                    f"{jpeg} was damaged after it came ({err}). It is removed: run the same "
-                    "command again."
-                ) from err
-            crop = parse_crop(info["cropBox"].iloc[nsd_id])
-            images[np.searchsorted(ids, nsd_id)] = crop_picture(picture, crop, SIDE)
-
-
-def fetch_captions(layout: NSDLayout, remote: Remote, client: Client, records: Records) -> None:
+def fetch_captions(layout: NSDLayout, remote: Remote, records: Records) -> None:
     """Bring COCO's captions; their archive is removed afterwards.
 
     Parameters
@@ -235,8 +216,8 @@ def fetch_captions(layout: NSDLayout, remote: Remote, client: Client, records: R
         The folder.
     remote : Remote
         The archive on the server.
-    client, records
-        Connections, and the list of finished files.
+    records : Records
+        The list of finished files.
 
     Raises
     ------
@@ -244,19 +225,13 @@ def fetch_captions(layout: NSDLayout, remote: Remote, client: Client, records: R
         If the archive is damaged or lacks them.
     """
     archive = layout.captions(COCO_SPLITS[0]).with_name("annotations_trainval2017.zip")
-    fetch_all(client, [(remote, archive)], records)
-    try:
-        for split in COCO_SPLITS:
-            path = layout.captions(split)
-            with atomic_path(path) as part:
-                extract(archive, f"annotations/captions_{split}.json", part)
-            records.add(path, remote)
-    except DataError:  # damaged: of no use; on a full disk it is whole, and stays
-        archive.unlink()
-        records.forget(archive)
-        raise
+    fetch_all([(remote, archive)], records)
+    for split in COCO_SPLITS:
+        with atomic_path(layout.captions(split)) as part:
+            extract(archive, f"annotations/captions_{split}.json", part)
     archive.unlink()
-    records.forget(archive)
+    for split in COCO_SPLITS:
+        records.add(layout.captions(split), remote)
 
 
 def captions_here(layout: NSDLayout, records: Records) -> bool:
@@ -272,7 +247,8 @@ def extract(archive: Path, member: str, path: Path) -> None:
     Raises
     ------
     DataError
-        If the archive is damaged, has no such member, or the member is far too long.
+        If the archive is damaged, has no such member, or the member is far too long. The archive
+        is removed then; on a full disk it is whole, and stays.
     """
     try:
         with zipfile.ZipFile(archive) as file, open(path, "wb") as out:
@@ -282,6 +258,7 @@ def extract(archive: Path, member: str, path: Path) -> None:
             with file.open(info) as stream:  # checks the member's CRC at its end
                 shutil.copyfileobj(stream, out)
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError) as err:
+        archive.unlink()
         raise DataError(
             f"the captions cannot be unpacked from {archive} ({type(err).__name__}: {err}). "
             f"Expected {member} in it. It is removed: run the same command again."

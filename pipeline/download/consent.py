@@ -1,21 +1,22 @@
-"""Consent to the terms of the Natural Scenes Dataset, asked once and recorded in the data folder.
+"""Consent: nothing is fetched before a person has agreed to the terms of those who publish it.
 
-The bucket is open to everybody; the agreement is what allows to use it. So nothing is fetched
-before a person has said, at a terminal, that the agreement was submitted.
+The Natural Scenes Dataset's bucket is open to everybody; its agreement is what allows to use it. So
+the answer is asked for once, at a terminal, and recorded in the data folder.
 """
 
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import os
+import sys
 from pathlib import Path
 
 from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.errors import DataError
 
-from .asking import ANSWER, agree, at_terminal, say
-
+ANSWER = "I agree"
 MARKER = "nsd-terms-accepted.json"
 VARIABLE = "NSD_TERMS_ACCEPTED"
 TERMS_URL = "https://cvnlab.slite.page/p/IB6BSeW_7o"  # codespell:ignore slite
@@ -41,13 +42,38 @@ In substance, and in our words (the terms themselves are what counts):
   * The data come as they are, without warranty or liability. The law of your country applies.
 This program does not submit the form for you."""
 
-QUESTION = (
-    f"Type `{ANSWER}` if you have submitted the NSD Data Access Agreement and accept its terms: "
-)
+say = functools.partial(print, flush=True)
+
+
+def at_terminal() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def agree(what: str, remedy: str) -> None:
+    """Ask for consent; return only if the answer is :data:`ANSWER`.
+
+    Parameters
+    ----------
+    what : str
+        Follows "Type ... if you".
+    remedy : str
+        What to do after any other answer.
+
+    Raises
+    ------
+    DataError
+        On any other answer.
+    """
+    answer = input(f"Type `{ANSWER}` if you {what}: ")
+    if answer.strip().strip("`'\"").lower() != ANSWER.lower():
+        raise DataError(
+            f"the terms were not accepted, so nothing was downloaded. Expected: {ANSWER}. {remedy}"
+        )
 
 
 def ensure_consent(root: Path) -> None:
-    """Return only if the terms were accepted; ask at a terminal if they were not yet.
+    """Return only if the terms of NSD were accepted; ask at a terminal if they were not yet.
 
     Where there is no terminal, the variable ``NSD_TERMS_ACCEPTED=yes`` is needed besides the
     record: a folder that was only copied does not speak for the person who runs the job.
@@ -62,44 +88,38 @@ def ensure_consent(root: Path) -> None:
     DataError
         If consent was refused, or cannot be asked for.
     """
-    given = _recorded(root)
-    if at_terminal():
-        if not given:
-            say(SUMMARY)
-            agree(
-                QUESTION,
-                f"Read and submit the agreement ({SITE_URL}), then run the same command again.",
-            )
-            _record(root)
-            say(f"Recorded in {root / MARKER}.")
-    elif not given:
+    marker = root / MARKER
+    given = _recorded(marker)
+    if not at_terminal():
+        if given and os.environ.get(VARIABLE) == "yes":
+            return
         raise DataError(
-            "consent to the terms of NSD cannot be asked for without a terminal, and none is "
-            f"recorded in {root / MARKER}. Run the same command once at a terminal (the first "
-            f"question comes before any download), then start it here with {VARIABLE}=yes in the "
-            f"environment. The terms: {TERMS_URL}"
+            f"consent to the terms of NSD ({TERMS_URL}) cannot be asked for without a terminal. "
+            f"Expected: a record in {marker}, which is {'' if given else 'not '}there, and "
+            f"{VARIABLE}=yes in the environment. Run the same command once at a terminal to be "
+            f"asked (before any download); then set {VARIABLE}=yes here to confirm your answer."
         )
-    elif os.environ.get(VARIABLE) != "yes":
-        raise DataError(
-            f"consent to the terms of NSD is recorded in {root / MARKER}, but this runs without a "
-            f"terminal. Set {VARIABLE}=yes in the environment to confirm that it is yours. The "
-            f"terms: {TERMS_URL}"
+    if not given:
+        say(SUMMARY)
+        agree(
+            "have submitted the NSD Data Access Agreement and accept its terms",
+            f"Read and submit the agreement ({SITE_URL}), then run the same command again.",
         )
+        _record(marker)
+        say(f"Recorded in {marker}.")
 
 
-def _recorded(root: Path) -> bool:
+def _recorded(marker: Path) -> bool:
     """Whether this version of the summary was accepted."""
     try:
-        marker = json.loads((root / MARKER).read_text())
-    except (OSError, ValueError):
+        said = json.loads(marker.read_text())
+        return said["accepted"] is True and said["summary_version"] == SUMMARY_VERSION
+    except (OSError, ValueError, LookupError, TypeError):
         return False
-    return isinstance(marker, dict) and (
-        marker.get("accepted") is True and marker.get("summary_version") == SUMMARY_VERSION
-    )
 
 
-def _record(root: Path) -> None:
-    marker = {
+def _record(marker: Path) -> None:
+    answer = {
         "accepted": True,
         "agreement": "NSD Data Access Agreement, submitted by the person who typed the answer",
         "answer": ANSWER,
@@ -107,5 +127,5 @@ def _record(root: Path) -> None:
         "summary_version": SUMMARY_VERSION,
         "terms": TERMS_URL,
     }
-    with atomic_path(root / MARKER) as part:
-        part.write_text(json.dumps(marker, indent=1) + "\n")
+    with atomic_path(marker) as part:
+        part.write_text(json.dumps(answer, indent=1) + "\n")

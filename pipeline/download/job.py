@@ -1,33 +1,132 @@
-"""One call of the downloader, from the list of files to the last of them."""
+"""One call of the downloader: which files a request stands for, and all that brings them."""
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fmri_utils.nsd.paths import NSDLayout
 from fmri_utils.project.errors import DataError
 
 from .area_betas import fetch_sessions
-from .asking import say
-from .client import Client, Denied, Missing, Remote
+from .client import Absent, Remote, head, parallel
 from .coco import JPEG_BYTES, SIDE, captions_here, fetch_captions, fetch_pictures
-from .download_log import Records, alone
-from .plan import (
-    annotations,
-    ask_all,
-    check_space,
-    gigabytes,
-    look_up,
-    remote_sessions,
-    whole_files,
-)
-from .settings import N_IMAGES, Request
-from .transfer import fetch_all, part_of
+from .consent import say
+from .settings import ATLASES, N_IMAGES, Request, atlases_of
+from .transfer import Records, alone, check_space, fetch_all, gigabytes, part_of
 
+PRF = ("R2", "angle", "eccentricity", "size", "exponent", "gain", "meanvol")
+SOME_VOXELS, CAPTIONS = "betas, only some voxels", "captions"
+ANNOTATIONS = "annotations/annotations_trainval2017.zip"
 ROI_SHARE = 0.05  # of a whole file's bytes, for an area of nsdgeneral's size; see benchmarks
 
 
-def download(request: Request, client: Client) -> None:
+class Bucket(NSDLayout):
+    """The paths of a subject's files in the bucket: those of the folder, but nothing to look at."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "root", Path())
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file that belongs to a request.
+
+    Attributes
+    ----------
+    key : str
+        Its place in the bucket, and below the data folder.
+    url : str
+        Its address.
+    what : str
+        Heading for lists.
+    optional : bool
+        Not every subject has it.
+    """
+
+    key: str
+    url: str
+    what: str
+    optional: bool
+
+
+def wanted_files(request: Request) -> list[Wanted]:
+    """All files of a request but COCO's photographs, whole ones first."""
+    bucket = Bucket(Path(), request.subject, request.space, request.version)
+    files: list[Wanted] = []
+
+    def add(what: str, *paths: Path, optional: bool = False) -> None:
+        keys = [path.as_posix() for path in paths]
+        files.extend(Wanted(key, f"{request.nsd_url}/{key}", what, optional) for key in keys)
+
+    add("design", bucket.expdesign, bucket.stim_info)
+    add("behaviour", bucket.responses)
+    add("maps", bucket.brainmask, bucket.mean_volume)
+    add("maps", *map(bucket.prf, PRF), optional=True)
+    add("maps", bucket.ncsnr())
+    add("maps", bucket.ncsnr(1), bucket.ncsnr(2), optional=True)
+    folder = bucket.ppdata / bucket.space
+    valid = (folder / f"valid_session{session:02d}.nii.gz" for session in request.sessions)
+    add("maps", *valid, optional=True)
+    needed = {"nsdgeneral", *(atlases_of(request.roi) if request.betas == "roi" else ())}
+    for atlas in ATLASES:
+        add("ROIs", bucket.roi(atlas), optional=atlas not in needed)
+        add("ROIs", bucket.roi(atlas, "lh"), bucket.roi(atlas, "rh"), optional=True)
+    for brain in (bucket.subject_name, "fsaverage"):  # programs by others read the latter
+        add("label names", *(bucket.ctab(atlas, brain) for atlas in ATLASES), optional=True)
+    if request.betas == "nifti":
+        add("betas", *map(bucket.betas_nifti, request.sessions))
+    if request.betas == "hdf5":
+        add("betas", *map(bucket.betas_hdf5, request.sessions))
+    if request.stimuli == "brick":
+        add("stimuli", bucket.stimuli)
+    if request.betas == "roi":
+        add(SOME_VOXELS, *map(bucket.betas_hdf5, request.sessions))
+    if request.stimuli != "none":
+        key = (bucket.stimuli.parent / ANNOTATIONS).as_posix()
+        files.append(Wanted(key, f"{request.coco_url}/{ANNOTATIONS}", CAPTIONS, optional=False))
+    return files
+
+
+def ask_all(files: Sequence[Wanted], n_connections: int) -> dict[Wanted, Remote | Absent]:
+    """Ask the servers for size and version of files.
+
+    Raises
+    ------
+    DataError
+        If a server does not answer.
+    """
+
+    async def ask(wanted: Wanted) -> Remote | Absent:
+        try:
+            return await head(wanted.url)
+        except Absent as err:
+            return err
+
+    return dict(zip(files, parallel(ask, files, n_connections), strict=True))
+
+
+def present(answers: dict[Wanted, Remote | Absent]) -> dict[Wanted, Remote]:
+    """The files that are on the servers.
+
+    Raises
+    ------
+    DataError
+        If files that are not optional are not there; it names them all.
+    """
+    absent = {wanted: answer for wanted, answer in answers.items() if isinstance(answer, Absent)}
+    if needed := [str(error) for wanted, error in absent.items() if not wanted.optional]:
+        raise DataError("\n".join(needed))
+    if absent:
+        names = (wanted.key.rsplit("/", 1)[-1] for wanted in absent)
+        say(f"Not on the server for this subject, and left out: {', '.join(names)}.")
+    return {wanted: answer for wanted, answer in answers.items() if wanted not in absent}
+
+
+def download(request: Request) -> None:
     """Bring everything that a request asks for and that is not here.
 
     The terms must have been accepted; see :func:`pipeline.download.consent.ensure_consent`.
@@ -46,69 +145,69 @@ def download(request: Request, client: Client) -> None:
     with alone(root):
         records = Records(root, thorough=request.verify)
         layout = NSDLayout(root, request.subject, request.space, request.version)
-        sessions = dict(zip(request.sessions, remote_sessions(request), strict=False))
-        wholes = whole_files(request)
-        archive = annotations(request)
-        lacks_captions = request.stimuli != "none" and not captions_here(layout, records)
-        files = [*wholes, *sessions.values(), *([archive] if lacks_captions else [])]
-        found = look_up(client, files)
-        jobs = [(found[w], root / w.key) for w in wholes if w in found]
-        check_space(root, sum(_bytes_left(remote, path) for remote, path in jobs))
-        _report(fetch_all(client, jobs, records))
+        files = wanted_files(request)
+        if captions_here(layout, records):
+            files = [wanted for wanted in files if wanted.what != CAPTIONS]
+        found = present(ask_all(files, request.connections))
+        sessions = [remote for wanted, remote in found.items() if wanted.what == SOME_VOXELS]
+        captions = [remote for wanted, remote in found.items() if wanted.what == CAPTIONS]
+        jobs = [
+            (r, root / w.key) for w, r in found.items() if w.what not in (SOME_VOXELS, CAPTIONS)
+        ]
+        check_space(root, sum(_bytes_left(*job) for job in jobs))
+        _report(fetch_all(jobs, records))
         if sessions:
-            remotes = {session: found[wanted] for session, wanted in sessions.items()}
-            fetch_sessions(request, layout, remotes, client, records)
+            remotes = dict(zip(request.sessions, sessions, strict=True))
+            fetch_sessions(request, layout, remotes, records)
         if request.stimuli == "coco":
-            fetch_pictures(request, layout, client, records)
-        if lacks_captions:
-            fetch_captions(layout, found[archive], client, records)
+            fetch_pictures(request, layout, records)
+        for archive in captions:
+            fetch_captions(layout, archive, records)
 
 
 def _bytes_left(remote: Remote, path: Path) -> int:
+    part = part_of(path, remote)
     if path.is_file():
         return 0
-    part = part_of(path, remote)
     return remote.size - (part.stat().st_size if part.is_file() else 0)
 
 
-def _report(results: dict[Path, str]) -> None:
+def _report(states: dict[Path, str]) -> None:
     """Say what happened to whole files."""
-    counts = {kind: [p.name for p in results if results[p] == kind] for kind in results.values()}
-    fetched, here, known = (len(counts.get(kind, ())) for kind in ("fetched", "here", "known"))
-    also = f", {known} were brought by other means and are what the server has" if known else ""
-    say(f"{fetched} whole files fetched and checked, {here} were here{also}.")
-    if "newer" in counts:
+    n = Counter(states.values())
+    brought = ", {known} were brought by other means and are what the server has".format_map(n)
+    say(
+        f"{n['fetched']} whole files fetched and checked, {n['here']} were here"
+        f"{brought if n['known'] else ''}."
+    )
+    if newer := [path.name for path, state in states.items() if state == "newer"]:
         say(
             "The server has another version of these now; yours are whole and were left: "
-            f"{', '.join(counts['newer'])}. Delete them to fetch the new ones."
+            f"{', '.join(newer)}. Delete them to fetch the new ones."
         )
 
 
-def list_files(request: Request, client: Client) -> None:
-    """Say which files a request stands for and how long they are; nothing is written."""
-    sessions = remote_sessions(request)
-    files = [*whole_files(request), *sessions]
-    if request.stimuli != "none":
-        files.append(annotations(request))
-    answers = ask_all(client, files)
+def list_files(request: Request) -> None:
+    """Say which files a request stands for and how long they are; nothing is written.
+
+    Raises
+    ------
+    DataError
+        If a server does not answer, or lacks files that the request needs.
+    """
+    answers = ask_all(wanted_files(request), request.connections)
     sizes = {w: answer.size for w, answer in answers.items() if isinstance(answer, Remote)}
-    words = {Missing: "not there", Denied: "denied"}
-    heading = None
-    for wanted in files:
-        if wanted.what != heading:
-            heading = wanted.what
-            say(f"{heading}:")
-        word = words.get(type(answers[wanted]), "unknown")
-        text = f"{sizes[wanted]:,}" if wanted in sizes else word
-        there = "  (here)" if (request.root / wanted.key).is_file() else ""
-        say(f"{text:>20}  {wanted.key}{there}")
-    fetched = [w for w in sizes if w not in sessions and not (request.root / w.key).is_file()]
-    n_bytes = sum(sizes[w] for w in fetched)
-    n_unknown = sum(type(answer) is DataError for answer in answers.values())
-    unknown = f", and {n_unknown} of unknown length" if n_unknown else ""
-    say(f"Whole files: {n_bytes:,} bytes to fetch ({gigabytes(n_bytes)}){unknown}.")
-    if sessions:
-        n_bytes = sum(sizes.get(w, 0) for w in sessions)
+    here = {wanted for wanted in answers if (request.root / wanted.key).is_file()}
+    for what, files in itertools.groupby(answers, lambda wanted: wanted.what):
+        say(f"{what}:")
+        for wanted in files:
+            text = f"{sizes[wanted]:,}" if wanted in sizes else "not there"
+            say(f"{text:>20}  {wanted.key}{'  (here)' if wanted in here else ''}")
+    present(answers)
+    n_bytes = sum(n for w, n in sizes.items() if w.what != SOME_VOXELS and w not in here)
+    say(f"Whole files: {n_bytes:,} bytes to fetch ({gigabytes(n_bytes)}).")
+    if request.betas == "roi":
+        n_bytes = sum(n for wanted, n in sizes.items() if wanted.what == SOME_VOXELS)
         say(
             f"Voxels of {request.roi}, out of {gigabytes(n_bytes)}: for an area of the size of "
             f"nsdgeneral about {gigabytes(ROI_SHARE * n_bytes)} to fetch. (Estimated; it depends "

@@ -23,13 +23,11 @@ from fmri_utils.project.errors import DataError, WeightsError
 from fmri_utils.project.profiles import Profile
 
 from ..runner import parse_request
-from .asking import ANSWER, agree, at_terminal, say
-from .plan import gigabytes
+from .consent import agree, at_terminal, say
+from .transfer import gigabytes
 
 VARIABLE = "CONSENT"
 VIT_B_32_MEGABYTES = 577.0  # 151 M parameters in single precision
-QUESTION = f"Type `{ANSWER}` if you accept these licences and want to download the files: "
-REMEDY = f"Then run `make weights PROFILE=nsd` again, or with {VARIABLE}=yes."
 
 
 def wanted_weights(profile: Profile) -> list[WeightsFile]:
@@ -47,20 +45,15 @@ def wanted_weights(profile: Profile) -> list[WeightsFile]:
 
 def describe(file: WeightsFile) -> str:
     """What a person should know before they agree: size, licence, source, checksum, place."""
-    checksum = "none is published: the file is read once"
-    if file.sha256_prefix:
-        checksum = f"SHA-256 {file.sha256_prefix[:12]}"
-    elif file.hub:
-        checksum = "SHA-256, asked from the hub"
+    unknown = "asked from the hub" if file.hub else "none is published: the file is read once"
     state = "to fetch" if file.problem() else "here, checked"
-    lines = [
-        f"{file.network}: {file.name}, about {gigabytes(file.megabytes * 2**20)}  ({state})",
-        f"  licence   {file.licence}",
-        f"  source    {file.url}",
-        f"  checksum  {checksum}",
-        f"  goes to   {file.cached}",
-    ]
-    return "\n".join(lines)
+    return (
+        f"{file.network}: {file.name}, about {gigabytes(file.megabytes * 2**20)}  ({state})\n"
+        f"  licence   {file.licence}\n"
+        f"  source    {file.url}\n"
+        f"  SHA-256   {file.sha256_prefix[:12] or unknown}\n"
+        f"  goes to   {file.cached}"
+    )
 
 
 def ensure_consent() -> None:
@@ -75,11 +68,11 @@ def ensure_consent() -> None:
         return
     if not at_terminal():
         raise DataError(
-            "consent to the licences of these weights cannot be asked for without a terminal, so "
-            "nothing was downloaded. Run the same command at a terminal, or start it here with "
-            f"{VARIABLE}=yes in the environment to confirm that it is yours."
+            "consent to these licences cannot be asked for without a terminal, so nothing was "
+            "downloaded. Run the same command at a terminal, or set CONSENT=yes to confirm it."
         )
-    agree(QUESTION, REMEDY)
+    again = "Then run `make weights PROFILE=nsd` again, or with CONSENT=yes."
+    agree("accept these licences and want to download the files", again)
 
 
 def bring(file: WeightsFile) -> None:
@@ -140,9 +133,9 @@ def run(profile: Profile) -> None:
             say(f"{file.name}: fetched")
         for file in wanted_weights(profile):  # anew: now the hub's library knows their SHA-256
             if problem := file.problem():
+                place = file.cached.resolve()
                 raise WeightsError(
-                    f"{file.network}: {problem}. Delete {file.cached.resolve()} and run the same "
-                    "command again."
+                    f"{file.network}: {problem}. Delete {place} and run the same command again."
                 )
     else:
         say("Every file is here: nothing to fetch.")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from fmri_utils.nsd.paths import SPACES
 from fmri_utils.project.errors import DataError
+from fmri_utils.project.profiles import PROJECT_ROOT
 from fmri_utils.project.settings import checked, settings
 
 NSD_URL = "https://natural-scenes-dataset.s3.amazonaws.com"
@@ -29,22 +30,6 @@ ATLASES = (
     *("floc-bodies", "streams", "Kastner2015", "HCP_MMP1", "MTL", "corticalsulc", "thalamus"),
 )
 """Atlases in the volume spaces, as the bucket lists them for subject 1."""
-
-HELP = {
-    "SUBJECT": "1 to 8; must be given",
-    "SESSIONS": "such as 1-3 or 1,4,7-9; all of the subject by default",
-    "BETAS": "roi (only the voxels of ROI; the default), hdf5, nifti or none",
-    "ROI": "such as nsdgeneral+floc-faces+Kastner2015:V3A,V3B; nsdgeneral by default",
-    "STIMULI": "coco (cropped from COCO's images; the default), brick (39.6 GB, exact) or none",
-    "VERSION": "beta version; betas_fithrf_GLMdenoise_RR by default",
-    "SPACE": "func1pt8mm (the default) or func1mm",
-    "ROOT": "the data folder; data/nsd by default",
-    "DRY_RUN": "1 to list files and bytes only",
-    "VERIFY": "1 to hash every file that is here again",
-    "CONNECTIONS": "requests at the same time, 1 to 64; 32 by default",
-    "NSD_URL": f"address of NSD's bucket; {NSD_URL} by default",
-    "COCO_URL": f"address of COCO's bucket; {COCO_URL} by default",
-}
 
 
 def atlases_of(roi: str) -> list[str]:
@@ -64,6 +49,29 @@ def _known_atlases(roi: str) -> str:
     return roi.replace(" ", "")
 
 
+def _session_numbers(text: str, info: ValidationInfo) -> tuple[int, ...]:
+    """Read ``1-3`` or ``1,4,7-9``; an empty text stands for all sessions of the subject."""
+    n = N_SESSIONS[info.data.get("subject", 1) - 1]
+    sessions: set[int] = set()
+    for part in (text or f"1-{n}").split(","):
+        match = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last <= n:
+            raise ValueError(
+                f"it is {text!r}; expected such as 1-3 or 1,4,7-9, of the sessions 1-{n} that "
+                "this subject has"
+            )
+        sessions.update(range(first, last + 1))
+    return tuple(sorted(sessions))
+
+
+def _known_version(text: str, info: ValidationInfo) -> str:
+    versions = SPACES[info.data.get("space", "func1pt8mm")]
+    if text not in ("", *versions):
+        raise ValueError(f"it is {text!r}; valid are {', '.join(versions)}")
+    return text or versions[-1]
+
+
 def _address(url: str) -> str:
     if not re.match(r"https?://[^/\s]+", url):
         raise ValueError(f"it is {url!r}; expected an address such as {NSD_URL}")
@@ -71,118 +79,81 @@ def _address(url: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address)]
-
-
-MAY_BE_EMPTY = ("ROOT", "SESSIONS", "DRY_RUN", "VERIFY")  # as if not given
+setting = functools.partial(Field, validate_default=True)
 
 
 @settings
 class Request:
-    """One call of the downloader.
+    """One call of the downloader; what each setting may be is said beside it.
 
     Attributes
     ----------
-    root : pathlib.Path
-        The data folder.
     subject : int
         From 1.
     sessions : tuple of int
         From 1, increasing.
-    betas, stimuli, space, version : str
-        See :data:`HELP`.
     roi : str
         Whose voxels are fetched with ``betas="roi"``, as :func:`fmri_utils.nsd.roi_mask` takes it.
-    dry_run, verify : bool
-        List only; hash again what is here.
-    connections : int
-        Requests at the same time.
+    root : pathlib.Path
+        The data folder.
     nsd_url, coco_url : str
         Without a slash at the end.
     """
 
-    root: Path
-    subject: Annotated[int, Field(ge=1, le=len(N_SESSIONS))]
-    sessions: tuple[int, ...]
-    betas: Literal["roi", "hdf5", "nifti", "none"] = "roi"
-    roi: Annotated[str, AfterValidator(_known_atlases)] = "nsdgeneral"
-    stimuli: Literal["coco", "brick", "none"] = "coco"
-    space: Literal[tuple(SPACES)] = "func1pt8mm"
-    version: str
-    dry_run: bool = False
-    verify: bool = False
-    connections: Annotated[int, Field(ge=1, le=64)] = 32
-    nsd_url: Address = NSD_URL
-    coco_url: Address = COCO_URL
+    subject: int = setting(ge=1, le=len(N_SESSIONS), description="1 to 8; must be given")
+    sessions: Annotated[tuple[int, ...], BeforeValidator(_session_numbers)] = setting(
+        "", description="such as 1-3 or 1,4,7-9; all of the subject by default"
+    )
+    betas: Literal["roi", "hdf5", "nifti", "none"] = setting(
+        "roi", description="roi (only the voxels of ROI; the default), hdf5, nifti or none"
+    )
+    roi: Annotated[str, AfterValidator(_known_atlases)] = setting(
+        "nsdgeneral", description="such as floc-faces+Kastner2015:V3A,V3B; nsdgeneral by default"
+    )
+    stimuli: Literal["coco", "brick", "none"] = setting(
+        "coco",
+        description="coco (cropped from COCO's; the default), brick (39.6 GB, exact) or none",
+    )
+    space: Literal[tuple(SPACES)] = setting("func1pt8mm", description="func1pt8mm or func1mm")
+    version: Annotated[str, AfterValidator(_known_version)] = setting(
+        "", description="beta version; betas_fithrf_GLMdenoise_RR by default"
+    )
+    root: Annotated[Path, AfterValidator(Path.absolute)] = setting(
+        PROJECT_ROOT / "data" / "nsd", description="the data folder; data/nsd by default"
+    )
+    dry_run: bool = setting(False, description="1 to list files and bytes only")
+    verify: bool = setting(False, description="1 to hash every file that is here again")
+    connections: int = setting(32, ge=1, le=64, description="requests at the same time, 1 to 64")
+    nsd_url: Address = setting(NSD_URL, description="address of NSD's bucket")
+    coco_url: Address = setting(COCO_URL, description="address of COCO's bucket")
 
 
-def parse_request(arguments: Sequence[str], default_root: Path) -> Request:
-    """Read ``NAME=value`` settings, refusing what is not known.
+HELP = {name.upper(): field.description for name, field in Request.__pydantic_fields__.items()}
+
+
+def parse_request(arguments: Sequence[str]) -> Request:
+    """Read ``NAME=value`` settings, refusing what is not known; an empty value is as none.
 
     Parameters
     ----------
     arguments : sequence of str
         As make hands them on, e.g. ``["SUBJECT=1", "SESSIONS=1-3"]``.
-    default_root : pathlib.Path
-        The data folder if ``ROOT`` is not given.
 
     Raises
     ------
     DataError
         On an unknown or repeated name, or a value out of range.
     """
-    named: dict[str, str] = {}
+    given: dict[str, str] = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if name not in HELP or not equals or name in named:
+        if name not in HELP or not equals or name.lower() in given:
             raise DataError(
-                f"{argument!r} is {'given twice' if name in named else 'no setting'}. Valid "
+                f"{argument!r} is {'no setting' if name not in HELP else 'given twice'}. Valid "
                 "settings:\n" + "\n".join(f"  {key:<12} {text}" for key, text in HELP.items())
             )
-        named[name] = value.strip()
-    if "SUBJECT" not in named:
+        given[name.lower()] = value.strip()
+    given = {name: value for name, value in given.items() if value}
+    if "subject" not in given:
         raise DataError(f"SUBJECT is not given; expected 1 to {len(N_SESSIONS)}.")
-    given = {name.lower(): v for name, v in named.items() if v or name not in MAY_BE_EMPTY}
-    versions = SPACES.get(given.get("space", "func1pt8mm"), ("",))
-    given = {"sessions": "", "version": versions[-1], "root": default_root} | given
-    request = checked(Request, given | {"sessions": ()}, "the settings", DataError)
-    if request.version not in versions:
-        raise DataError(f"VERSION is {request.version!r}; valid are {', '.join(versions)}.")
-    sessions = parse_sessions(given["sessions"], request.subject)
-    return replace(request, root=request.root.absolute(), sessions=sessions)
-
-
-def parse_sessions(text: str, subject: int) -> tuple[int, ...]:
-    """Read ``1-3`` or ``1,4,7-9``; an empty text stands for all sessions of the subject.
-
-    Raises
-    ------
-    DataError
-        If the text is anything else, or names a session that the subject does not have.
-    """
-    n = N_SESSIONS[subject - 1]
-    if not text:
-        return tuple(range(1, n + 1))
-    sessions: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", part)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not 1 <= first <= last:
-            raise DataError(f"SESSIONS is {text!r}; expected such as 1-3 or 1,4,7-9.")
-        sessions.update(range(first, last + 1))
-    if max(sessions) > n:
-        raise DataError(
-            f"SESSIONS is {text!r}, but subject {subject} has the sessions 1-{n}. (Subjects 1 to "
-            f"{len(N_SESSIONS)} have {', '.join(map(str, N_SESSIONS))}.)"
-        )
-    return tuple(sorted(sessions))
-
-
-def sessions_text(sessions: Sequence[int]) -> str:
-    """Write sessions as :func:`parse_sessions` reads them, e.g. ``1-3,7``."""
-    runs: list[list[int]] = []
-    for session in sessions:
-        if runs and session == runs[-1][-1] + 1:
-            runs[-1].append(session)
-        else:
-            runs.append([session])
-    return ",".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
+    return checked(Request, given, "the settings", DataError)

@@ -1,25 +1,132 @@
-"""Whole files: into ``.part``, resumed, checked, and only then given their name."""
+"""Whole files: into ``.part``, resumed, checked, and only then given their name.
+
+A list in the data folder, ``downloads.json``, tells files that were fetched and checked, with their
+sizes and hashes, from anything else that lies there.
+"""
 
 from __future__ import annotations
 
+import datetime
+import functools
 import hashlib
+import json
 import os
 import re
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
+from filelock import FileLock, Timeout
 from isal import igzip
 from tqdm.auto import tqdm
 
+from fmri_utils.project.artifacts import atomic_path, sha256_file
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.reading import outer_cause
 
-from .client import Client, Remote
-from .download_log import Records
+from .client import Remote, get_range, parallel
 
+LIST = "downloads.json"
 N_FILES = 4  # whole files at the same time
+SPARE_BYTES = 200e6  # of disk that stay free
 PIECE = 2**24  # bytes of one request; what a killed download loses at most
+
+gigabytes = functools.partial(tqdm.format_sizeof, suffix="B")
+"""Write a number of bytes for people, e.g. ``1.09GB``."""
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Refuse a second download into the same folder; the lock dies with its process."""
+    try:
+        with FileLock(root / ".download.lock", timeout=0):
+            yield
+    except Timeout:
+        raise DataError(
+            f"another download is at work in {root}. Wait for its end, or use another ROOT=."
+        ) from None
+
+
+class Records:
+    """The list of finished files of a data folder.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The data folder.
+    thorough : bool
+        Hash files again even if size and time of change are as they were.
+
+    Raises
+    ------
+    DataError
+        If there is a list that cannot be read.
+    """
+
+    def __init__(self, root: Path, *, thorough: bool):
+        self.root, self.thorough = root, thorough
+        self.files: dict[str, dict] = {}
+        path = root / LIST
+        if path.exists():
+            try:
+                self.files = dict(json.loads(path.read_text())["files"])
+            except (ValueError, LookupError, TypeError) as err:
+                raise DataError(
+                    f"{path} cannot be read ({err}). Delete it: the files that are here are then "
+                    "compared with the server's and listed again."
+                ) from err
+
+    def add(self, path: Path, remote: Remote) -> None:
+        """List a finished file, and what it was made from; files that are gone are taken off."""
+        self.files[self._name(path)] = {
+            "url": remote.url,
+            "etag": remote.etag,
+            "bytes": path.stat().st_size,
+            "sha256": sha256_file(path),
+            "mtime_ns": path.stat().st_mtime_ns,
+            "fetched": datetime.date.today().isoformat(),
+        }
+        here = {name: entry for name, entry in self.files.items() if (self.root / name).exists()}
+        with atomic_path(self.root / LIST) as part:
+            part.write_text(json.dumps({"files": here}, indent=1, sort_keys=True) + "\n")
+
+    def get(self, path: Path) -> dict | None:
+        """What is recorded of a file, or None."""
+        return self.files.get(self._name(path))
+
+    def is_whole(self, path: Path) -> bool:
+        """Whether a listed file is there with the bytes that were recorded.
+
+        A file whose size and time of change are as recorded is not read again, unless the list is
+        ``thorough``; one that was copied or touched is hashed.
+        """
+        entry = self.get(path)
+        if entry is None or not path.is_file() or path.stat().st_size != entry["bytes"]:
+            return False
+        unchanged = path.stat().st_mtime_ns == entry["mtime_ns"] and not self.thorough
+        return unchanged or sha256_file(path) == entry["sha256"]
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def check_space(root: Path, n_bytes: float) -> None:
+    """Check that so many bytes fit on the disk.
+
+    Raises
+    ------
+    DataError
+        If they do not.
+    """
+    free = shutil.disk_usage(root).free
+    if n_bytes > 0 and n_bytes + SPARE_BYTES > free:
+        raise DataError(
+            f"the disk of {root} has {gigabytes(free)} free; {gigabytes(n_bytes)} are to be "
+            "written. Make room, choose another disk with ROOT=, or fetch less (SESSIONS=1-3, "
+            "BETAS=roi, STIMULI=coco)."
+        )
 
 
 def part_of(path: Path, remote: Remote) -> Path:
@@ -28,27 +135,19 @@ def part_of(path: Path, remote: Remote) -> Path:
     return path.with_name(f"{path.name}.{version}.part")
 
 
-async def fetch(
-    client: Client, remote: Remote, path: Path, records: Records, on_bytes: Callable[[int], object]
-) -> str:
-    """Bring a whole file, unless it is here already.
+def fetch_all(jobs: Sequence[tuple[Remote, Path]], records: Records) -> dict[Path, str]:
+    """Bring whole files that are not here, some at the same time, and list them.
 
     Parameters
     ----------
-    client : Client
-        Connections.
-    remote : Remote
-        What the server holds, from :meth:`Client.head`.
-    path : pathlib.Path
-        Where it goes.
+    jobs : sequence of (Remote, pathlib.Path)
+        What to bring, and where it goes.
     records : Records
         List of finished files.
-    on_bytes : callable
-        Told the number of bytes of each step.
 
     Returns
     -------
-    str
+    dict of pathlib.Path to str
         ``"here"``, ``"known"`` (it lay there without being listed, and is what the server has),
         ``"newer"`` (the whole file is here, but the server has another version now) or
         ``"fetched"``.
@@ -56,21 +155,41 @@ async def fetch(
     Raises
     ------
     DataError
-        If it cannot be had, arrives damaged, changes meanwhile, or another file is in its place.
+        If one cannot be had, arrives damaged, changes meanwhile, or another file is in its place.
     """
-    entry = records.get(path)
-    if records.is_whole(path):
-        on_bytes(remote.size)
-        return "here" if entry["etag"] == remote.etag else "newer"
-    if path.exists() and entry is None:  # brought by hand, or finished just before a kill
-        if problem := _damage(path, remote, path.name):
-            raise DataError(
-                f"{path} was not brought by this command and is not what the server has: "
-                f"{problem}. It is left alone. Delete it or move it away to fetch {remote.url}."
-            )
-        on_bytes(remote.size)
-        records.add(path, remote)
-        return "known"
+    total = sum(remote.size for remote, _ in jobs)
+    with tqdm(total=total, desc="files", unit="B", unit_scale=True, disable=None) as bar:
+
+        async def bring(job: tuple[Remote, Path]) -> str:
+            remote, path = job
+            entry = records.get(path)
+            if records.is_whole(path):
+                bar.update(remote.size)
+                return "here" if entry["etag"] == remote.etag else "newer"
+            # What is not listed was brought by hand, or finished just before a kill.
+            known = path.exists() and entry is None
+            if known:
+                _check_known(path, remote)
+                bar.update(remote.size)
+            else:
+                await _fetch(remote, path, bar.update)
+            records.add(path, remote)
+            return "known" if known else "fetched"
+
+        states = parallel(bring, jobs, N_FILES)
+    return {path: state for (_, path), state in zip(jobs, states, strict=True)}
+
+
+def _check_known(path: Path, remote: Remote) -> None:
+    if problem := _damage(path, remote, path.name):
+        raise DataError(
+            f"{path} was not brought by this command and is not what the server has: {problem}. It "
+            f"is left alone. Delete it or move it away to fetch {remote.url}."
+        )
+
+
+async def _fetch(remote: Remote, path: Path, on_bytes: Callable[[int], object]) -> None:
+    """Fetch a file, or go on with it; tells the bytes of each step."""
     part = part_of(path, remote)
     path.parent.mkdir(parents=True, exist_ok=True)
     for other in path.parent.glob(f"{path.name}.*.part"):
@@ -80,8 +199,7 @@ async def fetch(
     with open(part, "ab") as file:
         on_bytes(file.tell())
         while (start := file.tell()) < remote.size:
-            file.write(await client.get_range(remote, start, min(start + PIECE, remote.size)))
-            on_bytes(file.tell() - start)
+            on_bytes(file.write(await get_range(remote, start, min(start + PIECE, remote.size))))
         file.flush()
         os.fsync(file.fileno())
     if problem := _damage(part, remote, path.name):
@@ -91,8 +209,6 @@ async def fetch(
             "help, it is damaged on the server or changed on the way: try another network."
         )
     part.replace(path)
-    records.add(path, remote)
-    return "fetched"
 
 
 def _damage(path: Path, remote: Remote, name: str) -> str:
@@ -122,29 +238,3 @@ def _damage(path: Path, remote: Remote, name: str) -> str:
             raise DataError(f"{said}. {cause}") from err
         return said
     return ""
-
-
-def fetch_all(
-    client: Client, jobs: Sequence[tuple[Remote, Path]], records: Records
-) -> dict[Path, str]:
-    """Bring many whole files, some at the same time; see :func:`fetch`.
-
-    Parameters
-    ----------
-    client, records
-        As for :func:`fetch`.
-    jobs : sequence of (Remote, pathlib.Path)
-        What to bring, and where it goes.
-
-    Returns
-    -------
-    dict of pathlib.Path to str
-        What :func:`fetch` says of each.
-    """
-    total = sum(remote.size for remote, _ in jobs)
-    with tqdm(total=total, desc="files", unit="B", unit_scale=True, disable=None) as bar:
-
-        async def one(job: tuple[Remote, Path]) -> tuple[Path, str]:
-            return job[1], await fetch(client, *job, records, bar.update)
-
-        return dict(client.parallel(one, jobs, N_FILES))
