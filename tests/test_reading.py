@@ -216,7 +216,7 @@ def test_running_out_of_memory_is_no_damage(kind, raised, folder, monkeypatch): 
         raise raised
 
     _, read = files(folder)[kind]
-    for name in ("fmri_utils.nsd.betas", "fmri_utils.nsd.volumes"):
+    for name in ("fmri_utils.nsd.betas", "fmri_utils.nsd.maps"):
         monkeypatch.setattr(f"{name}.igzip.open", fail)
     monkeypatch.setattr("h5py.File", fail)
     keeps_it(refused(read), "Memory ran out. Read less at once")

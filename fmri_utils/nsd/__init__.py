@@ -19,16 +19,13 @@ Images and trials count from 0, sessions and subjects from 1, as in their file n
 
 from .area_masks import NAMED_AREAS, available, main_areas, visual_areas, voxel_names
 from .betas import read_betas
-from .captions import read_captions
 from .design import trial_table
-from .maps import noise_ceiling, read_brainmask, read_mean_volume, read_ncsnr, read_prf
+from .maps import noise_ceiling, read_brainmask, read_mean_volume, read_ncsnr, read_prf, to_volume
 from .paths import NSDLayout, available_sessions
 from .preprocessing import average_repeats, voxel_report, zscore_sessions
-from .regions import FIELD_NAMES, region
 from .reliability import estimate_ncsnr, split_half_reliability
-from .rois import roi_mask
+from .rois import FIELD_NAMES, region, roi_mask
 from .sessions import first_sessions, session_coverage
 from .splits import split_by_image
-from .stimuli import read_images
+from .stimuli import read_captions, read_images
 from .trial_sources import check_design
-from .volumes import to_volume

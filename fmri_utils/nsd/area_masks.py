@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from ..project.errors import DataError
+from .maps import check_mask
 from .paths import NSDLayout
 from .rois import read_roi
-from .volumes import check_mask
 
 FAMILIES = {
     "visual": "prf-visualrois",

@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 
 from ..project.errors import DataError
 from ..project.reading import reading
+from .maps import check_axes, check_mask
 from .paths import PSC_SCALE, REMEDY, TRIALS_PER_SESSION, NSDLayout, check_sessions
 from .roi_betas import check_roi_files, flat_voxels, is_roi_file, roi_blocks
-from .volumes import check_axes, check_mask
 
 BLOCK_BYTES = 32 * 2**20
 """Memory for one block of volumes while a file is read."""

@@ -17,9 +17,9 @@ import numpy as np
 
 from ..project.errors import DataError
 from ..project.reading import reading
+from .maps import check_mask
 from .paths import TRIALS_PER_SESSION, NSDLayout
 from .rois import available_rois, roi_mask
-from .volumes import check_mask
 
 SUFFIX = ".roi.hdf5"
 CONTENT = "NSD betas of some voxels, int16 of 300 times percent signal change"

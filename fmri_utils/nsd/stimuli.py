@@ -1,7 +1,8 @@
-"""The images, as the subjects saw them."""
+"""The images, as the subjects saw them, and their COCO captions."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import h5py
@@ -11,9 +12,14 @@ from tqdm.auto import tqdm
 
 from ..project.errors import DataError
 from ..project.reading import reading
+from .design import read_stim_info
 from .paths import NSDLayout, require
 
 AGAIN = "It is another file, or was changed: fetch it again."
+CAPTIONS_REMEDY = (
+    "Unpack COCO's annotations_trainval2017.zip there (from cocodataset.org), or write the "
+    "simulated folder again."
+)
 
 
 def check_nsd_ids(nsd_ids: Sequence[int], n_images: int) -> np.ndarray:
@@ -124,3 +130,59 @@ def _cropped(file: h5py.File, layout: NSDLayout, nsd_ids) -> tuple[h5py.Dataset,
             f"STIMULI=coco ROOT={layout.root}`, or all images as shown with STIMULI=brick."
         )
     return images, rows
+
+
+def read_captions(layout: NSDLayout, nsd_ids: Sequence[int]) -> list[list[str]]:
+    """Read the captions that people wrote for the images in COCO, about five for each.
+
+    They describe COCO's whole image, of which NSD showed a square part: a thing that a caption
+    names may be outside it.
+
+    Parameters
+    ----------
+    layout : NSDLayout
+        Any subject; the images are common to all.
+    nsd_ids : sequence of int, shape (n_images,)
+        NSD ids from 0, in any order, also repeated.
+
+    Returns
+    -------
+    list of list of str
+        The captions of each image, in the order of ``nsd_ids`` and of COCO's file.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or damaged, an id is out of range, or an image has no caption.
+    """
+    info = read_stim_info(layout)
+    chosen = info.iloc[check_nsd_ids(nsd_ids, len(info))]
+    captions = {
+        split: _captions_by_image(layout, split, set(images["cocoId"]))
+        for split, images in chosen.groupby("cocoSplit")
+    }
+    found = []
+    for nsd_id, coco_id, split in zip(
+        chosen["nsdId"], chosen["cocoId"], chosen["cocoSplit"], strict=True
+    ):
+        if coco_id not in captions[split]:
+            raise DataError(
+                f"image {nsd_id} (COCO {coco_id}) has no caption in {layout.captions(split)}. "
+                f"{CAPTIONS_REMEDY}"
+            )
+        found.append(list(captions[split][coco_id]))
+    return found
+
+
+def _captions_by_image(layout: NSDLayout, split: str, wanted: set[int]) -> dict[int, list[str]]:
+    path = require(layout.captions(split), f"the file of COCO captions of {split}", CAPTIONS_REMEDY)
+    captions: dict[int, list[str]] = {}
+    with reading(path, "COCO captions", damaged=CAPTIONS_REMEDY):
+        for annotation in json.loads(path.read_text(encoding="utf-8"))["annotations"]:
+            if (image := annotation["image_id"]) in wanted:
+                # COCO's texts have stray line ends and double spaces.
+                text = " ".join(annotation["caption"].split())
+                if not text:
+                    raise ValueError(f"image {image} has an empty caption")
+                captions.setdefault(image, []).append(text)
+    return captions

@@ -27,8 +27,8 @@ from .concepts import (
 )
 from .effect_volumes import save_maps
 from .embedding_effects import condition_jacobian, contribution, embedding_effect, encoding_pattern
-from .finite_differences import eps_curve
 from .jacobian import (
+    eps_curve,
     picture_derivative,
     picture_function,
     picture_sketch,
@@ -44,7 +44,6 @@ from .picture_effects import (
     voxel_against_noise,
 )
 from .picture_locations import centroid_and_spread, relative_maps
-from .precision import fit_precision
 from .redundancy import redundancy_curve
-from .refit import cross_fit, refit_change, ridge_penalties
+from .refit import cross_fit, fit_precision, refit_change, ridge_penalties
 from .replacement import conditional_mean, other_repeat, shrinkage_penalty

@@ -16,8 +16,7 @@ from ..lafite import Generator
 from ..project.checks import check_finite
 from ..project.devices import choose_device
 from ..project.parts import Parts, Spread
-from .change import check_betas
-from .embedding_effects import condition_jacobian
+from .embedding_effects import check_betas, condition_jacobian
 from .jacobian import Draw, picture_function, picture_jacobian, picture_sketch, rms_from_sketch
 from .picture_locations import cell_grams, effect_maps
 

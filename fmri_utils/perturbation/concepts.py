@@ -15,7 +15,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from ..encoders import LinearEncoder, unit
 from ..project.checks import check_finite
 from ..project.errors import DataError
-from .change import EmbeddingChange, check_betas
+from .embedding_effects import EmbeddingChange, check_betas
 
 SHARES = 0.01, 0.5  # of the captions, that use a word of the vocabulary
 BATCH = 50  # trials at once: memory is this times n_voxels

@@ -7,12 +7,114 @@ voxel carry anything about the image, whatever the decoder does with it?
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ..encoders import LinearEncoder, unit
+from ..encoders import LinearEncoder, check_patterns, unit
 from ..encoders.common import REMEDY
 from ..project.checks import check_finite
-from .change import EmbeddingChange
+from ..project.errors import DataError
+
+
+def check_betas(encoder: LinearEncoder, betas: np.ndarray) -> np.ndarray:
+    """Betas as an array (n_trials, n_voxels) that fits the encoder, finite.
+
+    Raises
+    ------
+    DataError
+        If it does not fit, or a value is NaN or infinite.
+    """
+    return check_patterns(betas, len(encoder.weights))
+
+
+class EmbeddingChange:
+    """Every trial's embedding, and what happens to it when one voxel changes, in closed form.
+
+    For a linear encoder f(x) = x W + b the replacement of voxel v by x_v + d moves the embedding by
+    u = d W_v. Cosines after the move need only f.f, f.u and u.u, so all voxels and trials together
+    cost two matrix products and nothing has to be sampled.
+
+    Parameters
+    ----------
+    encoder : LinearEncoder
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        z-scored, so that 0 is a voxel's mean.
+    steps : sequence of (columns, numpy.ndarray (n_trials, n_voxels))
+        By how much a voxel's value changes, for these columns of the embedding (an index array or
+        a slice). One entry with ``slice(None)`` is the ordinary case; ridge with several penalties
+        has one entry per penalty (:func:`fmri_utils.perturbation.refit_change`).
+
+    Attributes
+    ----------
+    before : numpy.ndarray, (n_trials, C)
+        Predicted embeddings f.
+    own : numpy.ndarray, (n_trials, 1)
+        f.f.
+    along, size : numpy.ndarray, (n_trials, n_voxels)
+        f.u and u.u of the change u.
+    """
+
+    def __init__(
+        self,
+        encoder: LinearEncoder,
+        betas: np.ndarray,
+        steps: Sequence[tuple[np.ndarray | slice, np.ndarray]],
+    ):
+        self.before = encoder.predict(betas)
+        self.own = (self.before**2).sum(1)[:, None]
+        # Squares of single-precision weights would cost double-precision betas their digits.
+        weights = encoder.weights.astype(self.before.dtype, copy=False)
+        self._parts = [(columns, step, weights[:, columns]) for columns, step in steps]
+        self.along = self.towards(self.before)
+        self.size = sum(step**2 * (weights**2).sum(1) for _, step, weights in self._parts)
+
+    @classmethod
+    def by_value(
+        cls, encoder: LinearEncoder, betas: np.ndarray, replacement: np.ndarray | float
+    ) -> EmbeddingChange:
+        """The change when a voxel's value becomes ``replacement``.
+
+        Raises
+        ------
+        DataError
+            If the replacement cannot be broadcast to the betas, or a value is NaN or infinite.
+        """
+        betas = check_betas(encoder, betas)
+        replacement = np.asarray(replacement, betas.dtype)
+        check_finite(replacement, "replacement")
+        if replacement.shape not in ((), betas.shape[1:], betas.shape):
+            raise DataError(
+                f"replacement has shape {replacement.shape}. Expected: a number, one value per "
+                f"voxel, or the shape of the betas {betas.shape}."
+            )
+        return cls(encoder, betas, [(slice(None), replacement - betas)])
+
+    def towards(self, direction: np.ndarray) -> np.ndarray:
+        """Inner product of every change u with a direction (C,), or one per trial (n, C)."""
+        return sum(s * (direction[..., c] @ w.T) for c, s, w in self._parts)
+
+    def effect(self) -> np.ndarray:
+        """1 - cos(f, f + u) of every trial and voxel, (n_trials, n_voxels)."""
+        # Numerator |u|^2 - (f.u)^2 / f.f, the squared part of u across f: 1 - cos computed as a
+        # difference of two numbers close to one would be rounding noise.
+        across = np.maximum(self.size - self.along**2 / self.own, 0)
+        moved = self.own + 2 * self.along + self.size
+        cosine = (self.own + self.along) / np.sqrt(self.own * moved)
+        # sin^2 = across / moved; 1 - cos = sin^2 / (1 + cos) while cos is not close to -1.
+        return np.where(cosine > 0, across / moved / (1 + np.maximum(cosine, 0)), 1 - cosine)
+
+    def shift(self, direction: np.ndarray) -> np.ndarray:
+        """cos(f + u, direction) - cos(f, direction), (n_trials, n_voxels).
+
+        Parameters
+        ----------
+        direction : numpy.ndarray, (C,) or (n_trials, C)
+            Unit length.
+        """
+        before = (self.before * direction).sum(1)[:, None]
+        moved = self.own + 2 * self.along + self.size
+        return (before + self.towards(direction)) / np.sqrt(moved) - before / np.sqrt(self.own)
 
 
 def embedding_effect(

@@ -14,7 +14,7 @@ from ..metrics import ssim_scores
 from ..pictures import reconstruction
 from ..project.checks import check_finite
 from ..project.errors import DataError
-from .change import check_betas
+from .embedding_effects import check_betas
 from .jacobian import picture_function
 
 FACTORS = ("voxel", "z", "noise")

@@ -14,8 +14,7 @@ from ..metrics import Interval
 from .against_truth import auroc
 from .embedding_effects import contribution, embedding_effect, encoding_pattern
 from .nulls import draw_pairings, max_t, reliability
-from .precision import fit_precision
-from .refit import refit_change
+from .refit import fit_precision, refit_change
 
 N_SOURCES, N_NULL, N_DIMENSIONS = 10, 100, 32
 N_REPEATS, N_TRAINING, N_TEST = 3, 300, 100

@@ -15,7 +15,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from ..encoders.common import REMEDY
 from ..project.checks import check_finite
 from ..project.errors import DataError
-from .precision import Precision
+from .refit import Precision
 
 
 def other_repeat(betas: np.ndarray, nsd_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

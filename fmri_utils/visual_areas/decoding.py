@@ -18,7 +18,7 @@ from ..encoders import LinearEncoder, unit
 from ..metrics import Interval, bootstrap, similarity_matrix
 from ..metrics.identification import find_places
 from ..nsd.rois import PUBLISHED_LABELS
-from ..perturbation.change import check_betas
+from ..perturbation.embedding_effects import check_betas
 from ..project.checks import check_finite
 from ..project.errors import DataError
 from .groups import changed_embedding, group_embedding

@@ -13,7 +13,7 @@ from math import factorial
 import numpy as np
 
 from ..encoders import LinearEncoder, unit
-from ..perturbation.change import check_betas
+from ..perturbation.embedding_effects import check_betas
 from ..project.checks import check_finite
 from ..project.errors import DataError
 

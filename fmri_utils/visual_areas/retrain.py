@@ -14,8 +14,7 @@ from tqdm.auto import tqdm
 
 from ..encoders import LinearEncoder, MapperSettings, fit_ridge, match_spread, refit_ridge
 from ..encoders.ridge import ridge_basis, scaled
-from ..perturbation.precision import Precision
-from ..perturbation.refit import by_penalty
+from ..perturbation.refit import Precision, by_penalty
 from .decoding import SCORES, AreaScores, embedding_scores_of
 
 
