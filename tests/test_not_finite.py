@@ -14,7 +14,6 @@ from fmri_utils.dino import probes, views
 from fmri_utils.encoders import ceilings, controls
 from fmri_utils.lafite import DiscriminatorConfig, Generator, GeneratorConfig, TrainingConfig, train
 from fmri_utils.lafite.training.data import TrainingData
-from fmri_utils.perturbation import jacobian
 from fmri_utils.pictures import finetuning, reconstruction, search
 from fmri_utils.project.errors import DataError
 from simulated_nsd.training import demo_generator as pretraining
@@ -41,10 +40,6 @@ def voxel_data(**changes):
     sizes = {"betas": V, "targets": C, "test_betas": V, "test_targets": C}
     data = {name: rng.standard_normal((N, n)) for name, n in sizes.items()} | changes
     return dino.VoxelData(**data, nsd_id=ids, test_nsd_id=ids + 90, regions=np.zeros(V, int))
-
-
-def with_noise_image(generator, z, noise):
-    return perturbation.picture_function(generator, z, noise=[noise])
 
 
 def eps_curve(betas):
@@ -163,7 +158,6 @@ case("betas", perturbation.concept_shift, ENCODER, B, TRUTH)
 case("directions", perturbation.concept_shift, ENCODER, BETAS, T)
 case("embeddings", perturbation.concept_directions, {"a": ["cat"]}, ["a cat", "a dog"] * 6, T)
 case("betas", perturbation.area_shifts, ENCODER, B, AREAS, TRUTH)
-case("k", perturbation.area_shifts, ENCODER, BETAS, AREAS, TRUTH, k=Bad(ONE))
 case("betas", perturbation.picture_effect, RENDER, ENCODER, Bad(BETAS[0]), np.array([0]), **TWO_Z)
 case("betas", perturbation.voxel_against_noise, RENDER, ENCODER, B, np.zeros(N, int), **TWO_Z)
 CROSSED = {"z": LATENT[:2], "n_noise": 2, "seed": 0}
@@ -178,13 +172,7 @@ case("betas", first_fold, B, TRUTH, GROUPS, ALPHAS, n_folds=2)
 case("betas", perturbation.fit_precision, B)
 case("betas", perturbation.shrinkage_penalty, B)
 case("betas", perturbation.conditional_mean, PRECISION, B, 1.0)
-case("psi", perturbation.picture_function, GENERATOR, LATENT[:1], psi=Bad(ONE))
 case("z", perturbation.picture_function, GENERATOR, Bad(LATENT[:1]))
-case("noise images", with_noise_image, GENERATOR, LATENT[:1], Bad(torch.zeros(1, 1, 4, 4)))
-case("condition", jacobian.picture_jacobian, DRAW, Bad(CONDITION[0]))
-case("directions", perturbation.picture_derivative, DRAW, CONDITION[0], Bad(CONDITION))
-PROBES = {"n_probes": 1, "rng": torch.Generator()}
-case("condition", perturbation.picture_sketch, DRAW, Bad(CONDITION[0]), **PROBES)
 case("z", images_from, Z_BAD)
 case("null", perturbation.max_t, B)
 case("effects", perturbation.matched_rank, Bad(BETAS[0]), BETAS[1], n_matched=2)

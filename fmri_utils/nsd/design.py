@@ -87,18 +87,12 @@ def read_design(layout: NSDLayout) -> Design:
 def _problems(order, images, shared, pattern, subject: int) -> Iterator[str]:
     """What is inconsistent in an experimental design, all indices from 1."""
     if images.ndim != 2 or subject > len(images):
-        yield (
-            f"subjectim has the shape {images.shape}, and no row for subject {subject}; expected "
-            "(n_subjects, n_images), or another subject"
-        )
+        yield f"subjectim has the shape {images.shape}; expected a row for subject {subject}"
     own = images[subject - 1]
     if order.size == 0 or order.size % TRIALS_PER_SESSION:
         yield f"masterordering has {order.size} trials: not a whole number of sessions of 750"
     if order.min() < 1 or order.max() > own.size:
-        yield (
-            f"masterordering spans {order.min()}-{order.max()}; expected indices from 1 to "
-            f"{own.size}, the number of columns of subjectim"
-        )
+        yield f"masterordering spans {order.min()} to {order.max()}; expected 1 to {own.size}"
     if own.min() < 1 or np.unique(own).size != own.size:
         yield f"row {subject} of subjectim repeats ids, or has one below 1"
     first = own[: shared.size]
@@ -107,10 +101,7 @@ def _problems(order, images, shared, pattern, subject: int) -> Iterator[str]:
     if pattern is not None:
         counts = pattern.sum(axis=tuple(range(1, pattern.ndim)))
         if counts.size * TRIALS_PER_SESSION != order.size or np.any(counts != TRIALS_PER_SESSION):
-            yield (
-                f"stimpattern has sessions of {np.unique(counts).tolist()} stimuli, {counts.sum()} "
-                f"in all; expected 750 in each and, as in masterordering, {order.size} in all"
-            )
+            yield f"stimpattern shows {counts.tolist()} stimuli; expected 750 in each session"
 
 
 def trial_table(layout: NSDLayout, sessions: Iterable[int] | None = None) -> pd.DataFrame:

@@ -183,7 +183,6 @@ def area_shifts(
         cos(after, direction) - cos(before, direction).
     """
     check_finite(directions, "directions", ("direction", "dimension"))
-    check_finite(k, "k")
     before = encoder.predict(betas)
     start = unit(before) @ directions.T
     moved = [before + k * encoder.weights[where].sum(0) for where in areas.values()]

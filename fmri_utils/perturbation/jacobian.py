@@ -55,9 +55,6 @@ def picture_function(
     if z.ndim != 2 or len(z) != 1:
         raise DataError(f"z has shape {tuple(z.shape)}. Expected: (1, z_dim), one draw for all.")
     check_finite(z, "z", ("picture", "dimension"), remedy="Draw z anew.")
-    check_finite(psi, "psi")
-    for image in noise or ():
-        check_finite(image, "noise images")
     constants = {name: value.detach() for name, value in generator.named_parameters()}
     options = {"truncation_psi": psi, "noise": noise}
 
@@ -89,8 +86,6 @@ def picture_derivative(
     torch.Tensor, (n, 3, H, W)
         Change of the picture per unit of each direction.
     """
-    check_finite(condition, "condition", ("dimension",))
-    check_finite(directions, "directions", ("direction", "dimension"))
 
     def along(direction: Tensor) -> Tensor:
         return torch.func.jvp(lambda c: draw(c[None])[0], (condition,), (direction,))[1]
@@ -130,7 +125,6 @@ def picture_sketch(
     """
     if n_probes < 1:
         raise DataError(f"n_probes is {n_probes}. Expected: 1 or more.")
-    check_finite(condition, "condition", ("dimension",))
     picture, pull = torch.func.vjp(lambda c: draw(c[None])[0], condition)
     signs = torch.randint(0, 2, (n_probes, *picture.shape), generator=rng).to(picture) * 2 - 1
     rows = torch.func.vmap(lambda r: pull(r)[0], chunk_size=batch_size)(signs)
