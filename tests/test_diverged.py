@@ -217,7 +217,9 @@ def test_weights_that_only_say_chance_are_no_result(weight_decay):
         QUICK, learning_rate=1e30, weight_decay=weight_decay, one_cycle=False, voxel_dropout=0.0
     )
     with pytest.raises(DivergedError, match="this run diverged"):
-        encoders.fit_contrastive(*planted(n_images=30), training=absurd, temperature=0.1, seed=0)
+        encoders.contrastive.fit_contrastive(
+            *planted(n_images=30), training=absurd, temperature=0.1, seed=0
+        )
 
 
 @pytest.mark.parametrize("name", joint.OBJECTIVES)

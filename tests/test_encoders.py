@@ -80,7 +80,7 @@ def test_out_of_fold_predictions_equal_refitting_without_the_fold(n_voxels):
 
 
 @pytest.mark.parametrize("n_voxels", [60, 400], ids=["primal", "kernel"])
-@pytest.mark.parametrize("n_penalties", [2, 10], ids=["cholesky", "eigen"])
+@pytest.mark.parametrize("n_penalties", [2, 10])
 def test_refitting_solves_the_normal_equations_for_every_penalty(n_voxels, n_penalties):
     betas, embeddings, _ = planted(n_voxels=n_voxels)
     alphas = np.resize(np.logspace(0.5, 2, n_penalties), 10)
@@ -105,7 +105,7 @@ def test_a_basis_is_reused_for_other_targets_and_refused_for_other_betas():
 
 def fit_contrastive(*data):
     training = Training(n_steps=300, batch_size=60, learning_rate=3e-3, weight_decay=0.01)
-    return encoders.fit_contrastive(*data, training=training, temperature=0.1, seed=0)
+    return encoders.contrastive.fit_contrastive(*data, training=training, temperature=0.1, seed=0)
 
 
 @pytest.mark.parametrize("method", ["ridge", "contrastive"])

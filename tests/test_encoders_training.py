@@ -153,7 +153,7 @@ def test_mind_readers_loss_learns_the_direction_of_clamped_targets():
 
 
 FITS = {
-    "contrastive": lambda *data, **k: encoders.fit_contrastive(
+    "contrastive": lambda *data, **k: encoders.contrastive.fit_contrastive(
         *data, training=QUICK, temperature=0.1, seed=0, **k
     ),
     "mind_reader": lambda *data, **k: fit_mind_reader(*data, seed=0, n_epochs=1, **k),

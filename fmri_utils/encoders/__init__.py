@@ -12,7 +12,6 @@ returns ``(encoder, report)``; every encoder has ``predict(betas) -> (n, C)``.
 
 from ..metrics.arrays import unit
 from .common import Mapper, check_patterns, check_training
-from .contrastive import fit_contrastive
 from .embedding_losses import info_nce
 from .encoder_files import load_encoder, save_encoder
 from .linear import LinearEncoder, fit_mean, restandardise

@@ -156,13 +156,13 @@ def fit_mlp(
     soft_temperature : float
         Of SoftCLIP at its end, MindEye's is .0075; and of the InfoNCE that chooses the step.
     seed, n_targets, device, progress
-        As for :func:`fmri_utils.encoders.fit_contrastive`.
+        As for :func:`fmri_utils.encoders.contrastive.fit_contrastive`.
 
     Returns
     -------
     encoder : MLPEncoder
     report : dict
-        As of :func:`fmri_utils.encoders.fit_contrastive`.
+        As of :func:`fmri_utils.encoders.contrastive.fit_contrastive`.
     """
     with seeded(seed, 0, device=torch.device("cpu")):
         network = ResidualMLP(betas.shape[1], embeddings.shape[1], hidden)
