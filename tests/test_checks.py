@@ -100,9 +100,6 @@ FLOATS_TOO = {
     "look": lambda p, space, judge: judge.look(p),
     "shrink": lambda p, space, judge: search.low_level.shrink(p, 8),
     "enlarge": lambda p, space, judge: search.enlarge(p, 96),
-    "fit_low_level": lambda p, space, judge: search.low_level.fit_low_level(
-        np.eye(4), p, np.arange(4), alphas=np.ones(1), n_folds=2
-    ),
     "make_target": lambda p, space, judge: search.make_target(
         np.ones((4, 2)), search.Blurred(p, np.ones((64, 64, 3)))
     ),

@@ -21,7 +21,6 @@ from fmri_utils.pictures.strategies import (
     BY_Z,
     LOW_LEVEL,
     PLAIN,
-    EvaluationConditions,
     compare_fine_tuning,
     compare_searches,
     compared,
@@ -124,7 +123,7 @@ def test_a_study_of_another_generator_says_so():
 def test_fine_tuned_generators_draw_as_they_were_trained(generator, condition):
     torch.manual_seed(1)
     two = Generator(dataclasses.replace(WIDER, n_conditions=2)).eval()
-    conditions = EvaluationConditions(condition, condition[::-1], -condition, condition)
+    conditions = {"brain": [condition, -condition], "ceiling": [condition[::-1], condition]}
     options = {
         "two": finetuning.FineTuning(two_conditions=True, zero_z=True),
         "one": finetuning.FineTuning(),

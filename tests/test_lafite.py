@@ -275,7 +275,7 @@ SPOILED = {
     "axes": (spoil("mapping.fc0.weight", lambda x: x[0]), "expected 2 axes"),
     "nan": (spoil("synthesis.b4.const", lambda x: x * float("nan")), "not-a-number"),
     "integers": (spoil("synthesis.b4.const", lambda x: x.int()), "floating point"),
-    "labels": (add("mapping.embed.weight", 7, 3), "label-conditioned"),
+    "labels": (add("mapping.embed.weight", 7, 3), "no class labels"),
     "block gap": (
         lambda s: [s.pop(k) for k in list(s) if k.startswith("synthesis.b8.")],
         r"blocks at \[4, 16\]",
@@ -305,7 +305,7 @@ def test_the_wrong_network_is_named():
     state = {f"D.{key}": value for key, value in Discriminator(TINY_D).state_dict().items()}
     with pytest.raises(WeightsError, match=r"holds \['D'\]; expected G_ema or G"):
         generator_from_state(state)
-    with pytest.raises(WeightsError, match="label-conditioned"):
+    with pytest.raises(WeightsError, match="no class labels"):
         discriminator_from_state(state | {"D.mapping.embed.weight": torch.zeros(3, 3)})
     with pytest.raises(WeightsError, match="a list"):
         generator_from_state([1])

@@ -116,7 +116,11 @@ UNKNOWN = {
         lambda s: s | {"synthesis.b8.conv7.odd": torch.ones(1)},
         "unexpected: synthesis.b8.conv7.odd",
     ),
-    "labels": ("G_ema", lambda s: s | {"mapping.embed.weight": torch.ones(2, 2)}, "label-cond"),
+    "labels": (
+        "G_ema",
+        lambda s: s | {"mapping.embed.weight": torch.ones(2, 2)},
+        "no class labels",
+    ),
     "infinite": (
         "G_ema",
         lambda s: s | {"synthesis.b4.const": s["synthesis.b4.const"] / 0},

@@ -91,16 +91,6 @@ def _resolutions(state: Mapping[str, Tensor], pattern: str) -> list[int]:
     return wanted
 
 
-def _refuse_labels(state: Mapping[str, Tensor]) -> None:
-    """LAFITE has no class labels; a network with them computes something else."""
-    labels = [key for key in state if key.startswith(("mapping.embed.", "b4.cmap", "mapping.c"))]
-    if labels:
-        raise WeightsError(
-            f"a label-conditioned network (it has {_short(labels)}). Expected c_dim = 0: LAFITE is "
-            "conditioned on CLIP embeddings only."
-        )
-
-
 def _channel_sizes(resolution: int, channels: tuple[int, ...]) -> dict:
     """channel_base and channel_max if they describe the channels, else the channels."""
     base, most = channels[-1] * resolution, max(channels)
@@ -122,7 +112,10 @@ def _build(kind: type, config, state: dict[str, Tensor]) -> nn.Module:
         raise WeightsError(f"missing: {_short(missing)}. Take a complete checkpoint.")
     unexpected = set(state) - set(expected) - filters
     if unexpected:
-        raise WeightsError(f"unexpected: {_short(unexpected)}. Not the LAFITE architecture.")
+        raise WeightsError(
+            f"unexpected: {_short(unexpected)}. Expected: the LAFITE architecture, which has no "
+            "class labels."
+        )
     for key, tensor in expected.items():
         if state[key].shape != tensor.shape:
             raise WeightsError(
@@ -156,7 +149,6 @@ def infer_generator_config(state: Mapping[str, Tensor]) -> GeneratorConfig:
     WeightsError
         If a tensor that the sizes are read from is missing or has another number of axes.
     """
-    _refuse_labels(state)
     resolutions = _resolutions(state, r"synthesis\.b(\d+)\.")
     channels = tuple(_shape(state, f"synthesis.b{r}.conv1.weight", 4)[0] for r in resolutions)
     n_mapping = len({m[1] for key in state if (m := re.match(r"mapping\.fc(\d+)\.", key))})
@@ -189,7 +181,6 @@ def infer_discriminator_config(
     WeightsError
         If a tensor that the sizes are read from is missing or has another number of axes.
     """
-    _refuse_labels(state)
     resolutions = _resolutions(state, r"b(\d+)\.")
     channels = tuple(_shape(state, f"b{r}.conv0.weight", 4)[1] for r in resolutions[1:])
     channels = (_shape(state, "b4.conv.weight", 4)[0], *channels)
@@ -220,8 +211,8 @@ def generator_from_state(state: Mapping, *, config: GeneratorConfig | None = Non
     Raises
     ------
     WeightsError
-        If a key is missing or unexpected, a shape does not fit, a value is not finite, or the
-        network is label-conditioned.
+        If a key is missing or unexpected (a network with class labels has such), a shape does not
+        fit, or a value is not finite.
     """
     state = _select(state, ("G_ema", "G"))
     try:

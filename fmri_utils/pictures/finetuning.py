@@ -263,9 +263,7 @@ def fine_tune(
     option: FineTuning,
     captions: np.ndarray | None = None,
     out_dir: str | Path | None = None,
-    device: str | torch.device = "cpu",
-    progress: bool = False,
-    **watching,
+    **training,
 ) -> TrainingResult:
     """Go on training a generator with embeddings predicted from brain activity.
 
@@ -289,10 +287,9 @@ def fine_tune(
         Embeddings of captions; needed with two conditions.
     out_dir : path-like, optional
         Checkpoints; the same call resumes.
-    device, progress
-        As for :func:`~fmri_utils.lafite.train`.
-    **watching
-        ``on_grid``, ``grid_conditions``, ``monitor``, ``on_step`` or ``max_seconds`` for it.
+    **training
+        ``device``, ``progress``, ``on_grid``, ``grid_conditions``, ``monitor``, ``on_step`` or
+        ``max_seconds``, as for :func:`~fmri_utils.lafite.train`.
 
     Returns
     -------
@@ -329,9 +326,7 @@ def fine_tune(
         perceptual=perceptual,
         initial=state,
         out_dir=out_dir,
-        device=device,
-        progress=progress,
-        **watching,
+        **training,
     )
 
 

@@ -190,10 +190,9 @@ def compare_searches(
     passes: int,
     rng: torch.Generator,
     blurred: Blurred | None = None,
-    truncation_psi: float = 1.0,
-    batch_size: int = 25,
     folder: Path | None = None,
     progress: bool = False,
+    **drawing,
 ) -> SearchComparison:
     """Pictures for predicted embeddings by every way of choosing the noise, at equal passes.
 
@@ -213,10 +212,10 @@ def compare_searches(
         On the CPU.
     blurred : Blurred, optional
         Without it the method that uses it is left out.
-    truncation_psi, batch_size, progress
-        As for :func:`~fmri_utils.pictures.search.best_of_n`.
     folder : pathlib.Path, optional
         Keeps finished batches of every method; the same call resumes.
+    progress, **drawing
+        ``truncation_psi``, ``batch_size``, as for :func:`~fmri_utils.pictures.search.best_of_n`.
 
     Raises
     ------
@@ -224,7 +223,6 @@ def compare_searches(
         As the searches.
     """
     z = torch.randn(len(condition), generator.config.z_dim, generator=rng)
-    drawing = {"truncation_psi": truncation_psi, "batch_size": batch_size}
     draws = {PLAIN: [draw(generator, z, condition, **drawing)]}
     shared = {"rng": rng, "progress": progress, **drawing}
     descent = {"n_steps": steps_within(passes), "z": z}
@@ -246,42 +244,14 @@ def compare_searches(
     return SearchComparison(draws, trajectories, spent, z)
 
 
-@dataclass(frozen=True, eq=False)
-class EvaluationConditions:
-    """What generators are fed with when they are compared.
-
-    Attributes
-    ----------
-    predicted, true : numpy.ndarray, (N, C)
-        Embeddings read from the brain, and the images' own.
-    predicted_captions, true_captions : numpy.ndarray, (N, C), or None
-        The second conditions.
-    """
-
-    predicted: np.ndarray
-    true: np.ndarray
-    predicted_captions: np.ndarray | None = None
-    true_captions: np.ndarray | None = None
-
-    def conditions(self, generator: Generator) -> dict[str, np.ndarray]:
-        """Conditions of this generator, of one or two parts: read from the brain, and the true."""
-        if generator.config.n_conditions == 1:
-            return {"brain": self.predicted, "ceiling": self.true}
-        return {
-            "brain": np.concatenate([self.predicted, self.predicted_captions], axis=1),
-            "ceiling": np.concatenate([self.true, self.true_captions], axis=1),
-        }
-
-
 def compare_fine_tuning(
     start: Generator,
     train_step: Callable[[finetuning.FineTuning, str], Generator],
     options: Mapping[str, finetuning.FineTuning],
-    test: EvaluationConditions,
+    conditions: Mapping[str, Sequence[np.ndarray]],
     *,
     z: Tensor,
-    truncation_psi: float = 1.0,
-    batch_size: int = 25,
+    **drawing,
 ) -> dict[str, dict[str, list[np.ndarray]]]:
     """Pictures before fine-tuning and after every option, from the same z.
 
@@ -292,21 +262,24 @@ def compare_fine_tuning(
     train_step : callable
         From an option and its name to the fine-tuned generator.
     options : mapping of str to FineTuning
-    test : EvaluationConditions
+    conditions : mapping of str to sequence of numpy.ndarray, (N, C)
+        "brain" and "ceiling" to embeddings read from the brain, and the images' own: of the image
+        and, for generators of two conditions, of its caption.
     z : Tensor, (n_z, N, z_dim)
         Draws; scores are averaged over them. An option with ``zero_z`` draws once, with z = 0.
+    **drawing
+        ``truncation_psi`` and ``batch_size``, as for :func:`~.reconstruction.draw`.
 
     Returns
     -------
     dict
-        ``brain`` and ``ceiling``: set ("before", and each option) to pictures, for
-        :func:`mean_scores`.
+        As ``conditions``: set ("before", and each option) to pictures, for :func:`mean_scores`.
     """
-    drawing = {"truncation_psi": truncation_psi, "batch_size": batch_size}
-    out = {"brain": {}, "ceiling": {}}
+    out = {kind: {} for kind in conditions}
     for name, option in {"before": None, **options}.items():
         generator = start if option is None else train_step(option, name)
         zs = [torch.zeros_like(z[0])] if option is not None and option.zero_z else list(z)
-        for kind, condition in test.conditions(generator).items():
+        for kind, parts in conditions.items():
+            condition = np.concatenate(parts[: generator.config.n_conditions], axis=1)
             out[kind][name] = [draw(generator, one, condition, **drawing) for one in zs]
     return out

@@ -23,7 +23,7 @@ from fmri_utils.lafite import Generator, TrainingConfig, load_generator, save_ge
 from fmri_utils.metrics.judge import load_judge
 from fmri_utils.pictures import finetuning, search, strategies
 from fmri_utils.pictures.reconstruction import at_resolution, draw
-from fmri_utils.pictures.strategies import EvaluationConditions, folder_name
+from fmri_utils.pictures.strategies import folder_name
 from fmri_utils.project import artifacts
 from fmri_utils.project.devices import choose_device
 from fmri_utils.project.notebook_files import open_inputs
@@ -214,12 +214,11 @@ def study_fine_tuning(material: Material, *, n_images: int, rest_images: int) ->
     predictions = {kind: held_out(material, kind) for kind in ("image", "caption")}
     image, test_image = predictions["image"]
     test_rows = np.searchsorted(clip["nsd_id"], material.predicted["test_ids"])
-    test = EvaluationConditions(
-        test_image,
-        material.predicted["truth"],
-        predictions["caption"][1],
-        encoders.unit(clip["caption"][test_rows]),
-    )
+    truth = material.predicted["truth"]
+    conditions = {
+        "brain": [test_image, predictions["caption"][1]],
+        "ceiling": [truth, encoders.unit(clip["caption"][test_rows])],
+    }
     monitor = metrics.training_monitor(
         at_resolution(material.seen(), material.generator.config.resolution),
         material.space.encode_images,
@@ -239,7 +238,7 @@ def study_fine_tuning(material: Material, *, n_images: int, rest_images: int) ->
             material.generator,
             partial(fine_tuned, material, predictions, config, monitor),
             finetuning.OPTIONS,
-            test,
+            conditions,
             z=material.draw_z(seed, 1),
             **material.drawing,
         )
@@ -251,7 +250,7 @@ def study_fine_tuning(material: Material, *, n_images: int, rest_images: int) ->
         "n_training_images": len(image.ids),
         "n_test_images": len(test_rows),
         "cosine_of_held_out_training_predictions": float(image.cosine.mean()),
-        "cosine_of_test_predictions": float((test_image * test.true).sum(1).mean()),
+        "cosine_of_test_predictions": float((test_image * truth).sum(1).mean()),
         "rows": {
             kind: strategies.compared(several, "before", rng=np.random.default_rng(0))
             for kind, several in repeats.items()

@@ -57,38 +57,9 @@ def enlarge(pictures: np.ndarray, size: int) -> np.ndarray:
     return F.interpolate(tensor, size, mode="bilinear").permute(0, 2, 3, 1).numpy()
 
 
-@dataclass(frozen=True, eq=False)
-class LowLevel:
-    """A linear map from voxels to a blurred picture, and its error.
-
-    Attributes
-    ----------
-    encoder : LinearEncoder
-        betas to the pixels of a picture (s, s, 3), flattened.
-    size : int
-        s, pixels on a side.
-    error_variance : numpy.ndarray, (s, s, 3)
-        Mean squared error on training images that were left out, repeats averaged.
-    """
-
-    encoder: LinearEncoder
-    size: int
-    error_variance: np.ndarray
-
-    def predict(self, betas: np.ndarray) -> np.ndarray:
-        """Blurred pictures (n, s, s, 3) in [0, 1] of z-scored betas (n, n_voxels)."""
-        pictures = self.encoder.predict(betas).reshape(len(betas), self.size, self.size, 3)
-        return pictures.clip(0, 1).astype(np.float32)
-
-
 def fit_low_level(
-    betas: np.ndarray,
-    pictures: np.ndarray,
-    groups: np.ndarray,
-    *,
-    alphas: np.ndarray,
-    n_folds: int,
-) -> LowLevel:
+    betas: np.ndarray, pictures: np.ndarray, groups: np.ndarray, *, alphas: np.ndarray, n_folds: int
+) -> tuple[LinearEncoder, np.ndarray]:
     """Ridge from the voxels of early visual cortex to blurred pictures.
 
     Parameters
@@ -102,15 +73,13 @@ def fit_low_level(
     alphas, n_folds
         As for :func:`~fmri_utils.encoders.fit_ridge`.
 
-    Raises
-    ------
-    DataError
-        If the pictures have another shape or range, or as ``fit_ridge``.
+    Returns
+    -------
+    encoder : LinearEncoder
+        betas to the pixels of a picture, flattened.
+    error_variance : numpy.ndarray, (s, s, 3)
+        Mean squared error on training images that were left out, repeats averaged.
     """
-    pictures = check_pictures(np.asarray(pictures, np.float32), "pictures")
-    if pictures.shape[1] != pictures.shape[2]:
-        raise DataError(f"pictures have shape {pictures.shape}. Expected: (n_trials, s, s, 3).")
-    size = pictures.shape[1]
     pixels = pictures.reshape(len(pictures), -1)
     settings = {"n_folds": n_folds, "basis": ridge_basis(betas)}
     encoder, report = fit_ridge(betas, pixels, groups, alphas=alphas, **settings)
@@ -119,7 +88,7 @@ def fit_low_level(
     predicted = average_repeats(held, groups)[0]
     _, first = np.unique(groups, return_index=True)
     error = ((predicted - pixels[first]) ** 2).mean(0)
-    return LowLevel(encoder, size, error.reshape(size, size, 3))
+    return encoder, error.reshape(pictures.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -175,5 +144,6 @@ def read_blurred(
     groups = brain["nsd_id"][train]
     shrunk = shrink(stimuli["images"], size)[np.searchsorted(stimuli["nsd_id"], groups)]
     betas = brain["betas"][train][:, early]
-    low_level = fit_low_level(betas, shrunk, groups, alphas=alphas, n_folds=n_folds)
-    return Blurred(low_level.predict(pattern[:, early]), low_level.error_variance, weight)
+    encoder, error = fit_low_level(betas, shrunk, groups, alphas=alphas, n_folds=n_folds)
+    pictures = encoder.predict(pattern[:, early]).reshape(-1, size, size, 3)
+    return Blurred(pictures.clip(0, 1).astype(np.float32), error, weight)
