@@ -30,7 +30,7 @@ from download_server import Server
 
 from fmri_utils.nsd.roi_betas import flat_voxels
 from fmri_utils.project.artifacts import atomic_path
-from pipeline.download.area_betas import GAP_BYTES, read_voxels
+from pipeline.download.area_betas import GAP_BYTES, SparseFile, read_voxels
 from pipeline.download.client import head
 
 DELAY = 0.05  # seconds
@@ -46,6 +46,16 @@ def make_session(path: Path) -> None:
         betas = file.create_dataset("betas", shape, np.int16, chunks=(N_TRIALS, 1, 1, 1))
         for z in tqdm(range(GRID[2]), desc="writing a session"):
             betas[:, z] = np.roll(plane, z * 7919) + np.int16(z)
+
+
+class CountingSparseFile(SparseFile):
+    """Counts its rounds of parallel requests."""
+
+    n_rounds = 0
+
+    def fetch_wanted(self) -> None:
+        self.n_rounds += bool(self.wanted.any())
+        super().fetch_wanted()
 
 
 class CountingFile:
@@ -80,17 +90,19 @@ def measure(path: Path) -> dict:
         server.files["/betas"], server.etags["/betas"], server.delay = data, '"1-2"', DELAY
         remote = asyncio.run(head(f"{server.url}/betas"))
         start = time.perf_counter()
-        stored, traffic = read_voxels(remote, voxels, GRID, CONNECTIONS, int)
+        source = CountingSparseFile(remote, CONNECTIONS, int)
+        stored = read_voxels(source, voxels, GRID)
         seconds = time.perf_counter() - start
+        n_bytes, n_requests = sum(e.sent for e in server.log), len(server.asked())
         server.close()
     assert np.array_equal(stored, expected)
     return {
         "file_bytes": remote.size,
         "n_voxels": voxels.size,
-        "bytes": traffic["n_bytes"],
-        "share_of_the_file": round(traffic["n_bytes"] / remote.size, 4),
-        "requests": traffic["n_requests"],
-        "rounds": traffic["n_rounds"],
+        "bytes": n_bytes,
+        "share_of_the_file": round(n_bytes / remote.size, 4),
+        "requests": n_requests,
+        "rounds": source.n_rounds,
         "requests_one_after_the_other": n_reads,
         "seconds_at_50_ms": round(seconds, 1),
         "seconds_one_after_the_other_at_50_ms": round(n_reads * DELAY),

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from download_server import Server
 
-from pipeline.download import client, job
+from pipeline.download import __main__ as job
+from pipeline.download import client
 from pipeline.download.settings import parse_request
 
 ATLASES = ("nsdgeneral", "prf-visualrois", "floc-faces", "streams")  # those of the fixture

@@ -261,13 +261,13 @@ def test_a_bad_archive_is_refused_and_removed(bucket, fetch, archive, kind, monk
     else:
         monkeypatch.setattr(coco, "MOST_CAPTION_BYTES", 1000)
     bucket.files[ZIP] = bytes(bad)
-    monkeypatch.setattr("pipeline.download.job.fetch_pictures", lambda *_, **__: 0)
+    monkeypatch.setattr("pipeline.download.__main__.fetch_pictures", lambda *_, **__: 0)
     with pytest.raises(DataError, match="captions cannot be unpacked"):
         fetch("STIMULI=coco")
     left = {p.name for p in (fetch.root / CAPTIONS).iterdir()}
     assert not {"captions_val2017.json", "annotations_trainval2017.zip"} & left
     monkeypatch.undo()
-    monkeypatch.setattr("pipeline.download.job.fetch_pictures", lambda *_, **__: 0)
+    monkeypatch.setattr("pipeline.download.__main__.fetch_pictures", lambda *_, **__: 0)
     bucket.files[ZIP] = archive
     fetch("STIMULI=coco")
     assert (fetch.root / CAPTIONS / "captions_val2017.json").is_file()
@@ -277,7 +277,7 @@ def test_the_archive_is_kept_when_the_disk_is_full(bucket, fetch, monkeypatch):
     def fail(*_args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("pipeline.download.job.fetch_pictures", lambda *_, **__: 0)
+    monkeypatch.setattr("pipeline.download.__main__.fetch_pictures", lambda *_, **__: 0)
     with monkeypatch.context() as patch:
         patch.setattr(coco.shutil, "copyfileobj", fail)
         with pytest.raises(ArtifactError, match="No space left"):

@@ -18,7 +18,8 @@ from download_server import Fault, contents
 
 from fmri_utils.nsd import NSDLayout, available_sessions, read_betas, roi_mask
 from fmri_utils.project.errors import DataError
-from pipeline.download import client, consent, job
+from pipeline.download import __main__ as job
+from pipeline.download import client, consent
 from pipeline.download.__main__ import main
 from pipeline.download.settings import (
     HELP,
@@ -66,7 +67,7 @@ def test_defaults_fetch_the_least():
         ("SPACE=fsaverage", "'func1pt8mm' or 'func1mm'"),
         ("DRY_RUN=maybe", "1 or 0"),
         ("CONNECTIONS=1000", "at most 64"),
-        ("NSD_URL=s3://natural-scenes-dataset", "expected an address such as https"),
+        ("NSD_URL=s3://natural-scenes-dataset", "should be 'http' or 'https'"),
     ],
 )
 def test_what_is_not_known_is_refused_with_what_is(argument, words):

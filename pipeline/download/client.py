@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 import obstore
@@ -37,7 +36,6 @@ RETRIES = {
     "backoff": {"init_backoff": timedelta(seconds=0.5)},  # each further pause is twice as long
 }
 CAUSE = r'message: "([^"]+)"|(InvalidCertificate)'  # in what obstore tells for debugging
-J, T = TypeVar("J"), TypeVar("T")
 
 
 class Absent(DataError):
@@ -55,14 +53,13 @@ CHANGED = (
 ERRORS = {
     FileNotFoundError: (
         Absent,
-        "does not exist on the server (404). Not every subject has every file and session; check "
-        "SUBJECT, SESSIONS, ROI and the address.",
+        "does not exist on the server (404). Not every subject has all files: check SUBJECT, "
+        "SESSIONS, ROI and the address.",
     ),
     exceptions.PermissionDeniedError: (
         Absent,
-        "is denied by the server (403). It is withheld (as the last three sessions of every NSD "
-        "subject were until August 2023), or there is none of this name, or a proxy stands "
-        "between. Leave it out, for instance with SESSIONS=1-37, or ask the authors of NSD.",
+        "is denied by the server (403): withheld, as the last three sessions of NSD were until "
+        "2023, or not there, or hidden by a proxy. Leave it out (SESSIONS=1-37), or ask NSD.",
     ),
     exceptions.PreconditionError: (Changed, CHANGED),
     exceptions.NotSupportedError: (
@@ -98,19 +95,17 @@ class Remote:
         return name if re.fullmatch(r"[0-9a-f]{32}", name) else None
 
 
-def parallel(
-    function: Callable[[J], Awaitable[T]], jobs: Sequence[J], n_at_once: int, **bar
-) -> list[T]:
-    """Call ``function`` on all jobs, some at the same time; gives the results in the jobs' order.
+def parallel(function: Callable, jobs: Sequence, n_at_once: int, **bar) -> list:
+    """Await ``function`` of all jobs, some at the same time; gives the results in the jobs' order.
 
     At the first error, or when the user stops, the other calls are cancelled at once. ``bar`` goes
     to tqdm, which shows nothing by default.
     """
 
-    async def run() -> list[T]:
+    async def run() -> list:
         gate = asyncio.Semaphore(n_at_once)
 
-        async def one(job: J) -> T:
+        async def one(job: object) -> object:
             async with gate:
                 result = await function(job)
             shown.update()

@@ -8,6 +8,7 @@ not known to the bit, so the results are near to what was shown, and not identic
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import io
 import shutil
@@ -79,12 +80,9 @@ def fetch_pictures(request: Request, layout: NSDLayout, records: Records) -> Non
     photographs = zip(rows["cocoSplit"], rows["cocoId"], strict=True)
     names = [f"{split}/{int(coco_id):012d}.jpg" for split, coco_id in photographs]
     folder = path.with_name("coco_jpegs.part")
-
-    async def fetch_one(name: str) -> None:
-        await fetch_jpeg(f"{request.coco_url}/{name}", folder / name)
-
+    bring = functools.partial(fetch_jpeg, request.coco_url, folder)
     bar = {"unit": "image", "disable": None}
-    parallel(fetch_one, names, request.connections, desc="COCO", **bar)
+    parallel(bring, names, request.connections, desc="COCO", **bar)
     both = np.union1d(new, here)
     with atomic_path(path) as part, h5py.File(part, "w") as file:
         images = file.create_dataset("images", (both.size, SIDE, SIDE, 3), np.uint8)
@@ -108,7 +106,7 @@ def stored_ids(path: Path) -> np.ndarray:
         return file["nsd_ids"][()]
 
 
-async def fetch_jpeg(url: str, path: Path) -> None:
+async def fetch_jpeg(server: str, folder: Path, name: str) -> None:
     """Bring one photograph, unless it is here.
 
     Raises
@@ -116,6 +114,7 @@ async def fetch_jpeg(url: str, path: Path) -> None:
     DataError
         If it does not exist, or comes damaged.
     """
+    url, path = f"{server}/{name}", folder / name
     if path.is_file():
         return
     data, remote = await get(url)
@@ -123,8 +122,7 @@ async def fetch_jpeg(url: str, path: Path) -> None:
     if remote.md5 not in (None, md5) or not data.startswith(JPEG_START):
         raise DataError(
             f"{url} came damaged: it begins with {data[:12]!r} and has the MD5 {md5}; expected a "
-            f"JPEG{f' of MD5 {remote.md5}' if remote.md5 else ''}. Check whether a proxy stands "
-            "between, and run the same command again."
+            f"JPEG of MD5 {remote.md5}. Is a proxy between? If not, run the same command again."
         )
     # Thousands of small files: waiting for the disk at each would take longer than fetching them.
     # One that a power cut spoils is found when it is cropped.
@@ -183,8 +181,7 @@ def crop_picture(picture: Image.Image, crop: tuple[float, ...], side: int) -> np
     if min(wide, high) < 1 or abs(wide - high) > 1:
         raise DataError(
             f"cropBox {crop} leaves {wide} x {high} pixels of a photograph of {width} x {height}; "
-            "expected a square. The table of stimuli or the photograph is another one: fetch "
-            "nsd_stim_info_merged.csv again."
+            "expected a square. Fetch nsd_stim_info_merged.csv again, which is another one."
         )
     box = (x, y, x + wide, y + high)
     return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC, box=box))

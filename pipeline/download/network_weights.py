@@ -69,10 +69,9 @@ def ensure_consent() -> None:
     if not at_terminal():
         raise DataError(
             "consent to these licences cannot be asked for without a terminal, so nothing was "
-            "downloaded. Run the same command at a terminal, or set CONSENT=yes to confirm it."
+            f"downloaded. Run the same command at a terminal, or confirm it by {VARIABLE}=yes."
         )
-    again = "Then run `make weights PROFILE=nsd` again, or with CONSENT=yes."
-    agree("accept these licences and want to download the files", again)
+    agree("accept these licences and want to download the files", "Then run it again.")
 
 
 def bring(file: WeightsFile) -> None:

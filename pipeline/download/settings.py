@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, ValidationInfo
 
 from fmri_utils.nsd.paths import SPACES
 from fmri_utils.project.errors import DataError
@@ -17,19 +16,14 @@ from fmri_utils.project.settings import checked, settings
 
 NSD_URL = "https://natural-scenes-dataset.s3.amazonaws.com"
 COCO_URL = "https://s3.amazonaws.com/images.cocodataset.org"
-"""COCO's own bucket. The name images.cocodataset.org has no certificate, so no HTTPS."""
-
-N_SESSIONS = (40, 40, 32, 30, 40, 32, 40, 30)
-"""Sessions of subjects 1 to 8 (Allen et al., 2022)."""
-
-N_IMAGES = 10_000
-"""Different images that a subject sees in 40 sessions."""
-
+# COCO's own bucket. The name images.cocodataset.org has no certificate, so no HTTPS.
+N_SESSIONS = (40, 40, 32, 30, 40, 32, 40, 30)  # of subjects 1 to 8 (Allen et al., 2022)
+N_IMAGES = 10_000  # different ones that a subject sees in 40 sessions
+# Atlases in the volume spaces, as the bucket lists them for subject 1.
 ATLASES = (
     *("nsdgeneral", "prf-visualrois", "prf-eccrois", "floc-faces", "floc-words", "floc-places"),
     *("floc-bodies", "streams", "Kastner2015", "HCP_MMP1", "MTL", "corticalsulc", "thalamus"),
 )
-"""Atlases in the volume spaces, as the bucket lists them for subject 1."""
 
 
 def atlases_of(roi: str) -> list[str]:
@@ -72,14 +66,15 @@ def _known_version(text: str, info: ValidationInfo) -> str:
     return text or versions[-1]
 
 
-def _address(url: str) -> str:
-    if not re.match(r"https?://[^/\s]+", url):
-        raise ValueError(f"it is {url!r}; expected an address such as {NSD_URL}")
-    return url.rstrip("/")
+def setting(default: object, text: str, **limits) -> Field:
+    """A setting, and what is said of it to people."""
+    said = f"{text} ({default} by default)" if default else text
+    return Field(default, description=said, validate_default=True, **limits)
 
 
-Address = Annotated[str, AfterValidator(_address)]
-setting = functools.partial(Field, validate_default=True)
+Sessions = Annotated[tuple[int, ...], BeforeValidator(_session_numbers)]
+Address = Annotated[HttpUrl, AfterValidator(lambda url: str(url).rstrip("/"))]
+Folder = Annotated[Path, AfterValidator(Path.absolute)]
 
 
 @settings
@@ -100,32 +95,27 @@ class Request:
         Without a slash at the end.
     """
 
-    subject: int = setting(ge=1, le=len(N_SESSIONS), description="1 to 8; must be given")
-    sessions: Annotated[tuple[int, ...], BeforeValidator(_session_numbers)] = setting(
-        "", description="such as 1-3 or 1,4,7-9; all of the subject by default"
-    )
+    subject: int = setting(0, "1 to 8; must be given", ge=1, le=len(N_SESSIONS))
+    sessions: Sessions = setting("", "such as 1-3 or 1,4,7-9; all of the subject by default")
     betas: Literal["roi", "hdf5", "nifti", "none"] = setting(
-        "roi", description="roi (only the voxels of ROI; the default), hdf5, nifti or none"
+        "roi", "roi (only the voxels of ROI), hdf5, nifti or none"
     )
     roi: Annotated[str, AfterValidator(_known_atlases)] = setting(
-        "nsdgeneral", description="such as floc-faces+Kastner2015:V3A,V3B; nsdgeneral by default"
+        "nsdgeneral", "such as nsdgeneral+floc-faces+Kastner2015:V3A,V3B"
     )
     stimuli: Literal["coco", "brick", "none"] = setting(
-        "coco",
-        description="coco (cropped from COCO's; the default), brick (39.6 GB, exact) or none",
+        "coco", "coco (cropped from COCO's images), brick (39.6 GB, exact) or none"
     )
-    space: Literal[tuple(SPACES)] = setting("func1pt8mm", description="func1pt8mm or func1mm")
+    space: Literal[tuple(SPACES)] = setting("func1pt8mm", "func1pt8mm or func1mm")
     version: Annotated[str, AfterValidator(_known_version)] = setting(
-        "", description="beta version; betas_fithrf_GLMdenoise_RR by default"
+        "", "of the betas; betas_fithrf_GLMdenoise_RR by default"
     )
-    root: Annotated[Path, AfterValidator(Path.absolute)] = setting(
-        PROJECT_ROOT / "data" / "nsd", description="the data folder; data/nsd by default"
-    )
-    dry_run: bool = setting(False, description="1 to list files and bytes only")
-    verify: bool = setting(False, description="1 to hash every file that is here again")
-    connections: int = setting(32, ge=1, le=64, description="requests at the same time, 1 to 64")
-    nsd_url: Address = setting(NSD_URL, description="address of NSD's bucket")
-    coco_url: Address = setting(COCO_URL, description="address of COCO's bucket")
+    root: Folder = setting(PROJECT_ROOT / "data/nsd", "the data folder")
+    dry_run: bool = setting(False, "1 to list files and bytes only")
+    verify: bool = setting(False, "1 to hash every file that is here again")
+    connections: int = setting(32, "requests at the same time, 1 to 64", ge=1, le=64)
+    nsd_url: Address = setting(NSD_URL, "address of NSD's bucket")
+    coco_url: Address = setting(COCO_URL, "address of COCO's bucket")
 
 
 HELP = {name.upper(): field.description for name, field in Request.__pydantic_fields__.items()}

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,17 +25,17 @@ from tqdm.auto import tqdm
 
 from fmri_utils.project.artifacts import atomic_path, sha256_file
 from fmri_utils.project.errors import DataError
-from fmri_utils.project.reading import outer_cause
+from fmri_utils.project.reading import outer_cause, reading
 
 from .client import Remote, get_range, parallel
+from .consent import say
 
 LIST = "downloads.json"
 N_FILES = 4  # whole files at the same time
 SPARE_BYTES = 200e6  # of disk that stay free
 PIECE = 2**24  # bytes of one request; what a killed download loses at most
 
-gigabytes = functools.partial(tqdm.format_sizeof, suffix="B")
-"""Write a number of bytes for people, e.g. ``1.09GB``."""
+gigabytes = functools.partial(tqdm.format_sizeof, suffix="B")  # for people: 1.09GB
 
 
 @contextmanager
@@ -70,13 +71,9 @@ class Records:
         self.files: dict[str, dict] = {}
         path = root / LIST
         if path.exists():
-            try:
+            again = "delete it. Files are then compared with the server's and listed again."
+            with reading(path, "the list of downloads", damaged=again):
                 self.files = dict(json.loads(path.read_text())["files"])
-            except (ValueError, LookupError, TypeError) as err:
-                raise DataError(
-                    f"{path} cannot be read ({err}). Delete it: the files that are here are then "
-                    "compared with the server's and listed again."
-                ) from err
 
     def add(self, path: Path, remote: Remote) -> None:
         """List a finished file, and what it was made from; files that are gone are taken off."""
@@ -124,8 +121,7 @@ def check_space(root: Path, n_bytes: float) -> None:
     if n_bytes > 0 and n_bytes + SPARE_BYTES > free:
         raise DataError(
             f"the disk of {root} has {gigabytes(free)} free; {gigabytes(n_bytes)} are to be "
-            "written. Make room, choose another disk with ROOT=, or fetch less (SESSIONS=1-3, "
-            "BETAS=roi, STIMULI=coco)."
+            "written. Make room, or fetch less (SESSIONS=1-3), or to another disk (ROOT=)."
         )
 
 
@@ -135,8 +131,8 @@ def part_of(path: Path, remote: Remote) -> Path:
     return path.with_name(f"{path.name}.{version}.part")
 
 
-def fetch_all(jobs: Sequence[tuple[Remote, Path]], records: Records) -> dict[Path, str]:
-    """Bring whole files that are not here, some at the same time, and list them.
+def fetch_all(jobs: Sequence[tuple[Remote, Path]], records: Records) -> None:
+    """Bring whole files that are not here, some at the same time, list them, and say what was done.
 
     Parameters
     ----------
@@ -145,19 +141,15 @@ def fetch_all(jobs: Sequence[tuple[Remote, Path]], records: Records) -> dict[Pat
     records : Records
         List of finished files.
 
-    Returns
-    -------
-    dict of pathlib.Path to str
-        ``"here"``, ``"known"`` (it lay there without being listed, and is what the server has),
-        ``"newer"`` (the whole file is here, but the server has another version now) or
-        ``"fetched"``.
-
     Raises
     ------
     DataError
-        If one cannot be had, arrives damaged, changes meanwhile, or another file is in its place.
+        If one cannot be had, arrives damaged, changes meanwhile, or another file is in its place;
+        or if they do not fit on the disk.
     """
     total = sum(remote.size for remote, _ in jobs)
+    begun = [file for remote, path in jobs for file in (path, part_of(path, remote))]
+    check_space(records.root, total - sum(f.stat().st_size for f in begun if f.is_file()))
     with tqdm(total=total, desc="files", unit="B", unit_scale=True, disable=None) as bar:
 
         async def bring(job: tuple[Remote, Path]) -> str:
@@ -165,27 +157,25 @@ def fetch_all(jobs: Sequence[tuple[Remote, Path]], records: Records) -> dict[Pat
             entry = records.get(path)
             if records.is_whole(path):
                 bar.update(remote.size)
-                return "here" if entry["etag"] == remote.etag else "newer"
-            # What is not listed was brought by hand, or finished just before a kill.
-            known = path.exists() and entry is None
-            if known:
-                _check_known(path, remote)
+                if entry["etag"] == remote.etag:
+                    return "here"
+                return f"here ({path.name}: the server has another version now; delete to fetch it)"
+            if path.exists() and entry is None:  # brought by hand, or finished just before a kill
+                if problem := _damage(path, remote, path.name):
+                    raise DataError(
+                        f"{path} was not brought by this command and is not what the server has: "
+                        f"{problem}. It is left alone. Delete it or move it away to fetch it anew."
+                    )
                 bar.update(remote.size)
+                state = "brought by other means, and what the server has"
             else:
                 await _fetch(remote, path, bar.update)
+                state = "fetched and checked"
             records.add(path, remote)
-            return "known" if known else "fetched"
+            return state
 
         states = parallel(bring, jobs, N_FILES)
-    return {path: state for (_, path), state in zip(jobs, states, strict=True)}
-
-
-def _check_known(path: Path, remote: Remote) -> None:
-    if problem := _damage(path, remote, path.name):
-        raise DataError(
-            f"{path} was not brought by this command and is not what the server has: {problem}. It "
-            f"is left alone. Delete it or move it away to fetch {remote.url}."
-        )
+    say("Files: " + "; ".join(f"{n} {state}" for state, n in Counter(states).items()))
 
 
 async def _fetch(remote: Remote, path: Path, on_bytes: Callable[[int], object]) -> None:
