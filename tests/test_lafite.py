@@ -287,7 +287,7 @@ SPOILED = {
     ),
     "mixed prefixes": (add("G_ema.mapping.w_avg", 7), "without the name of a network"),
     "nothing known": (lambda s: (s.clear(), s.update(weight=torch.ones(2))), "not a LAFITE"),
-    "no channels": (spoil("synthesis.b16.conv1.weight", lambda x: x[:0]), "positive"),
+    "no channels": (spoil("synthesis.b16.conv1.weight", lambda x: x[:0]), "channel_base is 0"),
     "empty": (dict.clear, "empty"),
 }
 
@@ -322,7 +322,7 @@ def test_the_wrong_network_is_named():
     ],
 )
 def test_bad_sizes_are_refused(changes):
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match=r"(?i)expected"):
         dataclasses.replace(TINY, **changes)
 
 

@@ -8,17 +8,17 @@ loss (:mod:`fmri_utils.lafite.training.gan_losses`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..project.settings import Count, Flag, Positive, settings
 from .generator import NetworkSizes, block_resolutions
 from .layers import Convolution, FullyConnected
 
 
-@dataclass(frozen=True)
+@settings
 class DiscriminatorConfig(NetworkSizes):
     """Sizes of a discriminator.
 
@@ -41,21 +41,21 @@ class DiscriminatorConfig(NetworkSizes):
 
     Raises
     ------
-    ValueError
+    ProfileError
         If a size is not a positive integer or the resolution not a power of two.
     """
 
-    condition_dim: int = 512
-    resolution: int = 256
-    channel_base: int = 32768
-    channel_max: int = 512
-    channels: tuple[int, ...] | None = None
-    group_size: int = 4
-    normalize_features: bool = False
-    clamp: float | None = 256.0
+    condition_dim: Count = 512
+    resolution: Count = 256
+    channel_base: Count = 32768
+    channel_max: Count = 512
+    channels: tuple[Count, ...] | None = None
+    group_size: Count = 4
+    normalize_features: Flag = False
+    clamp: Positive | None = 256.0
 
     def __post_init__(self):
-        self.check("group_size")
+        self.check()
 
 
 def minibatch_deviation(x: Tensor, group_size: int = 4) -> Tensor:

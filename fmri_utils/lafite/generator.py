@@ -6,11 +6,12 @@ The parameters carry the names of LAFITE's checkpoints, so ``Generator.state_dic
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from ..project.settings import Count, Line, Positive, settings
 from .layers import (
     STRUCTURE_LR,
     FullyConnected,
@@ -33,8 +34,8 @@ def block_resolutions(resolution: int) -> list[int]:
     ValueError
         If ``resolution`` is not a power of two of at least 8.
     """
-    if not isinstance(resolution, int) or resolution < 8 or resolution & (resolution - 1):
-        raise ValueError(f"resolution is {resolution!r}; expected a power of two, 8 or more.")
+    if resolution < 8 or resolution & (resolution - 1):
+        raise ValueError(f"resolution is {resolution!r}; expected a power of two, 8 or more")
     return [2**i for i in range(2, resolution.bit_length())]
 
 
@@ -46,21 +47,13 @@ def channels_by_rule(resolution: int, channel_base: int, channel_max: int) -> tu
 class NetworkSizes:
     """What the sizes of the generator and of the discriminator have in common."""
 
-    def check(self, *names: str) -> None:
-        """Raise ValueError if these sizes are not positive integers, or channels do not fit."""
+    def check(self) -> None:
+        """Raise ValueError if resolution and channels do not fit."""
         blocks = block_resolutions(self.resolution)
-        if self.channels is not None:  # lists come from JSON
-            object.__setattr__(self, "channels", tuple(self.channels))
-        for name in ("condition_dim", "channel_base", "channel_max", *names):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; expected a positive integer.")
-        if self.clamp is not None and not 0 < self.clamp < float("inf"):
-            raise ValueError(f"clamp is {self.clamp!r}; expected a positive number or None.")
         if len(self.block_channels) != len(blocks) or min(self.block_channels) < 1:
             raise ValueError(
                 f"channels are {self.block_channels}; expected {len(blocks)} positive numbers, one "
-                f"for each of the resolutions {blocks}."
+                f"for each of the resolutions {blocks}"
             )
 
     @property
@@ -71,7 +64,7 @@ class NetworkSizes:
         return channels_by_rule(self.resolution, self.channel_base, self.channel_max)
 
 
-@dataclass(frozen=True)
+@settings
 class GeneratorConfig(NetworkSizes):
     """Sizes of a generator.
 
@@ -103,38 +96,36 @@ class GeneratorConfig(NetworkSizes):
 
     Raises
     ------
-    ValueError
+    ProfileError
         If a size is not a positive integer or the resolution not a power of two, or if layers of
         structure 1 should take two conditions.
     """
 
-    z_dim: int = 512
-    w_dim: int = 512
-    condition_dim: int = 512
-    hidden_dim: int = 512
-    inner_dim: int | None = None
-    resolution: int = 256
-    channel_base: int = 32768
-    channel_max: int = 512
-    channels: tuple[int, ...] | None = None
-    mapping_layers: int = 8
-    change: int = 256
-    structure_1: tuple[str, ...] | None = None
-    clamp: float | None = 256.0
-    n_conditions: int = 1
+    z_dim: Count = 512
+    w_dim: Count = 512
+    condition_dim: Count = 512
+    hidden_dim: Count = 512
+    inner_dim: Count | None = None
+    resolution: Count = 256
+    channel_base: Count = 32768
+    channel_max: Count = 512
+    channels: tuple[Count, ...] | None = None
+    mapping_layers: Count = 8
+    change: Count = 256
+    structure_1: tuple[Line, ...] | None = None
+    clamp: Positive | None = 256.0
+    n_conditions: Literal[1, 2] = 1
 
     def __post_init__(self):
         if self.inner_dim is None:
             inner_dim = (self.condition_dim + self.hidden_dim) // 2
             object.__setattr__(self, "inner_dim", inner_dim)
-        if self.structure_1 is not None:
-            object.__setattr__(self, "structure_1", tuple(self.structure_1))
-        self.check("z_dim", "w_dim", "hidden_dim", "inner_dim", "mapping_layers", "change")
+        self.check()
         one = self.resolution > self.change if self.structure_1 is None else bool(self.structure_1)
-        if self.n_conditions not in (1, 2) or (self.n_conditions == 2 and one):
+        if self.n_conditions == 2 and one:
             raise ValueError(
-                f"n_conditions is {self.n_conditions!r}; expected 1, or 2 if every layer has "
-                "structure 2 (change at least the resolution)."
+                "n_conditions is 2; expected 1, or 2 if every layer has structure 2 (change at "
+                "least the resolution)"
             )
 
     @property
