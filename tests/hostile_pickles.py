@@ -1,7 +1,6 @@
 """What hostile pickles do: opcodes of an expression, each of which would make a file."""
 
 import io
-import os
 from dataclasses import dataclass
 
 import torch
@@ -19,27 +18,12 @@ class Case:
     protocol: int = 4
 
 
-class Obey:
-    """An object whose pickle is a command."""
-
-    def __init__(self, command):
-        self.command = command
-
-    def __reduce__(self):
-        return os.system, (self.command,)
-
-
 def shell(mark):
     return text(f"touch {mark}")
 
 
 def python(mark):
     return f"open({str(mark)!r}, 'w').close()"
-
-
-def from_module(module, name):
-    """getattr(importlib.import_module(module), name)."""
-    return call("builtins:getattr", call("importlib:import_module", text(module)), text(name))
 
 
 def torch_file(expression):
@@ -55,20 +39,8 @@ def storage(data):
     return call("torch.storage:_load_from_bytes", blob(data))
 
 
-def beside(mark, suffix, data):
-    """A file that a hostile pickle would load; its place as opcodes."""
-    path = mark.with_suffix(suffix)
-    path.write_bytes(data)
-    return text(str(path))
-
-
 def command(mark):
     return call("os:system", shell(mark))
-
-
-def torch_load(mark):
-    path = beside(mark, ".pt", torch_file(command(mark)))
-    return call("torch:load", path, b"N", call("importlib:import_module", text("pickle")))
 
 
 def through_modules(mark):
@@ -101,32 +73,8 @@ def lazily(mark):
 EASY = named("dnnlib.util:EasyDict")
 CASES = {
     "os.system": Case(command, "os.system"),
-    "eval": Case(lambda m: call("builtins:eval", text(python(m))), "builtins.eval"),
     "Python 2 names": Case(
         lambda m: call("__builtin__:eval", text(python(m))), "__builtin__.eval", protocol=2
-    ),
-    "__import__": Case(
-        lambda m: call(
-            call("builtins:getattr", call("builtins:__import__", text("os")), text("system")),
-            shell(m),
-        ),
-        "builtins.getattr",
-    ),
-    "importlib": Case(lambda m: call(from_module("os", "system"), shell(m)), "builtins.getattr"),
-    "subprocess.Popen": Case(
-        lambda m: call("subprocess:Popen", b"](" + text("touch") + text(str(m)) + b"e"),
-        "subprocess.Popen",
-    ),
-    "ctypes": Case(
-        lambda m: call(
-            call("builtins:getattr", call("ctypes:CDLL", b"N"), text("system")),
-            blob(f"touch {m}".encode()),
-        ),
-        "builtins.getattr",
-    ),
-    "functools.partial": Case(
-        lambda m: call(call("functools:partial", named("os:system"), shell(m))),
-        "functools.partial",
     ),
     "a dotted path": Case(lambda m: stacked(m, "os:path.os.system", shell(m)), "os.path.os.system"),
     "a dotted path out of a known module": Case(through_modules, "builtins.getattr"),
@@ -139,13 +87,9 @@ CASES = {
         lambda m: stacked(m, "collections OrderedDict:"), "'collections OrderedDict.'", False
     ),
     "EXT1": Case(lambda m: b"\x82\xf0" + tuple_of(shell(m)) + b"R", "opcode EXT1"),
-    "EXT2": Case(lambda m: b"\x83\xf0\0" + tuple_of(shell(m)) + b"R", "opcode EXT2"),
-    "EXT4": Case(lambda m: b"\x84\xf0\0\0\0" + tuple_of(shell(m)) + b"R", "opcode EXT4"),
     "INST": Case(lambda m: b"(" + shell(m) + b"ios\nsystem\n", "opcode INST"),
     "OBJ": Case(lambda m: b"(" + named("os:system") + shell(m) + b"o", "opcode OBJ"),
-    "OBJ of a known name": Case(lambda m: b"(" + EASY + b"o", "opcode OBJ", False),
     "NEWOBJ_EX": Case(lambda m: call("builtins:tuple", lazily(m)), "opcode NEWOBJ_EX"),
-    "NEWOBJ_EX of a known name": Case(lambda m: EASY + b")}\x92", "opcode NEWOBJ_EX", False),
     "__setstate__ of an instance": Case(
         lambda m: set_setstate(call("types:SimpleNamespace"), m), "types.SimpleNamespace"
     ),
@@ -165,13 +109,8 @@ CASES = {
     "in the bytes of a storage": Case(
         lambda m: storage(torch_file(command(m))), "a storage of the checkpoint names 'os.system'"
     ),
-    "bytes that are no storage": Case(lambda m: storage(whole(command(m), 2)), "os.system", False),
-    "torch.load": Case(torch_load, "torch.load"),
     "numpy objects": Case(
         lambda m: call("numpy:dtype", text("O8"), b"\x89", b"\x88"), "numpy.dtype with 'O8'", False
-    ),
-    "pickle in a pickle": Case(
-        lambda m: call("pickle:loads", blob(whole(command(m)))), "pickle.loads"
     ),
     "a class of ours": Case(
         lambda m: call("fmri_utils.lafite.released.records:read_storage", b"N"),

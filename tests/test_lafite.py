@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from lafite_fixture import TINY, TINY_D, lafite_state
 from literal_lafite import fir_by_definition, literal_image, with_zeros_between
+from safetensors.torch import save_file
 from small_lafite import lively
 
 from fmri_utils.lafite import (
@@ -346,30 +347,11 @@ def test_weights_file_round_trip(generator, inputs, tmp_path):
 
 
 def test_bad_weights_files_are_refused(generator, tmp_path):
-    from safetensors.torch import save_file
-
+    """Another network's tensors, or numbers too large; see test_malformed_checkpoints.py too."""
     path = tmp_path / "generator.safetensors"
-    with pytest.raises(WeightsError, match="is missing"):
-        load_generator(path)
-    save_generator(path, generator, {})
-    path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(WeightsError, match="damaged"):
-        load_generator(path)
-    save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(WeightsError, match="format None"):
-        load_generator(path)
-    metadata = {"format": "fmri_utils.lafite.generator", "card": "{}"}
-    save_file({"a": torch.zeros(1)}, path, metadata)
-    with pytest.raises(WeightsError, match="configuration"):
-        load_generator(path)
-    other = Generator(dataclasses.replace(TINY, resolution=8))
-    save_generator(path, other, {})
-    # The same file with another network's tensors: sizes and tensors disagree.
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    save_file(generator.state_dict(), path, metadata)
+    save_generator(path, Generator(dataclasses.replace(TINY, resolution=8)), {})
+    _, about = read_safetensors(path, what="a generator", remedy="")
+    save_file(generator.state_dict(), path, about)
     with pytest.raises(WeightsError, match="unexpected"):
         load_generator(path)
     with torch.no_grad():

@@ -6,13 +6,11 @@ import io
 import pickle
 
 import lafite_pickles as form
-import numpy as np
 import pytest
 import torch
 from lafite_fixture import (
     SOURCE,
     TINY,
-    as_easy,
     lafite_state,
     network_object,
     networks,
@@ -67,11 +65,6 @@ def test_every_structure_and_size_comes_out_as_it_went_in(name, protocol, monkey
         assert torch.equal(value, expected[key]), key
     rebuilt = generator_from_state(states["G_ema"])
     assert rebuilt.config.block_channels == config.block_channels
-    for layer, _, _ in original.synthesis.layers():
-        assert rebuilt.config.structure(layer) == config.structure(layer)
-    if config.resolution <= 32:
-        z, condition = torch.randn(2, 5), torch.randn(2, 6)
-        assert torch.equal(rebuilt(z, condition), original(z, condition))
 
 
 def test_all_networks_with_their_settings(tmp_path):
@@ -89,15 +82,6 @@ def test_all_networks_with_their_settings(tmp_path):
     expected = networks()["D"].eval()(image, condition)
     for a, b in zip(judge(image, condition), expected, strict=True):
         assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.bfloat16])
-def test_other_precisions(dtype, monkeypatch, tmp_path):
-    data = official_pickle(monkeypatch, {"G_ema": network_object(networks()["G_ema"], dtype)})
-    state = read_official_pickle(write(tmp_path, data))["G_ema"]
-    for key, value in lafite_state(networks()["G_ema"]).items():
-        assert state[key].dtype == dtype
-        assert torch.equal(state[key], value.to(dtype))
 
 
 def test_views_with_strides_offsets_and_a_shared_storage(monkeypatch, tmp_path):
@@ -158,24 +142,6 @@ def test_old_names_of_numpy(monkeypatch, tmp_path):
 
 
 # -- what is damaged, or something else -----------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore:invalid escape sequence")  # of the tokeniser, in damaged text
-def test_flipped_bytes_never_give_another_error(monkeypatch, tmp_path):
-    members = {"weight": torch.nn.Parameter(torch.ones(3, 2)), "fc.bias": torch.ones(4)}
-    network = form.module("Generator", "", members, gain=np.float64(2), _init_kwargs=as_easy({}))
-    data = official_pickle(monkeypatch, {"G_ema": network}, 3)
-    rng = np.random.default_rng(0)
-    refused = 0
-    for _ in range(500):
-        damaged = bytearray(data)
-        for place in rng.integers(2, len(data), 2):
-            damaged[place] = rng.integers(256)
-        try:
-            read_official_pickle(write(tmp_path, bytes(damaged)))
-        except WeightsError:
-            refused += 1
-    assert 250 < refused < 500  # some change a number or a name only
 
 
 OTHERS = {
