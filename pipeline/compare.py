@@ -11,8 +11,7 @@ must be equal; pictures (uint8) are rounded from floats, so they have a toleranc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +22,10 @@ from fmri_utils.project.artifacts import load_arrays, own_files
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import ArtifactError
 
-SETTINGS = (
-    *("dataset", "subject", "seed", "profile", "roi", "overridden", "configuration", "clip_model"),
-)
-KEY = ["table", "metric", "method"]
-
+SETTINGS = ("dataset", "subject", "seed", "profile", "roi", "overridden")
+SETTINGS += ("configuration", "clip_model")
+KEY = ("table", "metric", "method")
+COLUMNS = ["where", "a", "b", "difference", "allowed", "agrees"]
 
 # How far two numbers may lie apart: scores by ABSOLUTE + RELATIVE * max(|a|, |b|). One that counts
 # images (a share of right answers, a rank) may also differ by N_IMAGES of them: a near tie that
@@ -36,34 +34,21 @@ RELATIVE, ABSOLUTE, N_IMAGES = 1e-3, 1e-3, 2
 ARRAYS = 1e-2  # largest difference of two arrays of floats, or pictures, in standard deviations
 
 
-@dataclass(frozen=True, eq=False)
-class RunComparison:
-    """Two runs side by side.
-
-    Attributes
-    ----------
-    settings : pandas.DataFrame
-        Settings and versions that differ: columns ``a``, ``b``, the setting's name as index.
-    numbers : pandas.DataFrame
-        One row for each number: ``where``, ``a``, ``b``, ``difference``, ``allowed``, ``agrees``.
-    """
-
-    settings: pd.DataFrame
-    numbers: pd.DataFrame
-
-    @property
-    def beyond(self) -> pd.DataFrame:
-        """The numbers that differ by more than is allowed, or are in one of the runs only."""
-        return self.numbers[~self.numbers["agrees"]]
-
-
-def compare_runs(a: Path, b: Path) -> RunComparison:
+def compare_runs(a: Path, b: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare the results and arrays of two runs.
 
     Parameters
     ----------
     a, b : path-like
         Folders of runs, or their ``results.json``.
+
+    Returns
+    -------
+    settings : pandas.DataFrame
+        Settings and versions that differ: columns ``a``, ``b``, the setting's name as index.
+    numbers : pandas.DataFrame
+        One row for each number: ``where``, ``a``, ``b``, ``difference``, ``allowed``, ``agrees``.
+        What only one run has agrees with nothing.
 
     Raises
     ------
@@ -77,18 +62,18 @@ def compare_runs(a: Path, b: Path) -> RunComparison:
             f"{a} holds {sorted(files[0])}, {b} holds {sorted(files[1])}: nothing that both have. "
             "Expected: two folders of figures, or two of derived files."
         )
-    settings, rows = pd.DataFrame(columns=["a", "b"]), []
-    for name in sorted(set(files[0]) | set(files[1])):
-        if name not in common:
-            rows.append(_only(name, name in files[0]))
-        elif name == "results.json":
-            one, two = (read_results(found[name]) for found in files)
-            settings = _settings(one, two)
-            rows += _result_rows(one, two)
+    settings = pd.DataFrame(columns=["a", "b"])
+    alone = ({name: 0 for name in found if name not in common} for found in files)
+    rows = list(_rows(*alone, max))
+    for name in common:
+        if name == "results.json":
+            records = [read_results(found[name]) for found in files]
+            settings = _settings(*records)
+            rows += _rows(*map(_scores, records), _compared_scores)
         else:
-            rows += _array_rows(name, files[0][name], files[1][name])
-    columns = ["where", "a", "b", "difference", "allowed", "agrees"]
-    return RunComparison(settings, pd.DataFrame(rows, columns=columns).astype({"agrees": bool}))
+            arrays = (dict(_arrays(f"{name}: ", found[name])) for found in files)
+            rows += _rows(*arrays, _compared_arrays)
+    return settings, pd.DataFrame(rows, columns=COLUMNS).astype({"agrees": bool})
 
 
 def _run_files(run: Path) -> dict[str, Path]:
@@ -104,113 +89,91 @@ def _run_files(run: Path) -> dict[str, Path]:
     return found
 
 
-def _only(where: str, in_a: bool) -> dict:
-    """A row for what one of the runs lacks."""
-    there, absent = "there", "not there"
-    a, b = (there, absent) if in_a else (absent, there)
-    nan = float("nan")
-    return dict(where=where, a=a, b=b, difference=nan, allowed=nan, agrees=False)
+def _rows(first: Mapping, second: Mapping, compared: Callable) -> Iterator[tuple]:
+    """One row for each name that one of two runs has; ``compared`` gives it where both have it."""
+    for where in dict.fromkeys([*first, *second]):
+        if where in first and where in second:
+            yield where, *compared(first[where], second[where])
+        else:
+            a, b = ("there" if where in found else "not there" for found in (first, second))
+            yield where, a, b, np.nan, np.nan, False
 
 
-def _settings(one: Mapping, two: Mapping) -> pd.DataFrame:
+def _settings(*records: Mapping) -> pd.DataFrame:
     """Settings and versions in which two records differ."""
     flat = [
         {name: record.get(name) for name in SETTINGS}
         | {f"version of {k}": v for k, v in record.get("versions", {}).items()}
-        for record in (one, two)
+        for record in records
     ]
-    names = list(dict.fromkeys([*flat[0], *flat[1]]))
-    differing = [name for name in names if flat[0].get(name) != flat[1].get(name)]
-    values = {k: [f.get(name) for name in differing] for k, f in zip("ab", flat, strict=True)}
-    return pd.DataFrame(values, index=differing, columns=["a", "b"])
+    both = {name: [values.get(name) for values in flat] for name in flat[0] | flat[1]}
+    differing = {name: values for name, values in both.items() if values[0] != values[1]}
+    return pd.DataFrame.from_dict(differing, orient="index", columns=["a", "b"])
 
 
-def _result_rows(one: Mapping, two: Mapping) -> Iterator[dict]:
-    """Every number of every score that one of two records has."""
-    first, second = ({tuple(r[k] for k in KEY): r for r in x["rows"]} for x in (one, two))
-    for key in dict.fromkeys([*first, *second]):
-        label = ": ".join(key)
-        if key not in first or key not in second:
-            yield _only(label, key in first)
-            continue
-        for number in NUMBERS:
-            a, b = first[key][number], second[key][number]
-            where = f"{label}, {number}"
-            if a is None and b is None:
-                continue
-            if a is None or b is None:
-                yield _only(where, a is not None)
-                continue
-            size = ABSOLUTE + RELATIVE * max(abs(a), abs(b)) + N_IMAGES * _step(first[key], a, b)
-            difference = abs(a - b)
-            agrees = difference <= size * (1 + 1e-9)
-            yield dict(where=where, a=a, b=b, difference=difference, allowed=size, agrees=agrees)
+def _scores(record: Mapping) -> dict[str, tuple[float, float]]:
+    """Every number of every score, and what one image may change in it."""
+    return {
+        ": ".join(row[name] for name in KEY) + f", {number}": (row[number], _step(row, number))
+        for row in record["rows"]
+        for number in NUMBERS
+        if row[number] is not None
+    }
 
 
-def _step(row: Mapping, *values: float) -> float:
+def _step(row: Mapping, number: str) -> float:
     """What one image changes in a score that counts images; 0 for any other score."""
-    n_images = row["n_images"]
-    if not n_images:
+    if not row["n_images"]:
         return 0.0
     if "rank" in row["metric"]:  # a median of whole ranks moves by halves
         return 0.5
-    counts = [value * n_images for value in values]
-    counted = all(abs(count - round(count)) < 1e-6 for count in counts)
-    return 1 / n_images if counted else 0.0
+    count = row[number] * row["n_images"]
+    return 1 / row["n_images"] if abs(count - round(count)) < 1e-6 else 0.0
 
 
-def _array_rows(name: str, one: Path, two: Path) -> Iterator[dict]:
-    """Every array of two derived files; ``a`` and ``b`` are its means, or its shapes."""
-    remedy = "Make it again with `make all`, or leave the file out."
-    first, second = (dict(_flat(load_arrays(path, remedy=remedy))) for path in (one, two))
-    for key in dict.fromkeys([*first, *second]):
-        label = f"{name}: {key}"
-        if key not in first or key not in second:
-            yield _only(label, key in first)
-            continue
-        a, b = first[key], second[key]
-        if a.shape != b.shape or a.dtype.kind not in "biuf" or b.dtype.kind not in "biuf":
-            same = a.shape == b.shape and np.array_equal(a, b)
-            shapes = dict(a=f"{a.dtype} {a.shape}", b=f"{b.dtype} {b.shape}")
-            difference = 0.0 if same else float("nan")
-            yield dict(where=label, **shapes, difference=difference, allowed=0.0, agrees=same)
-            continue
-        exact = _exact(a) and _exact(b)
-        same = np.array_equal(a, b)  # before large ids lose their last digits as floats
-        same_gaps = np.array_equal(np.isfinite(a), np.isfinite(b))
-        both = np.isfinite(a) & np.isfinite(b)
-        a, b = (x[both].astype(float) if both.any() else np.zeros(1) for x in (a, b))
-        difference = float(np.abs(a - b).max())
-        allowed = 0.0 if exact else ARRAYS * max(a.std(), b.std())
-        agrees = same if exact else same_gaps and difference <= allowed
-        means = dict(a=float(a.mean()), b=float(b.mean()))
-        yield dict(where=label, **means, difference=difference, allowed=allowed, agrees=agrees)
+def _compared_scores(one: tuple[float, float], two: tuple[float, float]) -> tuple:
+    (a, step_a), (b, step_b) = one, two
+    allowed = ABSOLUTE + RELATIVE * max(abs(a), abs(b)) + N_IMAGES * min(step_a, step_b)
+    return a, b, abs(a - b), allowed, abs(a - b) <= allowed * (1 + 1e-9)
 
 
-def _exact(array: np.ndarray) -> bool:
-    """Whether the values are ids, counts or truth values, which no machine rounds otherwise."""
-    return array.dtype.kind in "biu" and array.dtype != np.uint8
-
-
-def _flat(arrays: Mapping, before: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    for name, value in arrays.items():
+def _arrays(before: str, node: Path | Mapping) -> Iterator[tuple[str, np.ndarray]]:
+    """Every array of a derived file by its name."""
+    if isinstance(node, Path):
+        node = load_arrays(node, remedy="Make it again with `make all`, or leave the file out.")
+    for name, value in node.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{before}{name}/")
+            yield from _arrays(f"{before}{name}/", value)
         else:
             yield f"{before}{name}", np.asarray(value)
 
 
-def report(comparison: RunComparison, *, every: bool = False) -> str:
+def _compared_arrays(one: np.ndarray, two: np.ndarray) -> tuple:
+    """Two arrays; ``a`` and ``b`` are their means, or their shapes where they must be equal."""
+    pair = one, two
+    # No machine rounds ids, counts, truth values or texts.
+    exact = all(x.dtype.kind != "f" and x.dtype != np.uint8 for x in pair)
+    if exact or one.shape != two.shape or not all(x.dtype.kind in "biuf" for x in pair):
+        same = np.array_equal(one, two)
+        return *(f"{x.dtype} {x.shape}" for x in pair), 0.0 if same else np.nan, 0.0, same
+    finite = np.isfinite(one) & np.isfinite(two)
+    same_gaps = np.array_equal(np.isfinite(one), np.isfinite(two))
+    a, b = (x[finite].astype(float) if finite.any() else np.zeros(1) for x in pair)
+    difference, allowed = np.abs(a - b).max(), ARRAYS * max(a.std(), b.std())
+    return a.mean(), b.mean(), difference, allowed, same_gaps and difference <= allowed
+
+
+def report(settings: pd.DataFrame, numbers: pd.DataFrame, *, every: bool = False) -> str:
     """A comparison as text: differing settings, then the numbers beyond tolerance (or all)."""
     parts = []
-    if len(comparison.settings):
-        parts += ["Settings and versions that differ:", comparison.settings.to_string()]
-    shown = comparison.numbers if every else comparison.beyond
+    if len(settings):
+        parts += ["Settings and versions that differ:", settings.to_string()]
+    shown = numbers if every else numbers[~numbers["agrees"]]
     if len(shown):
         parts += ["All numbers:" if every else "Beyond tolerance:"]
         parts += [shown.to_string(index=False, float_format="{:.4g}".format)]
-    n, n_beyond = len(comparison.numbers), len(comparison.beyond)
-    parts.append(f"{n - n_beyond} of {n} numbers agree, {n_beyond} do not")
+    n, n_agree = len(numbers), numbers["agrees"].sum()
+    parts.append(f"{n_agree} of {n} numbers agree, {n - n_agree} do not")
     return "\n\n".join(parts)
 
 
@@ -223,9 +186,9 @@ def main(arguments: list[str]) -> int:
             f"{len(runs)} runs were given. Expected two: python -m pipeline.compare RUN_A RUN_B; "
             "--all shows all numbers, not only those beyond tolerance."
         )
-    comparison = compare_runs(*map(Path, runs))
-    print(report(comparison, every="--all" in arguments))
-    return 1 if len(comparison.beyond) else 0
+    settings, numbers = compare_runs(*map(Path, runs))
+    print(report(settings, numbers, every="--all" in arguments))
+    return int(not numbers["agrees"].all())
 
 
 if __name__ == "__main__":
