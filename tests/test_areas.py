@@ -235,17 +235,6 @@ def test_random_stimulation_is_the_null_of_the_areas_shift():
     np.testing.assert_allclose(drawn[:, 0].std(0), np.std(single, axis=0), rtol=0.25)
 
 
-def test_shifts_of_single_trials_equal_recomputation():
-    world, groups = planted(["signal", "twin", "nothing"]), masks(3)
-    directions = np.eye(C)[:2]
-    each = perturbation.area_shifts(world.encoder, world.pattern, groups, directions, k=2)
-    assert each.shape == (3, N, 2)
-    changed = world.pattern[3].copy()
-    changed[groups["twin"]] += 2
-    moved = unit(world.encoder.predict(np.stack([world.pattern[3], changed]))) @ directions.T
-    np.testing.assert_allclose(each[1, 3], moved[1] - moved[0], atol=1e-5)
-
-
 def test_pictures_differ_by_the_group_and_share_z():
     world, groups = planted(["signal", "twin", "nothing"]), masks(3)
     seen = []

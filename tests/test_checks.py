@@ -7,7 +7,7 @@ import torch
 from fmri_utils import dino, metrics
 from fmri_utils.clip.space import open_clip_space
 from fmri_utils.dino import on_pictures
-from fmri_utils.dino.student_teacher import StudentTeacher, collapse_measures
+from fmri_utils.dino.student_teacher import StudentTeacher
 from fmri_utils.metrics.judge import load_judge
 from fmri_utils.pictures import reconstruction, search
 from fmri_utils.project import checks
@@ -99,10 +99,6 @@ FLOATS_TOO = {
     "encode_images": lambda p, space, judge: space.encode_images(p),
     "look": lambda p, space, judge: judge.look(p),
     "shrink": lambda p, space, judge: search.low_level.shrink(p, 8),
-    "enlarge": lambda p, space, judge: search.enlarge(p, 96),
-    "make_target": lambda p, space, judge: search.make_target(
-        np.ones((4, 2)), search.Blurred(p, np.ones((64, 64, 3)))
-    ),
     "multi_crop": lambda p, space, judge: dino.multi_crop(
         torch.from_numpy(p).permute(0, 3, 1, 2), torch.Generator(), n_local=0
     ),
@@ -110,8 +106,6 @@ FLOATS_TOO = {
         torch.from_numpy(p).permute(0, 3, 1, 2), dino.ImageSettings(dino.DinoSettings(n_steps=1))
     ),
     "features": lambda p, space, judge: students().features(as_floats(p)),
-    "probabilities": lambda p, space, judge: students().probabilities(as_floats(p)),
-    "collapse_measures": lambda p, space, judge: collapse_measures(students(), as_floats(p)),
     "features_of": lambda p, space, judge: dino.features_of(
         students().teacher.backbone, p.transpose(0, 3, 1, 2)
     ),
@@ -127,7 +121,6 @@ ONLY_BYTES = {
         p, SETTINGS, shown=np.zeros((1, 64, 64, 3), np.uint8)
     ),
     "at_resolution": lambda p, space: reconstruction.at_resolution(p, 32),
-    "at its resolution": lambda p, space: reconstruction.at_resolution(p, 64),
     "training_monitor": lambda p, space: metrics.training_monitor(p, space.encode_images),
 }
 

@@ -11,9 +11,7 @@ from fmri_utils.nsd import (
     NSDLayout,
     check_design,
     first_sessions,
-    read_betas,
     roi_mask,
-    session_coverage,
     split_by_image,
     trial_table,
 )
@@ -85,19 +83,6 @@ def test_every_beta_names_the_image_of_its_trial(full_nsd, n_sessions, file_of):
     betas = np.concatenate([read_session(file_of(layout, s), mask) for s in sessions])
     nsd_id = trial_table(layout, sessions)["nsd_id"].to_numpy()
     np.testing.assert_array_equal(betas, full_nsd.stored_betas(nsd_id)[mask].T / np.float32(300))
-
-
-@pytest.mark.parametrize("subject", [3, 8])
-def test_subjects_who_stopped_earlier_are_whole(full_nsd, subject):
-    layout = NSDLayout(full_nsd.root, subject)
-    assert session_coverage(layout) == f"{ACQUIRED[subject]} of {ACQUIRED[subject]} sessions"
-    table = trial_table(layout)
-    betas = read_betas(layout, np.ones(full_nsd.shape, bool), progress=False)
-    assert len(betas) == 750 * ACQUIRED[subject]
-    expected = full_nsd.stored_betas(table["nsd_id"].to_numpy()).reshape(-1, len(table)).T
-    np.testing.assert_array_equal(betas, expected / np.float32(300))
-    compared = check_design(layout)
-    assert compared["responses.tsv"] == compared["nsd_stim_info_merged.csv"] == len(table)
 
 
 def test_a_simulated_design_is_never_compared_with_published_counts(full_nsd, monkeypatch):

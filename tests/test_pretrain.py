@@ -120,20 +120,3 @@ def test_a_killed_training_goes_on_to_the_same_weights(space, tmp_path, monkeypa
     resumed = run(tmp_path / "killed.pt")
     assert set(whole) == set(resumed)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-
-
-def test_condition_layers_start_with_whitened_embeddings():
-    rng = torch.Generator().manual_seed(0)
-    scale = torch.logspace(0, -3, 128)
-    embeddings = torch.randn(4000, 128, generator=rng) * scale + 1
-    embeddings = torch.nn.functional.normalize(embeddings, dim=1)
-    network = demo_generator.Generator(demo_generator.CONFIG)
-    demo_generator.whiten_condition(network, embeddings)
-    layer = network.synthesis.b8.conv0.pre_0
-    seen = torch.nn.functional.linear(
-        embeddings, layer.weight * layer.weight_gain, layer.bias * layer.bias_gain
-    )
-    assert seen.mean(0).abs().max() < 0.05
-    spread = torch.linalg.svdvals(seen - seen.mean(0))
-    plain = torch.linalg.svdvals(embeddings - embeddings.mean(0))
-    assert spread[0] / spread[60] < plain[0] / plain[60] / 5

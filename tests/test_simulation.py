@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from fmri_utils.nsd import estimate_ncsnr
 from fmri_utils.project.errors import DataError, ProfileError
@@ -107,24 +106,6 @@ def test_a_grid_that_cannot_hold_the_voxels_is_refused():
     config = dataclasses.replace(SMALL, n_nsdgeneral=5000)
     with pytest.raises(DataError, match="cortex"):
         make_brain(config, 1)
-
-
-def test_subjects_differ_and_repeat(brain):
-    again, other = make_brain(SMALL, 1), make_brain(SMALL, 2)
-    np.testing.assert_array_equal(brain.anatomy.tissue, again.anatomy.tissue)
-    np.testing.assert_array_equal(brain.voxels.ncsnr, again.voxels.ncsnr)
-    assert (brain.anatomy.tissue != other.anatomy.tissue).any()
-
-
-def test_null_voxels(brain):
-    v = brain.voxels
-    assert v.null.sum() == SMALL.n_null
-    assert v.general[v.null].all()
-    assert not v.ncsnr[v.null].any()
-    place = np.array(np.unravel_index(v.index, SMALL.grid)).T
-    tuned = place[~v.null & v.general]
-    nearest = [np.abs(tuned - p).max(axis=1).min() for p in place[v.null]]
-    assert np.mean(np.array(nearest) == 1) > 0.5  # beside tuned ones
 
 
 # --- receptive fields ------------------------------------------------------------------------
@@ -327,33 +308,6 @@ def test_shared_noise_has_the_mean_share_asked_for_and_spares_null_voxels():
         assert not share[:50].any()
         assert share.max() <= 0.95 + 1e-6
     assert np.corrcoef(shared_share(snr, general, 0.2)[50:], snr[50:] ** 2)[0, 1] > 0.95
-
-
-def test_noise_is_alike_in_neighbours_and_in_the_signals_subspace(brain):
-    v = brain.voxels
-    rng = np.random.default_rng(5)
-    latent = rng.standard_normal((250, 3)) @ rng.standard_normal((3, v.index.size))
-    signal = (latent / latent.std(axis=0) * ~v.null).astype(np.float32)
-    config = dataclasses.replace(SMALL, drift_gain=0.0, drift_offset=0.0, drift_trend=0.0)
-    images = np.zeros(750, int)  # one image: all variance is noise
-    shares = {}
-    for share in (0.0, 0.5):
-        m = make_measurement(brain, signal, dataclasses.replace(config, shared_noise=share), 1)
-        betas = measure_session(m, images, 1, config, np.random.default_rng(0)).astype(float)
-        z = betas[:, m.responsive[~v.null]]
-        z = (z - z.mean(0)) / np.maximum(z.std(0), 1e-9)
-        basis = np.linalg.qr((signal * v.ncsnr)[:, ~v.null].T @ rng.standard_normal((250, 3)))[0]
-        shares[share] = ((z @ basis) ** 2).sum() / (z**2).sum()
-    assert shares[0.0] < 0.05
-    assert shares[0.5] > 0.2
-    column = np.full(SMALL.grid, -1)
-    column.ravel()[m.inside] = np.arange(m.inside.size)
-    deep = np.argwhere(ndimage.binary_erosion(brain.anatomy.brainmask, iterations=3))[::20]
-    noise = (betas - betas.mean(axis=0)) / np.maximum(betas.std(axis=0), 1e-9)
-    here, beside, apart = (noise[:, column[tuple((deep + [s, 0, 0]).T)]] for s in (0, 1, 3))
-    beside, apart = ((here * other).mean(axis=0) for other in (beside, apart))
-    assert np.median(beside) > 0.25
-    assert np.median(beside) > np.median(apart) + 0.2
 
 
 def test_one_session_misses_the_same_few_voxels(brain):

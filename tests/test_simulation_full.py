@@ -15,7 +15,6 @@ from fmri_utils.project.errors import DataError
 from fmri_utils.project.simulation_config import BETA_VERSIONS, SimulationConfig
 from simulated_nsd import folder, stimulus_file, subject
 from simulated_nsd.brain import make_brain
-from simulated_nsd.cortical_areas import KASTNER
 from simulated_nsd.folder import runner
 from simulated_nsd.localizer import CONTRASTS, floc_maps
 from simulated_nsd.parcels import HCP_MMP1, LANDMARKS, MEDIAL, REGIONS, STRIPS, seeds
@@ -155,25 +154,6 @@ def test_parcels_have_the_atlas_ids_and_one_place_each():
     places, ids = seeds()
     np.testing.assert_allclose(np.linalg.norm(places, axis=1), 1)
     assert len(places) == len(ids)
-
-
-def test_parcels_fill_the_cortex_and_agree_with_the_other_atlases(brain):
-    labels = brain.areas.labels
-    hcp = labels["HCP_MMP1"]
-    np.testing.assert_array_equal(hcp > 0, brain.anatomy.cortex)
-    assert len(np.unique(hcp[hcp > 0])) == 180
-    number = {name: i for i, name in enumerate(HCP_MMP1, start=1)}
-    visual = labels["prf-visualrois"]
-    for label, name in enumerate(("V1", "V1", "V2", "V2", "V3", "V3", "V4"), start=1):
-        assert (hcp[visual == label] == number[name]).all()
-    faces, places, bodies = (labels[f"floc-{n}"] for n in ("faces", "places", "bodies"))
-    near = {
-        "FFC": faces == 2, "PHA3": places == 2, "FST": bodies == 1,
-        "LO1": labels["Kastner2015"] == KASTNER.index("LO1") + 1,
-    }  # fmt: skip
-    for name, area in near.items():
-        values, counts = np.unique(hcp[area], return_counts=True)
-        assert values[counts.argmax()] == number[name], name
 
 
 # --- maps ------------------------------------------------------------------------------------

@@ -5,9 +5,8 @@ returns ``(encoder, report)``; every encoder has ``predict(betas) -> (n, C)``.
 
 * :func:`fit_mean`: the mean embedding, whatever the brain does;
 * :func:`fit_ridge`: least squares with a penalty for each dimension;
-* :func:`fit_contrastive`: a linear map trained with InfoNCE;
-* :func:`fit_mapper`: any of these by name, with all settings in one place; also a linear map
-  trained with Mind Reader's loss, and a residual MLP trained as in MindEye.
+* :func:`fit_mapper`: any of these by name, with all settings in one place; also linear maps
+  trained with InfoNCE or with Mind Reader's loss, and a residual MLP trained as in MindEye.
 """
 
 from ..metrics.arrays import unit
