@@ -7,14 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from fmri_utils.nsd import (
-    NSDLayout,
-    check_design,
-    first_sessions,
-    roi_mask,
-    split_by_image,
-    trial_table,
-)
+from fmri_utils import nsd as reader
 from fmri_utils.nsd import published as published_module
 from fmri_utils.nsd.betas import read_session
 from fmri_utils.nsd.design import read_design
@@ -38,10 +31,10 @@ def brute_force(full_nsd, subject, n_sessions):
 @pytest.mark.parametrize("subject", ACQUIRED)
 @pytest.mark.parametrize("n_sessions", [12, 30, 32, 37, 40])
 def test_shared_rule_is_the_brute_force_count(full_nsd, subject, n_sessions):
-    table = trial_table(NSDLayout(full_nsd.root, subject), range(1, n_sessions + 1))
+    table = reader.trial_table(reader.NSDLayout(full_nsd.root, subject), range(1, n_sessions + 1))
     seen, own = brute_force(full_nsd, subject, n_sessions)
     for least in (1, 2, 3):
-        split = split_by_image(table, min_repeats=least)
+        split = reader.split_by_image(table, min_repeats=least)
         test = {image for image, n in seen.items() if n >= least}
         assert set(split.test_ids.tolist()) == test
         assert split.test_trials.size == sum(seen[image] for image in test)
@@ -51,7 +44,8 @@ def test_shared_rule_is_the_brute_force_count(full_nsd, subject, n_sessions):
 
 def test_all_subjects_see_shared_images_in_the_same_trials(full_nsd):
     first, *others = (
-        split_by_image(trial_table(NSDLayout(full_nsd.root, s), range(1, 31))) for s in ACQUIRED
+        reader.split_by_image(reader.trial_table(reader.NSDLayout(full_nsd.root, s), range(1, 31)))
+        for s in ACQUIRED
     )
     own = set(first.train_ids)
     for split in others:
@@ -59,39 +53,39 @@ def test_all_subjects_see_shared_images_in_the_same_trials(full_nsd):
         np.testing.assert_array_equal(split.test_ids, first.test_ids)
         assert not own & set(split.train_ids)
         own |= set(split.train_ids)
-    table = trial_table(NSDLayout(full_nsd.root, 1), [1])
+    table = reader.trial_table(reader.NSDLayout(full_nsd.root, 1), [1])
     with pytest.raises(DataError, match="the test set is empty"):
-        split_by_image(table, min_repeats=4)
+        reader.split_by_image(table, min_repeats=4)
 
 
 @pytest.mark.parametrize(("n_sessions", "counts"), SHARED_COUNTS.items())
 def test_rule_gives_the_published_counts_where_the_design_has_them(full_nsd, n_sessions, counts):
-    table = trial_table(NSDLayout(full_nsd.root, 5), range(1, n_sessions + 1))
-    split = split_by_image(table)
+    table = reader.trial_table(reader.NSDLayout(full_nsd.root, 5), range(1, n_sessions + 1))
+    split = reader.split_by_image(table)
     assert (split.test_ids.size, split.test_trials.size) == counts[:2]
     if counts[2:]:
-        assert split_by_image(table, min_repeats=3).test_ids.size == counts[2]
+        assert reader.split_by_image(table, min_repeats=3).test_ids.size == counts[2]
 
 
 @pytest.mark.parametrize("n_sessions", [30, 32, 37, 40])
-@pytest.mark.parametrize("file_of", [NSDLayout.betas_nifti, NSDLayout.betas_hdf5])
+@pytest.mark.parametrize("file_of", [reader.NSDLayout.betas_nifti, reader.NSDLayout.betas_hdf5])
 def test_every_beta_names_the_image_of_its_trial(full_nsd, n_sessions, file_of):
-    layout = NSDLayout(full_nsd.root, 1)
-    sessions = first_sessions(layout, n_sessions)
+    layout = reader.NSDLayout(full_nsd.root, 1)
+    sessions = reader.first_sessions(layout, n_sessions)
     assert sessions == list(range(1, n_sessions + 1))
-    mask = roi_mask(layout)
+    mask = reader.roi_mask(layout)
     betas = np.concatenate([read_session(file_of(layout, s), mask) for s in sessions])
-    nsd_id = trial_table(layout, sessions)["nsd_id"].to_numpy()
+    nsd_id = reader.trial_table(layout, sessions)["nsd_id"].to_numpy()
     np.testing.assert_array_equal(betas, full_nsd.stored_betas(nsd_id)[mask].T / np.float32(300))
 
 
 def test_a_simulated_design_is_never_compared_with_published_counts(full_nsd, monkeypatch):
-    layout = NSDLayout(full_nsd.root, 1)
-    design, table = read_design(layout), trial_table(layout)
+    layout = reader.NSDLayout(full_nsd.root, 1)
+    design, table = read_design(layout), reader.trial_table(layout)
     assert not is_nsd(design)
     monkeypatch.setattr(published_module, "SHARED_COUNTS", {40: SHARED_COUNTS[30]})
     assert check_published(layout, design, table) == {}
-    assert "published counts" not in check_design(layout)
+    assert "published counts" not in reader.check_design(layout)
 
 
 @pytest.fixture
@@ -112,7 +106,7 @@ def like_real(full_nsd, tmp_path):
         folder / "nsd_expdesign.mat",
         full_nsd.expdesign | {"subjectim": subjectim, "sharedix": shared},
     )
-    return lambda subject: NSDLayout(tmp_path, subject)
+    return lambda subject: reader.NSDLayout(tmp_path, subject)
 
 
 @pytest.mark.parametrize("n_sessions", SHARED_COUNTS)
@@ -121,21 +115,21 @@ def test_real_data_are_recognised_and_their_counts_agree(like_real, subject, n_s
     layout = like_real(subject)
     design = read_design(layout)
     assert is_nsd(design)
-    table = trial_table(layout, range(1, n_sessions + 1))
+    table = reader.trial_table(layout, range(1, n_sessions + 1))
     found = check_published(layout, design, table)
     assert found["shared images shown"] == SHARED_COUNTS[n_sessions][0]
     assert found["trials of shared images"] == SHARED_COUNTS[n_sessions][1]
     assert ("first image" in found) == (subject == 1)
-    assert check_design(layout, range(1, n_sessions + 1))["published counts"] == len(found)
+    assert reader.check_design(layout, range(1, n_sessions + 1))["published counts"] == len(found)
     # nothing is published of other selections
-    other = trial_table(layout, range(2, n_sessions + 1))
+    other = reader.trial_table(layout, range(2, n_sessions + 1))
     assert "shared images shown" not in check_published(layout, design, other)
 
 
 def test_wrong_counts_on_real_data_are_an_error(like_real, full_nsd):
     layout = like_real(1)
     design = read_design(layout)
-    table = trial_table(layout, range(1, 38))
+    table = reader.trial_table(layout, range(1, 38))
     with pytest.raises(DataError, match=r"2769 in .*nsd_expdesign\.mat, but NSD's own is 2770"):
         check_published(layout, design, table.drop(index=np.flatnonzero(table["shared"])[0]))
     shifted = replace(design, image_of_trial=np.roll(design.image_of_trial, 1))
@@ -147,6 +141,6 @@ def test_real_nsdgeneral_of_another_size_is_an_error(like_real, full_nsd):
     layout = like_real(8)
     path = layout.roi("nsdgeneral")
     path.parent.mkdir(parents=True)
-    path.write_bytes(NSDLayout(full_nsd.root, 8).roi("nsdgeneral").read_bytes())
+    path.write_bytes(reader.NSDLayout(full_nsd.root, 8).roi("nsdgeneral").read_bytes())
     with pytest.raises(DataError, match=r"nsdgeneral voxels of subj08.*14386"):
-        check_design(layout, range(1, 31))
+        reader.check_design(layout, range(1, 31))

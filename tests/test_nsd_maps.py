@@ -3,15 +3,7 @@
 import numpy as np
 import pytest
 
-from fmri_utils.nsd import (
-    noise_ceiling,
-    read_brainmask,
-    read_mean_volume,
-    read_ncsnr,
-    read_prf,
-    roi_mask,
-    visual_areas,
-)
+from fmri_utils import nsd as reader
 from fmri_utils.nsd.rois import read_roi
 from fmri_utils.project.errors import DataError
 
@@ -29,8 +21,8 @@ def test_labels_and_names(nsd, layout):
 
 
 def test_areas_are_masks_over_the_voxels(nsd, layout):
-    mask, truth = roi_mask(layout), nsd.subjects[1]
-    areas = visual_areas(layout, mask)
+    mask, truth = reader.roi_mask(layout), nsd.subjects[1]
+    areas = reader.visual_areas(layout, mask)
     visual, faces = truth.rois["prf-visualrois"][mask], truth.rois["floc-faces"][mask]
     for name, ids in {"V1": [1, 2], "V2": [3, 4], "V3": [5, 6], "hV4": [7]}.items():
         np.testing.assert_array_equal(areas[name], np.isin(visual, ids))
@@ -46,17 +38,17 @@ def test_areas_are_masks_over_the_voxels(nsd, layout):
 
 def test_areas_of_another_grid_or_other_names_are_refused(damaged):
     with pytest.raises(DataError, match="transposed"):
-        visual_areas(damaged, roi_mask(damaged).T)
+        reader.visual_areas(damaged, reader.roi_mask(damaged).T)
     damaged.ctab("prf-visualrois").write_text("".join(f"{i} area{i}\n" for i in range(8)))
     with pytest.raises(DataError, match=r"prf-visualrois names no \['V1d', 'V1v'"):
-        visual_areas(damaged, roi_mask(damaged))
+        reader.visual_areas(damaged, reader.roi_mask(damaged))
 
 
 def test_areas_without_visual_areas_have_none_that_is_unassigned(damaged):
-    mask = roi_mask(damaged)
+    mask = reader.roi_mask(damaged)
     for name in ("prf-visualrois", "floc-faces"):
         damaged.roi(name).unlink()
-    areas = visual_areas(damaged, mask)
+    areas = reader.visual_areas(damaged, mask)
     assert list(areas) == [*STREAMS, "lh", "rh"]
     assert areas.missing[:2] == ("visual", "eccentricity")
 
@@ -67,27 +59,27 @@ def test_areas_without_visual_areas_have_none_that_is_unassigned(damaged):
 )
 def test_noise_ceiling_gives_the_published_medians(ncsnr, percent):
     """NSD's median ncsnr and noise ceiling of three trials, of several subjects."""
-    assert noise_ceiling(ncsnr, 3) == pytest.approx(percent, abs=0.06)
+    assert reader.noise_ceiling(ncsnr, 3) == pytest.approx(percent, abs=0.06)
 
 
 def test_impossible_repeats_and_ratios_are_refused():
     for bad in (0, [3, 0], []):
         with pytest.raises(DataError, match="at least 1"):
-            noise_ceiling(0.3, bad)
+            reader.noise_ceiling(0.3, bad)
     with pytest.raises(DataError, match="negative"):
-        noise_ceiling([-0.1], 3)
+        reader.noise_ceiling([-0.1], 3)
 
 
 def test_ncsnr_keeps_nan(nsd, layout):
     mask = np.ones(nsd.shape, bool)
-    values = read_ncsnr(layout, mask)
+    values = reader.read_ncsnr(layout, mask)
     np.testing.assert_array_equal(values, nsd.subjects[1].ncsnr[mask])
     assert np.isnan(values).sum() == (~nsd.subjects[1].brain).sum()
 
 
 def test_prf_table(nsd, layout):
     mask, truth = nsd.subjects[1].cortex, nsd.subjects[1].prf
-    table = read_prf(layout, mask)
+    table = reader.read_prf(layout, mask)
     for name in ("angle", "eccentricity", "size", "R2"):
         np.testing.assert_array_equal(table[name], truth[name][mask])
     np.testing.assert_allclose(np.hypot(table["x"], table["y"]), table["eccentricity"], rtol=1e-5)
@@ -101,7 +93,7 @@ def test_prf_table(nsd, layout):
 
 
 def test_brainmask_and_mean_volume(nsd, layout):
-    np.testing.assert_array_equal(read_brainmask(layout), nsd.subjects[1].brain)
-    image = read_mean_volume(layout)
+    np.testing.assert_array_equal(reader.read_brainmask(layout), nsd.subjects[1].brain)
+    image = reader.read_mean_volume(layout)
     assert image.shape == nsd.shape
     np.testing.assert_allclose(image.affine[:3, 3], -1.8 * (np.array(nsd.shape) - 1) / 2)

@@ -5,14 +5,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from fmri_utils.nsd import (
-    average_repeats,
-    estimate_ncsnr,
-    noise_ceiling,
-    split_half_reliability,
-    voxel_report,
-    zscore_sessions,
-)
+from fmri_utils import nsd as reader
 from fmri_utils.project.errors import DataError
 
 
@@ -29,14 +22,14 @@ def trials():
 
 def test_zscore_has_unit_statistics_on_training_trials(trials):
     betas, session, fit = trials
-    z = zscore_sessions(betas, session, fit)
+    z = reader.zscore_sessions(betas, session, fit)
     for s in np.unique(session):
         rows = (session == s) & fit
         np.testing.assert_allclose(z[rows].mean(0), 0, atol=1e-6)
         np.testing.assert_allclose(z[rows].std(0, ddof=1), 1, rtol=1e-6)
         expected = scipy.stats.zmap(betas[session == s], betas[rows], ddof=1)
         np.testing.assert_allclose(z[session == s], expected, atol=1e-5)
-    labelled = zscore_sessions(betas, pd.Series(session), pd.Series(fit))
+    labelled = reader.zscore_sessions(betas, pd.Series(session), pd.Series(fit))
     np.testing.assert_array_equal(labelled, z)
 
 
@@ -44,12 +37,12 @@ def test_zscore_of_training_trials_ignores_test_trials(trials):
     betas, session, fit = trials
     changed = betas.copy()
     changed[~fit] *= 100  # the units of training trials only are looked at
-    before, after = (zscore_sessions(b, session, fit) for b in (betas, changed))
+    before, after = (reader.zscore_sessions(b, session, fit) for b in (betas, changed))
     np.testing.assert_array_equal(before[fit], after[fit])
     other = betas.copy()
     other[session == 2] += 7
     np.testing.assert_array_equal(
-        zscore_sessions(other, session, fit)[session == 1], before[session == 1]
+        reader.zscore_sessions(other, session, fit)[session == 1], before[session == 1]
     )
 
 
@@ -58,17 +51,17 @@ def test_voxel_without_data_in_one_session_is_zero_there_only(trials):
     betas[session == 2, 3] = 0
     betas[session == 5, 4] = np.float32(0.1)  # its mean is rounded: the range must decide
     betas[(session == 1) & fit, 5] = 1
-    z = zscore_sessions(betas, session, fit)
+    z = reader.zscore_sessions(betas, session, fit)
     assert np.all(z[session == 2, 3] == 0)
     assert np.all(z[session == 5, 4] == 0)
     assert np.all(z[session == 1, 5] == 0)  # test trials too: there is no scale for them
     assert np.all(z[session != 2, 3] != 0)
-    report = voxel_report(betas, session)
+    report = reader.voxel_report(betas, session)
     assert report["all_zero"].tolist() == [0, 1, 0]
     assert report["constant"].tolist() == [0, 1, 1]
     assert report["saturated"].tolist() == [0, 0, 0]
     betas[5, 1], betas[70, 2], betas[70, 0] = -(2**15) / 300, (2**15 - 1) / 300, np.nan
-    report = voxel_report(betas, session)
+    report = reader.voxel_report(betas, session)
     assert report["saturated"].tolist() == [1, 1, 0]
     assert report["not_finite"].tolist() == [0, 1, 0]
 
@@ -76,41 +69,41 @@ def test_voxel_without_data_in_one_session_is_zero_there_only(trials):
 def test_zscore_refuses_wrong_input(trials):
     betas, session, fit = trials
     with pytest.raises(DataError, match="session 2 has 0 training trials"):
-        zscore_sessions(betas, session, fit & (session != 2))
+        reader.zscore_sessions(betas, session, fit & (session != 2))
     with pytest.raises(DataError, match="booleans"):
-        zscore_sessions(betas, session, fit.astype(int))
+        reader.zscore_sessions(betas, session, fit.astype(int))
     with pytest.raises(DataError, match="one value for each of the 180 trials"):
-        zscore_sessions(betas, session[1:], fit)
+        reader.zscore_sessions(betas, session[1:], fit)
     with pytest.raises(DataError, match="int16"):
-        zscore_sessions((betas * 300).astype(np.int16), session, fit)
+        reader.zscore_sessions((betas * 300).astype(np.int16), session, fit)
     for value in (np.nan, np.inf):
         betas[np.flatnonzero(session == 2)[4], 6] = value
         with pytest.raises(DataError, match=r"1 voxels .* session 2, first voxel 6"):
-            zscore_sessions(betas, session, fit)
-        assert voxel_report(betas, session)["not_finite"].tolist() == [0, 1, 0]
+            reader.zscore_sessions(betas, session, fit)
+        assert reader.voxel_report(betas, session)["not_finite"].tolist() == [0, 1, 0]
 
 
 def test_undivided_integers_are_refused(trials):
     """Stored integers are 300 times percent signal change; no voxel can reach their SD."""
     betas, session, fit = trials
     with pytest.raises(DataError, match=r"session 1 have a standard deviation.*divide them by 300"):
-        zscore_sessions(betas * 300, session, fit)
+        reader.zscore_sessions(betas * 300, session, fit)
     betas[:, :3] *= 300  # a few voxels of such a size are artefacts, not another unit
-    assert np.isfinite(zscore_sessions(betas, session, fit)).all()
+    assert np.isfinite(reader.zscore_sessions(betas, session, fit)).all()
 
 
 def test_a_session_without_data_is_refused(trials):
     betas, session, fit = trials
     betas[session == 2] = 0
     with pytest.raises(DataError, match=r"all 8 voxels are constant in session 2.*leave it out"):
-        zscore_sessions(betas, session, fit)
+        reader.zscore_sessions(betas, session, fit)
 
 
 def test_average_repeats_is_a_group_mean():
     rng = np.random.default_rng(1)
     nsd_id = rng.integers(100, 130, 70)
     betas = rng.normal(size=(70, 5)).astype(np.float32)
-    means, ids, counts = average_repeats(betas, nsd_id)
+    means, ids, counts = reader.average_repeats(betas, nsd_id)
     expected = pd.DataFrame(betas).groupby(nsd_id).mean()
     np.testing.assert_array_equal(ids, expected.index)
     np.testing.assert_allclose(means, expected, atol=1e-6)
@@ -132,7 +125,7 @@ def simulate(ncsnr, n_images=800, seed=0):
 def test_estimated_ncsnr_recovers_the_truth():
     ncsnr = np.linspace(0, 1.5, 60)
     betas, session, nsd_id = simulate(ncsnr, n_images=3000)
-    estimate = estimate_ncsnr(betas, session, nsd_id)
+    estimate = reader.estimate_ncsnr(betas, session, nsd_id)
     assert np.isnan(estimate[-1])
     assert np.corrcoef(estimate[:-1], ncsnr)[0, 1] > 0.99
     np.testing.assert_allclose(estimate[10:-1], ncsnr[10:], atol=0.1)
@@ -143,14 +136,16 @@ def test_estimated_ncsnr_follows_the_recipe():
     betas, session, nsd_id = simulate(np.linspace(0, 1, 6), n_images=50)
     drop = np.isin(nsd_id, [3, 4]) & (np.arange(nsd_id.size) > 100)  # images with fewer trials
     betas, session, nsd_id = betas[~drop], session[~drop], nsd_id[~drop]
-    z = zscore_sessions(betas, session, np.ones(len(betas), bool))
+    z = reader.zscore_sessions(betas, session, np.ones(len(betas), bool))
     groups = [z[nsd_id == i] for i in np.unique(nsd_id) if np.sum(nsd_id == i) == 3]
     noise = np.mean([g.var(0, ddof=1) for g in groups], axis=0)[:-1]
     expected = np.sqrt(np.maximum(0, 1 - noise)) / np.sqrt(noise)
-    np.testing.assert_allclose(estimate_ncsnr(betas, session, nsd_id)[:-1], expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        reader.estimate_ncsnr(betas, session, nsd_id)[:-1], expected, rtol=1e-4
+    )
     pairs = np.flatnonzero(pd.Series(nsd_id).groupby(nsd_id).cumcount() < 2)
     with pytest.raises(DataError, match="no image has 3 trials"):
-        estimate_ncsnr(betas[pairs], session[pairs], nsd_id[pairs])
+        reader.estimate_ncsnr(betas[pairs], session[pairs], nsd_id[pairs])
 
 
 def test_noise_ceiling_is_what_the_best_model_reaches():
@@ -161,17 +156,17 @@ def test_noise_ceiling_is_what_the_best_model_reaches():
     counts = rng.integers(1, 4, 20_000)
     mean = signal + rng.normal(size=signal.shape) / np.sqrt(counts)[:, None]
     explained = 100 * (signal.var(0) / mean.var(0))
-    np.testing.assert_allclose(explained, noise_ceiling(ncsnr, counts), rtol=0.04)
+    np.testing.assert_allclose(explained, reader.noise_ceiling(ncsnr, counts), rtol=0.04)
 
 
 def test_reliability_is_the_correlation_of_single_trials():
     ncsnr = np.array([0.0, 0.3, 0.6, 1.0, 2.0])
     betas, session, nsd_id = simulate(ncsnr, n_images=2000)
-    z = zscore_sessions(betas, session, np.ones(len(betas), bool))
-    reliability = split_half_reliability(z, nsd_id, np.random.default_rng(0))
+    z = reader.zscore_sessions(betas, session, np.ones(len(betas), bool))
+    reliability = reader.split_half_reliability(z, nsd_id, np.random.default_rng(0))
     np.testing.assert_allclose(reliability[:-1], ncsnr**2 / (1 + ncsnr**2), atol=0.06)
     assert np.isnan(reliability[-1])
-    again = split_half_reliability(z, nsd_id, np.random.default_rng(0))
+    again = reader.split_half_reliability(z, nsd_id, np.random.default_rng(0))
     np.testing.assert_array_equal(reliability, again)
 
 
@@ -180,6 +175,6 @@ def test_reliability_uses_two_different_trials():
     rng = np.random.default_rng(0)
     nsd_id = np.r_[np.arange(500), np.arange(40)]
     betas = rng.normal(size=(540, 30)).astype(np.float32)
-    assert abs(np.mean(split_half_reliability(betas, nsd_id, rng))) < 0.1
+    assert abs(np.mean(reader.split_half_reliability(betas, nsd_id, rng))) < 0.1
     with pytest.raises(DataError, match="at least two trials"):
-        split_half_reliability(betas[:500], nsd_id[:500], rng)
+        reader.split_half_reliability(betas[:500], nsd_id[:500], rng)

@@ -6,16 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmri_utils.nsd import (
-    NSDLayout,
-    available_sessions,
-    check_design,
-    first_sessions,
-    read_betas,
-    roi_mask,
-    session_coverage,
-    trial_table,
-)
+from fmri_utils import nsd as reader
 from fmri_utils.nsd.paths import REMEDY
 from fmri_utils.project.errors import DataError
 
@@ -25,7 +16,7 @@ pytest_plugins = ["nsd_fixture"]
 @pytest.fixture
 def layout(nsd_copy):
     """A subject that took part in four sessions (the plan has two, so no trial table of it)."""
-    layout = NSDLayout(nsd_copy.root, 1)
+    layout = reader.NSDLayout(nsd_copy.root, 1)
     for session in (3, 4):
         layout.betas_hdf5(session).write_bytes(layout.betas_hdf5(1).read_bytes())
     table = pd.read_csv(layout.responses, sep="\t")
@@ -40,15 +31,15 @@ def remove(layout, session):
 
 
 def test_a_gap_is_an_error_that_names_the_file(layout):
-    mask = roi_mask(layout)
-    assert available_sessions(layout) == [1, 2, 3, 4]
+    mask = reader.roi_mask(layout)
+    assert reader.available_sessions(layout) == [1, 2, 3, 4]
     remove(layout, 3)
     calls = {
-        "available_sessions": lambda: available_sessions(layout),
-        "first_sessions": lambda: first_sessions(layout),
-        "trial_table": lambda: trial_table(layout),
-        "check_design": lambda: check_design(layout),
-        "read_betas": lambda: read_betas(layout, mask, progress=False),
+        "available_sessions": lambda: reader.available_sessions(layout),
+        "first_sessions": lambda: reader.first_sessions(layout),
+        "trial_table": lambda: reader.trial_table(layout),
+        "check_design": lambda: reader.check_design(layout),
+        "read_betas": lambda: reader.read_betas(layout, mask, progress=False),
     }
     pattern = (
         r"session 3 of subj01 are missing: no betas_session03\.hdf5 or betas_session03\.nii\.gz in "
@@ -57,45 +48,45 @@ def test_a_gap_is_an_error_that_names_the_file(layout):
     for call in calls.values():
         with pytest.raises(DataError, match=pattern):
             call()
-    assert available_sessions(layout, allow_gaps=True) == [1, 2, 4]
-    assert len(read_betas(layout, mask, [1, 2, 4], progress=False)) == 2250  # asked for
+    assert reader.available_sessions(layout, allow_gaps=True) == [1, 2, 4]
+    assert len(reader.read_betas(layout, mask, [1, 2, 4], progress=False)) == 2250  # asked for
 
 
 def test_an_early_end_is_allowed_and_told(layout):
-    assert session_coverage(layout) == "4 of 4 sessions"
+    assert reader.session_coverage(layout) == "4 of 4 sessions"
     remove(layout, 4)
-    assert available_sessions(layout) == [1, 2, 3]
-    assert session_coverage(layout) == "3 of 4 sessions, without 4"
+    assert reader.available_sessions(layout) == [1, 2, 3]
+    assert reader.session_coverage(layout) == "3 of 4 sessions, without 4"
     remove(layout, 2)
-    assert session_coverage(layout) == "2 of 4 sessions, without 2, 4"
+    assert reader.session_coverage(layout) == "2 of 4 sessions, without 2, 4"
     layout.responses.unlink()
-    assert session_coverage(layout) == (
+    assert reader.session_coverage(layout) == (
         "2 sessions (of how many is unknown: no responses.tsv), without 2"
     )
 
 
 def test_first_sessions_are_those_with_the_first_numbers(layout):
-    assert first_sessions(layout) == [1, 2, 3, 4]
+    assert reader.first_sessions(layout) == [1, 2, 3, 4]
     remove(layout, 3)
-    assert first_sessions(layout, 2) == [1, 2]
+    assert reader.first_sessions(layout, 2) == [1, 2]
     for n in (3, 4):
         with pytest.raises(DataError, match=r"session03\.hdf5 .*the first 2 are there"):
-            first_sessions(layout, n)
+            reader.first_sessions(layout, n)
     with pytest.raises(DataError, match=r"has 4 by .*responses"):
-        first_sessions(layout, 5)
+        reader.first_sessions(layout, 5)
     layout.responses.unlink()
     with pytest.raises(DataError, match=r"sessions \[3, 5\] of subj01 are missing"):
-        first_sessions(layout, 5)
+        reader.first_sessions(layout, 5)
 
 
 def test_a_table_of_responses_that_is_cut_off_is_found(layout):
     whole = pd.read_csv(layout.responses, sep="\t")
     whole.iloc[:2300].to_csv(layout.responses, sep="\t", index=False)
     with pytest.raises(DataError, match=r"responses\.tsv has 2300 trials.*fetch it again"):
-        session_coverage(layout)
+        reader.session_coverage(layout)
     whole.iloc[:1500].to_csv(layout.responses, sep="\t", index=False)
     with pytest.raises(DataError, match=r"session 4, but .*ends with session 2"):
-        session_coverage(layout)
+        reader.session_coverage(layout)
     whole.iloc[np.arange(3000) >= 750].to_csv(layout.responses, sep="\t", index=False)
     with pytest.raises(DataError, match="every session from 1"):
-        session_coverage(layout)
+        reader.session_coverage(layout)

@@ -59,6 +59,8 @@ def test_overrides_set_their_key():
         (["encoder.learning_rate=true"], "Expected: a finite number"),
         (["simulation.n_shared=101"], "multiple of 250"),
         (["simulation.colour=3"], "unknown key"),
+        (["perturbation.concepts=['places']"], "expected 'name: word word"),
+        (["perturbation.concepts=['places: ']"], "expected 'name: word word"),
         (["99"], "no notebook '99'"),
     ],
 )

@@ -20,14 +20,7 @@ from fmri_utils.metrics.feature_networks import WeightsFile
 from fmri_utils.nsd import betas as nsd_betas
 from fmri_utils.nsd.betas import beta_file
 from fmri_utils.plots import results
-from fmri_utils.project import artifacts
-from fmri_utils.project.errors import (
-    ArtifactError,
-    DataError,
-    FmriUtilsError,
-    ProfileError,
-    WeightsError,
-)
+from fmri_utils.project import artifacts, errors
 from fmri_utils.project.parts import Parts
 from fmri_utils.project.profiles import _read_toml
 from fmri_utils.project.reading import outer_cause, reading, require
@@ -140,7 +133,7 @@ IN_HDF5 = (*("arrays", "part", "cropped", "brick", "truth"),)
 
 
 def refused(read):
-    with pytest.raises(FmriUtilsError) as caught:
+    with pytest.raises(errors.FmriUtilsError) as caught:
         read()
     return str(caught.value)
 
@@ -227,7 +220,10 @@ def test_a_header_that_asks_for_more_than_the_file_can_hold_is_damage(tmp_path):
     path.write_bytes(b"12345678" * 50)
 
     def message(shape):
-        with pytest.raises(DataError) as caught, reading(path, "a map", damaged="delete it."):
+        with (
+            pytest.raises(errors.DataError) as caught,
+            reading(path, "a map", damaged="delete it."),
+        ):
             np.empty(shape)
         return str(caught.value)
 
@@ -241,27 +237,27 @@ def test_a_header_that_asks_for_more_than_the_file_can_hold_is_damage(tmp_path):
 def test_a_damaged_file_is_to_be_replaced(tmp_path):
     path = tmp_path / "x.hdf5"
     path.write_bytes(b"this is no HDF5 file")
-    damaged = {"damaged": "delete it.", "error": WeightsError}
-    with pytest.raises(WeightsError) as caught, reading(path, "tensors", **damaged):
+    damaged = {"damaged": "delete it.", "error": errors.WeightsError}
+    with pytest.raises(errors.WeightsError) as caught, reading(path, "tensors", **damaged):
         h5py.File(path)
     assert re.search(r"x\.hdf5 cannot be read \(OSError: .*kind: delete it\.", str(caught.value))
     assert "signature" in damage(path)
 
 
 def test_errors_of_ours_pass_unchanged(tmp_path):
-    ours = ProfileError("this is what is wrong")
-    with pytest.raises(ProfileError) as caught, reading(tmp_path, "a file", damaged=""):
+    ours = errors.ProfileError("this is what is wrong")
+    with pytest.raises(errors.ProfileError) as caught, reading(tmp_path, "a file", damaged=""):
         raise ours
     assert caught.value is ours
 
 
 def test_what_is_required_is_missing_a_folder_or_not_to_be_looked_for(tmp_path):
     path = tmp_path / "in" / "x.nii.gz"
-    with pytest.raises(DataError, match=r"a map is missing: .* does not exist\. Fetch it\."):
+    with pytest.raises(errors.DataError, match=r"a map is missing: .* does not exist\. Fetch it\."):
         require(path, "a map", "Fetch it.")
     path.mkdir(parents=True)
-    with pytest.raises(ArtifactError, match=r"It is a folder\. Expected: a file\."):
-        require(path, "a map", "Fetch it.", ArtifactError)
+    with pytest.raises(errors.ArtifactError, match=r"It is a folder\. Expected: a file\."):
+        require(path, "a map", "Fetch it.", errors.ArtifactError)
     path.rmdir()
     path.write_bytes(b"1")
     assert require(path, "a map", "") == path

@@ -9,19 +9,10 @@ from fmri_utils.nsd import estimate_ncsnr
 from fmri_utils.project.errors import DataError, ProfileError
 from fmri_utils.project.settings import checked
 from fmri_utils.project.simulation_config import BETA_VERSIONS, SimulationConfig
+from simulated_nsd import measurement
 from simulated_nsd.brain import STAGES, make_brain, prf_maps
 from simulated_nsd.cortical_areas import ATLASES, VISUAL
 from simulated_nsd.experiment import design_tables, make_design, make_responses, run_and_trial
-from simulated_nsd.measurement import (
-    Measurement,
-    beyond_view,
-    make_measurement,
-    measure_session,
-    noise_ceiling_snr,
-    repeat_variance,
-    shared_share,
-    to_int16,
-)
 from simulated_nsd.pixel_features import CHANNELS, ORIENTATIONS_DEG, feature_maps, receptive_fields
 from simulated_nsd.scenes import GROUPS, KINDS, Scene, Thing
 from simulated_nsd.tuning import (
@@ -259,7 +250,7 @@ def test_behaviour_follows_the_design():
 
 def test_int16_rounds_half_away_from_zero_and_saturates():
     np.testing.assert_array_equal(
-        to_int16(np.array([1.0, 0.5 / 300, -0.5 / 300, 0.4 / 300, 200.0, -200.0])),
+        measurement.to_int16(np.array([1.0, 0.5 / 300, -0.5 / 300, 0.4 / 300, 200.0, -200.0])),
         [300, 1, -1, 0, 32767, -32767],
     )
 
@@ -270,9 +261,9 @@ def planted(n_images, n_voxels, snr, rng, *, grid=(10, 12, 8)):
     signal = rng.standard_normal((n_images, n_voxels)).astype(np.float32)
     signal = (signal - signal.mean(0)) / signal.std(0) * (snr > 0)
     noise = np.full(n_voxels, 2.0, np.float32)
-    return Measurement(
+    return measurement.Measurement(
         grid, inside, np.ones(n_voxels, np.float32), noise, np.arange(n_voxels), signal,
-        (snr * noise).astype(np.float32), shared_share(snr, np.ones(n_voxels, bool), 0.3),
+        (snr * noise).astype(np.float32), measurement.shared_share(snr, np.ones(n_voxels, bool), 0.3),
         np.ones((2, n_voxels), bool),
     )  # fmt: skip
 
@@ -286,11 +277,14 @@ def test_ncsnr_recipe_recovers_what_was_planted_despite_drift():
     snr = np.concatenate([np.zeros(40), rng.uniform(0.1, 1.0, 260)])
     m = planted(500, 300, snr, rng)
     betas = np.stack(
-        [measure_session(m, images[s * 750 : (s + 1) * 750], s + 1, config, rng) for s in range(2)]
+        [
+            measurement.measure_session(m, images[s * 750 : (s + 1) * 750], s + 1, config, rng)
+            for s in range(2)
+        ]
     )
-    variance = repeat_variance((b.astype(np.float32) for b in betas), images, m.covered)
+    variance = measurement.repeat_variance((b.astype(np.float32) for b in betas), images, m.covered)
     assert variance.shape == (500, 300)
-    found = noise_ceiling_snr(variance)
+    found = measurement.noise_ceiling_snr(variance)
     assert np.corrcoef(found, snr)[0, 1] > 0.97
     assert np.abs(found - snr)[40:].mean() < 0.06
     # The reader's own estimate is the same recipe.
@@ -303,22 +297,22 @@ def test_shared_noise_has_the_mean_share_asked_for_and_spares_null_voxels():
     snr = np.concatenate([np.zeros(50), np.random.default_rng(0).uniform(0.1, 1.2, 500)])
     general = np.ones(550, bool)
     for mean in (0.0, 0.3, 0.6):
-        share = shared_share(snr, general, mean)
+        share = measurement.shared_share(snr, general, mean)
         assert share[50:].mean() == pytest.approx(mean, abs=1e-3)
         assert not share[:50].any()
         assert share.max() <= 0.95 + 1e-6
-    assert np.corrcoef(shared_share(snr, general, 0.2)[50:], snr[50:] ** 2)[0, 1] > 0.95
+    assert np.corrcoef(measurement.shared_share(snr, general, 0.2)[50:], snr[50:] ** 2)[0, 1] > 0.95
 
 
 def test_one_session_misses_the_same_few_voxels(brain):
     signal = np.zeros((250, brain.voxels.index.size), np.float32)
-    m = make_measurement(brain, signal, SMALL, 3)
+    m = measurement.make_measurement(brain, signal, SMALL, 3)
     assert m.covered.sum(axis=1).argmin() == 1
     assert m.covered[[0, 2]].all()
     general = brain.areas.labels["nsdgeneral"].ravel()[m.inside] == 1
     assert (~m.covered[1] & general).sum() == 4
-    assert beyond_view(brain, 4).sum() == (~m.covered[1]).sum()
-    betas = measure_session(m, np.arange(750) % 250, 2, SMALL, np.random.default_rng(0))
+    assert measurement.beyond_view(brain, 4).sum() == (~m.covered[1]).sum()
+    betas = measurement.measure_session(m, np.arange(750) % 250, 2, SMALL, np.random.default_rng(0))
     assert betas.dtype == np.int16
     assert not betas[:, ~m.covered[1]].any()
     assert (betas[:, m.covered[1]].std(axis=0) > 0).all()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -152,9 +153,8 @@ def read_stim_info(layout: NSDLayout) -> pd.DataFrame:
     DataError
         If the file is missing, lacks a column, or its ``nsdId`` do not count from 0.
     """
-    path = require(layout.stim_info, "the table of stimuli")
-    with reading(path, "the table of stimuli", damaged="fetch it again."):
-        table = pd.read_csv(path, index_col=0)
+    path = layout.stim_info
+    table = _read_table(path, "the table of stimuli", index_col=0)
     need(table, ["cocoId", "nsdId", "shared1000"], path, texts=("cocoSplit",))
     if not len(table) or not all(isinstance(split, str) for split in table["cocoSplit"]):
         raise DataError(f"{path} has images of no COCO split. Fetch the original file.")
@@ -171,12 +171,15 @@ def read_responses(layout: NSDLayout) -> pd.DataFrame:
     DataError
         If the file is missing or lacks a column.
     """
-    path, columns = layout.responses, ["SUBJECT", "SESSION", "73KID", "10KID"]
-    require(path, "the table of responses")
-    with reading(path, "the table of responses", damaged="fetch it again."):
-        table = pd.read_csv(path, sep="\t")
-    need(table, columns, path)
+    table = _read_table(layout.responses, "the table of responses", sep="\t")
+    need(table, ["SUBJECT", "SESSION", "73KID", "10KID"], layout.responses)
     return table
+
+
+def _read_table(path: Path, what: str, **how: object) -> pd.DataFrame:
+    require(path, what)
+    with reading(path, what, damaged="fetch it again."):
+        return pd.read_csv(path, **how)
 
 
 def need(table: pd.DataFrame, names: list[str], path, *, texts: tuple[str, ...] = ()) -> None:

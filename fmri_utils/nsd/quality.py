@@ -330,17 +330,11 @@ def rank_images(
     order = rng.permutation(nsd_id.size)
     table = pd.DataFrame({"nsd_id": nsd_id[order], "response": responses[order]})
     groups = table.groupby("nsd_id")["response"]
-    table["n_trials"] = groups.transform("size")
-    table = table[table["n_trials"] >= 2]
-    if table.empty:
+    n_trials = groups.transform("size")
+    kept = n_trials >= 2
+    if not kept.any():
         raise DataError("no image has two trials: one to rank it, one to show. Read more sessions.")
-    position = table.groupby("nsd_id").cumcount()
-    first = position < (table["n_trials"] + 1) // 2
-    out = pd.DataFrame(
-        {
-            "ranked_by": table[first].groupby("nsd_id")["response"].mean(),
-            "held_out": table[~first].groupby("nsd_id")["response"].mean(),
-            "n_trials": table.groupby("nsd_id").size(),
-        }
-    )
+    half = np.where(groups.cumcount() < (n_trials + 1) // 2, "ranked_by", "held_out")
+    out = table[kept].pivot_table("response", "nsd_id", half[kept])[["ranked_by", "held_out"]]
+    out = out.assign(n_trials=groups.size())
     return out.sort_values("ranked_by", ascending=False, kind="stable").reset_index()

@@ -32,9 +32,9 @@ def session_coverage(layout: NSDLayout) -> str:
             f"with session {acquired}. Fetch the table again, or remove files that do not belong."
         )
     missing = sorted(set(range(1, (acquired or present[-1]) + 1)) - set(present))
-    known = f" of {acquired} sessions"
-    unknown = " sessions (of how many is unknown: no responses.tsv)"
-    told = f"{len(present)}{unknown if acquired is None else known}"
+    told = f"{len(present)} of {acquired} sessions"
+    if acquired is None:
+        told = f"{len(present)} sessions (of how many is unknown: no responses.tsv)"
     return f"{told}, without {', '.join(map(str, missing))}" if missing else told
 
 

@@ -22,20 +22,9 @@ BATCH = 50  # trials at once: memory is this times n_voxels
 
 
 def parse_concepts(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Concepts as a profile writes them, "name: word word ...", by name.
-
-    Raises
-    ------
-    DataError
-        If a line has no name or no word.
-    """
-    concepts = {}
-    for line in lines:
-        name, _, words = line.partition(":")
-        concepts[name.strip()] = tuple(words.split())
-        if not name.strip() or not words.split():
-            raise DataError(f"concept {line!r}. Expected: 'name: word word ...'.")
-    return concepts
+    """Concepts as a profile writes them, "name: word word ...", by name."""
+    parts = [line.partition(":") for line in lines]
+    return {name.strip(): tuple(words.split()) for name, _, words in parts}
 
 
 def _word_table(

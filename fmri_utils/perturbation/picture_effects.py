@@ -78,14 +78,8 @@ def renderer(generator: Generator, *, psi: float, seed: int) -> Callable:
     noise_rng = torch.Generator(device).manual_seed(seed)
 
     def draw(z: torch.Tensor, condition: torch.Tensor, fresh_noise: bool) -> np.ndarray:
-        return reconstruction.draw(
-            generator,
-            z,
-            condition,
-            truncation_psi=psi,
-            noise_rng=noise_rng if fresh_noise else None,
-            batch_size=len(z),
-        )
+        how = {"truncation_psi": psi, "noise_rng": noise_rng if fresh_noise else None}
+        return reconstruction.draw(generator, z, condition, **how, batch_size=len(z))
 
     return draw
 

@@ -23,7 +23,8 @@ from .settings import (
 
 
 def _named_words(line: str) -> str:
-    if ":" not in line:
+    name, _, words = line.partition(":")
+    if not name.strip() or not words.split():
         raise ValueError(f"{line!r}; expected 'name: word word ...'")
     return line
 

@@ -14,20 +14,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from .. import sections
 from ..artifacts import own_files, sha256_json
 from ..errors import ProfileError
 from ..reading import reading
-from ..sections import (
-    ClipConfig,
-    DataConfig,
-    DinoConfig,
-    EmbeddingConfig,
-    EncoderConfig,
-    LafiteConfig,
-    OutputConfig,
-    PerturbationConfig,
-    ReconstructionConfig,
-)
 from ..settings import Integer, Line, Name, Whole, checked, settings
 from ..simulation_config import SimulationConfig
 
@@ -60,15 +50,15 @@ class Profile:
     subject: Annotated[Integer, Field(ge=1, le=8)]
     seed: Whole
     device: Line
-    data: DataConfig
-    clip: ClipConfig
-    embedding: EmbeddingConfig
-    encoder: EncoderConfig
-    lafite: LafiteConfig
-    reconstruction: ReconstructionConfig
-    perturbation: PerturbationConfig
-    dino: DinoConfig
-    output: OutputConfig
+    data: sections.DataConfig
+    clip: sections.ClipConfig
+    embedding: sections.EmbeddingConfig
+    encoder: sections.EncoderConfig
+    lafite: sections.LafiteConfig
+    reconstruction: sections.ReconstructionConfig
+    perturbation: sections.PerturbationConfig
+    dino: sections.DinoConfig
+    output: sections.OutputConfig
     simulation: SimulationConfig | None = None
     overridden: tuple[Line, ...] = ()
 
