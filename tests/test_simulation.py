@@ -263,8 +263,8 @@ def planted(n_images, n_voxels, snr, rng, *, grid=(10, 12, 8)):
     noise = np.full(n_voxels, 2.0, np.float32)
     return measurement.Measurement(
         grid, inside, np.ones(n_voxels, np.float32), noise, np.arange(n_voxels), signal,
-        (snr * noise).astype(np.float32), measurement.shared_share(snr, np.ones(n_voxels, bool), 0.3),
-        np.ones((2, n_voxels), bool),
+        (snr * noise).astype(np.float32),
+        measurement.shared_share(snr, np.ones(n_voxels, bool), 0.3), np.ones((2, n_voxels), bool),
     )  # fmt: skip
 
 
