@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -12,7 +14,7 @@ from xdist.scheduler import LoadFileScheduling
 # Before torch and numpy are imported; kernels and workers inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from fmri_utils.project.profiles import load_profile
+from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
 from pipeline import runner
 
 
@@ -57,3 +59,28 @@ def smoke():
         yield profile, arguments, done
     finally:
         remove()
+
+
+@pytest.fixture(scope="session")
+def space():
+    """The demo's CLIP."""
+    from fmri_utils.clip.space import open_clip_space  # slow, and few tests need it
+
+    return open_clip_space("local-dir:data/pretrained/clip", root=PROJECT_ROOT)
+
+
+@pytest.fixture(scope="session")
+def judge():
+    """The demo's judge."""
+    from fmri_utils.metrics.judge import load_judge
+
+    return load_judge(PROJECT_ROOT / "data" / "pretrained" / "judge.safetensors")
+
+
+@pytest.fixture
+def close_figures():
+    """Figures are closed afterwards, and no setting of matplotlib has changed."""
+    before = dict(mpl.rcParams)
+    yield
+    plt.close("all")
+    assert dict(mpl.rcParams) == before

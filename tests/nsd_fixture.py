@@ -23,10 +23,6 @@ SHAPE = (7, 5, 6)
 N_SHARED, N_OWN, N_SUBJECTS = 10, 490, 3
 SESSIONS = {1: 2, 2: 1}
 VERSION = "betas_fithrf_GLMdenoise_RR"
-BEHAVIOUR = (
-    *("TIME", "ISOLD", "ISCORRECT", "RT", "CHANGEMIND", "MEMORYRECENT", "MEMORYFIRST"),
-    *("ISOLDCURRENT", "ISCORRECTCURRENT", "TOTAL1", "TOTAL2", "BUTTON", "MISSINGDATA"),
-)
 VISUAL = ["V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"]
 STREAMS = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
 
@@ -92,20 +88,14 @@ def write_design(root, truth, rng):
 def write_responses(root, subject, n_sessions, nsd_id, order):
     """Write ``responses.tsv`` of the acquired sessions."""
     n = 750 * n_sessions
-    run = np.tile(np.repeat(np.arange(1, 13), [63, 62] * 6), n_sessions)
-    trial = np.concatenate([np.arange(1, k + 1) for k in [63, 62] * 6 * n_sessions])
     table = pd.DataFrame(
         {
             "SUBJECT": subject,
             "SESSION": np.arange(n) // 750 + 1,
-            "RUN": run,
-            "TRIAL": trial,
             "73KID": nsd_id[:n] + 1,
             "10KID": order[:n],
         }
     )
-    for name in BEHAVIOUR:
-        table[name] = 0.0 if name == "MISSINGDATA" else np.where(np.arange(n) % 9, 1.0, np.nan)
     path = root / "nsddata" / "ppdata" / f"subj{subject:02d}" / "behav" / "responses.tsv"
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, sep="\t", index=False, na_rep="NaN")

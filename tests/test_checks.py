@@ -5,27 +5,12 @@ import pytest
 import torch
 
 from fmri_utils import dino, metrics
-from fmri_utils.clip.space import open_clip_space
 from fmri_utils.dino import on_pictures
 from fmri_utils.dino.student_teacher import StudentTeacher
-from fmri_utils.metrics.judge import load_judge
 from fmri_utils.pictures import reconstruction, search
 from fmri_utils.project import checks
 from fmri_utils.project.errors import DataError
-from fmri_utils.project.profiles import PROJECT_ROOT
 from simulated_nsd import scenes
-
-SHIPPED = PROJECT_ROOT / "data" / "pretrained"
-
-
-@pytest.fixture(scope="module")
-def space():
-    return open_clip_space("local-dir:data/pretrained/clip", root=PROJECT_ROOT)
-
-
-@pytest.fixture(scope="module")
-def judge():
-    return load_judge(SHIPPED / "judge.safetensors")
 
 
 @pytest.fixture(scope="module")

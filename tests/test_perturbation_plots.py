@@ -1,7 +1,5 @@
 """Figures of effects: what they show is what they were given."""
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -10,13 +8,7 @@ from fmri_utils.perturbation import parse_concepts
 from fmri_utils.plots import effects
 from fmri_utils.project.profiles import PROFILES, load_profile
 
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    before = dict(mpl.rcParams)
-    yield
-    plt.close("all")
-    assert dict(mpl.rcParams) == before
+pytestmark = pytest.mark.usefixtures("close_figures")
 
 
 def test_places_are_drawn_row_by_row_from_the_upper_left():

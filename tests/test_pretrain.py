@@ -5,9 +5,7 @@ import pytest
 import torch
 from scipy.stats import kstest, spearmanr
 
-from fmri_utils.clip.space import open_clip_space
 from fmri_utils.project.errors import DataError
-from fmri_utils.project.profiles import PROJECT_ROOT
 from simulated_nsd import scenes
 from simulated_nsd.training import demo_generator, noise_vectors
 
@@ -37,11 +35,6 @@ def noise(embeddings, facts):
 
 def column(facts, name):
     return [*facts.numbers, *facts.choices].index(name)
-
-
-@pytest.fixture(scope="module")
-def space():
-    return open_clip_space("local-dir:data/pretrained/clip", root=PROJECT_ROOT)
 
 
 def test_early_maps_are_those_of_clip(space):

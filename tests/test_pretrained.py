@@ -33,16 +33,6 @@ def held_out():
 
 
 @pytest.fixture(scope="module")
-def space():
-    return open_clip_space("local-dir:data/pretrained/clip", root=PROJECT_ROOT)
-
-
-@pytest.fixture(scope="module")
-def judge():
-    return load_judge(SHIPPED / "judge.safetensors")
-
-
-@pytest.fixture(scope="module")
 def generator():
     return load_generator(SHIPPED / "lafite.safetensors")
 

@@ -1,7 +1,5 @@
 """Checks of the data: each finds what was planted, and nothing where nothing was."""
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from fmri_utils.nsd.realism import NOT_PUBLISHED, realism_table
 from fmri_utils.plots.fields import plot_field_coverage
 from fmri_utils.project.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("close_figures")
 AFFINE = np.diag([1.8, 1.8, 1.8, 1.0])
 N_IMAGES, N_REPEATS = 200, 3
 
@@ -231,14 +230,6 @@ def test_one_session_says_so_and_an_atlas_without_v1_has_no_levels(table):
 # --- figures ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    before = dict(mpl.rcParams)
-    yield
-    plt.close("all")
-    assert dict(mpl.rcParams) == before
-
-
 def test_the_reliability_figure_draws_the_relation_and_skips_nan(rng):
     ncsnr = np.append(rng.random(50), np.nan)
     ax = plots.plot_repeat_reliability(ncsnr, np.zeros(51))
@@ -246,17 +237,6 @@ def test_the_reliability_figure_draws_the_relation_and_skips_nan(rng):
     assert len(points.get_xdata()) == 50
     x, y = line.get_data()
     np.testing.assert_allclose(y, x**2 / (1 + x**2))
-
-
-def test_opposite_angles_differ_for_every_colour_vision_and_the_map_closes():
-    from fmri_utils.plots.fields import ANGLE_MAP
-
-    colours = np.array([ANGLE_MAP(a / 360)[:3] for a in (0, 90, 180, 270, 360)])
-    np.testing.assert_allclose(colours[0], colours[4])
-    yellow_blue = colours[:, :2].mean(axis=1) - colours[:, 2]
-    assert yellow_blue[0] - yellow_blue[2] > 0.5  # right against left: hue
-    light = colours @ [0.21, 0.72, 0.07]
-    assert light[1] - light[3] > 0.6  # up against down: lightness
 
 
 def test_an_angle_of_zero_is_drawn():

@@ -20,7 +20,6 @@ ADVICE = (
     "loss. If it is so at the first step, look for the cause in data and weights. What was saved "
     "before stays as it is."
 )
-AT_ONCE = 50  # pictures looked through together, so that memory stays bounded
 
 
 def check_finite(
@@ -84,17 +83,15 @@ def check_range(images: np.ndarray | Tensor, name: str, *, only_bytes: bool = Fa
     """
     if images.dtype == (torch.uint8 if torch.is_tensor(images) else np.uint8):
         return
-    for start in range(0, len(images), AT_ONCE):
-        part = images[start : start + AT_ONCE]
-        low, high = float(part.min()), float(part.max())
-        # Written so that NaN fails as well. A generator's own -1 to 1 would be clamped to half its
-        # contrast without a word, and 0 to 255 to white.
-        if only_bytes or not (low >= LOW and high <= HIGH):
-            floats = "" if only_bytes else "RGB in [0, 1], or "
-            raise DataError(
-                f"{name}: {images.dtype} values from {low:.3g} to {high:.3g}. "
-                f"Expected: {floats}uint8 in [0, 255]; rescale or convert the pictures first."
-            )
+    low, high = float(images.min()), float(images.max())
+    # Written so that NaN fails as well. A generator's own -1 to 1 would be clamped to half its
+    # contrast without a word, and 0 to 255 to white.
+    if only_bytes or not (low >= LOW and high <= HIGH):
+        floats = "" if only_bytes else "RGB in [0, 1], or "
+        raise DataError(
+            f"{name}: {images.dtype} values from {low:.3g} to {high:.3g}. "
+            f"Expected: {floats}uint8 in [0, 255]; rescale or convert the pictures first."
+        )
 
 
 def check_pictures(
