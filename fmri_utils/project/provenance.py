@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from .artifacts import atomic_path, own_files, package_versions, sha256_file, sha256_json
 from .profiles import PROJECT_ROOT
@@ -150,19 +150,12 @@ def same_pictures(a: Path, b: Path) -> bool:
             two.seek(frame)
             if one.info.get("duration") != two.info.get("duration"):
                 return False
-            pixels = [np.asarray(picture.convert("RGB"), np.float32) for picture in (one, two)]
-            difference = pixels[0] - pixels[1]
-            if np.abs(difference).mean() > MEAN or _blocks(difference).max() > EDGE:
+            shown = [picture.convert("RGB") for picture in (one, two)]
+            difference = np.asarray(ImageChops.difference(*shown))
+            blocks = (np.asarray(picture.reduce(BLOCK), int) for picture in shown)
+            if difference.mean() > MEAN or np.abs(np.subtract(*blocks)).max() > EDGE:
                 return False
     return True
-
-
-def _blocks(difference: np.ndarray) -> np.ndarray:
-    """Size of the mean of each block of pixels, the last ones filled up with zeros."""
-    height, width = (-size % BLOCK for size in difference.shape[:2])
-    padded = np.pad(difference, ((0, height), (0, width), (0, 0)))
-    shape = (padded.shape[0] // BLOCK, BLOCK, padded.shape[1] // BLOCK, BLOCK, 3)
-    return np.abs(padded.reshape(shape).mean((1, 3)))
 
 
 def figure_origin(path: Path) -> dict[str, str]:
