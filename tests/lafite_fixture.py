@@ -1,5 +1,6 @@
 """Released checkpoints as bytes: small networks of ours in the original's form."""
 
+import dataclasses
 import functools
 import io
 import pickle
@@ -10,22 +11,15 @@ import lafite_pickles as form
 import numpy as np
 import pytest
 import torch
+from small_lafite import DISCRIMINATOR, GENERATOR, lively
 
-from fmri_utils.lafite import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from fmri_utils.lafite import Discriminator, Generator
 from fmri_utils.lafite.layers import Convolution, SynthesisConvolution, fir_filter
 
-TINY = GeneratorConfig(
-    z_dim=5,
-    w_dim=7,
-    condition_dim=6,
-    hidden_dim=10,
-    resolution=16,
-    channel_base=64,
-    channel_max=12,
-    mapping_layers=2,
-    change=8,
+TINY = dataclasses.replace(
+    GENERATOR, z_dim=5, condition_dim=6, channel_max=12, change=8, inner_dim=8
 )
-TINY_D = DiscriminatorConfig(condition_dim=6, resolution=16, channel_base=64, channel_max=12)
+TINY_D = dataclasses.replace(DISCRIMINATOR, condition_dim=6, channel_max=12)
 SOURCE = "raise SystemExit('the embedded source code ran')"
 NETWORK_SETTINGS = {"z_dim": 5, "synthesis_kwargs": {"channel_base": 64, "conv_clamp": 256}}
 
@@ -75,14 +69,10 @@ def official_pickle(monkeypatch, content, protocol=4):
 
 @functools.cache
 def networks():
-    """G, D and G_ema, with every parameter off its initial value."""
+    """G, D and G_ema, with every bias and noise strength off its initial value."""
     torch.manual_seed(0)
     made = {"G": Generator(TINY), "D": Discriminator(TINY_D), "G_ema": Generator(TINY)}
-    for network in made.values():
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    return made
+    return {name: lively(network) for name, network in made.items()}
 
 
 @functools.cache

@@ -136,13 +136,7 @@ def test_reconstruction_loss_is_zero_for_the_truth_and_exact_for_an_offset():
     ("changes", "message"),
     [
         ({"batch_size": 6}, "multiple of the discriminator's"),
-        ({"batch_size": 0}, "1 or more"),
         ({"noise_level": 1.2}, "at most 1"),
-        ({"itd": -1.0}, "0 or more"),
-        ({"itc": float("nan")}, "a finite number"),
-        ({"beta1": 1.0}, "below 1"),
-        ({"temperature": 0.0}, "above 0"),
-        ({"path_fraction": 0.0}, "path_fraction"),
         ({"reconstruction_weight": 0.0}, "train nothing"),
         ({"reconstruction_scales": (3,)}, "divisors"),
         ({"discriminator": dataclasses.replace(DISCRIMINATOR, resolution=32)}, "expected the same"),
