@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from fmri_utils.perturbation import parse_concepts
 from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import PROFILES, load_profile
 from pipeline.runner import parse_request
@@ -15,6 +16,8 @@ def test_every_profile_loads_and_is_frozen():
         profile = load_profile(name)
         with pytest.raises(dataclasses.FrozenInstanceError):
             profile.seed = 3
+        concepts = parse_concepts(profile.perturbation.concepts)
+        assert list(concepts) == ["faces", "bodies", "places", "words"]  # of the localizers
 
 
 def test_real_data_are_never_simulated_and_never_called_so():
