@@ -136,7 +136,7 @@ def test_reconstruction_loss_is_zero_for_the_truth_and_exact_for_an_offset():
     ("changes", "message"),
     [
         ({"batch_size": 6}, "multiple of the discriminator's"),
-        ({"noise_level": 1.2}, "at most 1"),
+        ({"noise_level": 1.2}, "less than or equal to 1"),
         ({"reconstruction_weight": 0.0}, "train nothing"),
         ({"reconstruction_scales": (3,)}, "divisors"),
         ({"discriminator": dataclasses.replace(DISCRIMINATOR, resolution=32)}, "expected the same"),
