@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from random_networks import randomly_initialised, write_weights
 
 from fmri_utils import metrics
 from fmri_utils.metrics.feature_networks import NETWORKS
@@ -27,6 +28,8 @@ ABOUT = {
 def rng(seed=0):
     return np.random.default_rng(seed)
 
+
+TRUTH = rng(8).random((6, 64, 64, 3)).astype(np.float32)
 
 # Intervals
 
@@ -83,10 +86,9 @@ def test_shared_images_carry_their_own_variance():
     zeros = np.zeros((8, 50))
     width = {}
     for shared in (False, True):
-        i = metrics.paired_difference(
-            subjects, zeros, rng=rng(), n_resamples=500, shared_images=shared
-        )
-        width[shared] = i.high - i.low
+        how = {"rng": rng(), "n_resamples": 500, "shared_images": shared}
+        found = metrics.paired_difference(subjects, zeros, **how)
+        width[shared] = found.high - found.low
     expected = 2 * 1.96 * image.std() / np.sqrt(50)
     assert width[True] == pytest.approx(expected, rel=0.15)
     assert width[False] < 0.6 * expected  # eight subjects would pass for eight times the images
@@ -161,6 +163,8 @@ def test_repeat_ceiling_recovers_the_noiseless_correlation():
 
 # Tables
 
+SETTINGS = dict(about=ABOUT, baseline="random embedding", ceiling="ceiling", rng=rng())
+
 
 @pytest.fixture(scope="module")
 def judge():
@@ -172,59 +176,27 @@ def judge():
 @pytest.fixture(scope="module")
 def scored(judge, tmp_path_factory):
     """Three sets of 6 pictures; of the networks one has weights, the others have none."""
-    import open_clip
-    from safetensors.torch import save_file
-
     folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(1)
-    config = {
-        "embed_dim": 8,
-        "vision_cfg": {"image_size": 224, "layers": 1, "width": 64, "patch_size": 56},
-        "text_cfg": {"context_length": 4, "vocab_size": 9, "width": 32, "heads": 2, "layers": 1},
-    }
     networks = []
     for network in NETWORKS.values():
         file = replace(network.weights(), cached=folder / network.name)
         networks.append(replace(network, weights=lambda file=file: file))
         if network.name == "CLIP":
-            file = replace(file, cached=folder / "clip.safetensors")
-            save_file(open_clip.CLIP(**config).state_dict(), file.cached)
-            tower = lambda: open_clip.CLIP(**config).visual  # noqa: E731
-            networks[-1] = replace(network, weights=lambda file=file: file, build=tower)
-    draw = rng(8)
-    truth = draw.random((6, 64, 64, 3)).astype(np.float32)
-    method = 0.3 * truth + 0.7 * draw.random(truth.shape).astype(np.float32)
-    pictures = {"method": method, "ceiling": truth, "random embedding": np.roll(truth, 1, 0)}
-    return metrics.picture_scores(truth, pictures, judge=judge, networks=networks)
+            networks[-1] = write_weights("CLIP", randomly_initialised("CLIP"), folder)
+    method = 0.3 * TRUTH + 0.7 * rng(7).random(TRUTH.shape).astype(np.float32)
+    pictures = {"method": method, "ceiling": TRUTH, "random embedding": np.roll(TRUTH, 1, 0)}
+    return metrics.picture_scores(TRUTH, pictures, judge=judge, networks=networks)
 
 
 @pytest.fixture(scope="module")
 def table(scored):
-    return metrics.score_table(
-        scored,
-        about=ABOUT,
-        baseline="random embedding",
-        ceiling="ceiling",
-        rng=rng(),
-        n_resamples=100,
-    )
+    return metrics.score_table(scored, **SETTINGS, n_resamples=100)
 
 
 def test_table_has_every_row_with_its_direction(table):
-    assert list(table["rows"]) == [
-        "PixCorr",
-        "SSIM",
-        "Alex(2)",
-        "Alex(5)",
-        "Incep",
-        "CLIP",
-        "EffNet-B",
-        "SwAV",
-        "judge two-way",
-        "judge kind",
-        "judge background",
-        "judge colour",
-    ]
+    networks = "Alex(2)", "Alex(5)", "Incep", "CLIP", "EffNet-B", "SwAV"
+    judged = (f"judge {row}" for row in ("two-way", "kind", "background", "colour"))
+    assert list(table["rows"]) == ["PixCorr", "SSIM", *networks, *judged]
     lower = [row for row, entry in table["rows"].items() if entry["better"] == "lower"]
     assert lower == ["EffNet-B", "SwAV"]
     assert table["sets"] == ["random embedding", "method", "ceiling"]
@@ -243,7 +215,7 @@ def test_table_keeps_the_rows_of_networks_without_weights(table, scored):
     assert "* SwAV: not available: the weights swav_800ep_pretrain.pth.tar are not on this" in text
 
 
-def test_table_values_are_means_of_per_image_scores_beside_chance_and_ceiling(table, scored):
+def test_table_values_are_means_beside_chance_and_ceiling(table, scored, judge):
     for row in ("PixCorr", "SSIM", "CLIP", "judge two-way", "judge kind"):
         cells = table["rows"][row]["scores"]
         for name, cell in cells.items():
@@ -252,17 +224,12 @@ def test_table_values_are_means_of_per_image_scores_beside_chance_and_ceiling(ta
             assert cell["interval_over"] == "images"
         assert cells["ceiling"]["value"] == pytest.approx(1, abs=1e-6)
     assert table["rows"]["CLIP"]["scores"]["method"]["chance"] == 0.5
+    saw = judge.look(TRUTH)["kind"]
+    agree = np.mean([saw[i] == saw[j] for i in range(6) for j in range(6) if i != j])
+    assert scored["ceiling"]["judge kind"].chance == pytest.approx(agree)
     # Noise pictures: unrelated pairs correlate by nothing, and chance is far below the method.
     pixcorr = table["rows"]["PixCorr"]["scores"]["method"]
     assert abs(pixcorr["chance"]) < 0.05 < 0.3 < pixcorr["value"]
-
-
-def test_chance_of_the_judge_is_agreement_with_other_images(judge, scored):
-    draw = rng(8)
-    truth = draw.random((6, 64, 64, 3)).astype(np.float32)
-    saw = judge.look(truth)["kind"]
-    expected = np.mean([saw[i] == saw[j] for i in range(6) for j in range(6) if i != j])
-    assert scored["ceiling"]["judge kind"].chance == pytest.approx(expected)
 
 
 def test_table_survives_json_and_names_data_and_versions(table):
@@ -301,15 +268,14 @@ def test_differences_are_paired_and_leave_out_what_is_not_available(scored):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda k: k | {"about": {"dataset": "NSD"}}, "about lacks .*clip_model"),
-        (lambda k: k | {"baseline": "mean"}, "baseline 'mean' is not among the sets"),
-        (lambda k: k | {"ceiling": "best"}, "ceiling 'best' is not among the sets"),
+        ({"about": {"dataset": "NSD"}}, "about lacks .*clip_model"),
+        ({"baseline": "mean"}, "baseline 'mean' is not among the sets"),
+        ({"ceiling": "best"}, "ceiling 'best' is not among the sets"),
     ],
 )
 def test_a_table_without_its_context_is_refused(scored, change, message):
-    settings = dict(about=ABOUT, baseline="random embedding", ceiling="ceiling", rng=rng())
     with pytest.raises(DataError, match=message):
-        metrics.score_table(scored, **change(settings))
+        metrics.score_table(scored, **SETTINGS | change)
 
 
 def test_published_scores_stand_beside_real_data_only(table):
