@@ -24,6 +24,8 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from fmri_utils.project.artifacts import own_files, package_versions, sha256_file, sha256_json
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import ProfileError
@@ -57,7 +59,21 @@ class Report:
         self.notes: list[str] = []
         self.absent: set[str] = set()  # inputs that are not here
         self.hash_of = functools.cache(sha256_file)
-        self._compare()
+        for folder in FOLDERS:
+            for path in own_files(root / folder, "**/*.json"):
+                if path.name == PROVENANCE:
+                    self._check_figures(path)
+                elif path.with_suffix("").suffix and not path.name.endswith(".stamp.json"):
+                    self._check_manifest(path)
+        patterns = [f"{f}/**/*{kind}" for f in ("figures", "runs/*/figures") for kind in FIGURES]
+        figures = {path.parent for pattern in patterns for path in own_files(root, pattern)}
+        for folder in sorted(figures):
+            if not (folder / PROVENANCE).is_file():
+                self._find(MISSING, folder / PROVENANCE, "nothing says what made the figures")
+        for stamps in sorted({p.parent for p in own_files(root, "runs/**/*.stamp.json")}):
+            self._check_run(stamps)
+        if self.absent:
+            self._note(f"inputs that are not here, not compared: {', '.join(sorted(self.absent))}")
 
     def text(self) -> str:
         """All of it, in lines."""
@@ -68,29 +84,10 @@ class Report:
         lines.append(f"{len(self.checked)} files compared with what was written: {found}")
         if self.findings:
             lines.append(
-                "`make all` makes what is stale or missing again, and `make sweep` a table of a "
-                "sweep. Of what was changed by hand keep a copy elsewhere, then delete it and run "
-                "`make all`."
+                "`make all` makes what is stale or missing again, `make sweep` a sweep's table. "
+                "Delete first what was changed by hand, and keep a copy elsewhere."
             )
         return "\n".join(lines)
-
-    def _compare(self) -> None:
-        folders = [self.root / name for name in FOLDERS]
-        for folder in folders:
-            for path in own_files(folder, "**/*.json"):
-                if path.name == PROVENANCE:
-                    self._check_figures(path)
-                elif path.with_suffix("").suffix and not path.name.endswith(".stamp.json"):
-                    self._check_manifest(path)
-        for folder in ("figures", "runs/*/figures"):
-            figures = {f for kind in FIGURES for f in own_files(self.root, f"{folder}/**/*{kind}")}
-            for inner in sorted({path.parent for path in figures}):
-                if not (inner / PROVENANCE).is_file():
-                    self._find(MISSING, inner / PROVENANCE, "nothing says what made the figures")
-        for stamps in sorted({p.parent for p in own_files(self.root, "runs/**/*.stamp.json")}):
-            self._check_run(stamps)
-        if self.absent:
-            self._note(f"inputs that are not here, not compared: {', '.join(sorted(self.absent))}")
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -133,35 +130,28 @@ class Report:
         provenance = self._read(path, "config", "inputs", "files")
         if provenance is None:
             return
-        beside, here = path.with_name(INPUTS), None
+        beside, here = path.with_name(INPUTS), {"inputs": {}}
         if beside.is_file():
-            here = self._read(beside, "inputs", "versions")
+            here = self._read(beside, "inputs", "versions") or here
         else:
             self._note(f"{self._name(beside)} is not here: no run here has made these figures")
-        here = here or {"inputs": {}}
         inputs = {**provenance["inputs"], **here["inputs"]}
         self._check_origin(path, {**provenance, **here, "inputs": inputs})
-        named = provenance["files"]
-        for name, digest in named.items():
+        for name, digest in provenance["files"].items():
             file = path.with_name(name)
             self._check_bytes(file, digest, path)
-            if file.suffix in FIGURES and file.is_file():
-                why = _contradiction(figure_origin(file), provenance)
-                if why:
-                    self._find(CHANGED, file, why)
+            drawn = file.suffix in FIGURES and file.is_file()
+            if drawn and (why := _contradiction(figure_origin(file), provenance)):
+                self._find(CHANGED, file, why)
         there = {f.name for kind in FIGURES for f in own_files(path.parent, f"*{kind}")}
-        unnamed = sorted(there - set(named))
-        if unnamed:
+        if unnamed := sorted(there - set(provenance["files"])):
             self._note(f"{self._name(path)} does not name {', '.join(unnamed)}")
 
     def _check_origin(self, file: Path, manifest: Mapping) -> None:
         """Whether inputs and settings are still those that a file was made from."""
-        config, profiles = manifest["config"], {}
-        if isinstance(config.get("runs"), Mapping):  # a sweep: inputs are named "run/file"
-            for run, settings in config["runs"].items():
-                profiles[run] = self._profile(file, settings, f"settings of {run}")
-        else:
-            profiles[""] = self._profile(file, config)
+        runs = manifest["config"].get("runs")  # of a sweep: inputs are named "run/file"
+        configs = runs if isinstance(runs, Mapping) else {"": manifest["config"]}
+        profiles = {run: self._profile(file, config, run) for run, config in configs.items()}
         for name, digest in manifest["inputs"].items():
             run, _, inner = name.rpartition("/")
             profile = profiles.get(run)
@@ -181,8 +171,9 @@ class Report:
             if name in here and here[name] != version:
                 self._note(f"made with {name} {version}, here is {here[name]}")
 
-    def _profile(self, file: Path, config: Mapping, what: str = "settings") -> Profile | None:
+    def _profile(self, file: Path, config: Mapping, run: str) -> Profile | None:
         """Today's profile of the same name; what differs in it is a finding."""
+        what = f"settings of {run}" if run else "settings"
         if not isinstance(config, Mapping) or not set(WHICH_RUN) <= set(config):
             return None
         try:
@@ -190,7 +181,9 @@ class Report:
         except ProfileError as err:
             self._find(STALE, file, f"{what} are no longer valid ({err})")
             return None
-        changed = _differences(config, json.loads(json.dumps(profile.as_dict())))
+        then, now = _flat(config), _flat(json.loads(json.dumps(profile.as_dict())))
+        common = sorted(then.keys() & now.keys())  # a setting that came later changed nothing
+        changed = [f"{k} was {then[k]}, is {now[k]}" for k in common if then[k] != now[k]]
         if changed:
             self._find(STALE, file, f"{what} are others now: {'; '.join(changed)}")
         return profile
@@ -198,43 +191,30 @@ class Report:
     def _check_run(self, stamps: Path) -> None:
         """What notebooks wrote in their last run, and whether they would run again."""
         derived = self.root / "data" / "derived" / stamps.relative_to(self.root / "runs")
-        configs = (self._config(path) for path in own_files(derived, "*.*.json"))
-        config = next(filter(None, configs), None)
-        steps = [] if config is None else runner.plan(profile_of(config), _notebooks(self.root))
+        profiles = filter(None, map(_profile_that_made, own_files(derived, "*.*.json")))
+        profile = next(profiles, None)
+        notebooks = runner.numbered_notebooks(self.root / "notebooks")
+        steps = runner.plan(profile, notebooks) if profile else []
         keys = {path.stem: key for path, key in steps}
         would_run = []
         for path in own_files(stamps, "*.stamp.json"):
-            stem = path.name.removesuffix(".stamp.json")
-            try:
-                stamp = json.loads(path.read_text())
-                outputs, key = dict(stamp["outputs"]), stamp["key"]
-            except (ValueError, KeyError, TypeError):
-                self._find(CHANGED, path, "it is no longer a stamp that can be read")
-                continue
-            for name, digest in outputs.items():
+            stamp = self._read(path, "outputs") or {"outputs": {}}
+            for name, digest in stamp["outputs"].items():
                 self._check_bytes(self.root / name, digest, path)
-            if keys.get(stem, key) != key:
+            key = keys.get(path.name.removesuffix(".stamp.json"))
+            if key not in (None, stamp.get("key", key)):
                 would_run.append(path)
         if would_run:
             rest = f" (and {len(would_run) - 1} notebooks after it)" if would_run[1:] else ""
-            self._find(
-                STALE,
-                would_run[0],
-                "the notebook's source, the package, settings, weights or data are others now: "
-                f"it would run again{rest}",
-            )
-
-    def _config(self, path: Path) -> Mapping | None:
-        try:
-            config = json.loads(path.read_text())["config"]
-            profile_of(config)
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return config
+            why = "its source, the package, settings, weights or data are others now: it would run"
+            self._find(STALE, would_run[0], f"{why} again{rest}")
 
 
-def _notebooks(root: Path) -> list[Path]:
-    return runner.numbered_notebooks(root / "notebooks")
+def _profile_that_made(file: Path) -> Profile | None:
+    try:
+        return profile_of(json.loads(file.read_text())["config"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def profile_of(config: Mapping) -> Profile:
@@ -245,25 +225,13 @@ def profile_of(config: Mapping) -> Profile:
     ProfileError
         If the profile, or one of its overridden keys, no longer exists.
     """
-    return load_profile(
-        config["name"],
-        subject=config["subject"],
-        seed=config["seed"],
-        device=config["device"],
-        overrides=config["overridden"],
-    )
+    which = {name: config[name] for name in ("subject", "seed", "device")}
+    return load_profile(config["name"], overrides=config["overridden"], **which)
 
 
-def _differences(then: Mapping, now: Mapping, before: str = "") -> list[str]:
-    """Settings that both have, with other values. A setting that came later changed nothing."""
-    out = []
-    for name in sorted(set(then) & set(now)):
-        a, b = then[name], now[name]
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            out += _differences(a, b, f"{before}{name}.")
-        elif a != b:
-            out.append(f"{before}{name} was {a}, is {b}")
-    return out
+def _flat(settings: Mapping) -> dict:
+    """Settings by their names in one level: ``section.key``."""
+    return pd.json_normalize(settings, sep=".").astype(object).loc[0].to_dict()
 
 
 def _places(name: str, file: Path, profile: Profile | None) -> Iterator[Path]:
@@ -285,14 +253,9 @@ def _contradiction(origin: Mapping[str, str], provenance: Mapping) -> str:
         "configuration": sha256_json(provenance["config"])[:12],
         "seed": str(provenance["config"]["seed"]),
     }
-    lacking = sorted(set(expected) - set(origin))
-    if lacking:
-        return f"the figure does not say its {', '.join(lacking)}"
-    other = [name for name in sorted(expected) if origin[name] != expected[name]]
-    if other:
-        said = ", ".join(f"{name}={origin[name]}" for name in other)
-        return f"the figure says that it was made from {said}; {PROVENANCE} says otherwise"
-    return ""
+    said = {name: origin.get(name, "nothing") for name in sorted(expected)}
+    other = ", ".join(f"{name}={said[name]}" for name in said if said[name] != expected[name])
+    return other and f"the figure says: made from {other}; {PROVENANCE} says otherwise"
 
 
 @command
