@@ -181,19 +181,10 @@ def test_a_photograph_that_comes_damaged_is_not_kept(bucket, fetch, nsd):
     bucket.files[url] = b"<html>log in</html>"
     with pytest.raises(DataError, match=r"begins with b'<html>"):
         fetch("STIMULI=coco")
-    bucket.files[url] = good
+    bucket.files[url] = as_jpeg(Image.open(io.BytesIO(good)).convert("L"))  # grey becomes RGB
     fetch("STIMULI=coco")
     image = read_images(NSDLayout(fetch.root, 1), [nsd_id], progress=False)[0]
-    crop = photograph(nsd_id).crop((5, 0, 45, 40)).resize((SIDE, SIDE), 3)
-    assert np.abs(image.astype(float) - crop).mean() < 3
-
-
-def test_grey_photographs_become_rgb(bucket, fetch, nsd):
-    nsd_id = int(nsd.nsd_id[1][0])
-    bucket.files[url_of(nsd_id)] = as_jpeg(photograph(nsd_id).convert("L"))
-    fetch("STIMULI=coco")
-    image = read_images(NSDLayout(fetch.root, 1), [nsd_id], progress=False)[0]
-    assert (image == image[..., :1]).all()
+    assert (image == image[..., :1]).all() and image.std() > 5
 
 
 def test_a_photograph_spoilt_after_it_came_is_fetched_again(bucket, fetch, nsd):
