@@ -47,8 +47,8 @@ class Changed(DataError):
 
 
 CHANGED = (
-    "has changed on the server while it was being fetched. Run the same command again: the file is "
-    "begun anew."
+    "has changed on the server while it was being fetched, or a proxy stands between. Run the same "
+    "command again: the file is begun anew."
 )
 ERRORS = {
     FileNotFoundError: (
@@ -62,11 +62,6 @@ ERRORS = {
         "2023, or not there, or hidden by a proxy. Leave it out (SESSIONS=1-37), or ask NSD.",
     ),
     exceptions.PreconditionError: (Changed, CHANGED),
-    exceptions.NotSupportedError: (
-        DataError,
-        "was answered whole, though a part was asked for: the server ignores ranges. Check the "
-        "address, and whether a proxy stands between.",
-    ),
 }
 
 
@@ -168,16 +163,11 @@ async def get_range(remote: Remote, start: int, stop: int) -> bytes:
     Raises
     ------
     DataError
-        :class:`Changed` if the server now has another version, or if it does not give parts.
+        :class:`Changed` if the server has another version now; also if it does not give parts.
     """
     # obstore's own get_ranges asks for no version and for ten parts at a time.
     condition = {"if_match": remote.etag} if remote.etag else {}
     data, found = await get(remote.url, range=(start, stop), **condition)
-    if found != remote:  # a server may pass over the condition
+    if found != remote or len(data) != stop - start:  # a server may pass over the condition
         raise Changed(f"{remote.url} {CHANGED}")
-    if len(data) != stop - start:
-        raise DataError(
-            f"{len(data)} bytes of {remote.url} came; expected {stop - start}. Check whether a "
-            "proxy stands between, and run the same command again."
-        )
     return data

@@ -105,7 +105,16 @@ def ensure_consent(root: Path) -> None:
             "have submitted the NSD Data Access Agreement and accept its terms",
             f"Read and submit the agreement ({SITE_URL}), then run the same command again.",
         )
-        _record(marker)
+        record = {
+            "accepted": True,
+            "agreement": "NSD Data Access Agreement, submitted by the person who typed the answer",
+            "answer": ANSWER,
+            "date": datetime.date.today().isoformat(),
+            "summary_version": SUMMARY_VERSION,
+            "terms": TERMS_URL,
+        }
+        with atomic_path(marker) as part:
+            part.write_text(json.dumps(record, indent=1) + "\n")
         say(f"Recorded in {marker}.")
 
 
@@ -116,16 +125,3 @@ def _recorded(marker: Path) -> bool:
         return said["accepted"] is True and said["summary_version"] == SUMMARY_VERSION
     except (OSError, ValueError, LookupError, TypeError):
         return False
-
-
-def _record(marker: Path) -> None:
-    answer = {
-        "accepted": True,
-        "agreement": "NSD Data Access Agreement, submitted by the person who typed the answer",
-        "answer": ANSWER,
-        "date": datetime.date.today().isoformat(),
-        "summary_version": SUMMARY_VERSION,
-        "terms": TERMS_URL,
-    }
-    with atomic_path(marker) as part:
-        part.write_text(json.dumps(answer, indent=1) + "\n")
