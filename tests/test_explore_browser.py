@@ -2,18 +2,9 @@
 
 import os
 
+import lab_browser as lab
 import numpy as np
 import pytest
-from lab_browser import (
-    BRAIN,
-    ExplorerPage,
-    at_most,
-    chromium,
-    copy_of_explorer,
-    find_browser,
-    jupyterlab,
-    kernel_seconds,
-)
 from playwright.sync_api import sync_playwright
 
 LIMIT_MS = 300
@@ -26,7 +17,7 @@ WHOLE_SECONDS = 1200
 def browser_path():
     """Session-wide and asked for first: without a browser the smoke run is not made in vain."""
     with sync_playwright() as driver:
-        path = find_browser(driver)
+        path = lab.find_browser(driver)
     if path is None:
         pytest.skip("no Chromium here: `apt install chromium` or `playwright install chromium`")
     return path
@@ -44,13 +35,13 @@ def explored(browser_path, smoke, driver, tmp_path_factory):
     """The notebook, run in JupyterLab on the smoke run's files, and the run's profile."""
     profile = smoke[0]
     folder = tmp_path_factory.mktemp("lab")
-    copy_of_explorer(folder, PROFILE=profile.name, SEED=profile.seed)
+    lab.copy_of_explorer(folder, PROFILE=profile.name, SEED=profile.seed)
     with (
-        at_most(WHOLE_SECONDS),
-        jupyterlab(folder) as url,
-        chromium(driver, browser_path) as browser,
+        lab.at_most(WHOLE_SECONDS),
+        lab.jupyterlab(folder) as url,
+        lab.chromium(driver, browser_path) as browser,
     ):
-        page = ExplorerPage(browser, url)
+        page = lab.ExplorerPage(browser, url)
         page.run_all()
         yield page, profile
 
@@ -64,10 +55,10 @@ def page(explored):
 
 
 def test_the_slider_moves_the_picture_in_time(page):
-    start, spent = page.digest(), kernel_seconds()
+    start, spent = page.digest(), lab.kernel_seconds()
     keys = ["ArrowRight", "ArrowLeft"] * (N_EVENTS // 2)
     times = [page.press_slider(key) for key in keys]
-    spent = 1000 * (kernel_seconds() - spent) / N_EVENTS
+    spent = 1000 * (lab.kernel_seconds() - spent) / N_EVENTS
     assert page.digest() == start
     median, late = np.percentile(times, [50, 95])
     load = os.getloadavg()[0]
@@ -105,23 +96,23 @@ def test_fresh_noise_and_back(page):
 
 
 def test_a_click_on_the_brain_chooses_a_voxel_and_reset_undoes_it(page):
-    start, brain, number = page.digest(), page.digest(BRAIN), page.number()
+    start, brain, number = page.digest(), page.digest(lab.BRAIN), page.number()
     page.click_brain(110, 90)
     assert page.number() != number
     assert f"voxel {page.number()} chosen" in page.message()
     assert page.digest() != start
     page.acted(lambda: page.click_button("reset"))
     page.becomes(start)
-    page.becomes(brain, selector=BRAIN)  # drawn after the picture
+    page.becomes(brain, selector=lab.BRAIN)  # drawn after the picture
     assert page.number() == number
 
 
 def test_a_voxel_is_found_by_its_area(page):
-    start, brain = page.digest(), page.digest(BRAIN)
+    start, brain = page.digest(), page.digest(lab.BRAIN)
     page.choose("within", "V1")
     assert all(entry.startswith("V1, voxel") for entry in page.entries("voxels"))
     page.becomes(start, equal=False)
-    page.becomes(brain, equal=False, selector=BRAIN)
+    page.becomes(brain, equal=False, selector=lab.BRAIN)
     first = page.number()
     page.choose("voxels", page.entries("voxels")[1])
     assert page.number() != first

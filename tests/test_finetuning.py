@@ -237,7 +237,6 @@ def test_impossible_settings_are_refused(data, tune):
     for changes, message in (
         ({"mirror": True, "predicted_share": 0.5}, "nobody saw"),
         ({"warmup_images": 4}, "neither network"),
-        ({"predicted_share": 1.5}, "at most 1"),
         ({"generator": TWO, "caption_probability": 0.1}, "second one already"),
     ):
         with pytest.raises(ValueError, match=message):

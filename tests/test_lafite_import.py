@@ -3,19 +3,10 @@
 import hashlib
 import json
 
+import lafite_fixture as fixture
 import numpy as np
 import pytest
 import torch
-from lafite_fixture import (
-    TINY,
-    TINY_D,
-    network_object,
-    networks,
-    official_pickle,
-    released,
-    safetensors_file,
-    write,
-)
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -28,7 +19,7 @@ from fmri_utils.project.tensors import write_safetensors
 
 @pytest.fixture
 def file(tmp_path):
-    return write(tmp_path, released(), "network-snapshot.pkl")
+    return fixture.write(tmp_path, fixture.released(), "network-snapshot.pkl")
 
 
 def read_card(path):
@@ -42,7 +33,7 @@ def test_conversion_keeps_every_number_and_says_where_it_is_from(file, tmp_path)
     assert import_official(file, out) == [beside, out]
     loaded = load_generator(out)
     assert loaded.config.change == 8 and loaded.config.clamp == 256.0
-    for key, value in networks()["G_ema"].state_dict().items():
+    for key, value in fixture.networks()["G_ema"].state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value)
     card = read_card(out)
     assert card["source_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
@@ -63,26 +54,31 @@ def test_training_starts_from_the_second_file(file, tmp_path):
     import_official(file, out)
     tensors = load_file(tmp_path / "lafite-training.safetensors")
     assert {key.split(".")[0] for key in tensors} == {"G", "D", "G_ema"}
-    for name, network in networks().items():
+    for name, network in fixture.networks().items():
         for key, value in network.state_dict().items():
             assert torch.equal(tensors[f"{name}.{key}"], value)
     assert generator_from_state(tensors).config.resolution == 16
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 16, 16, 3), np.uint8)
     config = TrainingConfig(
-        generator=TINY, discriminator=TINY_D, batch_size=4, n_images=4, itc=0, learning_rate_g=1e-6
+        generator=fixture.TINY,
+        discriminator=fixture.TINY_D,
+        batch_size=4,
+        n_images=4,
+        itc=0,
+        learning_rate_g=1e-6,
     )
     beside = tmp_path / "lafite-training.safetensors"
     embeddings = np.eye(6, dtype=np.float32)[rng.integers(0, 6, 8)]
     result = train(config, images, embeddings, initial=beside, progress=False)
-    moved = result.raw_generator.synthesis.b4.const - networks()["G"].synthesis.b4.const
+    moved = result.raw_generator.synthesis.b4.const - fixture.networks()["G"].synthesis.b4.const
     assert moved.abs().max() < 1e-5
 
 
 def test_half_precision_stays_and_the_clamp_is_taken_over(monkeypatch, tmp_path):
     settings = {"synthesis_kwargs": {"conv_clamp": None}}
-    item = network_object(networks()["G_ema"], torch.float16, settings)
-    path = write(tmp_path, official_pickle(monkeypatch, {"G": item}))
+    item = fixture.network_object(fixture.networks()["G_ema"], torch.float16, settings)
+    path = fixture.write(tmp_path, fixture.official_pickle(monkeypatch, {"G": item}))
     out = tmp_path / "lafite.safetensors"
     assert import_official(path, out) == [out]
     assert {v.dtype for v in load_file(out).values()} == {torch.float16}
@@ -94,10 +90,10 @@ def test_half_precision_stays_and_the_clamp_is_taken_over(monkeypatch, tmp_path)
 def test_the_normalisation_of_features_is_taken_over(normalized, monkeypatch, tmp_path):
     settings = {"epilogue_kwargs": {"d_use_norm": normalized}}
     content = {
-        "G_ema": network_object(networks()["G_ema"]),
-        "D": network_object(networks()["D"], settings=settings),
+        "G_ema": fixture.network_object(fixture.networks()["G_ema"]),
+        "D": fixture.network_object(fixture.networks()["D"], settings=settings),
     }
-    path = write(tmp_path, official_pickle(monkeypatch, content))
+    path = fixture.write(tmp_path, fixture.official_pickle(monkeypatch, content))
     beside, _ = import_official(path, tmp_path / "lafite.safetensors")
     with safe_open(beside, "pt") as file:
         config = json.loads(file.metadata()["config"])
@@ -113,10 +109,12 @@ def test_the_normalisation_of_features_is_taken_over(normalized, monkeypatch, tm
     ],
 )
 def test_unknown_structures_name_their_tensors(spoiled, key, message, monkeypatch, tmp_path):
-    content = {name: network_object(network) for name, network in networks().items()}
+    content = {
+        name: fixture.network_object(network) for name, network in fixture.networks().items()
+    }
     change = {"change": lambda state: {k: v for k, v in state.items() if k != key}}
-    content[spoiled] = network_object(networks()[spoiled], **change)
-    path = write(tmp_path, official_pickle(monkeypatch, content))
+    content[spoiled] = fixture.network_object(fixture.networks()[spoiled], **change)
+    path = fixture.write(tmp_path, fixture.official_pickle(monkeypatch, content))
     out = tmp_path / "lafite.safetensors"
     with pytest.raises(WeightsError, match=message):
         import_official(path, out)
@@ -127,7 +125,7 @@ def test_unknown_structures_name_their_tensors(spoiled, key, message, monkeypatc
 
 def test_a_file_from_elsewhere_is_left_alone(file, tmp_path):
     out = tmp_path / "lafite.safetensors"
-    for content in (b"mine", safetensors_file()):
+    for content in (b"mine", fixture.safetensors_file()):
         out.write_bytes(content)
         with pytest.raises(WeightsError, match="exists and was not made from this checkpoint"):
             import_official(file, out)

@@ -5,7 +5,6 @@ finite are refused wherever they stand. Files of ``torch.save`` and released pic
 flipped and swapped too; a pickle with a command in it is refused without running it.
 """
 
-import dataclasses
 import json
 import os
 import pickle
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
-from lafite_fixture import TINY, networks, released
+from lafite_fixture import networks, released
 from malformed import HarmlessError, flipped, refuse_all, replaced
 from safetensors.torch import save
 
@@ -35,7 +34,6 @@ from fmri_utils.lafite.training.checkpoints import read_checkpoint, write_checkp
 from fmri_utils.lafite.training.config import TrainingConfig
 from fmri_utils.metrics import judge as judging
 from fmri_utils.project.profiles import PROJECT_ROOT
-from fmri_utils.project.tensors import read_saved_state
 
 CPU = torch.device("cpu")
 
@@ -332,14 +330,3 @@ def test_clip_bundles(folder):
             return open_clip_space(f"local-dir:{bundle}")
 
     refuse_all("weights: clip", cases, attempt, more=6)
-
-
-def test_the_restricted_reader_takes_what_torch_saves(tmp_path):
-    torch.save({"a": torch.ones(2), "b": [1, "x"]}, tmp_path / "state.pt")
-    assert read_saved_state(tmp_path / "state.pt", remedy="")["b"] == [1, "x"]
-
-
-def test_tiny_is_what_the_generator_was_saved_as(folder):
-    assert dataclasses.asdict(load_generator(folder / "generator.safetensors").config) == (
-        dataclasses.asdict(TINY)
-    )

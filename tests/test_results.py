@@ -5,13 +5,7 @@ import re
 
 import pytest
 
-from fmri_utils.plots.results import (
-    NUMBERS,
-    read_results,
-    results_page,
-    results_record,
-    save_results,
-)
+from fmri_utils.plots import results
 from fmri_utils.project.artifacts import sha256_file
 from fmri_utils.project.errors import ArtifactError
 from fmri_utils.project.profiles import load_profile
@@ -43,13 +37,13 @@ def record():
     absent = {"not_available": "no weights here"}
     tables = table(top=entry(0.1, 0.2, 1.0)), table(SwAV=entry(absent, absent, absent))
     config = load_profile("smoke").as_dict()
-    return results_record(config, *tables, {"effect": 0.75, "other": float("nan")})
+    return results.results_record(config, *tables, {"effect": 0.75, "other": float("nan")})
 
 
 def test_every_row_stands_beside_baseline_and_ceiling(record, tmp_path):
     rows = {(r["table"], r["metric"], r["method"]): r for r in record["rows"]}
     ridge = rows["embeddings", "top", "ridge"]
-    assert [ridge[n] for n in NUMBERS] == [0.2, 0.1, 0.3, 0.05, 0.1, 1.0]
+    assert [ridge[n] for n in results.NUMBERS] == [0.2, 0.1, 0.3, 0.05, 0.1, 1.0]
     assert (ridge["role"], ridge["n_images"], ridge["better"]) == ("method", 7, "higher")
     assert rows["embeddings", "top", "mean"]["role"] == "baseline"
     assert rows["pictures", "SwAV", "ridge"]["not_available"] == "no weights here"
@@ -58,14 +52,14 @@ def test_every_row_stands_beside_baseline_and_ceiling(record, tmp_path):
     assert rows["voxels", "AUROC", "other"]["not_available"] == "not a finite number"
     assert (record["profile"], record["subject"], record["roi"]) == ("smoke", 1, "nsdgeneral")
     path = tmp_path / "results.json"
-    assert save_results(tmp_path, record, "page") == [path, tmp_path / "results.md"]
-    assert read_results(path) == record
+    assert results.save_results(tmp_path, record, "page") == [path, tmp_path / "results.md"]
+    assert results.read_results(path) == record
 
 
 def test_page_and_record_of_a_run_agree(smoke):
     """All cells of the page, in its order, are the record's numbers."""
     profile = smoke[0]
-    record = read_results(profile.figures / "results.json")
+    record = results.read_results(profile.figures / "results.json")
     cells = []
     for row in record["rows"]:
         numbers = (row["value"], row["low"], row["high"])
@@ -110,10 +104,10 @@ def test_what_is_no_record_is_refused(tmp_path, text):
     path = tmp_path / "results.json"
     path.write_text(text)
     with pytest.raises(ArtifactError, match=r"results: .* cannot be read .*`make 08`"):
-        read_results(path)
+        results.read_results(path)
 
 
 def test_the_page_is_made_of_the_same_tables(record):
     tables = table(top=entry(0.1, 0.2, 1.0)), table(top=entry(0.1, 0.2, 1.0))
-    page = results_page(load_profile("smoke").as_dict(), "simulated", *tables, {})
+    page = results.results_page(load_profile("smoke").as_dict(), "simulated", *tables, {})
     assert "0.200 [0.100, 0.300]" in page

@@ -10,21 +10,7 @@ from small_lafite import WIDER, seeded
 from fmri_utils.clip.space import ClipSpace
 from fmri_utils.encoders import unit
 from fmri_utils.lafite import Generator
-from fmri_utils.pictures.search import (
-    Blurred,
-    Objective,
-    best_of_n,
-    clip_encoder,
-    enlarge,
-    make_target,
-    optimise_noise,
-    optimise_z,
-    problem,
-    read_blurred,
-    search_goal,
-    steps_within,
-    typical_range,
-)
+from fmri_utils.pictures import search
 from fmri_utils.pictures.search.low_level import fit_low_level, shrink
 from fmri_utils.pictures.search.priors import noise_penalty, shell_penalty
 from fmri_utils.project.errors import ArtifactError, DataError
@@ -62,7 +48,7 @@ class Counted(Generator):
 def generator():
     torch.manual_seed(0)
     network = Counted(WIDER)
-    rng = torch.Generator().manual_seed(2)
+    rng = seeded(2)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("noise_strength"):
@@ -79,7 +65,7 @@ def condition():
 
 @pytest.fixture
 def target(condition):
-    return make_target(condition)
+    return search.make_target(condition)
 
 
 @pytest.fixture
@@ -122,8 +108,8 @@ def test_objective_by_hand():
     embedding = np.random.default_rng(0).standard_normal((2, 8))
     blurred = np.random.default_rng(1).random((2, 4, 4, 3))
     error = np.random.default_rng(2).random((4, 4, 3)) + 0.1
-    target = make_target(embedding, Blurred(blurred, error))
-    terms = Objective(eye, low_level_weight=0.5).terms(images, target)
+    target = search.make_target(embedding, search.Blurred(blurred, error))
+    terms = search.Objective(eye, low_level_weight=0.5).terms(images, target)
     shown = images.clamp(-1, 1)
     cosine = F.cosine_similarity(eye(shown), torch.tensor(embedding, dtype=torch.float32))
     small = ((shown + 1) / 2).reshape(2, 3, 4, 4, 4, 4).mean(dim=(3, 5)).permute(0, 2, 3, 1)
@@ -136,10 +122,10 @@ def test_objective_by_hand():
 
 
 def test_crops_count(monkeypatch):
-    monkeypatch.setattr(search_goal, "N_CROPS", 2)
+    monkeypatch.setattr(search.search_goal, "N_CROPS", 2)
     images = torch.rand(3, 3, 16, 16, generator=seeded()) * 2 - 1
-    target, eye = make_target(Eye()(images) + 0.2), Eye()
-    seen = Objective(eye).terms(images, target, seeded())
+    target, eye = search.make_target(Eye()(images) + 0.2), Eye()
+    seen = search.Objective(eye).terms(images, target, seeded())
     assert eye.seen == 9
     assert not torch.allclose(seen["views_loss"], seen["loss"])
 
@@ -152,8 +138,11 @@ def test_clip_encoder_takes_pictures_from_minus_one_to_one():
         def embed(self, images):
             return torch.stack([images.amin(dim=(1, 2, 3)), images.amax(dim=(1, 2, 3))], 1)
 
-    out = clip_encoder(Space())(torch.tensor([-1.0, 1.0]).expand(1, 3, 2, 2))
+    out = search.clip_encoder(Space())(torch.tensor([-1.0, 1.0]).expand(1, 3, 2, 2))
     assert out.tolist() == [[0, 1]]
+
+
+FLAT = np.ones((4, 4, 3))
 
 
 @pytest.mark.parametrize(
@@ -161,27 +150,20 @@ def test_clip_encoder_takes_pictures_from_minus_one_to_one():
     [
         (([[1.0, np.nan]],), "1 of 2 values is NaN, first at image 0, dimension 1"),
         (([[0.0, 0.0]],), "all zeros"),
-        (([[1.0, 0.0]], (np.zeros((2, 4, 4, 3)), np.ones((4, 4, 3)))), "pictures of shape"),
-        (([[1.0, 0.0]], (np.zeros((1, 4, 4, 3)), np.zeros((4, 4, 3)))), "positive"),
-        (
-            ([[1.0, 0.0]], (np.full((1, 4, 4, 3), 90.0), np.ones((4, 4, 3)))),
-            "float64 values from 90",
-        ),
-        (([[1.0, 0.0]], (np.full((1, 4, 4, 3), np.nan), np.ones((4, 4, 3)))), "values from nan"),
-        (
-            ([[1.0, 0.0]], (np.zeros((1, 4, 4, 3)), np.full((4, 4, 3), np.inf))),
-            "variances: 48 of 48",
-        ),
+        (([[1.0, 0.0]], (np.zeros((2, 4, 4, 3)), FLAT)), "pictures of shape"),
+        (([[1.0, 0.0]], (np.zeros((1, 4, 4, 3)), 0 * FLAT)), "positive"),
+        (([[1.0, 0.0]], (np.full((1, 4, 4, 3), 90.0), FLAT)), "float64 values from 90"),
+        (([[1.0, 0.0]], (np.zeros((1, 4, 4, 3)), np.inf * FLAT)), "variances: 48 of 48"),
     ],
 )
 def test_bad_targets_are_refused(arguments, message):
     with pytest.raises(DataError, match=message):
-        make_target(np.array(arguments[0]), *(Blurred(*a) for a in arguments[1:]))
+        search.make_target(np.array(arguments[0]), *(search.Blurred(*a) for a in arguments[1:]))
 
 
 def test_an_objective_without_its_target_is_refused(target):
     with pytest.raises(DataError, match="no blurred picture"):
-        Objective(Eye(), low_level_weight=1).terms(torch.zeros(N, 3, 16, 16), target)
+        search.Objective(Eye(), low_level_weight=1).terms(torch.zeros(N, 3, 16, 16), target)
 
 
 # -- searches ------------------------------------------------------------------------------------
@@ -189,7 +171,9 @@ def test_an_objective_without_its_target_is_refused(target):
 
 def test_best_of_n_keeps_the_best_and_counts(generator, condition, target):
     Counted.drawn = 0
-    found = best_of_n(generator, condition, target, Objective(Eye()), n=7, rng=seeded())
+    found = search.best_of_n(
+        generator, condition, target, search.Objective(Eye()), n=7, rng=seeded()
+    )
     assert found.passes == 7
     assert Counted.drawn == 7 * N
     cosine = found.trajectory["cosine"]
@@ -204,13 +188,13 @@ def test_best_of_n_keeps_the_best_and_counts(generator, condition, target):
 def test_z_comes_closer_within_the_budget_and_stays_typical(
     generator, condition, target, monkeypatch
 ):
-    monkeypatch.setattr(search_goal, "N_CROPS", 0)
-    objective = Objective(Eye())
+    monkeypatch.setattr(search.search_goal, "N_CROPS", 0)
+    objective = search.Objective(Eye())
     asked = (generator, condition, target, objective)
-    plain = best_of_n(*asked, n=1, rng=seeded())
-    drawn = best_of_n(*asked, n=40, rng=seeded())
+    plain = search.best_of_n(*asked, n=1, rng=seeded())
+    drawn = search.best_of_n(*asked, n=40, rng=seeded())
     Counted.drawn = 0
-    found = optimise_z(*asked, n_steps=steps_within(40), rng=seeded(), z=plain.z)
+    found = search.optimise_z(*asked, n_steps=search.steps_within(40), rng=seeded(), z=plain.z)
     assert found.passes == 40
     assert Counted.drawn == N * 14  # forward; a step's way back counts two
     trajectory = found.trajectory
@@ -218,19 +202,19 @@ def test_z_comes_closer_within_the_budget_and_stays_typical(
     assert trajectory["cosine"].shape == (14, N)
     assert (trajectory["loss"].min(0) < trajectory["loss"][0]).all()
     assert trajectory["cosine"].max(0).mean() > drawn.trajectory["cosine"].max(0).mean()
-    low, high = typical_range(WIDER.z_dim)
+    low, high = search.typical_range(WIDER.z_dim)
     squared = found.z.square().sum(1)
     assert ((squared > low) & (squared < high)).all()
-    monkeypatch.setattr(problem, "PRIOR_WEIGHT", 0.0)  # without it z leaves the shell
-    monkeypatch.setattr(problem, "LEARNING_RATE", 0.5)
-    free = optimise_z(*asked, n_steps=20, rng=seeded(), z=plain.z)
+    monkeypatch.setattr(search.problem, "PRIOR_WEIGHT", 0.0)  # without it z leaves the shell
+    monkeypatch.setattr(search.problem, "LEARNING_RATE", 0.5)
+    free = search.optimise_z(*asked, n_steps=20, rng=seeded(), z=plain.z)
     assert free.z.square().sum(1).max() > high
 
 
 def test_noise_is_optimised_alone_and_stays_white(generator, condition, target, z, monkeypatch):
-    asked = (generator, condition, target, Objective(Eye()))
+    asked = (generator, condition, target, search.Objective(Eye()))
     Counted.drawn = 0
-    found = optimise_noise(*asked, n_steps=15, z=z, rng=seeded())
+    found = search.optimise_noise(*asked, n_steps=15, z=z, rng=seeded())
     assert Counted.drawn == N * 16
     torch.testing.assert_close(found.z, z)
     cosine = found.trajectory["cosine"]
@@ -243,8 +227,8 @@ def test_noise_is_optimised_alone_and_stays_white(generator, condition, target, 
         torch.testing.assert_close(image.mean(dim=(1, 2, 3)), torch.zeros(N), atol=1e-5, rtol=0)
         torch.testing.assert_close(image.var(dim=(1, 2, 3), correction=0), torch.ones(N))
     assert noise_penalty(noise).max() < 4
-    monkeypatch.setattr(problem, "PRIOR_WEIGHT", 0.0)
-    loose = optimise_noise(*asked, n_steps=15, z=z, rng=seeded())
+    monkeypatch.setattr(search.problem, "PRIOR_WEIGHT", 0.0)
+    loose = search.optimise_noise(*asked, n_steps=15, z=z, rng=seeded())
     assert loose.trajectory["prior"][-1].mean() > 2 * found.trajectory["prior"][-1].mean()
 
 
@@ -252,36 +236,40 @@ def test_noise_without_effect_is_refused(condition, target, z):
     torch.manual_seed(0)
     silent = Generator(WIDER)  # noise_strength begins at 0
     with pytest.raises(DataError, match="no effect"):
-        optimise_noise(silent, condition, target, Objective(Eye()), n_steps=1, z=z, rng=seeded())
+        search.optimise_noise(
+            silent, condition, target, search.Objective(Eye()), n_steps=1, z=z, rng=seeded()
+        )
 
 
 def test_a_blurred_picture_guides_the_colours(generator, condition, z):
     goal = generator(torch.randn(N, 12, generator=seeded(9)), torch.tensor(condition)).detach()
     small = F.adaptive_avg_pool2d(goal.clamp(-1, 1) / 2 + 0.5, 4).permute(0, 2, 3, 1).numpy()
-    target = make_target(condition, Blurred(small, np.full((4, 4, 3), 0.01)))
+    target = search.make_target(condition, search.Blurred(small, np.full((4, 4, 3), 0.01)))
     distance = {}
     for weight in (1e-9, 1.0):
-        objective = Objective(Eye(), low_level_weight=weight)
-        found = optimise_z(generator, condition, target, objective, n_steps=20, z=z, rng=seeded())
+        objective = search.Objective(Eye(), low_level_weight=weight)
+        found = search.optimise_z(
+            generator, condition, target, objective, n_steps=20, z=z, rng=seeded()
+        )
         distance[weight] = found.trajectory["low_level"][-1]
     assert (distance[1.0] < 0.8 * distance[1e-9]).all()
 
 
 def test_budgets_that_hold_no_step_are_refused():
-    assert (steps_within(4), steps_within(12)) == (1, 3)
+    assert (search.steps_within(4), search.steps_within(12)) == (1, 3)
     with pytest.raises(DataError, match="do not hold"):
-        steps_within(3)
+        search.steps_within(3)
 
 
 def test_wrong_shapes_are_refused(generator, condition, target):
-    objective = Objective(Eye())
+    objective = search.Objective(Eye())
     with pytest.raises(DataError, match="as wide as the generator's condition"):
-        best_of_n(generator, condition[:, :7], target, objective, n=1, rng=seeded())
+        search.best_of_n(generator, condition[:, :7], target, objective, n=1, rng=seeded())
     with pytest.raises(DataError, match="one row per picture"):
-        best_of_n(generator, condition[:3], target, objective, n=1, rng=seeded())
+        search.best_of_n(generator, condition[:3], target, objective, n=1, rng=seeded())
     short = torch.zeros(2, WIDER.z_dim)
     with pytest.raises(DataError, match="one per target"):
-        optimise_z(generator, condition, target, objective, n_steps=1, rng=seeded(), z=short)
+        search.optimise_z(generator, condition, target, objective, n_steps=1, rng=seeded(), z=short)
 
 
 # -- resuming ------------------------------------------------------------------------------------
@@ -289,23 +277,23 @@ def test_wrong_shapes_are_refused(generator, condition, target):
 
 @pytest.mark.parametrize("method", ["best", "z", "noise"])
 def test_killed_and_resumed_search_is_the_same(generator, condition, target, z, tmp_path, method):
-    def search(eye, folder):
+    def find(eye, folder):
         shared = {"rng": seeded(), "batch_size": 2, "folder": folder}
-        asked = (generator, condition, target, Objective(eye))
+        asked = (generator, condition, target, search.Objective(eye))
         if method == "best":
-            return best_of_n(*asked, n=4, **shared)
-        descend = optimise_z if method == "z" else optimise_noise
+            return search.best_of_n(*asked, n=4, **shared)
+        descend = search.optimise_z if method == "z" else search.optimise_noise
         return descend(*asked, n_steps=2, z=z, **shared)
 
     counting = Eye()
-    whole = search(counting, None)
+    whole = find(counting, None)
     assert len(torch.unique(whole.z[:, 0])) == N  # each batch has draws of its own
     with pytest.raises(KeyboardInterrupt):
-        search(Eye(kill_at=counting.calls - 2), tmp_path)  # within the last batch
+        find(Eye(kill_at=counting.calls - 2), tmp_path)  # within the last batch
     kept = sorted(path.name for path in tmp_path.rglob("part-*"))
     assert kept == ["part-00000.h5", "part-00001.h5"]
     eye = Eye()
-    resumed = search(eye, tmp_path)
+    resumed = find(eye, tmp_path)
     assert eye.seen < counting.seen / 2  # one picture of five, and the probe
     np.testing.assert_array_equal(resumed.pictures, whole.pictures)
     torch.testing.assert_close(resumed.z, whole.z, rtol=0, atol=0)
@@ -314,22 +302,27 @@ def test_killed_and_resumed_search_is_the_same(generator, condition, target, z, 
 
 
 def test_batches_belong_to_one_search_and_damaged_ones_are_refused(generator, condition, tmp_path):
-    def search(condition=condition, encoder=None, seed=0, n=2):
-        asked = (generator, condition, make_target(condition), Objective(encoder or Eye()))
-        best_of_n(*asked, n=n, rng=seeded(seed), folder=tmp_path)
+    def find(condition=condition, encoder=None, seed=0, n=2):
+        asked = (
+            generator,
+            condition,
+            search.make_target(condition),
+            search.Objective(encoder or Eye()),
+        )
+        search.best_of_n(*asked, n=n, rng=seeded(seed), folder=tmp_path)
         return len(list(tmp_path.iterdir()))
 
     other = Eye()
     other.weight = -other.weight
-    assert search() == search() == 1
+    assert find() == find() == 1
     for number, changes in enumerate(
         ({"condition": condition + 1}, {"seed": 1}, {"encoder": other}, {"n": 3}), start=2
     ):
-        assert search(**changes) == number  # a folder of its own
+        assert find(**changes) == number  # a folder of its own
     for path in tmp_path.rglob("part-*"):
         path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(ArtifactError, match="delete it and run again"):
-        search()
+        find()
 
 
 # -- low level -----------------------------------------------------------------------------------
@@ -340,7 +333,7 @@ def test_shrink_averages_areas():
     expected = images.reshape(3, 4, 4, 4, 4, 3).mean((2, 4)) / 255
     np.testing.assert_allclose(shrink(images, 4), expected, rtol=1e-5)
     one = expected[:, :1, :1]
-    np.testing.assert_allclose(shrink(enlarge(one, 8), 1), one, rtol=1e-5)
+    np.testing.assert_allclose(shrink(search.enlarge(one, 8), 1), one, rtol=1e-5)
     with pytest.raises(DataError, match="not smaller"):
         shrink(images, 32)
 
@@ -377,14 +370,14 @@ def test_early_areas_alone_are_read_and_test_trials_are_left_out():
     stimuli = {"images": images, "nsd_id": np.arange(30) + 100}
     settings = dict(size=1, weight=0.1, alphas=np.logspace(-4, 2, 7), n_folds=5)
     pattern = betas[ids >= 125]
-    found = read_blurred(brain, stimuli, pattern, **settings)
+    found = search.read_blurred(brain, stimuli, pattern, **settings)
     np.testing.assert_allclose(found.picture[:, 0, 0], colour[ids >= 125], atol=0.02)
     spoiled = pattern.copy()
     spoiled[:, 9:] += 100  # not early
     np.testing.assert_array_equal(
-        found.picture, read_blurred(brain, stimuli, spoiled, **settings).picture
+        found.picture, search.read_blurred(brain, stimuli, spoiled, **settings).picture
     )
     brain["betas"] = np.where((ids < 125)[:, None], betas, np.float32(1e6))  # not for training
     np.testing.assert_array_equal(
-        found.picture, read_blurred(brain, stimuli, pattern, **settings).picture
+        found.picture, search.read_blurred(brain, stimuli, pattern, **settings).picture
     )

@@ -24,17 +24,8 @@ from torch import Tensor
 from .. import metrics
 from ..lafite import Generator
 from ..metrics.judge import Judge
-from . import finetuning
+from . import finetuning, search
 from .reconstruction import draw
-from .search import (
-    Blurred,
-    Objective,
-    best_of_n,
-    make_target,
-    optimise_noise,
-    optimise_z,
-    steps_within,
-)
 
 PLAIN = "plain random z"
 BEST, BY_Z, BY_NOISE = "best of n", "z optimised", "noise optimised"
@@ -185,11 +176,11 @@ class SearchComparison:
 def compare_searches(
     generator: Generator,
     condition: np.ndarray,
-    objective: Objective,
+    objective: search.Objective,
     *,
     passes: int,
     rng: torch.Generator,
-    blurred: Blurred | None = None,
+    blurred: search.Blurred | None = None,
     folder: Path | None = None,
     progress: bool = False,
     **drawing,
@@ -225,20 +216,25 @@ def compare_searches(
     z = torch.randn(len(condition), generator.config.z_dim, generator=rng)
     draws = {PLAIN: [draw(generator, z, condition, **drawing)]}
     shared = {"rng": rng, "progress": progress, **drawing}
-    descent = {"n_steps": steps_within(passes), "z": z}
-    target = make_target(condition)
+    descent = {"n_steps": search.steps_within(passes), "z": z}
+    target = search.make_target(condition)
     ways = {
-        BEST: (best_of_n, target, objective, {"n": passes}),
-        BY_Z: (optimise_z, target, objective, descent),
-        BY_NOISE: (optimise_noise, target, objective, descent),
+        BEST: (search.best_of_n, target, objective, {"n": passes}),
+        BY_Z: (search.optimise_z, target, objective, descent),
+        BY_NOISE: (search.optimise_noise, target, objective, descent),
     }
     if blurred is not None:
         guided = dataclasses.replace(objective, low_level_weight=blurred.weight)
-        ways[LOW_LEVEL] = (optimise_z, make_target(condition, blurred), guided, descent)
+        ways[LOW_LEVEL] = (
+            search.optimise_z,
+            search.make_target(condition, blurred),
+            guided,
+            descent,
+        )
     trajectories, spent = {}, {PLAIN: 1}
-    for name, (search, goal, aim, own) in ways.items():
+    for name, (method, goal, aim, own) in ways.items():
         kept = None if folder is None else folder / folder_name(name)
-        found = search(generator, condition, goal, aim, folder=kept, **own, **shared)
+        found = method(generator, condition, goal, aim, folder=kept, **own, **shared)
         draws[name], trajectories[name] = [found.pictures], found.trajectory
         spent[name] = found.passes
     return SearchComparison(draws, trajectories, spent, z)

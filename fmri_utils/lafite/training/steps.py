@@ -18,6 +18,12 @@ from .lazy_adam import LazyAdam
 from .processes import Processes
 
 ImageEncoder = Callable[[Tensor], Tensor]
+LOSSES = {
+    "_generator_loss": "the generator's loss",
+    "_path_length_loss": "the path length penalty",
+    "_discriminator_loss": "the discriminator's loss",
+    "_r1_loss": "the R1 penalty",
+}
 
 
 def _strip(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -143,16 +149,8 @@ class TrainingState:
 
     # -- the four phases ---------------------------------------------------------------------
 
-    def generator_step(
-        self, batch: Batch, warmup: bool
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Update the generator; returns the loss terms, the fakes and their conditions."""
-        terms, fake, condition, loss = self.of_generator(self._generator_loss, batch, warmup)
-        self._update(self.adam_g, loss, "the generator's loss")
-        return terms, fake, condition
-
     def _generator_loss(self, batch: Batch, warmup: bool) -> tuple:
-        """Loss terms, fakes and conditions, all detached, and the loss."""
+        """Loss, loss terms, fakes and their conditions; all but the loss detached."""
         config = self.config
         n_clean = config.batch_size if warmup else config.clean_batch
         condition = self.conditions(batch, n_clean)
@@ -168,7 +166,7 @@ class TrainingState:
         if not warmup:
             terms |= self._judged_terms(batch, fake, condition)
         detached = {name: value.detach() for name, value in terms.items()}
-        return detached, fake.detach(), condition, sum(terms.values())
+        return sum(terms.values()), detached, fake.detach(), condition
 
     def _reconstruction(self, batch: Batch, fake: Tensor, n_clean: int) -> Tensor:
         """This process's part of the reconstruction term of the batch's first ``n_clean``."""
@@ -221,14 +219,8 @@ class TrainingState:
         )
         return processes.with_summed_gradient(score.mean())
 
-    def path_length_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Update the generator by the path length penalty, scaled by its interval."""
-        terms, loss = self.of_generator(self._path_length_loss, batch)
-        self._update(self.adam_g, loss * self.config.path_interval, "the path length penalty")
-        return terms
-
     def _path_length_loss(self, batch: Batch) -> tuple:
-        """Terms, detached, and the loss."""
+        """The penalty, and terms, detached."""
         config, n = self.config, self.config.path_batch
         rows = self.processes.rows(n)
         fake, ws = self.fakes(self.conditions(batch.head(n), 0), rows)
@@ -239,24 +231,17 @@ class TrainingState:
             lengths, self.mean_length, config.path_decay, self.processes.mean(lengths.mean())
         )
         loss = config.path_weight * penalty
-        return {"path_length": loss.detach(), "mean_path_length": self.mean_length}, loss
+        return loss, {"path_length": loss.detach(), "mean_path_length": self.mean_length}
 
-    def discriminator_step(
-        self, batch: Batch, fake: Tensor | None, condition: Tensor | None
-    ) -> dict[str, Tensor]:
-        """Update the discriminator on fakes (given, or newly drawn) and real images."""
-        if fake is None:
-            condition = self.conditions(batch, self.config.clean_batch)
-            with torch.no_grad():
-                fake, _ = self.fakes(condition, self.rows)
-            condition = self._first(condition)[self.rows]
-        arguments = batch.images, fake, condition
-        terms, loss = self.of_discriminator(self._discriminator_loss, *arguments)
-        self._update(self.adam_d, loss, "the discriminator's loss")
-        return terms
+    def _fresh_fakes(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Fakes for the discriminator, and their conditions."""
+        condition = self.conditions(batch, self.config.clean_batch)
+        with torch.no_grad():
+            fake, _ = self.fakes(condition, self.rows)
+        return fake, self._first(condition)[self.rows]
 
     def _discriminator_loss(self, real: Tensor, fake: Tensor, condition: Tensor) -> tuple:
-        """Terms, detached, and the loss."""
+        """The loss on fakes and real images, and terms, detached."""
         fake_logits, _ = self.judged(fake, condition)
         real_logits, features = self.judged(real, condition)
         terms = {
@@ -266,25 +251,29 @@ class TrainingState:
             terms["d_itd"] = -self.config.itd * self._contrast(features, condition)
         signs = {"d_real_sign": real_logits.sign().mean(), "d_fake_sign": fake_logits.sign().mean()}
         detached = {name: value.detach() for name, value in (terms | signs).items()}
-        return detached, sum(terms.values())
+        return sum(terms.values()), detached
 
-    def r1_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Update the discriminator by the R1 penalty, scaled by its interval."""
+    def _r1_loss(self, batch: Batch) -> tuple:
+        """The R1 penalty, and as a term, detached."""
         condition = self._first(self.conditions(batch, self.config.clean_batch))[self.rows]
-        loss = self.of_discriminator(self._r1_loss, batch.images, condition)
-        self._update(self.adam_d, loss * self.config.r1_interval, "the R1 penalty")
-        return {"r1": loss}
-
-    def _r1_loss(self, images: Tensor, condition: Tensor) -> Tensor:
-        images = images.detach().requires_grad_(True)
+        images = batch.images.detach().requires_grad_(True)
         logits, _ = self.judged(images, condition)
-        return self.config.r1_gamma / 2 * gan_losses.r1_penalty(logits, images).mean()
+        loss = self.config.r1_gamma / 2 * gan_losses.r1_penalty(logits, images).mean()
+        return loss, {"r1": loss.detach()}
 
-    def _update(self, optimizer: LazyAdam, loss: Tensor, name: str) -> None:
-        check_learning(self.processes.mean(loss), name, self.step)
-        optimizer.zero_grad(set_to_none=True)
+    def _update(self, adam: LazyAdam, loss_of: Callable, *arguments, times: int = 1) -> list:
+        """Follow the gradient of a loss of ``arguments``; returns what comes with the loss.
+
+        ``times`` is the interval of a regulariser that acts every few steps only.
+        """
+        of = self.of_generator if adam is self.adam_g else self.of_discriminator
+        loss, *others = of(loss_of, *arguments)
+        loss = loss * times
+        check_learning(self.processes.mean(loss), LOSSES[loss_of.__name__], self.step)
+        adam.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
+        adam.step()
+        return others
 
     # -- one step ----------------------------------------------------------------------------
 
@@ -295,17 +284,18 @@ class TrainingState:
         for adam in (self.adam_g, self.adam_d):
             adam.set_factor(config.rate_factor_at(self.images))
         resting = self.images < config.rest_images
-        terms, fake, condition = {}, None, None
+        every_path, every_r1 = config.path_interval, config.r1_interval
+        g, d, terms, fakes = self.adam_g, self.adam_d, {}, None
         if not resting:
-            terms, fake, condition = self.generator_step(batch, warmup)
+            terms, *fakes = self._update(g, self._generator_loss, batch, warmup)
+        if not (warmup or resting) and config.path_weight > 0 and self.step % every_path == 0:
+            terms |= self._update(g, self._path_length_loss, batch, times=every_path)[0]
         if not warmup:
-            if not resting and config.path_weight > 0 and self.step % config.path_interval == 0:
-                terms |= self.path_length_step(batch)
-            if not config.reuse_fakes:
-                fake = condition = None
-            terms |= self.discriminator_step(batch, fake, condition)
-            if config.r1_gamma > 0 and self.step % config.r1_interval == 0:
-                terms |= self.r1_step(batch)
+            if fakes is None or not config.reuse_fakes:
+                fakes = self._fresh_fakes(batch)
+            terms |= self._update(d, self._discriminator_loss, batch.images, *fakes)[0]
+        if not warmup and config.r1_gamma > 0 and self.step % every_r1 == 0:
+            terms |= self._update(d, self._r1_loss, batch, times=every_r1)[0]
         self.step += 1
         self.images += config.batch_size
         self._update_average(config.batch_size)
