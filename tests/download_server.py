@@ -57,45 +57,32 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(body=True)
 
     def answer(self, body):
-        server = self.server.owner
-        path = self.path
-        entry = SimpleNamespace(
-            method=self.command, path=path, headers=dict(self.headers), status=0, sent=0
-        )
+        server, path = self.server.owner, self.path
+        entry = SimpleNamespace(method=self.command, path=path, headers=dict(self.headers), sent=0)
         server.log.append(entry)
-        if server.delay:
-            time.sleep(server.delay)
-        fault = server.always.get(path, Fault())
+        time.sleep(server.delay)
+        fault, data = server.always.get(path, Fault()), server.data(path)
         if body and server.faults[path]:
             fault = server.faults[path].popleft()
-        data = server.data(path)
-        if data is None:
-            fault = Fault(status=404)
-        if fault.status:
-            entry.status = fault.status
-            self.send_response(fault.status)
+        tag = None if data is None else server.etag(path)
+        start, stop, entry.status = self.asked(data, tag, fault)
+        if fault.status or entry.status in (404, 412, 416):
+            entry.status = fault.status or entry.status
+            self.send_response(entry.status)
             for name, value in {"Content-Length": "5", **fault.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             if body:
                 self.wfile.write(b"sorry")
             return
-        tag = server.etag(path)
-        start, stop, entry.status = self.asked(data, tag, fault)
         start, stop = start + fault.shift, stop + fault.shift
-        if entry.status in (412, 416):
-            self.send_response(entry.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(entry.status)
         part = bytearray(data[start:stop])
         if fault.flip is not None:
             part[fault.flip] ^= 255
-        if fault.say_length is not None:
-            part = part[: fault.say_length]
+        part = part[: fault.say_length]
+        self.send_response(entry.status)
         self.send_header("Content-Length", str(len(part)))
-        if tag and server.send_validators:
+        if server.send_validators:
             self.send_header("ETag", tag)
             self.send_header("Last-Modified", email.utils.formatdate(0))
         if entry.status == 206:
@@ -108,6 +95,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def asked(self, data, tag, fault):
         """First byte, the one after the last, and the status of the answer."""
+        if data is None:
+            return 0, 0, 404
         if self.headers.get("If-Match", tag) != tag and not self.server.owner.no_preconditions:
             return 0, 0, 412
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))

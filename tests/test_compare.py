@@ -13,19 +13,16 @@ from fmri_utils.project.errors import ArtifactError
 from pipeline import compare
 from pipeline.compare import compare_runs, report
 
-ROW = {
-    "table": "embeddings",
-    "metric": "brain_to_image top-1 of 40",
-    "method": "ridge",
-    "n_images": 40,
+NUMBERS = {
     "value": 0.5,
     "low": 0.4,
     "high": 0.6,
     "chance": 0.025,
     "baseline": 0.025,
     "ceiling": 1.0,
-    "not_available": None,
 }
+ROW = {"table": "embeddings", "metric": "brain_to_image top-1 of 40", "method": "ridge"}
+ROW |= {"n_images": 40, **NUMBERS, "not_available": None}
 RECORD = {
     "profile": "demo",
     "subject": 1,
