@@ -14,6 +14,8 @@ from xdist.scheduler import LoadFileScheduling
 # Before torch and numpy are imported; kernels and workers inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
+
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
 from pipeline import runner
 
@@ -84,3 +86,9 @@ def close_figures():
     yield
     plt.close("all")
     assert dict(mpl.rcParams) == before
+
+
+@pytest.fixture
+def rng():
+    """Random numbers, the same for every test."""
+    return np.random.default_rng(0)

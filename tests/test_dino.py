@@ -23,11 +23,6 @@ def pictures(rng):
     return rng.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def random_pair(seed=0, **changes):
     torch.manual_seed(seed)
     settings = dataclasses.replace(SMALL.dino, **changes)

@@ -11,13 +11,12 @@ from small_lafite import GENERATOR, noisy_generator
 
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
-from fmri_utils.explorer import BrainSlices, Explorer, ExplorerApp, composite, load_material
+from fmri_utils.explorer import BrainSlices, Explorer, ExplorerApp, composite
 from fmri_utils.explorer.composite import compose, difference_gain, difference_picture
 from fmri_utils.explorer.material import Concepts, Library, Material
 from fmri_utils.explorer.view import State
 from fmri_utils.pictures.reconstruction import draw, draw_z
-from fmri_utils.project.errors import ArtifactError, DataError
-from fmri_utils.project.profiles import load_profile
+from fmri_utils.project.errors import DataError
 
 C, N_IMAGES, SHAPE = 12, 4, (9, 11, 8)
 
@@ -176,13 +175,6 @@ def test_a_state_that_cannot_be_is_refused(explorer, state, message):
 def test_material_of_different_runs_is_refused(material):
     with pytest.raises(DataError, match="different runs: `make 05`"):
         Material(**{**vars(material), "pattern": material.pattern[:, 1:]})
-
-
-def test_a_missing_file_names_the_target(tmp_path, monkeypatch):
-    cfg = load_profile("smoke", seed=1)
-    monkeypatch.setattr(type(cfg), "derived", tmp_path)
-    with pytest.raises(ArtifactError, match=r"betas\.h5 is missing.*`make 01`"):
-        load_material(cfg, device="cpu")
 
 
 # Drawing

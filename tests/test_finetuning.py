@@ -22,7 +22,6 @@ from fmri_utils.pictures.finetuning import (
     OPTIONS,
     FineTuning,
     adapted_config,
-    clip_distance,
     fine_tune,
     fine_tuning_config,
     predict_held_out,
@@ -328,10 +327,3 @@ def test_killed_and_resumed_fine_tuning_gives_the_same_weights(
         )
     with pytest.raises(WeightsError, match=r"data\. data: \S+ then, \S+ now\. Use"):
         run(tmp_path / "whole", encoder, -wide)
-
-
-def test_clip_distance_is_zero_for_the_truth(encoder):
-    real = torch.rand(3, 3, 16, 16) * 2 - 1
-    distance = clip_distance(encoder)
-    torch.testing.assert_close(distance(real, real), torch.zeros(3), atol=1e-6, rtol=0)
-    assert (distance(real.flip(0), real)[[0, 2]] > 0.01).all()

@@ -13,11 +13,6 @@ from fmri_utils.metrics.frechet import fid_weights
 from fmri_utils.project.errors import DataError, WeightsError
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def closed_form(a, b):
     covariances = np.cov(a.T), np.cov(b.T)
     root = sqrtm(covariances[0] @ covariances[1]).real

@@ -43,11 +43,6 @@ def data(rng):
     return rng.integers(0, 256, (10, 16, 16, 3), dtype=np.uint8), unit_rows(rng, 10, 8)
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 @pytest.fixture(scope="module")
 def encoder():
     return linear_encoder(12)

@@ -32,11 +32,8 @@ def test_fixture_reconstruction_equal_to_truth_is_perfect(pictures, embeddings):
     assert metrics.two_way_identification(embeddings, embeddings) == 1
     scores = metrics.retrieval(embeddings, embeddings, rng=np.random.default_rng(0))
     for direction in DIRECTIONS:
-        assert scores[direction]["top1"] == 1
-        assert scores[direction]["top5"] == 1
-        assert scores[direction]["median_rank"] == 1
-        assert scores[direction]["mrr"] == 1
-        assert scores[direction]["top1_drawn"] == 1
+        for name in ("top1", "top5", "median_rank", "mrr", "top1_drawn"):
+            assert scores[direction][name] == 1
     # distance 0: test_metrics_features.py, test_fixture_equal_pictures_have_distance_zero
 
 
@@ -148,14 +145,8 @@ def test_ssim_agrees_with_scikit_image_and_with_plain_filters_on_16_pairs(pictur
     grey = [images @ np.array([0.2125, 0.7154, 0.0721]) for images in at_425]
     plain = [_plain_ssim(a, b) for a, b in zip(*grey, strict=True)]
     np.testing.assert_allclose(ours, plain, atol=1e-6)
-    library = structural_similarity(
-        grey[0][0],
-        grey[1][0],
-        data_range=1,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
+    wang = dict(data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    library = structural_similarity(grey[0][0], grey[1][0], **wang)
     assert ours[0] == pytest.approx(library, abs=1e-6)
 
 
@@ -232,17 +223,6 @@ def test_retrieval_among_drawn_candidates_is_easier_and_says_how_many(embeddings
         assert scores["top1_drawn"] == pytest.approx(scores["top1"])
 
 
-def test_per_image_retrieval_scores_average_to_the_summary(embeddings):
-    noisy = embeddings + 2 * np.random.default_rng(5).standard_normal(embeddings.shape)
-    summary = metrics.retrieval(embeddings, noisy, rng=np.random.default_rng(0))
-    for direction, scores in metrics.retrieval_scores(embeddings, noisy).items():
-        assert scores["top1"].shape == (300,)
-        assert scores["top1"].mean() == summary[direction]["top1"]
-        assert scores["top5"].mean() == summary[direction]["top5"]
-        assert scores["reciprocal_rank"].mean() == pytest.approx(summary[direction]["mrr"])
-        assert np.median(scores["rank"]) == summary[direction]["median_rank"]
-
-
 def test_clustered_two_way_tells_category_decoding_from_identification():
     rng = np.random.default_rng(6)
     clusters = np.repeat(np.arange(6), 10)
@@ -293,17 +273,12 @@ def test_bad_input_is_refused(truth, reconstruction, message):
         metrics.two_way_identification(truth, reconstruction)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda p: 255 * p, r"RGB in \[0, 1\]"),
-        (lambda p: 2 * p - 1, r"values from -1 to .*RGB in \[0, 1\]"),
-        (lambda p: p * np.nan, "values from nan"),
-        (lambda p: p[:5], "one reconstruction per truth"),
-        (lambda p: p.transpose(0, 3, 1, 2), "height, width, 3"),
-    ],
-    ids=["0-255", "-1-1", "nan", "fewer", "channels first"],
-)
-def test_bad_pictures_are_refused(pictures, change, message):
-    with pytest.raises(DataError, match=message):
-        metrics.pixcorr(pictures, change(pictures))
+def test_bad_pictures_are_refused(pictures):
+    for bad, message in (
+        (255 * pictures, r"RGB in \[0, 1\]"),
+        (2 * pictures - 1, r"values from -1 to .*RGB in \[0, 1\]"),
+        (pictures[:5], "one reconstruction per truth"),
+        (pictures.transpose(0, 3, 1, 2), "height, width, 3"),
+    ):
+        with pytest.raises(DataError, match=message):
+            metrics.pixcorr(pictures, bad)

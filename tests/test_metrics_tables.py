@@ -12,7 +12,6 @@ from fmri_utils import metrics
 from fmri_utils.metrics.feature_networks import NETWORKS
 from fmri_utils.metrics.identification import DIRECTIONS
 from fmri_utils.metrics.judge import Judge
-from fmri_utils.project.artifacts import load_arrays, save_arrays
 from fmri_utils.project.errors import DataError
 
 ABOUT = {
@@ -243,16 +242,6 @@ def test_table_survives_json_and_names_data_and_versions(table):
         assert part in text
     for package in ("torch", "torchvision", "open_clip_torch", "scikit-image", "scipy", "numpy"):
         assert f"{package} {table['versions'][package]}" in text
-
-
-def test_per_image_scores_can_be_kept(scored, tmp_path):
-    arrays = metrics.per_image_arrays(scored)
-    assert "method/PixCorr" in arrays and "method/Alex(2)" not in arrays
-    save_arrays(tmp_path / "s.h5", arrays, config={})
-    read = load_arrays(tmp_path / "s.h5", remedy="")
-    np.testing.assert_array_equal(
-        read["ceiling"]["judge two-way"], scored["ceiling"]["judge two-way"].per_image
-    )
 
 
 def test_differences_are_paired_and_leave_out_what_is_not_available(scored):

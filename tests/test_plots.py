@@ -180,7 +180,6 @@ def test_study_curves_and_differences_show_what_was_measured():
     ax = plots.plot_study_curves(rows, "n_voxels", "MRR", chance=0.05)
     assert [list(line.get_ydata()) for line in ax.lines[:2]] == [[0.1, 0.2], [0.3, 0.4]]
     assert ax.get_xlabel() == "voxels"
-    assert plots.plot_study_curves(rows, "n_voxels", "top-1").lines[:] == []
     shown = {"score": "MRR", "difference": "a - b", "low": -1, "value": 0.5, "high": 1}
     ax = plots.plot_study_differences([{**shown, "subjects": [0.2, 0.8]}], "MRR")
     assert list(ax.lines[0].get_xdata()) == [-1, 1]

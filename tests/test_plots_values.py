@@ -1,6 +1,5 @@
 """Plots show what they are given; without a value the background or a word, never an error."""
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
@@ -15,17 +14,13 @@ from fmri_utils.plots.fields import plot_field_coverage
 
 AFFINE = np.diag([1.8, 1.8, 1.8, 1.0])
 SHAPE = (12, 13, 11)
-UNKNOWN, NONE = np.full(10, np.nan), np.array([])
+UNKNOWN, NONE, NOBODY = np.full(10, np.nan), np.array([]), np.array([], bool)
+EMPTY = np.zeros((0, 8, 8, 3))
 EVERYWHERE, NOWHERE = np.ones(10, bool), np.zeros(10, bool)
 UNKNOWN_INTERVAL = Interval(np.nan, np.nan, np.nan)
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    before = dict(mpl.rcParams)
-    yield
-    plt.close("all")
-    assert dict(mpl.rcParams) == before
+pytestmark = pytest.mark.usefixtures("close_figures")
 
 
 def volume(value):
@@ -98,22 +93,16 @@ SAID = {
     "ncsnr, no voxel": lambda: plots.plot_ncsnr_histogram(NONE, published={}, subject=1),
     "reliability against ncsnr": lambda: plots.plot_repeat_reliability(UNKNOWN, UNKNOWN),
     "drift": lambda: plots.plot_drift_share(UNKNOWN, UNKNOWN, chance=0.1),
-    "noise correlation": lambda: plots.plot_noise_correlation(
-        pd.DataFrame(columns=["area", "distance_mm", "correlation", "n_pairs"])
-    ),
+    "noise correlation": lambda: plots.plot_noise_correlation(pd.DataFrame(columns=["area"])),
     "studentised reliability, NaN": lambda: effects.plot_tested_reliability(UNKNOWN, NOWHERE, None),
-    "studentised reliability, no voxel": lambda: effects.plot_tested_reliability(
-        NONE, NONE.astype(bool), None
-    ),
+    "reliability, no voxel": lambda: effects.plot_tested_reliability(NONE, NOBODY, None),
     "matrix": lambda: effects.plot_matrix(np.zeros((0, 2)), [], ["a", "b"]),
     "steps": lambda: effects.plot_step_sizes(np.array([0.1]), {"float64": np.zeros((1, 0))}),
     "shift": lambda: plot_area_shift(*[np.zeros((0, 2))] * 3, [], ["a", "b"]),
     "places": lambda: effects.plot_places(np.zeros((0, 16)), [])[0],
     "losses": lambda: plots.plot_losses([])[0],
-    "pictures": lambda: plots.plot_picture_grid([np.zeros((0, 8, 8, 3))], [""])[0, 0],
-    "ranked pictures": lambda: plots.plot_ranked_images(*[np.zeros((0, 8, 8, 3))] * 2, NONE, NONE)[
-        0, 0
-    ],
+    "pictures": lambda: plots.plot_picture_grid([EMPTY], [""])[0, 0],
+    "ranked pictures": lambda: plots.plot_ranked_images(EMPTY, EMPTY, NONE, NONE)[0, 0],
 }
 
 
