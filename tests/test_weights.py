@@ -46,14 +46,6 @@ def file_of(server, folder, digest=DIGEST[:8]):
 # What torch.hub fetches
 
 
-@pytest.mark.parametrize("digest", [DIGEST[:8], ""])
-def test_a_file_arrives_where_its_library_looks(server, tmp_path, digest):
-    file = file_of(server, tmp_path, digest)
-    network_weights.bring(file)
-    assert file.find().read_bytes() == BYTES
-    assert os.listdir(file.cached.parent) == [file.name]
-
-
 @pytest.mark.parametrize(
     ("fault", "words", "digest"),
     [
@@ -71,7 +63,8 @@ def test_what_is_damaged_or_not_there_never_gets_its_place(server, tmp_path, fau
         network_weights.bring(file)
     assert os.listdir(file.cached.parent) == []
     network_weights.bring(file)
-    assert file.cached.read_bytes() == BYTES
+    assert file.find().read_bytes() == BYTES
+    assert os.listdir(file.cached.parent) == [file.name]
 
 
 # The hub

@@ -118,13 +118,14 @@ class SparseFile:
         self.seek, self.tell = self.bytes.seek, self.bytes.tell
         self.here = np.zeros(-(-remote.size // BLOCK), dtype=bool)
         self.wanted = np.arange(self.here.size) < FIRST_BYTES // BLOCK
+        self.fell_short = False
 
     def read(self, size: int) -> bytes:
         """Read at the position, or note what is missing and raise."""
         start = self.tell()
         blocks = _blocks(start, min(start + size, self.remote.size))
         if not self.here[blocks].all():
-            self.wanted[blocks] = True
+            self.wanted[blocks] = self.fell_short = True
             raise BlockingIOError("bytes that have not been fetched are needed")
         return self.bytes.read(size)
 
@@ -138,14 +139,14 @@ class SparseFile:
                     if place not in results:
                         results[place] = read(place)
                 except Exception:  # HDF5 may report a failed read as an error of its own
-                    if not self.wanted.any():
+                    if not self.fell_short:
                         raise
         return [results[place] for place in places]
 
     def fetch_wanted(self) -> None:
         """Fetch everything noted, neighbours together, all at the same time."""
         numbers = np.flatnonzero(self.wanted & ~self.here)
-        self.wanted[:] = False
+        self.wanted[:] = self.fell_short = False
         ends = np.flatnonzero(np.diff(numbers) > GAP_BYTES // BLOCK + 1) + 1
 
         async def get(run: np.ndarray) -> None:
@@ -185,7 +186,8 @@ def read_voxels(source: SparseFile, voxels: np.ndarray, grid: tuple[int, int, in
         If the file is not as NSD writes it, is cut off, or changed meanwhile (:class:`Changed`).
     """
     url = source.remote.url
-    places = [tuple(place) for place in np.transpose(np.unravel_index(voxels, grid[::-1]))]
+    z_y_x = np.transpose(np.unravel_index(voxels, grid[::-1]))
+    places = [tuple(place) for place in z_y_x.tolist()]
     try:
         # The file must be closed before Python ends, or HDF5 calls back into a dead interpreter.
         with source.read_all(h5py.File, [source])[0] as file:
