@@ -15,7 +15,7 @@ PYTHON := .venv/bin/python
 READY := .venv/ready
 endif
 
-# Every NAME=value given to make goes to the runner, which refuses the names it does not know. It arrives as it was given:
+# Every NAME=value given to make goes to the pipeline, which refuses the names it does not know. It arrives as it was given:
 # $(value) keeps make from expanding it, single quotes keep the shell from it.
 quoted = '$(subst ','\'',$(1))'
 SETTINGS = $(foreach v,$(sort $(filter-out MAKEFLAGS MAKEOVERRIDES GNUMAKEFLAGS BASE_PYTHON,$(COMMAND_LINE_NAMES))),$(call quoted,$(v)=$(value $(v))))
@@ -28,7 +28,7 @@ BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1
 export PYTHONHASHSEED := 0
 
-.PHONY: help all smoke html test test-rounding test-long verify compare audit lab lint sync weights nsd-download lafite-import study sweep bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+.PHONY: help all smoke plan report html test test-rounding test-long verify compare audit lab lint sync weights nsd-download lafite-import study sweep bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
@@ -37,19 +37,25 @@ help: ## this help
 	@echo; echo "Settings: PROFILE=smoke|demo|nsd SUBJECT=1..8 SEED=n DEVICE=auto|cpu|cuda, or a profile key such as encoder.n_folds=5"
 
 all: $(READY) ## run every notebook that is not up to date, make every figure
-	@$(PYTHON) -m pipeline.runner all $(SETTINGS)
+	@$(PYTHON) -m pipeline all $(SETTINGS)
 
 smoke: $(READY) ## the same on tiny data, in under three minutes
-	@$(PYTHON) -m pipeline.runner all PROFILE=smoke $(SETTINGS)
+	@$(PYTHON) -m pipeline all PROFILE=smoke $(SETTINGS)
+
+plan: $(READY) ## what would run, and why
+	@$(PYTHON) -m pipeline plan $(SETTINGS)
+
+report: $(READY) ## Snakemake's report of what has run: build/report.html
+	@$(PYTHON) -m pipeline report $(SETTINGS)
 
 html: $(READY) ## what `make all` ran as pages without any need of a network: build/html/index.html
 	@$(PYTHON) -m pipeline.pages $(SETTINGS)
 
 $(NUMBERS): $(READY)
-	@$(PYTHON) -m pipeline.runner $@ $(SETTINGS)
+	@$(PYTHON) -m pipeline $@ $(SETTINGS)
 
 $(NOTEBOOKS): $(READY)
-	@$(PYTHON) -m pipeline.runner $(firstword $(subst _, ,$@)) $(SETTINGS)
+	@$(PYTHON) -m pipeline $(firstword $(subst _, ,$@)) $(SETTINGS)
 
 test: $(READY) ## unit tests, reference tensors, notebook pairs, all notebooks on tiny data
 	@$(PYTHON) -m pytest -n 2 --no-loadscope-reorder
@@ -74,8 +80,8 @@ audit: ## are there advisories against the pinned packages? (needs PyPI; an envi
 	@$(BASE_PYTHON) -m venv build/audit && build/audit/bin/python -m pip install -q pip-audit
 	@build/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
-lab: $(READY) ## open the collection in JupyterLab (explore.ipynb is the one to play with)
-	@$(PYTHON) -m jupyter lab notebooks
+lab: $(READY) ## open the collection in JupyterLab (explore.ipynb is the one to play with); LAB="--allow-root --no-browser"
+	@$(PYTHON) -m jupyter lab $(LAB) notebooks
 
 lint: $(READY) ## ruff and codespell
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && $(PYTHON) -m codespell_lib
@@ -92,20 +98,20 @@ nsd-download: $(READY) ## fetch one subject of the real NSD (asks for consent fi
 lafite-import: $(READY) ## convert a released LAFITE checkpoint: FILE=x.pkl
 	@$(PYTHON) -m fmri_utils.lafite.released.convert $(SETTINGS)
 
-study: $(READY) ## what takes hours: seeds, subjects, calibration (resumes where it stopped)
+study: $(READY) ## what takes hours: seeds, subjects, calibration (goes on where it stopped); ENGINE=local|slurm
 	@$(PYTHON) -m pipeline.studies $(SETTINGS)
 
 sweep: $(READY) ## SUBJECTS="1 2" AREAS="nsdgeneral V1" SEEDS="0 1" ENGINE=local|slurm: many runs, one table
 	@$(PYTHON) -m pipeline.sweep $(SETTINGS)
 
-bench: $(READY) ## time and memory of the costly steps, as ratios, into benchmarks/*.json
+bench: $(READY) ## time and memory of every notebook and of the costly steps, into benchmarks/*.json
 	@for script in $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)); do echo $$script; $(PYTHON) $$script || exit 1; done
 
 pretrain: $(READY) ## train the demo weights again (hours; resumes where it stopped)
 	@$(PYTHON) -m simulated_nsd.training $(SETTINGS)
 
 clean: ## remove runs, derived and simulated data (figures and pretrained weights stay)
-	rm -rf runs data/derived data/nsd-simulated build
+	rm -rf runs data/derived data/nsd-simulated build .snakemake
 
 env: $(READY) ## make the environment only
 

@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from lab_browser import ExplorerPage, chromium, copy_of_explorer, find_browser, jupyterlab
 
 from fmri_utils.project.artifacts import atomic_path
-from pipeline import runner
+from pipeline.engine import make
+from pipeline.request import parse_request
 
 N_EVENTS, N_CORES, LIMIT_MS = 20, 2, 300
 
@@ -66,7 +67,7 @@ def measure(page: ExplorerPage) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Measure and write the table."""
-    runner.run(runner.parse_request(["05", "PROFILE=demo"]))
+    make(parse_request(["05", "PROFILE=demo"]))
     load = os.getloadavg()[0]
     cores = sorted(os.sched_getaffinity(0))[:N_CORES]
     os.sched_setaffinity(0, cores)  # what is started from here inherits it

@@ -8,7 +8,7 @@
 # |---|---|
 # | you learn | to tell what a model uses from what a voxel carries, to hold noise still, to correct for thousands of tests, why redundancy hides importance |
 # | you need | notebooks 01 to 04; p values, the chain rule |
-# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge` and `matched.safetensors`, `reconstructions.h5`; `study_perturbation.json` where it is |
+# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge` and `matched.safetensors`; `study_perturbation.json` where it is |
 # | writes | `effects.h5` and maps of the brain (`*.nii.gz`) |
 # | minutes | to run: smoke 0.5 · demo 1.2 · nsd not measured; to work through: about 90 |
 #
@@ -56,9 +56,9 @@ plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
-names = "betas", "stimuli", "embeddings", "predictions", "reconstructions"
+names = "betas", "stimuli", "embeddings", "predictions"
 files = open_inputs(cfg, *names, "ridge", "matched", "generator")
-brain, stimuli, clip, predicted, pictures = (files[name] for name in names)
+brain, stimuli, clip, predicted = (files[name] for name in names)
 ridge, encoder = (encoders.load_encoder(files[name]) for name in ("ridge", "matched"))
 
 # %%
@@ -279,7 +279,8 @@ print("pixel RMS, new noise only:    ", np.round(result.noise_rms(), 3))
 print(f"rounding floor: {result.floor:.1e}")
 
 # %%
-results = {"seen": pictures["seen"][image], "baseline": result.baseline, "noise": result.noise}
+seen = stimuli["images"][np.searchsorted(stimuli["nsd_id"], predicted["test_ids"][image])]
+results = {"seen": seen, "baseline": result.baseline, "noise": result.noise}
 results |= {"perturbed": result.perturbed, "names": nsd.voxel_names(areas, voxels)}
 results |= {"rms": result.rms(), "new_noise_rms": result.noise_rms(), "effect": mean_effect}
 results |= {"null": np.zeros(0, bool) if null is None else null}

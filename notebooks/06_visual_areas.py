@@ -8,7 +8,7 @@
 # |---|---|
 # | you learn | to compare an area with random voxels, why kept, left out and retrained give different answers, what Shapley values share out |
 # | you need | notebooks 01 to 05 |
-# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge` and `matched.safetensors`, `reconstructions.h5`, `effects.h5`; the subject's betas once more |
+# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge` and `matched.safetensors`; the subject's betas once more |
 # | writes | `areas.h5`, `areas.json` |
 # | minutes | to run: smoke 0.2 · demo 1.1 · nsd not measured; to work through: about 60 |
 #
@@ -30,6 +30,7 @@ INTERACTIVE = True
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 
 from fmri_utils import encoders, metrics, nsd, perturbation, plots, visual_areas
 from fmri_utils.lafite import load_generator
@@ -47,9 +48,9 @@ plt.style.use(plots.STYLE)
 print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
-names = "betas", "stimuli", "embeddings", "predictions", "reconstructions", "effects"
+names = "betas", "stimuli", "embeddings", "predictions"
 files = open_inputs(cfg, *names, "ridge", "matched", "generator")
-brain, stimuli, clip, predicted, pictures, effects = (files[name] for name in names)
+brain, stimuli, clip, predicted = (files[name] for name in names)
 ridge, encoder = (encoders.load_encoder(files[name]) for name in ("ridge", "matched"))
 
 # %%
@@ -342,7 +343,8 @@ full, changed = visual_areas.area_pictures(
 print("(n_images, n_groups, H, W, 3) =", changed["keep_only"].shape)
 
 # %% alt="For each image: what was seen, the picture from all voxels, and pictures with each group kept only, left out, and stimulated"
-seen = pictures["seen"][: p.n_pictured]
+shown = np.searchsorted(stimuli["nsd_id"], predicted["test_ids"][: p.n_pictured])
+seen = stimuli["images"][shown]
 _ = area_plots.plot_area_pictures(seen, full, changed, list(pictured))
 
 # %% [markdown]
@@ -351,7 +353,10 @@ _ = area_plots.plot_area_pictures(seen, full, changed, list(pictured))
 # new noise?
 
 # %%
-noise_rms = np.median(effects["one_noise_rms"])
+condition = torch.from_numpy(encoders.unit(encoder.predict(pattern[: len(full)])).astype(np.float32))
+other_z = reconstruction.draw_z(generator, 1, cfg.seed + 1).expand(len(full), -1)
+renewed = draw(other_z, condition, True)
+noise_rms = np.median(np.sqrt(((renewed - full) ** 2).mean((1, 2, 3))))
 for kind in kinds:
     rms = np.sqrt(((changed[kind] - full[:, None]) ** 2).mean((2, 3, 4))).mean(0)
     print(f"{kind:9s}", {n: round(float(v), 3) for n, v in zip(pictured, rms, strict=True)})

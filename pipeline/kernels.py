@@ -7,6 +7,7 @@ notebooks, and sockets instead of TCP ports let several runs share a machine.
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+LONGEST_FOLDER = 90  # bytes: a socket's whole path has at most 103 (macOS) or 107 (Linux)
 
 
 class IpcKernelManager(AsyncKernelManager):
@@ -27,6 +29,9 @@ class IpcKernelManager(AsyncKernelManager):
         # In a folder of their own: by default sockets lie in the working directory, where a killed
         # kernel leaves them and two runs at once may take each other's.
         folder = Path(tempfile.mkdtemp(prefix="fmri-kernel-"))
+        if len(os.fsencode(folder)) > LONGEST_FOLDER:
+            folder.rmdir()
+            folder = Path(tempfile.mkdtemp(prefix="fmri-kernel-", dir="/tmp"))
         super().__init__(**{**kwargs, "transport": "ipc", "ip": str(folder / "socket")})
         self.connection_file = str(folder / "kernel.json")
 
@@ -69,9 +74,22 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
 
+def _be_nobodys() -> None:
+    """Leave out what a person has set for other work: plots elsewhere, other styles, own startup.
+
+    With ``MPLBACKEND=Agg`` in the environment a whole run would end well without one picture.
+    """
+    (package,) = importlib.util.find_spec("matplotlib").submodule_search_locations
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    os.environ["MATPLOTLIBRC"] = str(Path(package, "mpl-data", "matplotlibrc"))
+    os.environ["IPYTHONDIR"] = str(Path(sys.argv[sys.argv.index("-f") + 1]).parent / "ipython")
+    os.environ.pop("PYTHONSTARTUP", None)
+
+
 def main() -> None:
     """Be a kernel; what ``python -m ipykernel_launcher`` does, for no longer than the runner."""
     end_with(int(os.environ["JPY_PARENT_PID"]))
+    _be_nobodys()
     from ipykernel import kernelapp
 
     kernelapp.launch_new_instance()

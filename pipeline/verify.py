@@ -32,7 +32,7 @@ from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import PROJECT_ROOT, WHICH_RUN, Profile, load_profile
 from fmri_utils.project.provenance import FIGURES, INPUTS, PROVENANCE, figure_origin
 
-from . import runner
+from .steps import made_from, steps
 
 FOLDERS = ("data/derived", "figures", "runs")
 STUDIES = "figures/study_*.json"  # shipped: `make all` makes their inputs anew, but not them
@@ -188,26 +188,23 @@ class Report:
             self._find(STALE, file, f"{what} are others now: {'; '.join(changed)}")
         return profile
 
-    def _check_run(self, stamps: Path) -> None:
+    def _check_run(self, runs: Path) -> None:
         """What notebooks wrote in their last run, and whether they would run again."""
-        derived = self.root / "data" / "derived" / stamps.relative_to(self.root / "runs")
+        derived = self.root / "data" / "derived" / runs.relative_to(self.root / "runs")
         profiles = filter(None, map(_profile_that_made, own_files(derived, "*.*.json")))
         profile = next(profiles, None)
-        notebooks = runner.numbered_notebooks(self.root / "notebooks")
-        steps = runner.plan(profile, notebooks) if profile else []
-        keys = {path.stem: key for path, key in steps}
-        would_run = []
-        for path in own_files(stamps, "*.stamp.json"):
-            stamp = self._read(path, "outputs") or {"outputs": {}}
-            for name, digest in stamp["outputs"].items():
+        known = {step.stem: step for step in steps()} if profile else {}
+        for path in own_files(runs, "*-record.json"):
+            record = self._read(path, "written", "made_from") or {"written": {}}
+            for name, digest in record["written"].items():
                 self._check_bytes(self.root / name, digest, path)
-            key = keys.get(path.name.removesuffix(".stamp.json"))
-            if key not in (None, stamp.get("key", key)):
-                would_run.append(path)
-        if would_run:
-            rest = f" (and {len(would_run) - 1} notebooks after it)" if would_run[1:] else ""
-            why = "its source, the package, settings, weights or data are others now: it would run"
-            self._find(STALE, would_run[0], f"{why} again{rest}")
+            step = known.get(path.name.removesuffix("-record.json"))
+            if step is not None and "made_from" in record:
+                now = made_from(profile, step)
+                other = sorted({name for name, _ in now.items() ^ record["made_from"].items()})
+                if other:
+                    why = f"it would run again: changed since are {', '.join(other)}"
+                    self._find(STALE, path, why)
 
 
 def _profile_that_made(file: Path) -> Profile | None:

@@ -17,7 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
-from pipeline import runner
+from pipeline.engine import make
+from pipeline.request import parse_request
 
 
 class WholeFiles(LoadFileScheduling):
@@ -57,7 +58,7 @@ def smoke():
 
     remove()  # what a killed test run has left
     try:
-        done = runner.run(runner.parse_request(arguments), progress=False)
+        done = make(parse_request(arguments), progress=False)
         yield profile, arguments, done
     finally:
         remove()

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -21,34 +20,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from tiny_project import PROJECT, copy_project
 
-from pipeline import runner
+from pipeline.request import parse_request
+from pipeline.steps import steps
 
-PROJECT = Path(__file__).resolve().parents[1]
 SETTINGS = ("all", "PROFILE=smoke", "SEED=971")
 KILLS_PER_RUN = 10
 STARTING_SECONDS = 3  # before the first notebook: imports, hashes
 ENDING_SECONDS = 30  # a generous bound for what is to end by itself, on a busy machine
 
 
-def copy_project(folder, source=PROJECT):
-    """A project of its own: its sources, and the shipped weights by a link.
-
-    What JupyterLab or macOS left among them is not copied: its name begins with a dot.
-    """
-    ignored = shutil.ignore_patterns("__pycache__", ".*")
-    for name in ("fmri_utils", "simulated_nsd", "pipeline", "notebooks"):
-        shutil.copytree(source / name, folder / name, ignore=ignored)
-    shutil.copy(source / "constraints.txt", folder)
-    (folder / "data").mkdir()
-    (folder / "data" / "pretrained").symlink_to(source / "data" / "pretrained")
-    return folder
-
-
 def start(root, *settings, log):
-    """Start the runner in a copy of the project; what it says is appended to a file."""
+    """Start a run in a copy of the project; what it says is appended to a file."""
     environment = os.environ | {"PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "pipeline.runner", *settings]
+    command = [sys.executable, "-m", "pipeline", *settings]
     with open(log, "ab") as out:
         return subprocess.Popen(command, cwd=root, env=environment, stdout=out, stderr=out)
 
@@ -59,30 +45,30 @@ def finish(root, *settings, log):
 
 
 def outputs(root):
-    """What a run left, by name: bytes of derived files and figures, and the notebooks' stamps.
+    """What a run left, by name: bytes of derived files and figures, and the notebooks' records.
 
-    Executed notebooks hold times, so they are left out, also from the hashes in the stamps.
+    Executed notebooks hold times, so they are left out, also from the hashes in the records.
     """
-    profile = runner.parse_request(SETTINGS).profile
+    profile = parse_request(SETTINGS).profile
     derived, figures, runs = (
         root / folder.relative_to(PROJECT)
         for folder in (profile.derived, profile.figures, profile.runs)
     )
     files = [p for folder in (derived, figures) for p in folder.rglob("*") if p.is_file()]
     found = {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
-    for path in runs.glob("*.stamp.json"):
-        stamp = json.loads(path.read_text())
-        kept = {k: v for k, v in stamp["outputs"].items() if not k.endswith(".ipynb")}
-        found[path.name] = stamp | {"outputs": kept}
+    for path in runs.glob("*-record.json"):
+        record = json.loads(path.read_text())
+        kept = {k: v for k, v in record["written"].items() if not k.endswith(".ipynb")}
+        found[path.name] = {"made_from": record["made_from"], "written": kept}
     return found
 
 
 def durations(root):
     """Seconds of each notebook of a finished run, in order: [(stem, seconds)]."""
-    runs = root / runner.parse_request(SETTINGS).profile.runs.relative_to(PROJECT)
-    notebooks = [runs / f"{path.stem}.ipynb" for path in runner.numbered_notebooks()]
-    read = [json.loads(path.read_text())["metadata"]["papermill"] for path in notebooks]
-    return [(p.stem, about["duration"]) for p, about in zip(notebooks, read, strict=True)]
+    runs = root / parse_request(SETTINGS).profile.runs.relative_to(PROJECT)
+    records = [runs / f"{step.stem}-record.json" for step in steps()]
+    read = [json.loads(path.read_text())["seconds"] for path in records]
+    return [(step.stem, seconds) for step, seconds in zip(steps(), read, strict=True)]
 
 
 def moments(rng, n, seconds):
@@ -96,7 +82,7 @@ def moments(rng, n, seconds):
 
 
 def kill(process, everything):
-    """Kill a runner, or it and all that it started, unless it has ended.
+    """Kill a run, or it and all that it started, unless it has ended.
 
     Returns
     -------
@@ -132,12 +118,12 @@ class Tally:
 
 def run_until(root, log, stem, after):
     """Start a run and come back some seconds after a notebook has begun, or at the run's end."""
-    log.touch()
-    begin = log.stat().st_size
+    runs, begin = root / parse_request(SETTINGS).profile.runs.relative_to(PROJECT), time.time()
     process = start(root, *SETTINGS, log=log)
     while stem is not None and process.poll() is None:
-        said = log.read_text()[begin:]
-        if any(begun >= stem for begun in re.findall(r"^(\d\d_\w+) \.\.\.$", said, re.M)):
+        states = [json.loads(path.read_text()) for path in runs.glob("*-state.json")]
+        numbers = [path.name for path in runs.glob("*-state.json")]
+        if any(s["begun"] > begin and n >= stem for s, n in zip(states, numbers, strict=True)):
             break
         time.sleep(0.02)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -151,7 +137,7 @@ def killed_run(root, log, wanted, seconds, n, rng, tally):
         process = run_until(root, log, stem, after)
         while process.poll() is not None:  # too late: its last notebook once more, for less long
             assert process.returncode == 0, log.read_text()[-3000:]
-            next((root / "runs").rglob(f"{seconds[-1][0]}.stamp.json")).unlink()
+            next((root / "runs").rglob(f"{seconds[-1][0]}-record.json")).unlink()
             after /= 2
             process = run_until(root, log, None, after)
         everything = rng.random() < 0.5
@@ -181,7 +167,7 @@ def main(n, seed, folder):
         root, log = copy_project(folder / number), folder / f"{number}.log"
         killed_run(root, log, wanted, seconds, min(KILLS_PER_RUN, n - before), rng, tally)
         for stem, after, everything in tally.done[before:]:
-            what = "runner, kernel, workers" if everything else "runner only"
+            what = "all its processes" if everything else "its first process only"
             print(f"{number}: {stem or 'start'} + {after:.1f} s: {what}", flush=True)
         print(f"{number}: differing: {tally.differing}", flush=True)
         shutil.rmtree(root)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
-from test_runner import NOTEBOOK
+from tiny_project import TinyProject, copy_project
 
 from fmri_utils.plots import save_figure
 from fmri_utils.project.artifacts import (
@@ -23,7 +23,6 @@ from fmri_utils.project.artifacts import (
     save_arrays,
     sha256_file,
 )
-from pipeline.pairing import notebook_sources
 
 MIB = 2**20
 NOISE = np.random.default_rng(0).random((8 * MIB // 4,), np.float32)  # 8 MiB, incompressible
@@ -31,7 +30,7 @@ WRITES = """
 import numpy as np, torch
 from fmri_utils.project.artifacts import load_arrays, save_arrays
 noise = np.random.default_rng(0).random({mib} * 2**18, np.float32)
-save_arrays(root / "out" / "{title}.h5", {{"noise": noise}}, config={{}})
+save_arrays(cfg.derived / "{title}.h5", {{"noise": noise}}, config={{}})
 """
 
 
@@ -119,13 +118,10 @@ def test_a_disk_that_is_read_only_is_told(disk):
 def project(disk):
     """A project of three tiny notebooks on the disk; they write 1, 4 and 1 MiB."""
     disk.resize("16m")
-    root = kill_runs.copy_project(disk.path)
-    for path in notebook_sources(root / "notebooks"):
-        path.unlink()
+    project = TinyProject(disk.path, {"01_a": (), "02_b": ("01_a",), "03_c": ("02_b",)})
     for title, mib in (("01_a", 1), ("02_b", 4), ("03_c", 1)):
-        text = NOTEBOOK.format(title=title, extra=WRITES.format(title=title, mib=mib))
-        (root / "notebooks" / f"{title}.py").write_text(text)
-    return root
+        project.write(title, WRITES.format(title=title, mib=mib))
+    return project.root
 
 
 def run(root, log, target="all"):
@@ -141,15 +137,16 @@ def test_a_run_on_a_disk_that_fills_up_goes_on_where_there_is_room(project, disk
     assert status == 2 and "Traceback" not in said, said
     assert "error: 02_b.py stopped: ArtifactError: " in said
     assert "02_b.h5 could not be written: No space left on device." in said
-    assert sorted(path.name for path in (project / "out").iterdir()) == [
-        *("01_a.h5", "01_a.h5.json", "01_a.txt", "02_b.txt")
+    derived = project / "data/derived/smoke/subj01"
+    assert sorted(path.name for path in derived.iterdir()) == [
+        *("01_a.h5", "01_a.h5.json", "01_a.txt")
     ]
     assert not list(project.rglob(".part-*"))
     disk.resize("32m")
     status, said = run(project, log)
-    assert status == 0 and "01_a ..." not in said
+    assert status == 0 and "01_a done" not in said
     for title in ("01_a", "02_b", "03_c"):
-        load_arrays(project / "out" / f"{title}.h5", remedy="")
+        load_arrays(derived / f"{title}.h5", remedy="")
     assert not list((project / "runs").rglob("*.failed.ipynb"))
 
 
@@ -176,10 +173,10 @@ def test_a_run_on_a_disk_that_is_read_only_says_so(project, disk, tmp_path):
 def test_all_notebooks_on_a_disk_that_grows(disk, tmp_path):
     """Room for more of the run each time; what it ends with is what an undisturbed run leaves."""
     log = tmp_path / "log"
-    whole = kill_runs.copy_project(tmp_path / "undisturbed")
+    whole = copy_project(tmp_path / "undisturbed")
     assert kill_runs.finish(whole, *kill_runs.SETTINGS, log=log) == 0
     disk.resize("1g")
-    root = kill_runs.copy_project(disk.path)
+    root = copy_project(disk.path)
     before = shutil.disk_usage(root).used
     needed = sum(
         p.stat().st_size for part in ("runs", "data") for p in (whole / part).rglob("*")

@@ -225,7 +225,7 @@ def test_both_studies_run_and_resume(generator, encoder, tmp_path, monkeypatch):
 
 
 def test_the_study_names_what_is_missing(capsys):
-    assert studies.main(["generator", "PROFILE=smoke", "SEED=969696"]) == 2
+    assert studies.main(["one=generator", "PROFILE=smoke", "SEED=969696"]) == 2
     assert "Run `make 01`" in capsys.readouterr().err
-    assert studies.main(["generator", "PROFILE=nothing"]) == 2
+    assert studies.main(["one=generator", "PROFILE=nothing"]) == 2
     assert "Valid profiles" in capsys.readouterr().err

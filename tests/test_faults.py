@@ -12,18 +12,17 @@ from pathlib import Path
 import kill_runs
 import psutil
 import pytest
-from test_runner import NOTEBOOK
+from tiny_project import TinyProject
 
 from fmri_utils.project.errors import FmriUtilsError
 from fmri_utils.project.profiles import PROJECT_ROOT
-from pipeline import runner
-from pipeline.pairing import notebook_sources
+from pipeline import locks
 
 N_KILLS = 3
 DEAF = """
 import ctypes, sys, time
 if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 0)  # not to be killed with the runner
+    ctypes.CDLL(None).prctl(1, 0)  # not to be killed with the run
 (root / "deaf").touch()
 ctypes.PyDLL(None).sleep(600)  # holds the interpreter, so that no thread of it runs
 """
@@ -62,25 +61,17 @@ def test_thirty_kills(tmp_path):
     assert not tally.differing and not left
 
 
-def test_kernel_and_workers_end_with_their_runner_and_the_lock_is_free(tmp_path):
-    root, log = tiny_project(tmp_path, WORKERS), tmp_path / "log"
-    process = kill_runs.start(root, "all", "PROFILE=smoke", log=log)
+def test_kernel_and_workers_end_with_their_run_and_the_lock_is_free(tmp_path):
+    project, log = TinyProject(tmp_path, {"01_a": ()}), tmp_path / "log"
+    project.write("01_a", WORKERS)
+    process = kill_runs.start(tmp_path, "all", "PROFILE=smoke", log=log)
     wait_until(process, log, lambda: n_workers(process) == 2)
     time.sleep(2)  # they are at work
     orphans = kill_runs.kill(process, everything=False)
-    assert len(orphans) >= 3
-    assert kill_runs.finish(root, "all", "PROFILE=smoke", log=log) == 0
-    assert (root / "out" / "01_a.txt").read_text() == "01_a smoke 0"
+    assert len(orphans) >= 5  # engine, notebook, kernel, two workers
+    assert kill_runs.finish(tmp_path, "all", "PROFILE=smoke", log=log) == 0
+    assert (project.derived / "01_a.txt").read_text() == "01_a smoke 0"
     assert not kill_runs.still_there(orphans)
-
-
-def tiny_project(folder, extra):
-    """A copy of the project with one tiny notebook."""
-    root = kill_runs.copy_project(folder)
-    for path in notebook_sources(root / "notebooks"):
-        path.unlink()
-    (root / "notebooks" / "01_a.py").write_text(NOTEBOOK.format(title="01_a", extra=extra))
-    return root
 
 
 def wait_until(process, log, happens):
@@ -90,7 +81,7 @@ def wait_until(process, log, happens):
 
 
 def n_workers(process):
-    """Number of processes that a pool has started below a runner."""
+    """Number of processes that a pool has started below a run."""
     found = 0
     for child in psutil.Process(process.pid).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -98,23 +89,25 @@ def n_workers(process):
     return found
 
 
-def test_a_kernel_that_outlives_its_runner_keeps_others_out(tmp_path, monkeypatch):
-    """It inherits the lock: where it cannot be ended at once, the next run waits for it."""
-    root, log = tiny_project(tmp_path, DEAF), tmp_path / "log"
-    process = kill_runs.start(root, "all", "PROFILE=smoke", log=log)
-    wait_until(process, log, lambda: (root / "deaf").exists())
-    (orphan,) = kill_runs.kill(process, everything=False)
-    lock = root / "runs" / "smoke" / "subj01" / "lock"
-    monkeypatch.setattr(runner, "LOCK_SECONDS", 0.2)
+def test_a_kernel_that_outlives_its_run_keeps_others_out(tmp_path, monkeypatch):
+    """It inherits the lock: where it cannot be ended at once, the next call waits for it."""
+    project, log = TinyProject(tmp_path, {"01_a": ()}), tmp_path / "log"
+    project.write("01_a", DEAF)
+    process = kill_runs.start(tmp_path, "all", "PROFILE=smoke", log=log)
+    wait_until(process, log, lambda: (tmp_path / "deaf").exists())
+    orphans = kill_runs.kill(process, everything=False)
+    monkeypatch.setattr(locks, "LOCK_SECONDS", 0.2)
     with (
-        pytest.raises(FmriUtilsError, match=f"another run .process {process.pid} on"),
-        runner._one_run_at_a_time(lock, progress=False),
+        pytest.raises(FmriUtilsError, match=r"another run \(process"),
+        locks.one_call_at_a_time(project.runs, progress=False),
     ):
         pass
-    orphan.kill()
-    monkeypatch.setattr(runner, "LOCK_SECONDS", kill_runs.ENDING_SECONDS)
-    with runner._one_run_at_a_time(lock, progress=False):
-        assert lock.read_text().startswith(f"{os.getpid()} on")
+    for orphan in orphans:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            orphan.kill()
+    monkeypatch.setattr(locks, "LOCK_SECONDS", kill_runs.ENDING_SECONDS)
+    with locks.one_call_at_a_time(project.runs, progress=False):
+        assert (project.runs / "lock").read_text().startswith(f"{os.getpid()} on")
 
 
 def on_small_disks(tmp_path, *options):

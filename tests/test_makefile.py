@@ -71,7 +71,7 @@ def make(folder, *arguments, code=0, **variables):
 )
 def test_settings_arrive_as_they_were_given(folder, setting):
     assert make(folder, "all", "DEVICE=cpu", setting) == (
-        "<-m><pipeline.runner><all>"
+        "<-m><pipeline><all>"
         + "".join(f"<{given}>" for given in sorted(["DEVICE=cpu", setting]))
         + "\n"
     )
@@ -85,7 +85,7 @@ def test_what_jupyterlab_leaves_is_no_target(folder):
     for name in ("03_encoder_training-Copy1.py", "03_x (copy).py", "Untitled.ipynb", ".DS_Store"):
         (folder / "notebooks" / name).touch()
     assert make(folder, "help") == said
-    assert make(folder, "03_encoder_training") == "<-m><pipeline.runner><03>\n"
+    assert make(folder, "03_encoder_training") == "<-m><pipeline><03>\n"
     make(folder, "04", code=2)
 
 
@@ -114,7 +114,7 @@ def test_the_environment_is_made_in_the_folder_itself(folder):
 def test_conda_may_lie_in_a_folder_with_a_space(folder):
     program(folder / "conda env/bin/python", SAYS)
     conda = {"CONDA_DEFAULT_ENV": "fmri-utils", "CONDA_PREFIX": str(folder / "conda env")}
-    assert "<-m><pipeline.runner><03>\n" in make(folder, "03", **conda)
+    assert "<-m><pipeline><03>\n" in make(folder, "03", **conda)
 
 
 def test_help_is_aligned_and_names_every_target(folder):

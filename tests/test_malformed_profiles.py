@@ -11,7 +11,7 @@ from fmri_utils.project import profiles
 from fmri_utils.project.devices import choose_device
 from fmri_utils.project.profiles import Profile, load_profile
 from fmri_utils.project.simulation_config import SimulationConfig
-from pipeline.runner import parse_request
+from pipeline.request import parse_request
 
 SECTIONS = {k: v for k, v in typing.get_type_hints(Profile).items() if dataclasses.is_dataclass(v)}
 SECTIONS["simulation"] = SimulationConfig

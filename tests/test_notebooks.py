@@ -7,7 +7,10 @@ import pytest
 from fmri_utils.project.artifacts import check_manifest
 from fmri_utils.project.errors import FmriUtilsError
 from fmri_utils.project.profiles import PROJECT_ROOT
-from pipeline import runner
+from pipeline.engine import make
+from pipeline.execute import execute
+from pipeline.request import parse_request
+from pipeline.steps import steps
 
 FIGURES = (
     "fig1_model",
@@ -21,7 +24,7 @@ FIGURES = (
 
 def test_every_notebook_runs_and_leaves_its_files(smoke):
     profile, _, done = smoke
-    assert done == [p.stem for p in runner.numbered_notebooks()]
+    assert sorted(done) == [step.stem for step in steps()]
     for name in FIGURES:
         assert (profile.figures / f"{name}.png").stat().st_size > 20_000
         assert (profile.figures / f"{name}.pdf").read_bytes().startswith(b"%PDF")
@@ -43,7 +46,7 @@ def test_the_table_has_no_empty_cell_and_says_simulated(smoke):
 
 def test_a_second_run_does_nothing(smoke):
     _, arguments, _ = smoke
-    assert runner.run(runner.parse_request(arguments), progress=False) == []
+    assert make(parse_request(arguments), progress=False) == []
 
 
 def test_a_figure_deleted_is_made_again_with_the_same_bytes(smoke):
@@ -51,7 +54,7 @@ def test_a_figure_deleted_is_made_again_with_the_same_bytes(smoke):
     figure = profile.figures / "fig2_reconstructions.png"
     before = figure.read_bytes()
     figure.unlink()
-    assert runner.run(runner.parse_request(arguments), progress=False) == ["08_figures"]
+    assert make(parse_request(arguments), progress=False) == ["08_figures"]
     assert figure.read_bytes() == before
 
 
@@ -64,7 +67,7 @@ def test_a_damaged_input_is_named_before_it_is_used(smoke):
         source = PROJECT_ROOT / "notebooks" / "04_lafite_reconstruction.py"
         parameters = {"PROFILE": "smoke", "SEED": 971, "INTERACTIVE": False}
         with pytest.raises(FmriUtilsError, match=r"predictions\.h5 cannot be read.*Run `make 03`"):
-            runner.execute(source, profile.runs / "trial.ipynb", parameters)
+            execute(source, profile.runs / "trial.ipynb", parameters)
     finally:
         damaged.write_bytes(whole)
     assert not (profile.runs / "trial.ipynb").exists()
@@ -85,8 +88,9 @@ def test_the_explorer_shows_a_static_view_headlessly(smoke):
     profile, source = smoke[0], PROJECT_ROOT / "notebooks" / "explore.py"
     parameters = {"PROFILE": "smoke", "SEED": 971, "INTERACTIVE": False}
     executed = profile.runs / "explore.ipynb"
-    picture, notebook = runner.execute(source, executed, parameters)
-    assert notebook == executed and picture.read_bytes().startswith(b"\x89PNG")
+    picture, notebook = execute(source, executed, parameters)
+    assert PROJECT_ROOT / notebook == executed
+    assert (PROJECT_ROOT / picture).read_bytes().startswith(b"\x89PNG")
     shown = [
         output["data"].keys()
         for cell in json.loads(executed.read_text())["cells"]

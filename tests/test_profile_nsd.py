@@ -17,7 +17,10 @@ from fmri_utils.lafite import load_generator
 from fmri_utils.lafite.released import convert
 from fmri_utils.project.artifacts import check_manifest
 from fmri_utils.project.profiles import PROJECT_ROOT
-from pipeline import runner
+from pipeline.engine import make
+from pipeline.execute import execute
+from pipeline.request import parse_request
+from pipeline.steps import steps
 
 pytestmark = pytest.mark.slow
 
@@ -76,9 +79,9 @@ def standins(tmp_path_factory):
 def real(standins):
     """The whole run; its folders are removed afterwards."""
     arguments = ["all", "PROFILE=nsd", f"SEED={SEED}", "DEVICE=cpu", *settings(standins)]
-    request = runner.parse_request(arguments)
+    request = parse_request(arguments)
     try:
-        yield request, runner.run(request, progress=True)
+        yield request, make(request)
     finally:
         profile = request.profile
         for folder in (profile.derived, profile.runs, profile.figures):
@@ -87,7 +90,7 @@ def real(standins):
 
 def test_every_notebook_runs_and_leaves_its_files(real):
     request, done = real
-    assert done == [path.stem for path in runner.numbered_notebooks()]
+    assert sorted(done) == [step.stem for step in steps()]
     for stem in done:
         stamp = json.loads((request.profile.runs / f"{stem}.stamp.json").read_text())
         assert all((PROJECT_ROOT / name).stat().st_size for name in stamp["outputs"])
@@ -129,9 +132,10 @@ def test_it_says_which_data_it_had_and_which_networks_it_lacked(real):
 def test_the_explorer_shows_its_static_view(real):
     request, _ = real
     source, executed = PROJECT_ROOT / "notebooks" / "explore.py", request.profile.runs / "explore"
-    picture, _ = runner.execute(source, executed.with_suffix(".ipynb"), request.parameters)
+    picture, _ = execute(source, executed.with_suffix(".ipynb"), request.parameters)
+    picture = PROJECT_ROOT / picture
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 20_000
 
 
 def test_a_second_run_does_nothing(real):
-    assert runner.run(real[0], progress=False) == []
+    assert make(real[0], progress=False) == []

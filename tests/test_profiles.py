@@ -7,7 +7,7 @@ import pytest
 from fmri_utils.perturbation import parse_concepts
 from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import PROFILES, load_profile
-from pipeline.runner import parse_request
+from pipeline.request import parse_request
 
 
 def test_every_profile_loads_and_is_frozen():

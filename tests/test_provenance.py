@@ -2,13 +2,19 @@
 
 import itertools
 import json
+import shutil
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from fmri_utils import plots
-from fmri_utils.project import provenance
+from fmri_utils.project import artifacts, provenance
+from fmri_utils.project.profiles import PROJECT_ROOT
+from pipeline import verify
+from pipeline.execute import execute
+from pipeline.request import parse_request
 
 ABOUT = {"notebook": "08_figures", "configuration": "0123", "seed": "0"}
 CURVE = np.random.default_rng(0).standard_normal(40).cumsum()
@@ -161,3 +167,89 @@ def test_numbers_are_the_same_but_for_rounding():
     assert provenance.same_numbers([1.0, {"a": 1e-17}], [1.00005, {"a": 0.0}])
     for other in ([1.001, {"a": 0.0}], [1.0, {"b": 0.0}], [1.0], [True, {"a": 0.0}], {"a": 1.0}):
         assert not provenance.same_numbers([1.0, {"a": 0.0}], other)
+
+
+# --- the smoke run, as another machine would do it again -----------------------------------------
+
+
+@pytest.fixture
+def another_machine(smoke, tmp_path):
+    """A function that changes every derived float, runs notebook 08 and gives what it wrote."""
+    profile, arguments, _ = smoke
+    folders = {folder: tmp_path / str(i) for i, folder in enumerate(folders_of(profile))}
+    for folder, kept in folders.items():
+        shutil.copytree(folder, kept)
+
+    def again(names, change):
+        for path in artifacts.own_files(profile.derived, "*.h5"):
+            if path.stem in names:
+                manifest = json.loads(artifacts.manifest_path(path).read_text())
+                arrays = artifacts.load_arrays(path, remedy="")
+                about = {name: manifest[name] for name in ("config", "inputs")}
+                artifacts.save_arrays(path, dict(changed(arrays, change)), **about)
+        written = execute(NOTEBOOK, profile.runs / "08_figures.ipynb", parameters(arguments))
+        return {
+            Path(name).name: (PROJECT_ROOT / name).read_bytes()
+            for name in written
+            if not name.endswith(".ipynb")
+        }
+
+    yield again, profile
+    for folder, kept in folders.items():
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+
+
+NOTEBOOK = PROJECT_ROOT / "notebooks" / "08_figures.py"
+
+
+def folders_of(profile):
+    return profile.derived, profile.figures, profile.runs
+
+
+def parameters(arguments):
+    return parse_request(arguments).parameters
+
+
+def changed(arrays, change, before=""):
+    """All arrays by their names in the file, floats changed."""
+    for name, value in arrays.items():
+        if isinstance(value, dict):
+            yield from changed(value, change, f"{before}{name}/")
+        else:
+            value = np.asarray(value)
+            yield f"{before}{name}", change(value) if value.dtype.kind == "f" else value
+
+
+def of_other_code(profile):
+    """As if other code had made the figures that are there; gives all files of the folder."""
+    path = profile.figures / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"code": "other"}))
+    return {path.name: path.read_bytes() for path in artifacts.own_files(profile.figures, "*")}
+
+
+def test_another_machine_and_other_code_leave_figures_that_show_the_same(another_machine):
+    again, profile = another_machine
+    before, rng = of_other_code(profile), np.random.default_rng(0)
+    every = [path.stem for path in artifacts.own_files(profile.derived, "*.h5")]
+    after = again(every, lambda x: (x * (1 + 1e-6 * rng.standard_normal(x.shape))).astype(x.dtype))
+    assert after.keys() == before.keys()
+    assert replaced(before, after) == {"provenance.json", "inputs.json"}
+    found = verify.Report(verify.PROJECT_ROOT).findings
+    own = profile.figures.relative_to(PROJECT_ROOT).as_posix()
+    assert not [name for _, name in found if name.startswith(own)]
+    one, two = (json.loads(files["inputs.json"])["inputs"] for files in (before, after))
+    assert one["effects.h5"] != two["effects.h5"]
+    assert two["effects.h5"] == artifacts.sha256_file(profile.derived / "effects.h5")
+
+
+def test_a_training_that_another_machine_takes_elsewhere_changes_nothing_but_other_code_does(
+    another_machine,
+):
+    again, profile = another_machine
+    before = {path.name: path.read_bytes() for path in artifacts.own_files(profile.figures, "*")}
+    after = again(["joint"], lambda x: x * 0.9)
+    assert replaced(before, after) == {"inputs.json"}
+    before = of_other_code(profile)
+    figure = {f"fig3_joint_embedding.{suffix}" for suffix in ("png", "pdf")}
+    assert replaced(before, again([], None)) == {*figure, "provenance.json"}

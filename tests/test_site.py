@@ -9,12 +9,13 @@ from bs4 import BeautifulSoup
 from lab_browser import find_browser
 
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
-from pipeline import runner
 from pipeline.pages import build as site
 from pipeline.pages.__main__ import main
 from pipeline.pages.build import EXPLORER, run_explorer
+from pipeline.request import parse_request
+from pipeline.steps import steps
 
-NAMES = [p.stem for p in (*runner.numbered_notebooks(), EXPLORER)]
+NAMES = [p.stem for p in (*(step.source for step in steps()), EXPLORER)]
 LOADING = {"src", "srcset", "poster", "data", "action"}
 
 
@@ -23,7 +24,7 @@ def pages(smoke, tmp_path_factory):
     """Every page of the smoke run, parsed, by its path."""
     profile, arguments, _ = smoke
     folder = tmp_path_factory.mktemp("site")
-    run_explorer(runner.parse_request(arguments))
+    run_explorer(parse_request(arguments))
     site.write_sources(profile, folder / "sources")
     site.build_site(folder / "sources", folder / "html")
     found = sorted((folder / "html").glob("*.html"))

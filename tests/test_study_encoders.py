@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -208,14 +207,14 @@ def test_a_subject_is_read_as_in_the_notebooks_and_kept(tmp_path, monkeypatch):
 
 @pytest.fixture
 def started(monkeypatch):
-    """Calls of parts in processes of their own, which are not made."""
+    """Calls of the engine, which are not made: requests and jobs."""
     calls = []
 
-    def run(call, check):
-        calls.append(call[3:])
-        return SimpleNamespace(returncode=3 if "SEED=3" in call else 0)
+    def run(requests, *, jobs, **given):
+        calls.append((requests, jobs))
+        return []
 
-    monkeypatch.setattr(studies.subprocess, "run", run)
+    monkeypatch.setattr(studies, "run", run)
     return calls
 
 
@@ -232,25 +231,32 @@ def test_no_part_begins_before_all_settings_are_right(started, capsys, bad):
     assert "xpected" in (said := capsys.readouterr().err) or "Valid" in said
 
 
-def test_each_part_gets_all_settings_and_takes_its_own(started, monkeypatch):
+def test_each_part_is_a_job_after_the_notebooks_that_it_reads(started, monkeypatch):
     settings = ["PROFILE=smoke", "SUBJECTS=3,4", "SEEDS=2", "SEED=1"]
     assert studies.main(settings) == 0
-    assert started == [[part, *settings] for part in studies.PARTS]
-    monkeypatch.setitem(studies.PARTS, "encoders", lambda *given: started.append(given))
+    [[request], jobs] = started.pop()
+    assert (request.profile.seed, request.targets) == (1, ("03", "03", "02"))
+    assert [job.name for job in jobs] == [
+        *("study-cells-subj03", "study-cells-subj04"),
+        *(f"study-{part}" for part in studies.PARTS),
+    ]
+    assert jobs[2].after == ("study-cells-subj03", "study-cells-subj04")
     assert studies.main(["encoders", *settings]) == 0
-    profile, sizes = started[-1]
+    [[request], jobs] = started.pop()
+    assert request.steps == [] and len(jobs) == 3  # it reads no derived file
+    done = []
+    monkeypatch.setitem(studies.PARTS, "encoders", lambda *given: done.append(given))
+    _, *call = jobs[-1].command
+    assert studies.main([*call, *request.arguments]) == 0
+    [(profile, sizes)] = done
     assert (profile.seed, sizes.subjects, sizes.n_seeds) == (1, (3, 4), 2)
 
 
 def test_a_study_of_real_data_reaches_its_last_part(started, capsys):
     assert studies.main(["PROFILE=nsd"]) == 0
-    assert [call[0] for call in started] == ["encoders", "generator", "selfsupervised"]
+    parts = [job.name for job in started[0][1] if "cells" not in job.name]
+    assert parts == ["study-encoders", "study-generator", "study-selfsupervised"]
     assert "left out: perturbation" in capsys.readouterr().out
-
-
-def test_a_part_that_fails_ends_the_study(started):
-    assert studies.main(["PROFILE=smoke", "SEED=3"]) == 3
-    assert len(started) == 1
 
 
 def test_the_summary_is_written_with_its_manifest(study, tmp_path, monkeypatch):

@@ -1,35 +1,27 @@
 """Many runs at once: settings, states, dead workers, failing runs, the table over subjects."""
 
-import io
 import json
-import os
-import shutil
-import sys
-import threading
-import time
+import re
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
+from tiny_project import TinyProject
 
 from fmri_utils import nsd
 from fmri_utils.metrics import paired_difference
 from fmri_utils.plots.over_subjects import fig_sweep
 from fmri_utils.project import profiles
-from fmri_utils.project.artifacts import save_arrays, save_json
-from fmri_utils.project.devices import choose_device
-from fmri_utils.project.errors import DataError, FmriUtilsError, ProfileError
-from fmri_utils.project.parts import Parts
+from fmri_utils.project.artifacts import atomic_path, save_arrays, save_json, sha256_file
+from fmri_utils.project.errors import DataError, ProfileError
 from fmri_utils.project.profiles import load_profile
 from fmri_utils.project.provenance import figure_origin
-from pipeline import runner
+from pipeline import resources, steps
+from pipeline.resources import Resources, check_device, resources_from
 from pipeline.sweep import __main__ as command
 from pipeline.sweep import gather as gathering
-from pipeline.sweep import settings, spread_atlas
-from pipeline.sweep.board import CURRENT, DONE, FAILED, RUNNING, Board
-from pipeline.sweep.engines import check_device, open_client, worker_resources
-from pipeline.sweep.settings import Resources, parse
+from pipeline.sweep import runs
+from pipeline.sweep.runs import parse
 from pipeline.verify import Report
 
 SCORES = "encoder_scores.json"
@@ -61,8 +53,10 @@ def test_every_combination_is_a_run_with_folders_of_its_own():
     assert {run.profile.encoder.n_folds for run in sweep.runs} == {4}
     assert sweep.runs[2].profile.data.roi == "prf-visualrois:V1v,V1d"
     assert sweep.resources.sbatch == ("--account=x", "--exclusive")
-    assert worker_resources(sweep.resources) == {"GPU": 1}
-    assert sweep.resources.for_tasks(len(sweep.runs)).workers == 8
+    assert sweep.resources.each.resources == {
+        **{"gpu": 1, "mem_mb": 8192, "runtime": 720},
+        **{"slurm_account": "x", "slurm_extra": "--exclusive"},
+    }
     # The profile's own area, seed and subject is the run of `make all`.
     one = parse(["PROFILE=smoke", "AREAS=nsdgeneral"]).runs[0]
     assert one.profile.derived == load_profile("smoke").derived
@@ -75,8 +69,10 @@ def test_every_combination_is_a_run_with_folders_of_its_own():
         ("SUBJECTS=9", "subject is 9"),
         ("SUBJECT=1", "unknown setting 'SUBJECT=1'. Settings of a sweep: SUBJECTS, AREAS"),
         ("AREAS=V1 prf-visualrois:V1v,V1d", "2 runs, but 1 different ones"),
-        ("ENGINE=cloud", "engine is 'cloud'.*Expected: 'local' or 'slurm'"),
-        ("WORKERS=0", "workers is '0'.*Expected: greater than or equal to 1"),
+        ("WORKERS=-1", "workers is '-1'.*Expected: greater than or equal to 0"),
+        ("MEMORY=8 apples", "memory: '8 apples' is no memory size, such as 8GB"),
+        ("WALLTIME=noon", "walltime: 'noon' is no time, such as 12:00:00"),
+        ("WALLTIME=0:00", "walltime: '0:00' is no time to work in"),
         ("TARGET=99", "no notebook '99'"),
         ("data.roi=V1", "Expected: AREAS= only"),
         ("COLOUR=red", "Settings of a sweep: SUBJECTS"),
@@ -87,104 +83,47 @@ def test_settings_that_do_not_fit_are_refused(setting, message):
         parse(["PROFILE=smoke", setting])
 
 
-@pytest.fixture
-def started(monkeypatch):
-    """Resources of every client that was asked for; none is started."""
-    asked = []
-
-    def refuse(resources, logs):
-        asked.append(resources)
-        raise FmriUtilsError("no workers in this test")
-
-    for name in ("engines", "spread_atlas"):
-        monkeypatch.setattr(f"pipeline.sweep.{name}.open_client", refuse)
-    return asked
-
-
-def test_workers_are_bounded_by_runs_in_a_sweep_and_by_missing_pictures_in_an_atlas(
-    started, monkeypatch, tmp_path
+@pytest.mark.parametrize(
+    ("memory", "walltime", "asked"),
+    [
+        ("8GB", "12:00:00", (8192, 720)),
+        ("1.5 g", "1-06:30", (1536, 1830)),
+        ("900M", "90", (900, 90)),
+        ("2TiB", "2-0", (2 * 1024**2, 2880)),
+        ("512MB", "45:30", (512, 46)),
+        ("", "", (0, 0)),
+    ],
+)
+def test_memory_and_time_are_asked_for_in_the_engines_units_and_left_out_if_empty(
+    memory, walltime, asked
 ):
-    arguments = ["PROFILE=smoke", "SEEDS=978", "TARGET=01", "ENGINE=slurm", "WORKERS=16"]
-    assert command.main(arguments, io.StringIO()) == 2
-    assert started.pop().workers == 1
-
-    def pictures(profile, spread):
-        missing = list(range(9))
-        Parts(tmp_path, {}).run(missing, lambda number: {"a": np.zeros(1)}, spread=spread)
-
-    monkeypatch.setattr(spread_atlas, "voxel_atlas", pictures)
-    assert spread_atlas.main(arguments) == 2
-    assert started.pop().workers == 9
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    for device, gpus in (("auto", 1), ("cuda", 1), ("cpu", 0)):
-        assert spread_atlas.main(["PROFILE=smoke", f"DEVICE={device}"]) == 2
-        assert started.pop().gpus == gpus  # two workers, not one for each core
-    Parts(tmp_path, {}).run(range(9), lambda number: {"a": np.zeros(1)})
-    assert spread_atlas.main(["PROFILE=smoke", "ENGINE=slurm"]) == 0  # nothing is missing
-    assert not started
+    found = resources_from({"ENGINE": "slurm", "MEMORY": memory, "WALLTIME": walltime}).each
+    assert (found.resources["mem_mb"], found.resources["runtime"]) == asked
 
 
-@pytest.mark.parametrize("main", [command.main, spread_atlas.main])
-def test_a_gpu_that_is_not_there_is_refused_before_workers_start(
-    main, started, monkeypatch, capsys
-):
+def test_an_engine_that_is_not_there_is_refused_before_anything_starts(monkeypatch, tmp_path):
+    monkeypatch.setattr(resources.shutil, "which", lambda name: None)
+    with pytest.raises(ProfileError, match=r"this machine has no sbatch. Expected: a login node"):
+        Resources(engine="slurm").options  # noqa: B018
+    with pytest.raises(ProfileError, match=r"ENGINE is 'cloud'. Expected: local, slurm, or the"):
+        Resources(engine="cloud").options  # noqa: B018
+    options = Resources(engine=str(tmp_path), workers=3).options
+    assert options == ["--profile", str(tmp_path), "--jobs", "3"]
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("sys.stderr", stream := io.StringIO())
-    monkeypatch.setattr(command.main, "__defaults__", (stream,))
-    run = ["PROFILE=smoke", "SEEDS=978", "TARGET=01"]
-    assert main([*run, "DEVICE=cuda"]) == 2
-    assert "torch finds no GPU on this machine" in stream.getvalue()
-    assert main([*run, "DEVICE=gpu", "ENGINE=slurm"]) == 2
-    assert "DEVICE is 'gpu'. Expected: auto, cpu, cuda" in stream.getvalue()
-    assert not started
+    with pytest.raises(ProfileError, match="torch finds no GPU on this machine"):
+        check_device(Resources(), "cuda")
+    with pytest.raises(ProfileError, match=r"DEVICE is 'gpu'. Expected: auto, cpu, cuda"):
+        check_device(Resources(engine="slurm"), "gpu")
     check_device(Resources(engine="slurm"), "cuda")  # a login node needs none
-
-
-def test_each_local_worker_of_an_atlas_has_gpus_of_its_own(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    resources = Resources(gpus=1, workers=2, dashboard=0)
-
-    def mine(number):
-        time.sleep(0.5)
-        return int(os.environ["CUDA_VISIBLE_DEVICES"])
-
-    with open_client(resources, tmp_path) as client:
-        client.wait_for_workers(2, timeout=60)
-        assert {*spread_atlas.spread_over(client, resources)(mine, range(6))} == {3, 5}
-
-
-def test_a_worker_without_the_gpu_asked_for_says_where_and_what_to_set(monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(ProfileError, match=r"on .+: device 'cuda:99' is not .*GPUS=1 gives"):
-        spread_atlas._block(0, lambda number: choose_device("cuda:99"), 1, None)
-
-
-def test_the_board_knows_attempts_and_ignores_what_comes_late():
-    stream = io.StringIO()
-    board = Board(["a", "b"], stream)
-    board.heard("a", "started", "node1")
-    board.heard("a", "notebook", "01_data_prep")
-    assert board.rows["a"].state == RUNNING
-    assert "node1        01_data_prep" in stream.getvalue().splitlines()[-1]
-    board.heard("a", "started", "node2")
-    assert "attempt 2" in stream.getvalue().splitlines()[-1]
-    board.ended("a", DONE)
-    board.heard("a", "notebook", "02_joint_embedding")
-    assert (board.rows["a"].state, board.rows["a"].notebook) == (DONE, "")
-    board.ended("b", FAILED, reason="x")
-    assert board.counts() == "1 done, 1 failed"
-
-
-def test_on_a_terminal_the_table_is_drawn_over_itself():
-    stream = io.StringIO()
-    stream.isatty = lambda: True
-    board = Board(["a", "b"], stream)
-    board.heard("a", "started", "node1")
-    board.ended("b", CURRENT)
-    first, second = stream.getvalue().split("\x1b[3A\x1b[J")
-    assert len(first.splitlines()) == len(second.splitlines()) == 3
-    assert second.splitlines()[-1] == "1 running, 1 up to date"
+    with pytest.raises(ProfileError, match="each notebook is to have 3 GPUs, and this machine"):
+        Resources(gpus=3).options  # noqa: B018
+    two = Resources(gpus=1, workers=2)
+    assert two.options == ["--cores", "2", "--resources", "gpu=2"]
+    assert (two.each.gpus, two.each.resources) == (1, {"gpu": 1})
 
 
 def scores_file(run, values, name=SCORES, number="03"):
@@ -198,14 +137,18 @@ def scores_file(run, values, name=SCORES, number="03"):
     content["per_image"]["ridge/median rank"] = [1.0] * 4
     save_json(derived / name, content, config={})
     save_arrays(derived / "predictions.h5", {"test_ids": np.arange(4)}, config={})
-    [notebook] = [path for path in runner.numbered_notebooks() if path.name.startswith(number)]
-    runner.write_stamp(run.profile, notebook, "key", [derived / name])
+    [step] = [step for step in steps.steps() if step.number == number]
+    path = derived / name
+    written = {path.relative_to(profiles.PROJECT_ROOT).as_posix(): sha256_file(path)}
+    record = {"made_from": {}, "written": written, "seconds": 1.0}
+    with atomic_path(step.beside(run.profile, "record")) as tmp:
+        tmp.write_text(json.dumps(record))
 
 
 @pytest.fixture
 def scored(tmp_path, monkeypatch):
     """Runs of two subjects, areas and seeds with scores, in a project of their own."""
-    for module in (profiles, runner, settings, command):
+    for module in (profiles, runs, command, gathering):
         monkeypatch.setattr(module, "PROJECT_ROOT", tmp_path)
     sweep = parse(["PROFILE=smoke", "SUBJECTS=1 2", "AREAS=nsdgeneral V1", "SEEDS=0 1"])
     rng = np.random.default_rng(0)
@@ -309,67 +252,20 @@ def test_the_figure_shows_each_subject():
     assert list(ticks[0].get_xdata()) == [0.65, 0.75]
 
 
-@pytest.fixture(scope="module")
-def sweep_arguments():
-    """Two runs of notebook 01: one that works, one of an atlas that the folder lacks."""
-    arguments = ["PROFILE=smoke", "AREAS=V1 MTL", "SEEDS=977", "TARGET=01", "RETRIES=0"]
-    arguments += ["WORKERS=2", "DASHBOARD=0"]
-    folders = [
-        folder
-        for run in parse(arguments).runs
-        for folder in (run.profile.derived, run.profile.runs)
+def test_a_failing_run_stops_no_other_and_is_done_again(tmp_path):
+    """One of three seeds fails; it is named, and it alone runs again."""
+    project = TinyProject(tmp_path, {"01_a": (), "02_b": ("01_a",)})
+    project.write("02_b", "assert SEED != 2, 'wrong voxel'")
+    sweep = ("PROFILE=smoke", "SEEDS=1 2 3", "WORKERS=2")
+    code, said = project.call(*sweep, module="pipeline.sweep")
+    assert code == 1
+    assert "2 of 3 runs have their results" in said
+    assert "failed: subj01 nsdgeneral seed 2: 02_b.py stopped: AssertionError: wrong voxel" in said
+    done = re.findall(r"^smoke/subj01-seed(\d) (\d\d) done in", said, re.MULTILINE)
+    assert sorted(done) == [("1", "01"), ("1", "02"), ("2", "01"), ("3", "01"), ("3", "02")]
+    again = project.call(*sweep, module="pipeline.sweep")[1]
+    assert re.findall(r"^smoke/subj01-seed(\d) (\d\d) (?:done|failed)", again, re.M) == [
+        ("2", "02")
     ]
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-    yield arguments
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def kill_worker_of(name, killed):
-    """SIGKILL to the worker of the first process that does a run; in a thread of its own."""
-    while not killed:
-        for process in psutil.Process().children(recursive=True):
-            try:
-                if {"pipeline.sweep.child", "run", name} <= set(process.cmdline()):
-                    process.parent().kill()
-                    killed.append(process)
-                    break
-            except psutil.Error:
-                continue
-        time.sleep(0.2)
-
-
-def test_a_dead_worker_and_a_failing_run_stop_nobody(sweep_arguments):
-    """The run of a killed worker is done by another; the failed one is named, and done again."""
-    stream, killed = io.StringIO(), []
-    area = "data.roi=prf-visualrois:V1v,V1d"
-    thread = threading.Thread(target=kill_worker_of, args=(area, killed), daemon=True)
-    thread.start()
-    assert command.main(sweep_arguments, stream) == 1
-    thread.join()
-    said = stream.getvalue()
-    assert "dashboard: http" in said
-    assert "1 of 2 runs have their results" in said
-    [line] = [x for x in said.splitlines() if x.startswith("failed: subj01 MTL seed 977: ")]
-    assert "the atlas MTL is missing" in line
-    log = parse(sweep_arguments).runs[1].log
-    assert f"log: {log.relative_to(log.parents[3])}" in line
-    assert "attempt 2" in said  # the first worker was killed
-    assert not killed[0].is_running()  # and what it had started ended with it
-
-    stream = io.StringIO()
-    assert command.main(sweep_arguments, stream) == 1
-    said = stream.getvalue()
-    assert "subj01 V1 seed 977               up to date" in said
-    assert "subj01 V1 seed 977               running" not in said
-    assert "subj01 MTL seed 977              failed" in said
-
-
-def test_without_dask_the_command_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
-    monkeypatch.delitem(sys.modules, "pipeline.sweep.engines", raising=False)
-    stream = io.StringIO()
-    assert command.main(["PROFILE=smoke", "TARGET=01"], stream) == 2
-    assert "is not installed" in stream.getvalue()
-    assert 'install -c constraints.txt -e ".[sweep]"' in stream.getvalue()
+    project.write("02_b", "x = 1")
+    assert project.call(*sweep, module="pipeline.sweep")[0] == 0

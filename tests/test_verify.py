@@ -9,7 +9,7 @@ import pytest
 from fmri_utils import plots
 from fmri_utils.project import artifacts, provenance
 from fmri_utils.project.profiles import load_profile
-from pipeline import runner, verify
+from pipeline import steps, verify
 
 REMEDY = "Run `make all`."
 
@@ -36,7 +36,7 @@ def describe(profile, files, weights=()):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project with two derived files and a folder of figures, all as written."""
-    for module in ("fmri_utils.project.profiles", "pipeline.runner", "pipeline.verify"):
+    for module in ("fmri_utils.project.profiles", "pipeline.steps", "pipeline.verify"):
         monkeypatch.setattr(f"{module}.PROJECT_ROOT", tmp_path)
     profile = load_profile("demo")
     config = profile.as_dict()
@@ -197,14 +197,16 @@ def test_a_run_whose_notebooks_would_run_again(project):
     written = root / "out.txt"
     written.write_text("result")
     project.runs.mkdir(parents=True)
-    for source, key in runner.plan(project, sources):
-        runner.write_stamp(project, source, key, [written])
+    for step in steps.steps():
+        record = {"made_from": steps.made_from(project, step), "seconds": 1.0}
+        record["written"] = {"out.txt": artifacts.sha256_file(written)}
+        step.beside(project, "record").write_text(json.dumps(record))
     assert not found(project)
     sources[1].write_text("x = 2\n")
-    assert set(found(project)) == {("stale", "02_x.stamp.json")}
-    sources[0].write_text("x = 2\n")
-    why = found(project)["stale", "01_x.stamp.json"]
-    assert "would run again (and 1 notebooks after it)" in why
+    assert found(project) == {
+        ("stale", "02_x-record.json"): "it would run again: changed since are "
+        "code of notebooks/02_x.py"
+    }
     written.write_text("by hand")
     assert ("changed", "out.txt") in found(project)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
-from pipeline import runner
+from pipeline.steps import steps
 
 SEED = 983  # a run of its own
 VIRTUAL = Path(__file__).with_name("virtual_gpu.py")
@@ -128,7 +128,7 @@ def test_an_atlas_is_computed_on_the_device_of_whoever_does_a_picture(tmp_path, 
 @pytest.mark.slow
 def test_every_notebook_and_the_explorer_run_on_it():
     profile = load_profile("smoke", seed=SEED)
-    stems = [path.stem for path in runner.numbered_notebooks()] + ["explore"]
+    stems = [step.stem for step in steps()] + ["explore"]
     try:
         out = python(str(VIRTUAL), str(SEED), *stems)
     finally:

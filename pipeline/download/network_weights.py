@@ -22,7 +22,7 @@ from fmri_utils.project.command import command
 from fmri_utils.project.errors import DataError, WeightsError
 from fmri_utils.project.profiles import Profile
 
-from ..runner import parse_request
+from ..request import parse_request
 from .consent import agree, at_terminal, say
 from .transfer import gigabytes
 

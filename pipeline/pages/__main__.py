@@ -5,7 +5,7 @@ from __future__ import annotations
 from fmri_utils.project.command import command
 from fmri_utils.project.profiles import PROJECT_ROOT
 
-from ..runner import parse_request
+from ..request import parse_request
 from .build import build_site, check_executed, run_explorer, write_sources
 
 OUTPUT = PROJECT_ROOT / "build" / "html"

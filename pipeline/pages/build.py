@@ -11,8 +11,11 @@ from fmri_utils.project.artifacts import OUTPUTS_MIME, own_files
 from fmri_utils.project.errors import ArtifactError, FmriUtilsError
 from fmri_utils.project.profiles import PROJECT_ROOT, Profile
 
-from ..runner import NOTEBOOKS, Request, execute, is_current, numbered_notebooks, plan, write_stamp
+from ..execute import run
+from ..request import Request
+from ..steps import Step, reasons, steps
 
+NOTEBOOKS = PROJECT_ROOT / "notebooks"
 EXPLORER = NOTEBOOKS / "explore.py"
 TEXTS = ("index.md", "figures.md", "glossary.md")
 WIDGET = "application/vnd.jupyter.widget-view+json"  # without widgets only progress bars
@@ -44,10 +47,10 @@ def check_executed(profile: Profile) -> None:
     ArtifactError
         If a numbered notebook has not run, or not since something changed.
     """
-    for source, key in plan(profile, numbered_notebooks()):
-        if not is_current(profile, source, key):
+    for step in steps():
+        if reasons(profile, step):
             raise ArtifactError(
-                f"{source.stem} has not run in {profile.runs.relative_to(PROJECT_ROOT)}, or not "
+                f"{step.stem} has not run in {profile.runs.relative_to(PROJECT_ROOT)}, or not "
                 "since something changed. The pages show executed notebooks. Run `make all "
                 f"PROFILE={profile.name} SUBJECT={profile.subject}` with your other settings first."
             )
@@ -55,11 +58,8 @@ def check_executed(profile: Profile) -> None:
 
 def run_explorer(request: Request) -> None:
     """Execute explore.ipynb without widgets, for its view at the start, if it is not up to date."""
-    profile = request.profile
-    _, key = plan(profile, [*numbered_notebooks(), EXPLORER])[-1]
-    if not is_current(profile, EXPLORER, key):
-        outputs = execute(EXPLORER, profile.runs / "explore.ipynb", request.parameters)
-        write_stamp(profile, EXPLORER, key, outputs)
+    everything = tuple(name for step in steps() for name in step.writes)
+    run(Step(EXPLORER, everything, ()), request)
 
 
 def page_of(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -93,7 +93,7 @@ def write_sources(profile: Profile, folder: Path) -> None:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    names = [path.stem for path in (*numbered_notebooks(), EXPLORER)]
+    names = [*(step.stem for step in steps()), EXPLORER.stem]
     for name in names:
         notebook = nbformat.read(profile.runs / f"{name}.ipynb", as_version=4)
         nbformat.write(page_of(notebook), folder / f"{name}.ipynb")

@@ -4,47 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import IO
 
 from fmri_utils import nsd
 from fmri_utils.plots import save_figure
 from fmri_utils.plots.over_subjects import fig_sweep
 from fmri_utils.project.artifacts import atomic_path, save_json, sha256_json
-from fmri_utils.project.errors import FmriUtilsError
+from fmri_utils.project.command import command
 from fmri_utils.project.profiles import PROJECT_ROOT
 from fmri_utils.project.provenance import write_provenance
 
-from .board import CURRENT, DONE, Board, Row
+from ..engine import run
+from ..resources import check_device
 from .gather import figure_rows, gather, page
-from .settings import HELP, Run, Sweep, parse
-
-MISSING = """{name} is not installed, and `make sweep` needs it: it belongs to the optional extra \
-"sweep". Install it: {python} -m pip install -c constraints.txt -e ".[sweep]"."""
-
-
-def run_sweep(sweep: Sweep, stream: IO[str] = sys.stderr) -> Board:
-    """Do the runs that are not up to date; returns what became of all of them.
-
-    Raises
-    ------
-    FmriUtilsError
-        If Dask is not installed, workers cannot be started, or a GPU asked for is not there.
-    """
-    try:
-        from .engines import check_device, open_client
-        from .fanout import fan_out, mark_current, subjects_to_simulate
-    except ModuleNotFoundError as err:
-        raise FmriUtilsError(MISSING.format(name=err.name, python=sys.executable)) from err
-    board = Board((run.name for run in sweep.runs), stream)
-    left = mark_current(board, sweep.runs)
-    if left:
-        board.rows = {**{name: Row() for name in subjects_to_simulate(left)}, **board.rows}
-        check_device(sweep.resources, left[0].profile.device)
-        logs = PROJECT_ROOT / "runs" / left[0].profile.name / "slurm"
-        with open_client(sweep.resources.for_tasks(len(left)), logs) as client:
-            stream.write(f"dashboard: {client.dashboard_link}\n")
-            fan_out(client, sweep, left, board)
-    return board
+from .runs import HELP, Run, Sweep, parse
 
 
 def save_results(sweep: Sweep, finished: Sequence[Run], lacking: Mapping[str, str]) -> str:
@@ -72,35 +44,35 @@ def save_results(sweep: Sweep, finished: Sequence[Run], lacking: Mapping[str, st
     return f"table and figure of {len(finished)} runs: {sweep.folder.relative_to(PROJECT_ROOT)}\n"
 
 
-def main(arguments: Sequence[str], stream: IO[str] = sys.stderr) -> int:
-    """0 if every run has its result, 1 if one lacks it, 2 on a clear error."""
+@command
+def main(arguments: list[str]) -> int | None:
+    """Do the runs; 1 if one lacks its results, which are named at the end."""
     if not arguments or "help" in arguments:
-        stream.write("".join(f"{key:<10} {text}\n" for key, text in HELP.items()))
-        stream.write(f"Areas: atlases as in data.roi, and {', '.join(sorted(nsd.FIELD_NAMES))}.\n")
-        return 0
-    try:
-        sweep = parse(arguments)
-        board = run_sweep(sweep, stream)
-    except FmriUtilsError as err:
-        stream.write(f"error: {err}\n")
-        return 2
-    rows = {run.name: board.rows[run.name] for run in sweep.runs}
-    lacking = {n: row.reason for n, row in rows.items() if row.state not in (DONE, CURRENT)}
+        print("".join(f"{key:<10} {text}\n" for key, text in HELP.items()), end="")
+        print(f"Areas: atlases as in data.roi, and {', '.join(sorted(nsd.FIELD_NAMES))}.")
+        return None
+    sweep = parse(arguments)
+    check_device(sweep.resources, sweep.runs[0].profile.device)
+    outcomes = run(
+        [run.request for run in sweep.runs],
+        each=sweep.resources.each,
+        options=sweep.resources.options,
+    )
+    lacking = {
+        run.name: next(iter(outcome.failed.values()))
+        for run, outcome in zip(sweep.runs, outcomes, strict=True)
+        if outcome.failed
+    }
     finished = [run for run in sweep.runs if run.name not in lacking]
-    stream.write(f"{len(finished)} of {len(sweep.runs)} runs have their results\n")
-    code = 1 if lacking else 0
+    sys.stderr.write(f"{len(finished)} of {len(sweep.runs)} runs have their results\n")
     if finished:
-        try:
-            stream.write(save_results(sweep, finished, lacking))
-        except FmriUtilsError as err:
-            stream.write(f"error: {err}\n")
-            code = 2
-    for name, reason in lacking.items():
-        stream.write(f"{rows[name].state}: {name}: {reason}\n")
+        sys.stderr.write(save_results(sweep, finished, lacking))
+    for name, why in lacking.items():
+        sys.stderr.write(f"failed: {name}: {why}\n")
     if lacking:
-        stream.write("The same command does only these again.\n")
-    return code
+        sys.stderr.write("The same command does only these again.\n")
+    return bool(lacking)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

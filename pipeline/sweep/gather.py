@@ -8,9 +8,10 @@ import numpy as np
 
 from fmri_utils.metrics import Interval, paired_difference
 from fmri_utils.project.artifacts import load_arrays, load_json, sha256_file
+from fmri_utils.project.profiles import PROJECT_ROOT
 
-from ..runner import wanted_notebooks, written_by
-from .settings import Run
+from ..steps import last_record
+from .runs import Run
 
 FILES = {"embedding": "encoder_scores.json", "picture": "picture_scores.json"}
 REMEDY = "Run the sweep again: only this run is done anew."
@@ -49,7 +50,8 @@ def gather(runs: Sequence[Run], *, n_resamples: int = 1000) -> dict:
     """
     found, about, inputs = {}, {}, {}
     for run in runs:
-        written = written_by(run.profile, wanted_notebooks(run.request))
+        records = (last_record(run.profile, step) for step in run.request.steps)
+        written = {PROJECT_ROOT / name for record in records for name in record["written"]}
         for kind, name in FILES.items():
             path = run.profile.derived / name
             if path not in written or not path.is_file():

@@ -27,6 +27,11 @@ SECTIONS = ("data", "clip", "simulation", "encoder")  # what the study reads
 NOT_IN_CELLS = ("subjects", "n_seeds", "n_seeds_other", "n_resamples")  # sizes of the whole study
 
 
+def cells_folder(profile: Profile) -> Path:
+    """Where the subjects' data and the finished cells of a profile lie."""
+    return PROJECT_ROOT / "data" / "derived" / profile.name / "study_encoders"
+
+
 def run_cells(
     profile: Profile, study: StudySettings, folder: Path, *, progress: bool = True
 ) -> tuple[dict[Cell, dict], dict[str, str], bool]:
@@ -70,8 +75,7 @@ def run_cells(
 
 def run_study(profile: Profile, study: StudySettings) -> None:
     """Run all cells, or those that are missing, and write the summary with its manifest."""
-    folder = PROJECT_ROOT / "data" / "derived" / profile.name / "study_encoders"
-    results, inputs, shared = run_cells(profile, study, folder)
+    results, inputs, shared = run_cells(profile, study, cells_folder(profile))
     rng = np.random.default_rng(profile.seed)
     summary = summarise(results, rng=rng, n_resamples=study.n_resamples, shared_images=shared)
     about = {

@@ -1,0 +1,124 @@
+"""What a notebook depends on besides the files that it opens: its code, its settings, its weights.
+
+Code is followed by name: a notebook that says ``plots.plot_losses`` depends on the module that
+defines ``plot_losses``, and not on all that the room exports. Comments, docstrings and layout do
+not count. So an edited figure of notebook 07 reruns no training of notebook 03.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGES = ("fmri_utils", "simulated_nsd", "pipeline")
+Wanted = tuple[Path, str]  # a module, and a name in it; "" for all of it
+
+
+def code_digests(source: Path, root: Path) -> dict[str, str]:
+    """Digest of the code of a notebook, and of each module of the project that it needs.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        A Python file below ``root``.
+    root : pathlib.Path
+        The project.
+
+    Returns
+    -------
+    dict of str to str
+        Name relative to ``root`` to hexadecimal SHA-256.
+    """
+    found, waiting = {}, [source]
+    while waiting:
+        path = waiting.pop()
+        name = path.relative_to(root).as_posix()
+        if name not in found:
+            found[name], needed = _read(path, path.stat().st_mtime_ns, root)
+            waiting += needed
+    return dict(sorted(found.items()))
+
+
+@functools.cache  # modules are shared by most notebooks
+def _read(path: Path, _changed: int, root: Path) -> tuple[str, tuple[Path, ...]]:
+    tree = _parsed(path)
+    needed = tuple(_needed(path, tree, root))
+    return _digest(tree), needed
+
+
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def _digest(tree: ast.Module) -> str:
+    """Of what runs: docstrings and positions are left out."""
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Module(body=[ast.Expr(ast.Constant(str())), *_])
+                | ast.ClassDef(body=[ast.Expr(ast.Constant(str())), *_])
+                | ast.FunctionDef(body=[ast.Expr(ast.Constant(str())), *_])
+            ):
+                node.body[0] = ast.Pass()
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _needed(path: Path, tree: ast.Module, root: Path) -> Iterator[Path]:
+    """Modules that define what a file imports, and uses of the rooms that it imports as a whole."""
+    rooms = {}  # local name to the folder of a package
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            base = _folder(path, node, root)
+            for alias in node.names if base else ():
+                place = _resolved(base, alias.name)
+                if isinstance(place, Path) and place.is_dir():
+                    rooms[alias.asname or alias.name] = place
+                elif place is not None:
+                    yield place
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr=attr) if name in rooms:
+                place = _resolved(rooms[name], attr)
+                if place is not None and place.is_file():
+                    yield place
+
+
+def _folder(path: Path, node: ast.ImportFrom, root: Path) -> Path | None:
+    """The package or module that names are imported from; None if it is not the project's."""
+    if node.level:
+        base = path.parents[node.level - 1]
+    elif node.module and node.module.split(".")[0] in PACKAGES:
+        base = root
+    else:
+        return None
+    return base.joinpath(*(node.module or "").split("."))
+
+
+def _resolved(base: Path, name: str) -> Path | None:
+    """Where ``from base import name`` finds it: the file that defines it, or a package's folder."""
+    if base.with_suffix(".py").is_file():
+        return base.with_suffix(".py")
+    inner = base / name
+    if inner.with_suffix(".py").is_file():
+        return inner.with_suffix(".py")
+    if (inner / "__init__.py").is_file():
+        return inner
+    return _exported(base).get(name, base / "__init__.py")
+
+
+@functools.cache
+def _exported(package: Path) -> dict[str, Path]:
+    """Names that a package's ``__init__`` imports from its modules, and where each is defined."""
+    front = package / "__init__.py"
+    found = {}
+    for node in ast.walk(_parsed(front)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = front.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            for alias in node.names:
+                place = _resolved(base, alias.name)
+                if place is not None:
+                    found[alias.asname or alias.name] = place
+    return found

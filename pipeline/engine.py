@@ -1,0 +1,346 @@
+"""Snakemake, started for the notebooks that are not up to date, and how far each of them is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from fmri_utils.project.artifacts import atomic_path, sha256_json
+from fmri_utils.project.errors import FmriUtilsError
+from fmri_utils.project.profiles import PROJECT_ROOT
+
+from .locks import one_call_at_a_time
+from .request import Request
+from .steps import Step, last_record, reasons
+
+LOOK_SECONDS = 0.25
+END_SECONDS = 20  # for notebooks to end after Ctrl-C
+TAIL_LINES = 15  # of the engine's log, where no notebook says what went wrong
+
+
+@dataclass(frozen=True)
+class Each:
+    """What one notebook may use, and how often it is tried again.
+
+    Attributes
+    ----------
+    threads, gpus, retries : int
+    resources : dict
+        In Snakemake's terms, such as ``{"mem_mb": 8000}``.
+    """
+
+    threads: int = 1
+    gpus: int = 0
+    retries: int = 0
+    resources: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is no notebook and belongs to a run: a part of a study, a block of an atlas.
+
+    Attributes
+    ----------
+    name : str
+    command : tuple of str
+        A module of the pipeline with a ``main``, and its arguments; those of the run follow.
+    reads : tuple of str
+        Derived files.
+    after : tuple of str
+        Jobs that come first.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+@dataclass
+class Outcome:
+    """What one call did in a run.
+
+    Attributes
+    ----------
+    executed, same : list of str
+        Notebooks that ran, and those that turned out to be up to date.
+    failed : dict of str to str
+        Notebook to why it stopped.
+    """
+
+    executed: list[str] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> set[str]:
+        """All that were looked at."""
+        return {*self.executed, *self.same, *self.failed}
+
+
+def out_of_date(request: Request) -> dict[Step, list[str]]:
+    """Notebooks that would run, in order, and why; those that only may run say after which."""
+    found: dict[Step, list[str]] = {}
+    for step in request.steps:
+        why = reasons(request.profile, step)
+        after = [s.number for s in found if set(s.writes) & set(step.reads)]
+        if why or after:
+            found[step] = why or [f"after {', '.join(after)}, if their files come out changed"]
+    return found
+
+
+def run(
+    requests: Sequence[Request],
+    *,
+    each: Each = Each(),
+    options: Sequence[str] = (),
+    jobs: Sequence[Job] = (),
+    progress: bool = True,
+) -> list[Outcome]:
+    """Run what is not up to date, and jobs whatever they are.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+    each : Each
+    options : sequence of str
+        For Snakemake, such as those of an executor.
+    jobs : sequence of Job
+        Of every request.
+    progress : bool
+
+    Returns
+    -------
+    list of Outcome
+        For each request.
+
+    Raises
+    ------
+    FmriUtilsError
+        If the engine stopped and no notebook says why: its own words.
+    """
+    with contextlib.ExitStack() as stack:
+        for request in requests:
+            folder = request.profile.runs
+            stack.enter_context(one_call_at_a_time(folder, progress=progress))
+        stale = [out_of_date(request) for request in requests]
+        if not any(stale) and not jobs:
+            return [Outcome() for _ in requests]
+        kept = {path: path.read_bytes() for r in requests for path in r.benchmarks()}
+        begun = time.time()
+        settings = settings_file(requests, each, jobs)
+        log = settings.with_suffix(".log")
+        command = _command(requests, stale, settings, options, jobs)
+        code = _watched(command, log, requests, progress)
+        outcomes = [_outcome(request, begun, kept) for request in requests]
+        for request, outcome in zip(requests, outcomes, strict=True):
+            outcome.failed |= {
+                job.name: _last_words(request.job(job.name, "log"))
+                for job in jobs
+                if request.job(job.name, "log").is_file()
+                and not request.job(job.name, "done").is_file()
+            }
+        known = any(outcome.failed for outcome in outcomes)
+        if code and not known and not any(states(request, begun) for request in requests):
+            raise FmriUtilsError(_last_words(log))
+        for outcome, steps in zip(outcomes, stale, strict=True):
+            left = [step.stem for step in steps if step.stem not in outcome.ended]
+            if code and left and not outcome.failed:
+                outcome.failed[left[0]] = _last_words(log)
+        return outcomes
+
+
+def make(request: Request, *, progress: bool = True) -> list[str]:
+    """Run what is not up to date in one run; names of the notebooks that were executed.
+
+    Raises
+    ------
+    FmriUtilsError
+        If a notebook stopped: which, why, and where it is kept. What does not need it has run.
+    """
+    (outcome,) = check(run([request], progress=progress))
+    return outcome.executed
+
+
+def check(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """The same, if nothing failed.
+
+    Raises
+    ------
+    FmriUtilsError
+        Why each that failed did.
+    """
+    failed = [why for outcome in outcomes for why in outcome.failed.values()]
+    if failed:
+        raise FmriUtilsError("\n".join(failed))
+    return outcomes
+
+
+def settings_file(
+    requests: Sequence[Request], each: Each = Each(), jobs: Sequence[Job] = ()
+) -> Path:
+    """The file from which the Snakefile takes what is wanted."""
+    runs = {request.folder: request.arguments for request in requests}
+    content = {"started_by": os.getpid(), "runs": runs, "each": asdict(each)}
+    content["jobs"] = {job.name: asdict(job) for job in jobs}
+    path = PROJECT_ROOT / "runs" / "engine" / f"{sha256_json(sorted(runs))[:12]}.json"
+    with atomic_path(path) as tmp:
+        tmp.write_text(json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def _command(
+    requests: Sequence[Request],
+    stale: Sequence[dict[Step, list[str]]],
+    settings: Path,
+    options: Sequence[str],
+    jobs: Sequence[Job],
+) -> list[str]:
+    """Snakemake's command line: what is stale must run, and what needs it follows."""
+    wanted = [r.target(step) for r, steps in zip(requests, stale, strict=True) for step in steps]
+    others = [
+        request.job(job.name, "done").relative_to(PROJECT_ROOT).as_posix()
+        for request in requests
+        for job in jobs
+    ]
+    forced = [
+        request.target(step)
+        for request, steps in zip(requests, stale, strict=True)
+        for step, why in steps.items()
+        if not why[0].startswith("after ")
+    ]
+    cores = [] if "--jobs" in options else ["--cores", str(len(os.sched_getaffinity(0)))]
+    return [
+        *snakemake(settings),
+        *("--nolock", "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime"),
+        *("--quiet", "rules", "progress", *cores, *options),
+        *("--forcerun", *forced, *others, "--", *wanted, *others),
+    ]
+
+
+def snakemake(settings: Path) -> list[str]:
+    """The engine, with the collection's rules and a file of settings."""
+    rules = Path(__file__).with_name("Snakefile")
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(rules)),
+        *("--directory", str(PROJECT_ROOT), "--configfile", str(settings)),
+    ]
+
+
+def _watched(command: Sequence[str], log: Path, requests: Sequence[Request], progress: bool) -> int:
+    """Run the engine and show how far the notebooks are; its exit status."""
+    with open(log, "wb") as out:
+        engine = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        try:
+            with _Board(requests, progress) as board:
+                while engine.poll() is None:
+                    board.look()
+                    time.sleep(LOOK_SECONDS)
+        finally:
+            _end(engine)
+    return engine.returncode
+
+
+def _end(engine: subprocess.Popen) -> None:
+    """Let what still runs end, by force if it takes long; kernels end with their notebooks."""
+    for sign in (signal.SIGINT, signal.SIGKILL):
+        if engine.poll() is None:
+            os.killpg(engine.pid, sign)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                engine.wait(END_SECONDS)
+
+
+class _Board:
+    """A bar for each notebook that runs on a terminal; a line for each that has ended."""
+
+    def __init__(self, requests: Sequence[Request], progress: bool):
+        self.requests, self.progress, self.begun = requests, progress, time.time()
+        self.seconds = {
+            step.beside(request.profile, "state"): last_record(request.profile, step)["seconds"]
+            for request in requests
+            for step in request.steps
+        }
+        self.bars: dict[Path, tqdm] = {}
+        self.said: set[tuple[Path, float]] = set()
+
+    def __enter__(self) -> _Board:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.look()
+        for bar in self.bars.values():
+            bar.close()
+
+    def look(self) -> None:
+        """Draw what has changed."""
+        if self.progress:
+            for request in self.requests:
+                for step, state in states(request, self.begun):
+                    self._show(request, step, state)
+
+    def _show(self, request: Request, step: Step, state: dict) -> None:
+        path = step.beside(request.profile, "state")
+        name = step.stem if len(self.requests) == 1 else f"{request.folder} {step.number}"
+        if state["state"] == "running":
+            if path not in self.bars:
+                shape = "{desc} {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+                self.bars[path] = tqdm(bar_format=shape, disable=None, leave=False)
+            bar = self.bars[path]
+            bar.total, bar.n = state["of"], state["cell"]
+            bar.set_description_str(f"{name}: {state['heading']}", refresh=False)
+            if last := self.seconds[path]:
+                left = max(0, last - (time.time() - state["begun"]))
+                bar.set_postfix_str(f"about {left:.0f} s left, as last time", refresh=False)
+            bar.refresh()
+        else:
+            if path in self.bars:
+                self.bars.pop(path).close()
+            if state["state"] != "same" and (path, state["begun"]) not in self.said:
+                self.said.add((path, state["begun"]))
+                ended = {"done": f"done in {state.get('seconds', 0):.0f} s"}
+                text = ended.get(state["state"], state["state"])
+                tqdm.write(f"{name} {text}", file=sys.stderr)
+
+
+def states(request: Request, since: float) -> list[tuple[Step, dict]]:
+    """How far the notebooks of a run are that have begun since a time."""
+    found = []
+    for step in request.steps:
+        try:
+            state = json.loads(step.beside(request.profile, "state").read_text())
+        except (OSError, ValueError):
+            continue
+        if state["begun"] >= since:
+            found.append((step, state))
+    return found
+
+
+def _outcome(request: Request, since: float, kept: dict[Path, bytes]) -> Outcome:
+    outcome = Outcome()
+    for step, state in states(request, since):
+        if state["state"] == "done":
+            outcome.executed.append(step.stem)
+        elif state["state"] == "same":  # time and memory of the last execution stay
+            outcome.same.append(step.stem)
+            path = request.benchmark(step)
+            if path in kept:
+                path.write_bytes(kept[path])
+        else:
+            outcome.failed[step.stem] = state.get("why") or "its process was lost"
+    return outcome
+
+
+def _last_words(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    said = "\n".join(lines[-TAIL_LINES:])
+    return f"no notebook says why it stopped. The last words in {log}:\n{said}"

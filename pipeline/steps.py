@@ -1,0 +1,199 @@
+"""The numbered notebooks: what each reads and writes, and what else its results come from."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fmri_utils.project.artifacts import own_files
+from fmri_utils.project.artifacts import sha256_file as hash_anew
+from fmri_utils.project.notebook_files import WRITTEN_BY
+from fmri_utils.project.profiles import PROJECT_ROOT, Profile
+
+from .dependencies import code_digests
+from .pairing import notebook_sources
+
+LOCAL = "local-dir:"  # as in clip.space, which would load torch
+
+
+@dataclass(frozen=True)
+class Step:
+    """A numbered notebook.
+
+    Attributes
+    ----------
+    source : pathlib.Path
+    reads, writes : tuple of str
+        Derived files.
+    """
+
+    source: Path
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+    @property
+    def stem(self) -> str:
+        """``03_encoder_training``."""
+        return self.source.stem
+
+    @property
+    def number(self) -> str:
+        """``03``."""
+        return self.stem[:2]
+
+    def executed(self, profile: Profile) -> Path:
+        """Where the executed notebook of a run lies."""
+        return profile.runs / f"{self.stem}.ipynb"
+
+    def beside(self, profile: Profile, what: str) -> Path:
+        """What is kept of its last execution: ``"record"``, ``"state"``."""
+        return profile.runs / f"{self.stem}-{what}.json"
+
+
+def steps() -> list[Step]:
+    """All numbered notebooks, in order."""
+    sources = [p for p in notebook_sources(PROJECT_ROOT / "notebooks") if p.name[0].isdigit()]
+    return [Step(path, tuple(_opened(path)), WRITTEN_BY.get(path.stem[:2], ())) for path in sources]
+
+
+def before(target: Step) -> list[Step]:
+    """A notebook and all that it needs, in order."""
+    needed, files = [], set()
+    for step in reversed(steps()):
+        if step == target or files & set(step.writes):
+            needed.append(step)
+            files |= set(step.reads)
+    return needed[::-1]
+
+
+def _opened(source: Path) -> Iterator[str]:
+    """Files that a notebook names in its call of ``open_inputs``."""
+    tree = ast.parse(source.read_text())
+    known = [file for files in WRITTEN_BY.values() for file in files]
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "open_inputs":
+            for argument in call.args[1:]:
+                for node in ast.walk(_spelt_out(argument, tree)):
+                    if isinstance(node, ast.Constant) and node.value != "generator":
+                        name = node.value
+                        yield next(f for f in known if name in (f, f.partition(".")[0]))
+
+
+def _spelt_out(argument: ast.expr, tree: ast.Module) -> ast.expr:
+    """The tuple that ``*names`` stands for."""
+    if not isinstance(argument, ast.Starred):
+        return argument
+    return next(
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and argument.value.id in [getattr(target, "id", "") for target in node.targets]
+    )
+
+
+def made_from(profile: Profile, step: Step) -> dict[str, str]:
+    """All that a notebook's results come from: a name for each part, and its content or hash.
+
+    Settings count by section, and only those that the notebook names. Weights and CLIP bundles
+    count with their bytes. Of real data, which are too large for that, the names and sizes of the
+    subject's files count: a session more is another run.
+    """
+    tree = ast.parse(step.source.read_text())
+    settings = profile.as_dict()
+    named = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "cfg"
+    }
+    if "as_dict" in named:
+        named |= set(settings)
+    if "data_root" in named:
+        named |= {"data", "simulation"}
+    found = {
+        f"code of {name}": digest
+        for name, digest in code_digests(step.source, PROJECT_ROOT).items()
+    }
+    for name in ("name", "subject", "seed", "device", *sorted(named & set(settings))):
+        found[f"setting {name}"] = json.dumps(settings[name], sort_keys=True)
+    weights = [path for section in sorted(named) for path in _weights(profile, section)]
+    weights += [profile.figures / f"study_{name}.json" for name in _studies(tree)]
+    found |= {f"file {p.name}": sha256_file(p) for p in weights if p.is_file()}
+    if "data_root" in named and profile.simulation is None:
+        found |= dict(_real_data(profile))
+    files = {name: profile.derived / name for name in step.reads}
+    return found | {f"input {n}": sha256_file(p) for n, p in files.items() if p.is_file()}
+
+
+def _weights(profile: Profile, section: str) -> list[Path]:
+    """Files that a section of the settings names."""
+    if section == "clip" and profile.clip.model.startswith(LOCAL):
+        return own_files(profile.path(profile.clip.model.removeprefix(LOCAL)), "*")
+    names = {
+        "lafite": (profile.lafite.weights, profile.lafite.judge),
+        "dino": [profile.dino.weights],
+    }
+    return [profile.path(name) for name in names.get(section, ()) if name]
+
+
+def _studies(tree: ast.Module) -> list[str]:
+    """Names of the studies that a notebook shows where `make study` has made them."""
+    return [
+        call.args[1].value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "open_study"
+    ]
+
+
+def _real_data(profile: Profile) -> Iterator[tuple[str, str]]:
+    own = f"subj{profile.subject:02d}"
+    for path in own_files(profile.data_root, "nsddata*/**/*"):
+        name = path.relative_to(profile.data_root).as_posix()
+        if set(re.findall(r"subj\d\d", name)) <= {own} and ".part" not in name:
+            yield f"data {name}", str(path.stat().st_size)
+
+
+def sha256_file(path: Path) -> str:
+    """Of a file, read once in a call, for as long as it seems to be the same."""
+    about = path.stat()
+    return _hash(path, about.st_ino, about.st_size, about.st_mtime_ns)
+
+
+@functools.cache
+def _hash(path: Path, *about: int) -> str:
+    return hash_anew(path)
+
+
+def last_record(profile: Profile, step: Step) -> dict:
+    """Of a notebook's last execution: ``made_from``, ``written`` (hashes) and ``seconds``."""
+    try:
+        record = json.loads(step.beside(profile, "record").read_text())
+        made_from, written = dict(record["made_from"]), dict(record["written"])
+        return {"made_from": made_from, "written": written, "seconds": float(record["seconds"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"made_from": {}, "written": {}, "seconds": 0.0}
+
+
+def reasons(profile: Profile, step: Step) -> list[str]:
+    """Why a notebook is not up to date; empty if it is."""
+    then = last_record(profile, step)
+    if not then["written"]:
+        return ["it has not run"]
+    now = made_from(profile, step)
+    found = [f"{name} has changed" for name in _different(then["made_from"], now)]
+    for name, digest in then["written"].items():
+        path = PROJECT_ROOT / name
+        if not path.is_file():
+            found.append(f"{name} is missing")
+        elif sha256_file(path) != digest:
+            found.append(f"{name} is not what it wrote")
+    return found
+
+
+def _different(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    names = dict.fromkeys([*now, *then])
+    return [name for name in names if then.get(name) != now.get(name)]
