@@ -353,7 +353,9 @@ _ = area_plots.plot_area_pictures(seen, full, changed, list(pictured))
 # new noise?
 
 # %%
-condition = torch.from_numpy(encoders.unit(encoder.predict(pattern[: len(full)])).astype(np.float32))
+condition = torch.from_numpy(
+    encoders.unit(encoder.predict(pattern[: len(full)])).astype(np.float32)
+)
 other_z = reconstruction.draw_z(generator, 1, cfg.seed + 1).expand(len(full), -1)
 renewed = draw(other_z, condition, True)
 noise_rms = np.median(np.sqrt(((renewed - full) ** 2).mean((1, 2, 3))))

@@ -1,4 +1,4 @@
-"""A kernel manager that always starts this interpreter, and kernels that end with their runner.
+"""A kernel manager that always starts this interpreter, and kernels that end with their run.
 
 Installed kernelspecs are ignored: a stray "python3" spec of another environment cannot run the
 notebooks, and sockets instead of TCP ports let several runs share a machine.
@@ -36,7 +36,7 @@ class IpcKernelManager(AsyncKernelManager):
         self.connection_file = str(folder / "kernel.json")
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **kw) -> None:
-        # The kernel inherits the runner's lock, so that a run is over when both have ended.
+        # The kernel inherits the lock of its notebook, so that a run is over when both have ended.
         await super()._async_launch_kernel(kernel_cmd, close_fds=False, **kw)
 
     async def _async_cleanup_resources(self, restart: bool = False) -> None:
@@ -87,7 +87,7 @@ def _be_nobodys() -> None:
 
 
 def main() -> None:
-    """Be a kernel; what ``python -m ipykernel_launcher`` does, for no longer than the runner."""
+    """Be a kernel; what ``python -m ipykernel_launcher`` does, for no longer than the run."""
     end_with(int(os.environ["JPY_PARENT_PID"]))
     _be_nobodys()
     from ipykernel import kernelapp

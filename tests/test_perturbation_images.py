@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from distributed import Client, LocalCluster
+from pipeline.sweep.settings import Resources
+from pipeline.sweep.spread_atlas import spread_over
 
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
@@ -16,8 +18,6 @@ from fmri_utils.perturbation.jacobian import picture_jacobian
 from fmri_utils.perturbation.picture_locations import cell_grams, effect_maps
 from fmri_utils.project.errors import ArtifactError, DataError
 from fmri_utils.project.parts import Parts
-from pipeline.sweep.settings import Resources
-from pipeline.sweep.spread_atlas import spread_over
 
 C, V = 12, 30
 

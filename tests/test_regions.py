@@ -18,9 +18,8 @@ from fmri_utils.encoders import LinearEncoder
 from fmri_utils.pictures import search
 from fmri_utils.project.artifacts import load_arrays
 from fmri_utils.project.profiles import PROJECT_ROOT
-from pipeline import runner
-from pipeline.sweep import __main__ as command
-from pipeline.sweep.settings import parse
+from pipeline.request import parse_request
+from pipeline.steps import steps
 from simulated_nsd import ground_truth
 from simulated_nsd.on_demand import planted_truth
 
@@ -97,10 +96,10 @@ def remove(profile):
 def region_runs():
     """Profile of each region, and what its notebooks have printed, by their number."""
     requests = {
-        roi: runner.parse_request(["all", "PROFILE=smoke", "SEED=973", f"data.roi={roi}", *CHEAP])
+        roi: parse_request(["all", "PROFILE=smoke", "SEED=973", f"data.roi={roi}", *CHEAP])
         for roi in EXPECTED
     }
-    notebooks = [*runner.numbered_notebooks(), EXPLORE]
+    notebooks = [*(step.source for step in steps()), EXPLORE]
     first, found = next(iter(requests.values())).profile, {}
     try:
         for roi, request in requests.items():
@@ -158,21 +157,15 @@ def test_every_area_that_a_sweep_lists_runs_to_the_end():
     """The names of the field, and the atlases of the simulated subject as wholes."""
     atlases = ("nsdgeneral", "prf-visualrois", "prf-eccrois", "streams", "Kastner2015")
     names = [*nsd.FIELD_NAMES, *atlases, "HCP_MMP1", "brainmask", "V1+faces", UNNAMED]
-    arguments = ["PROFILE=smoke", "SEEDS=974", "DASHBOARD=0", f"AREAS={' '.join(names)}", *CHEAP]
-    sweep, stream = parse(arguments), io.StringIO()
-    try:
-        assert command.main(arguments, stream) == 0, stream.getvalue()
-        page = (sweep.folder / "results.md").read_text()
-        assert_no_empty_cell(page)
-        for run in sweep.runs:
-            assert f"| {run.area} |" in page
-            assert_no_empty_cell((run.profile.figures / "results.md").read_text())
-            executed = run.profile.runs / "explore.ipynb"
-            runner.execute(EXPLORE, executed, run.request.parameters)
-    finally:
-        shutil.rmtree(sweep.folder, ignore_errors=True)
-        for run in sweep.runs:
-            remove(run.profile)
+    for name in names:
+        settings = ["PROFILE=smoke", "SEED=974", f"data.roi={nsd.region(name)}", *CHEAP]
+        request = parse_request(settings)
+        try:
+            for path in (*(step.source for step in steps()), EXPLORE):
+                run_notebook(path, request.parameters)
+            assert_no_empty_cell((request.profile.figures / "results.md").read_text())
+        finally:
+            remove(request.profile)
 
 
 def test_areas_without_a_voxel_are_named_in_one_line(capsys):

@@ -346,7 +346,7 @@ def name_in(root: str | os.PathLike, path: str | os.PathLike) -> str:
 
 
 class OutputList:
-    """What a notebook wrote: shown as text, read by the runner as JSON."""
+    """What a notebook wrote: shown as text, read by the pipeline as JSON."""
 
     def __init__(self, names: list[str], next_notebook: str):
         self.names = names

@@ -149,7 +149,7 @@ def run(profile: Profile) -> None:
 
 @command
 def main(arguments: list[str]) -> None:
-    """The runner's settings and ``CONSENT=yes``."""
+    """Settings of a run and ``CONSENT=yes``."""
     own = [argument for argument in arguments if argument.startswith(f"{VARIABLE}=")]
     os.environ.update(argument.split("=", 1) for argument in own)
     run(parse_request([argument for argument in arguments if argument not in own]).profile)
