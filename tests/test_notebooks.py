@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from fmri_utils.project.artifacts import check_manifest
+from fmri_utils.project.artifacts import check_manifest, load_arrays
 from fmri_utils.project.errors import FmriUtilsError
 from fmri_utils.project.profiles import PROJECT_ROOT
 from pipeline.engine import make
 from pipeline.execute import execute
 from pipeline.request import parse_request
 from pipeline.steps import steps
+from pipeline.sweep import atlas
 
 FIGURES = (
     "fig1_model",
@@ -99,3 +100,14 @@ def test_the_explorer_shows_a_static_view_headlessly(smoke):
     ]
     assert sum("image/png" in kinds for kinds in shown) == 1
     assert not any("application/vnd.jupyter.widget-view+json" in kinds for kinds in shown)
+
+
+def test_an_atlas_of_all_test_pictures_is_made_in_blocks(smoke):
+    profile = smoke[0]
+    assert atlas.main(["PROFILE=smoke", "SEEDS=971", "WORKERS=2"]) == 0
+    found = load_arrays(profile.derived / atlas.RESULT, remedy="")
+    predicted = load_arrays(profile.derived / "predictions.h5", remedy="")
+    assert found["sensitivity"].shape == predicted["pattern"].shape
+    assert (found["sensitivity"] > 0).all()
+    logs = [path.name for path in (profile.runs / "jobs").glob("*.log")]
+    assert sorted(logs) == ["atlas-0-of-2.log", "atlas-1-of-2.log"]

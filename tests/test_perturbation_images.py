@@ -7,9 +7,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from distributed import Client, LocalCluster
-from pipeline.sweep.settings import Resources
-from pipeline.sweep.spread_atlas import spread_over
 
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
@@ -187,19 +184,16 @@ def test_a_killed_atlas_goes_on_and_ends_the_same(generator, z, encoder, betas, 
     assert len(list(folder.iterdir())) == 2  # other inputs, another folder
 
 
-def test_an_atlas_spread_over_workers_is_the_same(generator, z, encoder, betas, tmp_path):
+def test_an_atlas_in_blocks_is_the_same(generator, z, encoder, betas, tmp_path):
+    given = generator, encoder, betas, z
     run = dict(n_probes=8, key={"k": 1})
-    serial = perturbation.image_effects(
-        generator, encoder, betas, z, folder=tmp_path / "serial", **run
-    )
-    with (
-        LocalCluster(2, threads_per_worker=1, dashboard_address=None) as one,
-        Client(one) as client,
-    ):
-        run |= {"folder": tmp_path / "spread", "spread": spread_over(client, Resources())}
-        spread = perturbation.image_effects(generator, encoder, betas, z, **run)
-    np.testing.assert_array_equal(spread.sensitivity, serial.sensitivity)
-    assert len([*(tmp_path / "spread").rglob("part-*.h5")]) == len(betas)
+    serial = perturbation.image_effects(*given, folder=tmp_path / "serial", **run)
+    run |= {"folder": tmp_path / "blocks"}
+    for block in (1, 0):
+        assert perturbation.image_effects(*given, only=range(block, len(betas), 2), **run) is None
+    assert len([*(tmp_path / "blocks").rglob("part-*.h5")]) == len(betas)
+    again = perturbation.image_effects(*given, **run)
+    np.testing.assert_array_equal(again.sensitivity, serial.sensitivity)
 
 
 def test_parts_that_are_damaged_are_named(tmp_path):

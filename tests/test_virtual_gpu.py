@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
@@ -53,50 +51,6 @@ print("as on a GPU")
 """
 
 
-START = """
-import gc, pathlib, pickle, sys
-import cloudpickle
-import numpy as np
-import virtual_gpu
-if sys.argv[1] == "gpu":
-    virtual_gpu.install()
-import torch
-
-def on_gpu():
-    return any(isinstance(x, virtual_gpu.VirtualTensor) for x in gc.get_objects())
-
-file, folder = pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
-"""
-SENDS = """
-from fmri_utils import perturbation
-from fmri_utils.encoders import LinearEncoder
-from fmri_utils.lafite import Generator, GeneratorConfig
-
-def spread(function, numbers):
-    yield function(0)
-    assert on_gpu() == (sys.argv[1] == "gpu")  # the copy that must not be sent
-    file.write_bytes(cloudpickle.dumps(function))
-    yield from map(function, numbers[1:])
-
-torch.manual_seed(0)
-sizes = dict(z_dim=8, w_dim=8, condition_dim=12, hidden_dim=12, resolution=16, mapping_layers=2)
-network = Generator(GeneratorConfig(channel_base=128, channel_max=16, **sizes))
-rng = np.random.default_rng(0)
-encoder = LinearEncoder(rng.standard_normal((30, 12)), rng.standard_normal(12), "ridge")
-perturbation.image_effects(
-    network, encoder, rng.standard_normal((2, 30)), torch.randn(1, 8), folder=folder, key={},
-    n_probes=8, device="auto", spread=spread,
-)
-assert next(network.parameters()).device.type == "cpu"
-"""
-RECEIVES = """
-function = pickle.loads(file.read_bytes())
-assert not on_gpu()
-function(1)
-assert on_gpu() == (sys.argv[1] == "gpu")
-"""
-
-
 def python(*arguments):
     """Run Python where the imitation can be imported."""
     paths = os.pathsep.join([str(PROJECT_ROOT), str(VIRTUAL.parent)])
@@ -110,19 +64,6 @@ def python(*arguments):
 
 def test_the_imitation_refuses_what_a_gpu_refuses_and_computes_what_a_cpu_does():
     assert "as on a GPU" in python("-c", SMALL)
-
-
-@pytest.mark.parametrize(("sender", "worker"), [("gpu", "cpu"), ("cpu", "gpu")])
-def test_an_atlas_is_computed_on_the_device_of_whoever_does_a_picture(tmp_path, sender, worker):
-    paths = [str(tmp_path / "function"), str(tmp_path / "parts")]
-    python("-c", START + SENDS, sender, *paths)
-    [part] = tmp_path.rglob("part-00001.h5")
-    with h5py.File(part) as file:
-        expected = file["sensitivity"][:]
-    part.unlink()
-    python("-c", START + RECEIVES, worker, *paths)
-    with h5py.File(part) as file:
-        np.testing.assert_array_equal(file["sensitivity"][:], expected)
 
 
 @pytest.mark.slow

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from torch import Tensor
 from ..encoders import LinearEncoder, unit
 from ..lafite import Generator
 from ..project.checks import check_finite
-from ..project.devices import choose_device
-from ..project.parts import Parts, Spread
+from ..project.parts import Parts
 from .embedding_effects import check_betas, condition_jacobian
 from .jacobian import Draw, picture_function, picture_jacobian, picture_sketch, rms_from_sketch
 from .picture_locations import cell_grams, effect_maps
@@ -63,9 +61,8 @@ def image_effects(
     psi: float = 1.0,
     seed: int = 0,
     progress: bool = False,
-    spread: Spread | None = None,
-    device: str | None = None,
-) -> ImageEffects:
+    only: Sequence[int] | None = None,
+) -> ImageEffects | None:
     """Sensitivity of the picture to every voxel, for every image, to first order.
 
     By random projections, or exactly, where maps are asked for. Memory is that of one image: one
@@ -90,73 +87,44 @@ def image_effects(
         Cells per side of the maps; 0 for none.
     seed : int
         Of the random pictures.
-    spread : callable, optional
-        As for :meth:`~fmri_utils.project.parts.Parts.run`: images are then done in several
-        processes or on several machines, with the same values.
-    device : str, optional
-        As for :func:`~fmri_utils.project.devices.choose_device`, asked where an image is done:
-        "auto" may be the CPU here and a GPU there. The generator's own by default.
+    only : sequence of int, optional
+        Images to do, of which nothing is returned: other processes or machines that see the folder
+        do others, and a call without it then finds all of them finished.
 
     Returns
     -------
-    ImageEffects
+    ImageEffects or None
     """
     betas = check_betas(encoder, betas)
     check_finite(z, "z", ("draw", "dimension"), remedy="Draw z anew.")
     settings = {"n_probes": n_probes, "n_cells": n_cells, "psi": psi, "seed": seed}
     settings |= {"n_images": len(betas), "n_z": len(z)}
     parts = Parts(folder, {**key, **settings})
-    travelling = _Travelling(generator, device or str(next(generator.parameters()).device))
-    z = z.cpu()
+    place = next(generator.parameters())
 
     def compute(image: int) -> dict[str, np.ndarray]:
-        network = travelling.here()
-        place = next(network.parameters())
         f = encoder.predict(betas[image : image + 1])[0]
         condition = torch.as_tensor(unit(f)).to(place)
         rows = torch.as_tensor(condition_jacobian(encoder, betas[image])).to(place)
         squared, maps = 0.0, 0.0
         for k, one in enumerate(z):
-            draw = picture_function(network, one[None].to(place), psi=psi)
+            draw = picture_function(generator, one[None].to(place), psi=psi)
             rng = torch.Generator().manual_seed(_seed(seed, image, k))
             total, cells = _one_picture(draw, condition, rows, rng, n_probes, n_cells)
             squared, maps = squared + total / len(z), maps + cells / len(z)
         share = np.divide(maps, squared[:, None], out=np.zeros_like(maps), where=maps > 0)
         return {"sensitivity": np.sqrt(squared).astype(np.float32), "maps": share}
 
-    numbers = range(len(betas))
-    parts.run(numbers, compute, progress=progress, what="images", spread=spread)
+    numbers = range(len(betas)) if only is None else only
+    parts.run(numbers, compute, progress=progress, what="images")
+    if only is not None:
+        return None
     sensitivity, maps = [], np.zeros((betas.shape[1], n_cells**2))
     for number in numbers:
         part = parts.load(number)
         sensitivity.append(part["sensitivity"])
         maps += part["maps"] / len(numbers)
     return ImageEffects(np.stack(sensitivity), maps.astype(np.float32))
-
-
-class _Travelling:
-    """A generator that travels on the CPU and is copied to the device of whoever works with it.
-
-    A process without a GPU can neither read what lies on one nor pass it on.
-    """
-
-    def __init__(self, generator: Generator, device: str):
-        self._generator, self._device = generator, device
-        self._there: Generator | None = None
-
-    def __getstate__(self) -> dict:
-        generator = self._generator
-        if next(generator.parameters()).device.type != "cpu":
-            generator = copy.deepcopy(generator).cpu()
-        return {"_generator": generator, "_device": self._device, "_there": None}
-
-    def here(self) -> Generator:
-        """The generator on the device of this process."""
-        if self._there is None:
-            device, own = choose_device(self._device), next(self._generator.parameters()).device
-            same = device.type == own.type and device.index in (None, own.index)
-            self._there = self._generator if same else copy.deepcopy(self._generator).to(device)
-        return self._there
 
 
 def _seed(*numbers: int) -> int:

@@ -16,7 +16,6 @@ from .errors import ArtifactError
 from .reading import reading
 
 Arrays = dict[str, np.ndarray]
-Spread = Callable[[Callable[[int], int], Sequence[int]], Iterable[int]]
 
 
 class Parts:
@@ -55,7 +54,6 @@ class Parts:
         *,
         progress: bool = False,
         what: str = "parts",
-        spread: Spread | None = None,
     ) -> None:
         """Compute and store the parts that are missing.
 
@@ -65,25 +63,16 @@ class Parts:
         compute : callable
             ``compute(number) -> {name: array}``; a part depends on its number only, so that a
             resumed run ends with the same values.
-        spread : callable, optional
-            ``spread(function, numbers)`` calls the function for each number, in any order and in
-            any process that sees this folder, and yields each number when it is finished. One
-            after the other in this process by default.
         """
         with atomic_path(self.folder / "key.json") as tmp:
             tmp.write_text(json.dumps(self._key, indent=1, sort_keys=True, default=str) + "\n")
 
-        def store(number: int) -> int:
+        missing = [number for number in numbers if not self.path(number).is_file()]
+        for number in tqdm(missing, desc=what, disable=not progress, leave=False):
             arrays = compute(number)
             with atomic_path(self.path(number)) as tmp, h5py.File(tmp, "w") as file:
                 for name, values in arrays.items():
                     file.create_dataset(name, data=values, track_times=False)
-            return number
-
-        missing = [number for number in numbers if not self.path(number).is_file()]
-        finished = (spread or map)(store, missing)
-        for _ in tqdm(finished, total=len(missing), desc=what, disable=not progress, leave=False):
-            pass
 
     def load(self, number: int) -> Arrays:
         """Arrays of one finished part.
