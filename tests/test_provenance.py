@@ -187,6 +187,7 @@ def another_machine(smoke, tmp_path):
                 arrays = artifacts.load_arrays(path, remedy="")
                 about = {name: manifest[name] for name in ("config", "inputs")}
                 artifacts.save_arrays(path, dict(changed(arrays, change)), **about)
+        (profile.runs / "08_figures-record.json").unlink(missing_ok=True)
         written = execute(NOTEBOOK, profile.runs / "08_figures.ipynb", parameters(arguments))
         return {
             Path(name).name: (PROJECT_ROOT / name).read_bytes()

@@ -16,7 +16,7 @@ A path through it::
 """
 
 from .against_truth import alignment, auroc
-from .atlas import ImageEffects, image_effects
+from .atlas import image_effects
 from .concepts import (
     area_shifts,
     concept_directions,

@@ -64,7 +64,7 @@ def voxel_atlas(profile: Profile, block: int = 0, n_blocks: int = 1) -> None:
         psi=profile.lafite.truncation_psi,
         seed=profile.seed,
         progress=True,
-        only=range(block, len(arrays["pattern"]), n_blocks),
+        only=range(block, len(arrays["pattern"]), n_blocks) if n_blocks > 1 else None,
     )
     if effects is not None:
         found = {"sensitivity": effects.sensitivity, "test_ids": arrays["test_ids"]}
