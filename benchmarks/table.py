@@ -116,6 +116,15 @@ def perturbation() -> tuple[str, list[str]]:
     return title, markdown(head, rows)
 
 
+def notebooks() -> tuple[str, list[str]]:
+    """The demo's notebooks, side by side where they can be."""
+    rows = [
+        [name, found["seconds"], found["peak_megabytes"]]
+        for name, found in read("notebooks")["notebooks"].items()
+    ]
+    return "The notebooks of the demo", markdown(["notebook", "seconds", "memory, MB"], rows)
+
+
 def download() -> tuple[str, list[str]]:
     """An area of a session by range requests."""
     report = read("download")

@@ -63,15 +63,15 @@ class Report:
             for path in own_files(root / folder, "**/*.json"):
                 if path.name == PROVENANCE:
                     self._check_figures(path)
-                elif path.with_suffix("").suffix and not path.name.endswith(".stamp.json"):
+                elif path.with_suffix("").suffix:
                     self._check_manifest(path)
         patterns = [f"{f}/**/*{kind}" for f in ("figures", "runs/*/figures") for kind in FIGURES]
         figures = {path.parent for pattern in patterns for path in own_files(root, pattern)}
         for folder in sorted(figures):
             if not (folder / PROVENANCE).is_file():
                 self._find(MISSING, folder / PROVENANCE, "nothing says what made the figures")
-        for stamps in sorted({p.parent for p in own_files(root, "runs/**/*.stamp.json")}):
-            self._check_run(stamps)
+        for runs in sorted({p.parent for p in own_files(root, "runs/**/*-record.json")}):
+            self._check_run(runs)
         if self.absent:
             self._note(f"inputs that are not here, not compared: {', '.join(sorted(self.absent))}")
 
