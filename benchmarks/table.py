@@ -180,6 +180,7 @@ SECTIONS = {
     "download": download,
     "explorer": explorer,
     "growth": growth,
+    "notebooks": notebooks,
 }
 
 
