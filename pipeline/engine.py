@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -223,7 +224,8 @@ def _command(
     return [
         *snakemake(settings),
         *("--nolock", "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime"),
-        *("--quiet", "rules", "progress", *cores, *options),
+        *cores,
+        *options,
         *("--forcerun", *forced, *others, "--", *wanted, *others),
     ]
 
@@ -341,6 +343,7 @@ def _outcome(request: Request, since: float, kept: dict[Path, bytes]) -> Outcome
 
 
 def _last_words(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    said = "\n".join(lines[-TAIL_LINES:])
-    return f"no notebook says why it stopped. The last words in {log}:\n{said}"
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    errors = list(dict.fromkeys(line for line in lines if re.search(r"\berror: ", line, re.I)))
+    said = "\n".join(errors[-TAIL_LINES:] or list(filter(None, lines))[-TAIL_LINES:])
+    return f"no notebook says why it stopped. The engine does, in {log}:\n{said}"

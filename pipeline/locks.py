@@ -29,9 +29,9 @@ def one_call_at_a_time(folder: Path, *, progress: bool = True) -> Iterator[None]
     """
     with _open(folder / "lock") as handle:
         _wait_for(handle, progress)
-        handle.truncate(0)
-        handle.write(f"{os.getpid()} on {platform.node()}".encode())
-        handle.flush()
+        with explained(folder / "lock"):
+            handle.truncate(0)
+            handle.write(f"{os.getpid()} on {platform.node()}".encode())
         with _open(folder / "notebooks.lock") as notebooks:
             _wait_for(notebooks, progress)
             fcntl.flock(notebooks, fcntl.LOCK_UN)
@@ -51,7 +51,7 @@ def _open(path: Path) -> IO[bytes]:
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        return open(path, "r+b")
+        return open(path, "r+b", buffering=0)
 
 
 def _wait_for(handle: IO[bytes], progress: bool) -> None:
