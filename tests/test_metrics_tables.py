@@ -5,13 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from random_networks import randomly_initialised, write_weights
 
 from fmri_utils import metrics
 from fmri_utils.metrics.feature_networks import NETWORKS
 from fmri_utils.metrics.identification import DIRECTIONS
-from fmri_utils.metrics.judge import Judge
 from fmri_utils.project.errors import DataError
 
 ABOUT = {
@@ -163,13 +161,6 @@ def test_repeat_ceiling_recovers_the_noiseless_correlation():
 # Tables
 
 SETTINGS = dict(about=ABOUT, baseline="random embedding", ceiling="ceiling", rng=rng())
-
-
-@pytest.fixture(scope="module")
-def judge():
-    torch.manual_seed(0)
-    classes = {"kind": ["a", "b"], "background": ["c", "d"], "colour": ["e", "f"]}
-    return Judge(classes, width=4).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
