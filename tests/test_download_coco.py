@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from unittest.mock import patch
 
 import h5py
 import numpy as np
@@ -187,18 +188,14 @@ def test_a_photograph_that_comes_damaged_is_not_kept(bucket, fetch, nsd):
     assert (image == image[..., :1]).all() and image.std() > 5
 
 
-def test_a_photograph_spoilt_after_it_came_is_fetched_again_but_whole_ones_are_kept(
-    bucket, fetch, monkeypatch
-):
+def test_a_photograph_spoilt_after_it_came_is_fetched_again_but_whole_ones_are_kept(bucket, fetch):
     def fail(path, read=Path.read_bytes):
         if path.suffix == ".jpg":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return read(path)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", fail)
-        with pytest.raises(OSError, match="Input/output error"):
-            fetch("STIMULI=coco")
+    with patch.object(Path, "read_bytes", fail), pytest.raises(OSError, match="output error"):
+        fetch("STIMULI=coco")
     kept = [*(fetch.root / "nsddata_stimuli/stimuli/nsd/coco_jpegs.part").rglob("*.jpg")]
     assert len(kept) == len(seen(NSDLayout(fetch.root, 1)))
     kept[3].write_bytes(b"")
@@ -230,45 +227,38 @@ def test_captions_are_unpacked_and_nothing_else(layout, nsd, fetch, bucket):
     assert bucket.asked(method="HEAD", part="annotations") == bucket.asked() == []
 
 
-@pytest.mark.parametrize("kind", ["no member", "cut", "flipped", "no zip", "far too long"])
-def test_a_bad_archive_is_refused_and_removed(bucket, fetch, archive, kind, monkeypatch):
+@pytest.mark.parametrize(
+    ("spoil", "limit"),
+    [
+        (lambda data: data.replace(b"captions_val2017", b"captions_val2014"), 2**30),
+        (lambda data: data[:-50], 2**30),
+        (lambda data: data[:400] + bytes([data[400] ^ 1]) + data[401:], 2**30),
+        (lambda data: b"<html>log in</html>", 2**30),
+        (lambda data: data, 1000),
+    ],
+    ids=["no member", "cut", "flipped", "no zip", "far too long"],
+)
+def test_a_bad_archive_is_refused_and_removed(bucket, fetch, archive, spoil, limit):
     bucket.multipart = True  # its ETag says nothing of its bytes
-    bad = bytearray(archive)
-    if kind == "no member":
-        bad = bad.replace(b"captions_val2017", b"captions_val2014")
-    elif kind == "cut":
-        bad = bad[:-50]
-    elif kind == "flipped":
-        bad[400] ^= 1
-    elif kind == "no zip":
-        bad = bytearray(b"<html>log in</html>")
-    else:
-        monkeypatch.setattr(coco, "MOST_CAPTION_BYTES", 1000)
-    bucket.files[ZIP] = bytes(bad)
-    monkeypatch.setattr("pipeline.download.__main__.fetch_pictures", lambda *_, **__: 0)
-    with pytest.raises(DataError, match="captions cannot be unpacked"):
-        fetch("STIMULI=coco")
+    bucket.files[ZIP] = spoil(archive)
+    longest = patch.object(coco, "MOST_CAPTION_BYTES", limit)
+    with longest, pytest.raises(DataError, match="cannot be unpacked"):
+        fetch("STIMULI=brick")
     left = {p.name for p in (fetch.root / CAPTIONS).iterdir()}
     assert not {"captions_val2017.json", "annotations_trainval2017.zip"} & left
-    monkeypatch.undo()
-    monkeypatch.setattr("pipeline.download.__main__.fetch_pictures", lambda *_, **__: 0)
     bucket.files[ZIP] = archive
-    fetch("STIMULI=coco")
+    fetch("STIMULI=brick")
     assert (fetch.root / CAPTIONS / "captions_val2017.json").is_file()
 
 
-def test_the_archive_is_kept_when_the_disk_is_full(bucket, fetch, monkeypatch):
-    def fail(*_args):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr("pipeline.download.__main__.fetch_pictures", lambda *_, **__: 0)
-    with monkeypatch.context() as patch:
-        patch.setattr(coco.shutil, "copyfileobj", fail)
-        with pytest.raises(ArtifactError, match="No space left"):
-            fetch("STIMULI=coco")
+def test_the_archive_is_kept_when_the_disk_is_full(bucket, fetch):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    no_room = patch.object(coco.shutil, "copyfileobj", side_effect=full)
+    with no_room, pytest.raises(ArtifactError, match="No space left"):
+        fetch("STIMULI=brick")
     assert (fetch.root / CAPTIONS / "annotations_trainval2017.zip").is_file()
     bucket.log.clear()
-    fetch("STIMULI=coco")
+    fetch("STIMULI=brick")
     assert not bucket.asked(method="GET", part="annotations_trainval2017")
     assert (fetch.root / CAPTIONS / "captions_val2017.json").is_file()
     assert not (fetch.root / CAPTIONS / "annotations_trainval2017.zip").exists()

@@ -100,7 +100,7 @@ def bring(file: WeightsFile) -> None:
         if not there:
             file.cached.unlink(missing_ok=True)  # torch.hub keeps a file that is cut off
         raise WeightsError(
-            f"{file.network}: {file.name} could not be fetched ({type(err).__name__}: "
+            f"{file.network}: {file.url} could not be fetched ({type(err).__name__}: "
             f"{(str(err) or '-').splitlines()[0]}). Check the network, and that HF_HUB_OFFLINE is "
             "not 1, then run the same command again."
         ) from err
