@@ -58,7 +58,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, body):
         server, path = self.server.owner, self.path
-        entry = SimpleNamespace(method=self.command, path=path, headers=dict(self.headers), sent=0)
+        entry = SimpleNamespace(
+            method=self.command, path=path, headers=dict(self.headers), sent=0, status=0
+        )
         server.log.append(entry)
         time.sleep(server.delay)
         fault, data = server.always.get(path, Fault()), server.data(path)
