@@ -22,7 +22,7 @@ from fmri_utils.project.profiles import PROJECT_ROOT
 
 from .locks import one_call_at_a_time
 from .request import Request
-from .steps import Step, last_record, reasons
+from .steps import Step, check_there, last_record, reasons
 
 LOOK_SECONDS = 0.25
 END_SECONDS = 20  # for notebooks to end after Ctrl-C
@@ -132,6 +132,7 @@ def run(
     """
     with contextlib.ExitStack() as stack:
         for request in requests:
+            check_there(request.profile, request.steps)
             folder = request.profile.runs
             stack.enter_context(one_call_at_a_time(folder, progress=progress))
         stale = [out_of_date(request) for request in requests]
@@ -169,7 +170,9 @@ def make(request: Request, *, progress: bool = True) -> list[str]:
     FmriUtilsError
         If a notebook stopped: which, why, and where it is kept. What does not need it has run.
     """
-    (outcome,) = check(run([request], progress=progress))
+    beside = 4  # notebooks 04 to 07 can run at the same time
+    each = Each(threads=max(1, len(os.sched_getaffinity(0)) // beside))
+    (outcome,) = check(run([request], each=each, progress=progress))
     return outcome.executed
 
 

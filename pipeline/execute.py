@@ -151,8 +151,14 @@ def telling(tell: Callable[[int, int, str], None]) -> type:
 
 
 def _declared_outputs(executed: Path) -> list[str]:
-    """Files that the last cell's output names."""
+    """Files that the last cell's output names; where pictures are described, there are some."""
     notebook = json.loads(executed.read_text())
+    described = [c["metadata"]["alt"] for c in notebook["cells"] if "alt" in c["metadata"]]
+    if described and '"image/' not in executed.read_text():
+        raise FmriUtilsError(
+            f"{executed.name} shows no picture. Expected: {described[0]}. Does something redirect "
+            "matplotlib's figures?"
+        )
     for cell in reversed(notebook["cells"]):
         for output in cell.get("outputs", []):
             data = output.get("data", {}).get(OUTPUTS_MIME)

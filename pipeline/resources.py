@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -143,6 +145,11 @@ class Resources:
         ask = ["sacct", "--noheader", "--jobs", "0"]  # fails where there is no accounting
         accounting = not subprocess.run(ask, capture_output=True, check=False).returncode
         command = "sacct" if accounting else "squeue"
+        if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+            raise ProfileError(
+                "ENGINE=slurm takes Snakemake's executor for it, which is not installed. Install "
+                f'it: {sys.executable} -m pip install -c constraints.txt -e ".[slurm]"'
+            )
         return [
             *("--executor", "slurm", "--slurm-status-command", command, *jobs),
             *("--slurm-init-seconds-before-status-checks", "10"),

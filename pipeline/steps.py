@@ -6,12 +6,13 @@ import ast
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fmri_utils.project.artifacts import own_files
+from fmri_utils.project.artifacts import name_in, own_files
 from fmri_utils.project.artifacts import sha256_file as hash_anew
+from fmri_utils.project.errors import DataError, WeightsError
 from fmri_utils.project.notebook_files import WRITTEN_BY
 from fmri_utils.project.profiles import PROJECT_ROOT, Profile
 
@@ -105,11 +106,7 @@ def made_from(profile: Profile, step: Step) -> dict[str, str]:
     """
     tree = ast.parse(step.source.read_text())
     settings = profile.as_dict()
-    named = {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "cfg"
-    }
+    named = _named(step)
     if "as_dict" in named:
         named |= set(settings)
     if "data_root" in named:
@@ -127,6 +124,40 @@ def made_from(profile: Profile, step: Step) -> dict[str, str]:
         found |= dict(_real_data(profile))
     files = {name: profile.derived / name for name in step.reads}
     return found | {f"input {n}": sha256_file(p) for n, p in files.items() if p.is_file()}
+
+
+def check_there(profile: Profile, wanted: Sequence[Step]) -> None:
+    """Refuse, before anything runs, what would stop for a file that no notebook makes.
+
+    Raises
+    ------
+    DataError, WeightsError
+        If the NSD folder, or weights that a notebook names, are not there: what fetches them.
+    """
+    named = {section for step in wanted for section in _named(step)}
+    if "data_root" in named and profile.simulation is None and not profile.data_root.is_dir():
+        raise DataError(
+            f"there is no NSD in {name_in(PROJECT_ROOT, profile.data_root)}. Expected: the folder "
+            f"above nsddata/. Fetch it: make nsd-download PROFILE={profile.name} "
+            f"SUBJECT={profile.subject}; name another by data.root=; or simulate: PROFILE=demo."
+        )
+    for section in sorted(named):
+        for path in _weights(profile, section):
+            if not path.is_file():
+                raise WeightsError(
+                    f"{name_in(PROJECT_ROOT, path)} is missing, which section {section!r} of the "
+                    f"settings names. Fetch it: make weights PROFILE={profile.name}. A LAFITE "
+                    "generator: make lafite-import FILE=checkpoint.pkl."
+                )
+
+
+def _named(step: Step) -> set[str]:
+    """What a notebook takes from its settings: ``cfg.encoder``, ``cfg.data_root`` ..."""
+    return {
+        node.attr
+        for node in ast.walk(ast.parse(step.source.read_text()))
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "cfg"
+    }
 
 
 def _weights(profile: Profile, section: str) -> list[Path]:

@@ -12,7 +12,7 @@ import pytest
 from tiny_project import TinyProject
 
 from fmri_utils.project import profiles
-from fmri_utils.project.errors import DataError, FmriUtilsError, ProfileError
+from fmri_utils.project.errors import DataError, FmriUtilsError, ProfileError, WeightsError
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
 from pipeline import locks, steps
 from pipeline.dependencies import code_digests
@@ -179,6 +179,14 @@ def test_a_notebook_that_hides_its_outputs_is_refused(tmp_path):
         execute(source, tmp_path / "x.ipynb", {})
 
 
+def test_a_run_without_a_picture_that_is_described_is_refused(tmp_path):
+    source = tmp_path / "01_a.py"
+    source.write_text("# %% tags=['parameters']\nX = 1\n\n# %% alt='a curve'\n1 + 1\n")
+    with pytest.raises(FmriUtilsError, match=r"shows no picture\. Expected: a curve"):
+        execute(source, tmp_path / "x.ipynb", {})
+    assert not (tmp_path / "x.ipynb").exists()
+
+
 def test_a_kernel_that_dies_is_told(tmp_path):
     project = TinyProject(tmp_path, {"01_a": ()})
     project.write("01_a", "import os; os._exit(9)")
@@ -297,6 +305,21 @@ def test_other_weights_studies_or_more_data_are_another_run(real):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"not this subject's, not whole, not ours, or of no one's concern")
     assert made_from(profile, step) == found[-1]
+
+
+def test_what_no_notebook_makes_is_asked_for_before_anything_runs(real):
+    root, step = real
+    profile = load_profile("nsd")
+    fetch = r"no NSD in data/nsd\. .* Fetch it: make nsd-download PROFILE=nsd SUBJECT=1"
+    with pytest.raises(DataError, match=fetch):
+        steps.check_there(profile, [step])
+    profile.data_root.mkdir(parents=True)
+    with pytest.raises(WeightsError, match="make lafite-import FILE="):
+        steps.check_there(profile, [step])
+    weights = root / profile.lafite.weights
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    steps.check_there(profile, [step])
 
 
 @pytest.mark.parametrize("folder", ["data/derived", "runs"])

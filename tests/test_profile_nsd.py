@@ -92,8 +92,8 @@ def test_every_notebook_runs_and_leaves_its_files(real):
     request, done = real
     assert sorted(done) == [step.stem for step in steps()]
     for stem in done:
-        stamp = json.loads((request.profile.runs / f"{stem}.stamp.json").read_text())
-        assert all((PROJECT_ROOT / name).stat().st_size for name in stamp["outputs"])
+        record = json.loads((request.profile.runs / f"{stem}-record.json").read_text())
+        assert all((PROJECT_ROOT / name).stat().st_size for name in record["written"])
     manifests = [p for p in request.profile.derived.glob("*.json") if p.name.count(".") > 1]
     assert len(manifests) >= 8
     for path in manifests:

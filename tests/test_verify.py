@@ -135,7 +135,7 @@ def test_what_jupyterlab_and_macos_leave_is_not_compared(project):
     before = report_on(project).text()
     for folder in (project.figures, project.derived, project.runs):
         (folder / ".ipynb_checkpoints").mkdir(parents=True)
-        for name in ("provenance.json", "scores.json.json", "fig1.png", "01_a.stamp.json"):
+        for name in ("provenance.json", "scores.json.json", "fig1.png", "01_a-record.json"):
             (folder / ".ipynb_checkpoints" / name).write_text("{")
             (folder / f"._{name}").write_bytes(b"\0")
         (folder / "fig9.png").mkdir()

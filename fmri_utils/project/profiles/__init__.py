@@ -84,7 +84,7 @@ class Profile:
 
     @property
     def runs(self) -> Path:
-        """Folder of the executed notebooks and their stamps."""
+        """Folder of the executed notebooks and what is kept of them."""
         return PROJECT_ROOT / "runs" / self.name / self.run_name
 
     @property
