@@ -245,7 +245,10 @@ def snakemake(settings: Path) -> list[str]:
 def _watched(command: Sequence[str], log: Path, requests: Sequence[Request], progress: bool) -> int:
     """Run the engine and show how far the notebooks are; its exit status."""
     with open(log, "wb") as out:
-        engine = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        environment = {**os.environ, "GIT_PYTHON_REFRESH": "quiet"}  # a machine may lack git
+        engine = subprocess.Popen(
+            command, env=environment, stdout=out, stderr=out, start_new_session=True
+        )
         try:
             with _Board(requests, progress) as board:
                 while engine.poll() is None:

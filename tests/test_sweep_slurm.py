@@ -1,9 +1,10 @@
 """`make sweep ENGINE=slurm` on a real Slurm of two nodes, disturbed, beside a local sweep.
 
-It needs root and `apt-get install slurm-wlm munge`.
+It needs root, `apt-get install slurm-wlm munge` and the extra "slurm".
 """
 
 import contextlib
+import importlib.util
 import os
 import tempfile
 import time
@@ -21,6 +22,10 @@ SWEEP = ("PROFILE=smoke", "SEEDS=1 2 3 4")
 pytestmark = [
     pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="starting Slurm takes root"),
     pytest.mark.skipif(bool(missing_programs()), reason="Slurm or munge is not installed"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("snakemake_executor_plugin_slurm") is None,
+        reason="the extra 'slurm' is not installed",
+    ),
 ]
 
 
