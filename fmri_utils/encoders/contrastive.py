@@ -19,10 +19,8 @@ def fit_contrastive(
     *,
     training: Training,
     temperature: float,
-    seed: int,
     n_targets: int = 1,
-    device: str | torch.device = "cpu",
-    progress: bool = False,
+    **how: object,
 ) -> tuple[LinearEncoder, dict[str, np.ndarray]]:
     """A linear map trained with InfoNCE, stopped where held-out training images score best.
 
@@ -33,11 +31,11 @@ def fit_contrastive(
     training : Training
     temperature : float
         Of InfoNCE.
-    seed : int
     n_targets : int
         Embeddings of a trial that stand beside each other, all of one size.
-    device, progress
-        As for :func:`fmri_utils.encoders.gradient_fit.train`.
+    **how
+        ``seed``, ``device`` and ``progress``, as for
+        :func:`fmri_utils.encoders.gradient_fit.train`.
 
     Returns
     -------
@@ -45,9 +43,8 @@ def fit_contrastive(
     report : dict
         ``step``, ``train_loss``, ``validation_loss`` at each check, ``best_step``, ``held``.
     """
-    how = {"training": training, "seed": seed, "device": device, "progress": progress}
     check = contrast_check(temperature, n_targets)
-    return _fit_linear("contrastive", check, (betas, embeddings, groups), how)
+    return _fit_linear("contrastive", check, betas, embeddings, groups, training=training, **how)
 
 
 def contrast_check(temperature: float, n_targets: int) -> Check:
@@ -63,10 +60,8 @@ def fit_mind_reader(
     *,
     n_epochs: int = 40,
     voxel_dropout: float = 0.0,
-    seed: int,
     n_targets: int = 1,
-    device: str | torch.device = "cpu",
-    progress: bool = False,
+    **how: object,
 ) -> tuple[LinearEncoder, dict[str, np.ndarray]]:
     """A linear map trained with Mind Reader's loss (Lin, Sprague & Singh 2022) on the same inputs.
 
@@ -82,7 +77,7 @@ def fit_mind_reader(
         Passes through the training trials.
     voxel_dropout
         As in :class:`fmri_utils.encoders.Training`.
-    seed, n_targets, device, progress
+    n_targets, **how
         As for :func:`fit_contrastive`.
 
     Returns
@@ -107,25 +102,23 @@ def fit_mind_reader(
         check_every=per_epoch,
         patience=n_epochs * per_epoch,
     )
-    how = {"training": training, "seed": seed, "device": device, "progress": progress}
     check = lambda network, x, y: loss(network(x), y)  # noqa: E731
-    return _fit_linear("mind_reader", check, (betas, targets, groups), how)
+    return _fit_linear("mind_reader", check, betas, targets, groups, training=training, **how)
 
 
 def _fit_linear(
-    name: str, check: Check, data: tuple[np.ndarray, np.ndarray, np.ndarray], how: dict
+    name: str, check: Check, betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray, **how
 ) -> tuple[LinearEncoder, dict[str, np.ndarray]]:
     """Train a layer that starts near the mean embedding, so that it learns deviations from it.
 
     The check is the loss too.
     """
-    betas, embeddings, _ = data
     with seeded(how["seed"], 0, device=torch.device("cpu")):
         layer = nn.Linear(betas.shape[1], embeddings.shape[1])
         nn.init.normal_(layer.weight, std=1e-3)
     with torch.no_grad():
         layer.bias.copy_(torch.from_numpy(embeddings.mean(0)))
     loss: Loss = lambda network, x, y, _: check(network, x, y)  # noqa: E731
-    report = train(layer, loss, check, *data, name=name, **how)
+    report = train(layer, loss, check, betas, embeddings, groups, name=name, **how)
     weights, bias = (p.detach().cpu().numpy() for p in (layer.weight, layer.bias))
     return LinearEncoder(np.ascontiguousarray(weights.T), bias, name), report

@@ -137,8 +137,8 @@ def train(
     training: Training,
     seed: int,
     name: str,
-    device: str | torch.device,
-    progress: bool,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
 ) -> dict[str, np.ndarray]:
     """Train a network on single trials; it ends with the weights of its best check.
 

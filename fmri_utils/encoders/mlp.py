@@ -136,10 +136,8 @@ def fit_mlp(
     hidden: int,
     mixco_temperature: float,
     soft_temperature: float,
-    seed: int,
     n_targets: int = 1,
-    device: str | torch.device = "cpu",
-    progress: bool = False,
+    **how: object,
 ) -> tuple[MLPEncoder, dict[str, np.ndarray]]:
     """Train the residual MLP, stopped where held-out training images score best.
 
@@ -155,7 +153,7 @@ def fit_mlp(
         Of BiMixCo; MindEye's is .006.
     soft_temperature : float
         Of SoftCLIP at its end, MindEye's is .0075; and of the InfoNCE that chooses the step.
-    seed, n_targets, device, progress
+    n_targets, **how
         As for :func:`fmri_utils.encoders.contrastive.fit_contrastive`.
 
     Returns
@@ -164,22 +162,13 @@ def fit_mlp(
     report : dict
         As of :func:`fmri_utils.encoders.contrastive.fit_contrastive`.
     """
-    with seeded(seed, 0, device=torch.device("cpu")):
+    with seeded(how["seed"], 0, device=torch.device("cpu")):
         network = ResidualMLP(betas.shape[1], embeddings.shape[1], hidden)
     with torch.no_grad():
         network.direct.bias.copy_(torch.from_numpy(embeddings.mean(0)))
     check = contrast_check(soft_temperature, n_targets)
-    report = train(
-        network,
-        mlp_loss(mixco_temperature, soft_temperature, n_targets),
-        lambda net, x, y: check(lambda betas: net(betas)[1], x, y),
-        betas,
-        embeddings,
-        groups,
-        training=training,
-        seed=seed,
-        name="mlp",
-        device=device,
-        progress=progress,
-    )
+    loss = mlp_loss(mixco_temperature, soft_temperature, n_targets)
+    projected = lambda net, x, y: check(lambda betas: net(betas)[1], x, y)  # noqa: E731
+    data = (betas, embeddings, groups)
+    report = train(network, loss, projected, *data, training=training, name="mlp", **how)
     return MLPEncoder(network, betas.shape[1]), report
