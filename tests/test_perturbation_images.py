@@ -2,7 +2,6 @@
 
 import copy
 
-import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -162,26 +161,6 @@ def test_atlas_equals_single_images_in_both_forms(generator, z, encoder, betas, 
     guess = perturbation.image_effects(generator, encoder, betas, z, n_probes=200, **options)
     assert np.median(np.abs(guess.typical() / exact.typical() - 1)) < 0.1
     assert guess.maps.shape == (V, 0)
-
-
-def test_a_killed_atlas_goes_on_and_ends_the_same(generator, z, encoder, betas, tmp_path):
-    run = dict(n_probes=8)
-    whole = perturbation.image_effects(
-        generator, encoder, betas, z, folder=tmp_path / "a", key={"k": 1}, **run
-    )
-    folder = tmp_path / "b"
-    perturbation.image_effects(generator, encoder, betas, z, folder=folder, key={"k": 1}, **run)
-    (parts,) = folder.iterdir()
-    (parts / "part-00001.h5").unlink()  # as if killed before the second image
-    with h5py.File(parts / "part-00000.h5", "r+") as file:
-        file["sensitivity"][:] = 7  # a finished part is not computed again
-    again = perturbation.image_effects(
-        generator, encoder, betas, z, folder=folder, key={"k": 1}, **run
-    )
-    assert (again.sensitivity[0] == 7).all()
-    np.testing.assert_array_equal(again.sensitivity[1:], whole.sensitivity[1:])
-    perturbation.image_effects(generator, encoder, betas, z, folder=folder, key={"k": 2}, **run)
-    assert len(list(folder.iterdir())) == 2  # other inputs, another folder
 
 
 def test_an_atlas_in_blocks_is_the_same(generator, z, encoder, betas, tmp_path):
