@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ DROPOUT = (0.2, 0.3)  # share of voxels set to zero (their mean over trials), gl
 KEPT_REGIONS = 0.5  # share of the regions that a local view keeps
 
 
-@dataclass(frozen=True)
-class Views:
+class Views(NamedTuple):
     """Views of a batch of things; row i of every view belongs to thing i.
 
     Attributes

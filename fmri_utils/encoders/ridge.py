@@ -12,7 +12,7 @@ targets. For few targets it takes about ten times as long.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,8 +25,7 @@ from .common import REMEDY, check_training, compute_device
 from .linear import LinearEncoder
 
 
-@dataclass(frozen=True, eq=False)
-class RidgeBasis:
+class RidgeBasis(NamedTuple):
     """Eigendecomposition of the training betas, shared by all penalties and targets.
 
     Attributes

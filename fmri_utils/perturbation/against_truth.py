@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -66,8 +66,7 @@ def _area(tuned: np.ndarray, empty: np.ndarray) -> float:
     return above / (tuned.size * empty.size)
 
 
-@dataclass(frozen=True, eq=False)
-class Alignment:
+class Alignment(NamedTuple):
     """Rank correlations between planted and measured columns, with a permutation p value.
 
     Attributes

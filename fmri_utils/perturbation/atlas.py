@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +21,7 @@ from .picture_locations import cell_grams, effect_maps
 BATCH = 16  # products at once
 
 
-@dataclass(frozen=True, eq=False)
-class ImageEffects:
+class ImageEffects(NamedTuple):
     """First-order image effects of all voxels.
 
     Attributes

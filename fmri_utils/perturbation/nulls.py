@@ -8,7 +8,7 @@ the value of a repeat of another image. For a voxel that carries nothing, neithe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse, stats
@@ -177,8 +177,7 @@ def combine(parts: Sequence[np.ndarray], n_images: Sequence[int]) -> np.ndarray:
     return sum(s * part for s, part in zip(share, parts, strict=True))
 
 
-@dataclass(frozen=True, eq=False)
-class Significance:
+class Significance(NamedTuple):
     """What a permutation null says of every voxel.
 
     Attributes

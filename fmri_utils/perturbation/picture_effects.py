@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ from .jacobian import picture_function
 FACTORS = ("voxel", "z", "noise")
 
 
-@dataclass(frozen=True)
-class PictureEffect:
+class PictureEffect(NamedTuple):
     """Pictures of one image before and after a perturbation, and under other noise.
 
     Attributes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import RidgeCV
@@ -27,8 +27,7 @@ COMMON_NOISE = 0.3
 LIMITING_NOISE = 0.5
 
 
-@dataclass(frozen=True, eq=False)
-class LinearSubject:
+class LinearSubject(NamedTuple):
     """Trials of a linear subject; the first ``n_tuned`` voxels carry a signal.
 
     Attributes

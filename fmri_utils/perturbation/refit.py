@@ -13,7 +13,7 @@ is why ablation and refit differ: a refit lets the neighbours take over what the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, lapack
@@ -28,8 +28,7 @@ from .embedding_effects import EmbeddingChange, check_betas
 TOLERANCE = 1e-2  # relative: of the equations of ridge regression, and between equal penalties
 
 
-@dataclass(frozen=True, eq=False)
-class Precision:
+class Precision(NamedTuple):
     """A(alpha) = (X'X + alpha I)^-1 of centred training betas X.
 
     Attributes

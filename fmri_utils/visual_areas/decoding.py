@@ -8,7 +8,7 @@ a random group of n.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -145,8 +145,7 @@ def _nested(sizes: np.ndarray, n_voxels: int, rng: np.random.Generator) -> Itera
     yield from np.split(order[: sizes[-1]], sizes[:-1])
 
 
-@dataclass(frozen=True, eq=False)
-class AreaScores:
+class AreaScores(NamedTuple):
     """Scores of groups with their voxels alone, and with all others, beside random groups.
 
     Attributes
