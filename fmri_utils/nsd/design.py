@@ -155,8 +155,9 @@ def read_stim_info(layout: NSDLayout) -> pd.DataFrame:
     """
     path = layout.stim_info
     table = _read_table(path, "the table of stimuli", index_col=0)
-    need(table, ["cocoId", "nsdId", "shared1000"], path, texts=("cocoSplit",))
-    if not len(table) or not all(isinstance(split, str) for split in table["cocoSplit"]):
+    need(table, ["cocoId", "nsdId", "shared1000"], path)
+    splits = table.get("cocoSplit", ())
+    if not len(splits) or not all(isinstance(split, str) for split in splits):
         raise DataError(f"{path} has images of no COCO split. Fetch the original file.")
     if not np.array_equal(table["nsdId"].to_numpy(), np.arange(len(table))):
         raise DataError(f"nsdId in {path} does not count 0, 1, 2, ... Fetch the original file.")
@@ -182,9 +183,9 @@ def _read_table(path: Path, what: str, **how: object) -> pd.DataFrame:
         return pd.read_csv(path, **how)
 
 
-def need(table: pd.DataFrame, names: list[str], path, *, texts: tuple[str, ...] = ()) -> None:
-    """Raise :class:`DataError` if a table lacks columns of whole numbers, or of texts."""
-    missing = [name for name in (*names, *texts) if name not in table]
+def need(table: pd.DataFrame, names: list[str], path) -> None:
+    """Raise :class:`DataError` if a table lacks columns of whole numbers."""
+    missing = [name for name in names if name not in table]
     if missing:
         raise DataError(
             f"{path} lacks the columns {missing}; it has {list(table)[:12]} ... Fetch it again."

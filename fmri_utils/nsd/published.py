@@ -5,8 +5,6 @@ None of this is asserted of any other data: a simulated or cut-down experiment h
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import numpy as np
 import pandas as pd
 
@@ -29,8 +27,8 @@ how many were shown 3, 2 and 1 times (NSD Data Manual, technical notes; Allen et
 sessions were withheld until August 2023: 982 images, not all of them shown three times.
 """
 
-NSDGENERAL_VOXELS = MappingProxyType(
-    {1: 15724, 2: 14278, 3: 15226, 4: 13153, 5: 13039, 6: 17907, 7: 12682, 8: 14386}
+NSDGENERAL_VOXELS = dict(
+    enumerate((15724, 14278, 15226, 13153, 13039, 17907, 12682, 14386), start=1)
 )
 """Voxels of each subject's nsdgeneral at 1.8 mm."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,7 @@ from .paths import PSC_SCALE
 from .published import NSDGENERAL_VOXELS
 from .quality import drift_by_chance
 
-PUBLISHED_NCSNR = MappingProxyType(
-    {1: 0.361, 2: 0.361, 3: 0.324, 4: 0.296, 5: 0.415, 6: 0.343, 7: 0.281, 8: 0.226}
-)
+PUBLISHED_NCSNR = dict(enumerate((0.361, 0.361, 0.324, 0.296, 0.415, 0.343, 0.281, 0.226), start=1))
 """Median noise-ceiling SNR of each subject, for the data of :data:`PUBLISHED_FOR`."""
 
 PUBLISHED_FOR = ("nsdgeneral", "func1pt8mm", "betas_fithrf_GLMdenoise_RR")

@@ -43,10 +43,6 @@ class Parts:
         """File of one part."""
         return self.folder / f"part-{number:05d}.h5"
 
-    def done(self, numbers: Iterable[int]) -> list[int]:
-        """Those of the parts that are finished."""
-        return [number for number in numbers if self.path(number).is_file()]
-
     def run(
         self,
         numbers: Sequence[int],
