@@ -8,6 +8,7 @@ the value of a repeat of another image. For a voxel that carries nothing, neithe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -133,12 +134,10 @@ def _pick_matrices(pairings: np.ndarray) -> dict[tuple[int, int], sparse.csr_arr
     rows = np.repeat(np.arange(n_pairings), n_images)
     share = np.full(rows.size, 1 / n_images, np.float32)
     picks = {}
-    for own in range(n_repeats):
-        for other in range(n_repeats):
-            if own != other:
-                column = (pairings[:, own] * n_images + pairings[:, other]).ravel()
-                shape = (n_pairings, n_images**2)
-                picks[own, other] = sparse.csr_array((share, (rows, column)), shape=shape)
+    for own, other in permutations(range(n_repeats), 2):
+        column = (pairings[:, own] * n_images + pairings[:, other]).ravel()
+        shape = (n_pairings, n_images**2)
+        picks[own, other] = sparse.csr_array((share, (rows, column)), shape=shape)
     return picks
 
 

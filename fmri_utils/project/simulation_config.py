@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .settings import Count, Flag, Integer, Line, Number, Positive, Whole, settings
+from .settings import Count, Flag, Fraction, Integer, Line, Number, Positive, Whole, settings
 
 N_SUBJECTS = 8
 N_REPEATS = 3
@@ -29,7 +29,6 @@ def _require(condition: bool, message: str) -> None:
 
 
 PER_SUBJECT = Field(min_length=N_SUBJECTS, max_length=N_SUBJECTS)
-Share = Annotated[Number, Field(ge=0, le=1)]
 Moderate = Annotated[Number, Field(ge=0, le=5)]
 
 
@@ -100,9 +99,9 @@ class SimulationConfig:
     ncsnr_subject: Annotated[tuple[Positive, ...], PER_SUBJECT] = (
         *(1.0, 1.0, 0.9, 0.82, 1.15, 0.95, 0.78, 0.63),
     )
-    shared_noise: Share = 0.4
+    shared_noise: Fraction = 0.4
     noise_smoothness: Moderate = 0.9
-    noise_white: Share = 0.3
+    noise_white: Fraction = 0.3
     semantic_rank: Count = 10
     drift_gain: Moderate = 0.1
     drift_offset: Moderate = 0.3
