@@ -96,8 +96,11 @@ def test_a_touched_file_a_comment_and_the_same_bytes_run_nothing_more(chain):
     assert chain.run("all") == []
     chain.write("01_a", "# a comment")
     assert chain.run("all") == []
+    measured = (chain.runs / "02_b-benchmark.tsv").read_text()
     chain.write("01_a", "nothing_else = 1")
     assert chain.run("all") == ["01_a"]  # and not 02_b: it would read the same
+    assert json.loads((chain.runs / "02_b-state.json").read_text())["state"] == "same"
+    assert (chain.runs / "02_b-benchmark.tsv").read_text() == measured  # of its last execution
 
 
 def test_other_bytes_run_what_reads_them(chain):
