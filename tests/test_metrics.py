@@ -263,7 +263,7 @@ def test_uint8_pictures_score_like_floats(pictures):
     ("truth", "reconstruction", "message"),
     [
         (np.ones((3, 2)), np.ones((4, 2)), "same shape"),
-        (np.ones((1, 2)), np.ones((1, 2)), "at least two"),
+        (np.ones((1, 2)), np.ones((1, 2)), "at least 2"),
         (np.ones(3), np.ones(3), "same shape"),
         (np.ones((3, 2)), np.full((3, 2), np.nan), "reconstruction: 6 of 6 values are NaN"),
     ],

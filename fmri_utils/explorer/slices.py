@@ -59,10 +59,8 @@ class BrainSlices:
 
     def __init__(self, mask: np.ndarray, background: np.ndarray, areas: Mapping[str, np.ndarray]):
         if mask.shape != background.shape or mask.ndim != 3:
-            raise DataError(
-                f"the mask has shape {mask.shape}, the mean volume {background.shape}. Expected: "
-                "the same three dimensions."
-            )
+            shapes = f"{mask.shape} and {background.shape}"
+            raise DataError(f"mask and mean volume have shapes {shapes}. Expected: one, in 3D.")
         self.coordinates = np.argwhere(mask)  # in the order of volume[mask]
         self.shape = mask.shape
         self.areas = areas

@@ -82,8 +82,7 @@ def minibatch_deviation(x: Tensor, group_size: int = 4) -> Tensor:
     size = min(group_size, n)
     if n % size:
         raise ValueError(
-            f"the batch has {n} samples; expected fewer than {group_size} or a multiple of it, "
-            "for the minibatch standard deviation. Change the batch size."
+            f"the batch has {n} samples; expected fewer than {group_size} or a multiple of it."
         )
     groups = x.reshape(size, n // size, n_channels, height, width)
     variance = (groups - groups.mean(dim=0)).square().mean(dim=0)  # (n groups, C, H, W)

@@ -52,8 +52,7 @@ class NetworkSizes:
         blocks = block_resolutions(self.resolution)
         if len(self.block_channels) != len(blocks) or min(self.block_channels) < 1:
             raise ValueError(
-                f"channels are {self.block_channels}; expected {len(blocks)} positive numbers, one "
-                f"for each of the resolutions {blocks}"
+                f"channels are {self.block_channels}; expected positive ones for each of {blocks}"
             )
 
     @property
@@ -124,8 +123,7 @@ class GeneratorConfig(NetworkSizes):
         one = self.resolution > self.change if self.structure_1 is None else bool(self.structure_1)
         if self.n_conditions == 2 and one:
             raise ValueError(
-                "n_conditions is 2; expected 1, or 2 if every layer has structure 2 (change at "
-                "least the resolution)"
+                "n_conditions is 2; expected structure 2 in all layers (change at the resolution)"
             )
 
     @property

@@ -72,10 +72,7 @@ def load_generator(path: str | os.PathLike, device: str | torch.device = "cpu") 
     """
     tensors, metadata = read_safetensors(path, what="a generator's weights file", remedy=REMEDY)
     if metadata.get("format") != FORMAT:
-        raise WeightsError(
-            f"{path} has format {metadata.get('format')!r}; expected {FORMAT!r}. For a converted "
-            "LAFITE checkpoint use generator_from_state."
-        )
+        raise WeightsError(f"{path} has format {metadata.get('format')!r}; expected {FORMAT!r}.")
     try:
         config = GeneratorConfig(**json.loads(metadata["config"]))
         if config.mapping_layers > len(tensors):

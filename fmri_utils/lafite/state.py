@@ -59,8 +59,7 @@ def _select(state: Mapping, wanted: tuple[str, ...]) -> dict[str, Tensor]:
     bad = [key for key, tensor in out.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise WeightsError(
-            f"not-a-number or infinite values in {_short(bad)}. The file is damaged or its "
-            "training diverged; take another checkpoint."
+            f"not-a-number or infinite values in {_short(bad)}. Take another checkpoint."
         )
     return out
 
@@ -113,15 +112,12 @@ def _build(kind: type, config, state: dict[str, Tensor]) -> nn.Module:
     unexpected = set(state) - set(expected) - filters
     if unexpected:
         raise WeightsError(
-            f"unexpected: {_short(unexpected)}. Expected: the LAFITE architecture, which has no "
-            "class labels."
+            f"unexpected: {_short(unexpected)}. Expected: the LAFITE network, with no class labels."
         )
     for key, tensor in expected.items():
-        if state[key].shape != tensor.shape:
-            raise WeightsError(
-                f"{key} has shape {tuple(state[key].shape)}; expected {tuple(tensor.shape)} from "
-                "the other tensors' sizes."
-            )
+        came, wanted = tuple(state[key].shape), tuple(tensor.shape)
+        if came != wanted:
+            raise WeightsError(f"{key} has shape {came}; expected {wanted}, as others' sizes say.")
     fir = fir_filter(torch.ones(1))
     for key in filters:
         if state[key].shape != (4, 4) or not torch.allclose(state[key].float(), fir):

@@ -26,8 +26,7 @@ def paired(truth: np.ndarray, reconstruction: np.ndarray) -> tuple[np.ndarray, n
     truth, reconstruction = np.asarray(truth, float), np.asarray(reconstruction, float)
     if truth.shape != reconstruction.shape or truth.ndim < 2 or len(truth) < 2:
         raise DataError(
-            f"truth has shape {truth.shape}, reconstruction {reconstruction.shape}. Expected: the "
-            "same shape (n, ...), with at least two samples along the first axis."
+            f"{truth.shape} and {reconstruction.shape}. Expected: the same shape, at least 2 rows."
         )
     check_finite(truth, "truth")
     check_finite(reconstruction, "reconstruction")
@@ -40,8 +39,7 @@ def picture_pairs(truth: np.ndarray, reconstruction: np.ndarray) -> tuple[np.nda
     reconstruction = check_pictures(reconstruction, "reconstruction", at_least=2)
     if len(truth) != len(reconstruction):
         raise DataError(
-            f"truth has shape {truth.shape}, reconstruction {reconstruction.shape}. Expected: one "
-            "reconstruction per truth, in the same order."
+            f"{len(truth)} and {len(reconstruction)}. Expected: one reconstruction per truth."
         )
     return truth, reconstruction
 

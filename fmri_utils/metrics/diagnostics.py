@@ -130,8 +130,7 @@ def repeat_ceiling(truth: np.ndarray, predictions: np.ndarray) -> dict[str, np.n
     truth, predictions = np.asarray(truth, float), np.asarray(predictions, float)
     if predictions.ndim != 3 or predictions.shape[1] < 2:
         raise DataError(
-            f"predictions have shape {predictions.shape}. Expected: (n_images, n_repeats, C) with "
-            "at least two repeats."
+            f"predictions have shape {predictions.shape}. Expected: at least two repeats of each."
         )
     mean = predictions.mean(1)
     truth, mean = paired(truth, mean)

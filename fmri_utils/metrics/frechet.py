@@ -43,8 +43,7 @@ def frechet_distance(truth: np.ndarray, reconstruction: np.ndarray) -> float:
     sets = [np.asarray(x, dtype=np.float64) for x in (truth, reconstruction)]
     if any(x.ndim != 2 or len(x) < 2 for x in sets) or sets[0].shape[1] != sets[1].shape[1]:
         raise DataError(
-            f"truth has shape {sets[0].shape}, reconstruction {sets[1].shape}. Expected: features "
-            "(n, D) and (m, D) of one width, at least two rows each."
+            f"{sets[0].shape} and {sets[1].shape}. Expected: (n, D) and (m, D), two rows or more."
         )
     for name, features in zip(("truth", "reconstruction"), sets, strict=True):
         check_finite(features, name, ("picture", "feature"))

@@ -172,8 +172,7 @@ def similarity_matrix(
         return cosine
     if not 0 < csls_neighbours <= len(cosine):
         raise DataError(
-            f"CSLS with {csls_neighbours} neighbours among {len(cosine)} samples. Expected: 1 to "
-            f"{len(cosine)}; 10 is usual."
+            f"CSLS with {csls_neighbours} neighbours among {len(cosine)}. Expected: not more."
         )
     brain = np.sort(cosine, axis=1)[:, -csls_neighbours:].mean(1)  # (n,)
     image = np.sort(cosine, axis=0)[-csls_neighbours:].mean(0)  # (n,)

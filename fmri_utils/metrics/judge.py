@@ -90,8 +90,7 @@ class Judge(nn.Module):
         images = check_pictures(images, "pictures")
         if images.shape[1:] != (64, 64, 3):
             raise DataError(
-                f"pictures have shape {images.shape}. Expected: (n_images, 64, 64, 3); the judge "
-                "knows pictures of the simulated scenes at 64 pixels only."
+                f"pictures have shape {images.shape}. Expected: simulated scenes at 64 pixels only."
             )
         out: dict[str, list] = {name: [] for name in ("features", *HEADS)}
         for start in range(0, len(images), BATCH):

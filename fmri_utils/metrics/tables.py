@@ -75,15 +75,13 @@ def score_table(
     for kind, name in (("baseline", baseline), ("ceiling", ceiling)):
         if name not in scores:
             raise DataError(
-                f"the {kind} {name!r} is not among the sets {list(scores)}. Expected: scores of "
-                "baseline and ceiling beside those of the methods."
+                f"the {kind} {name!r} is not among the sets {list(scores)}. Expected: scores of it."
             )
     names = [baseline, *(s for s in scores if s not in (baseline, ceiling)), ceiling]
     sizes = {len(values) for values in per_image_arrays(scores).values()}
     if any(list(rows) != list(scores[baseline]) for rows in scores.values()) or len(sizes) > 1:
         raise DataError(
-            f"sets differ in rows or in images (numbers of images: {sorted(sizes)}). Expected: all "
-            "sets scored in one call."
+            f"sets differ in rows or images ({sorted(sizes)}). Expected: all scored in one call."
         )
     rows = {}
     for row, some in scores[baseline].items():
@@ -198,8 +196,7 @@ def published_markdown(table: Mapping) -> str:
     """
     if table["about"]["simulated"]:
         raise DataError(
-            "these are scores of simulated data. Expected: scores of the real NSD; published "
-            "scores stand beside nothing else."
+            "these are scores of simulated data. Expected: of the real NSD, as the published ones."
         )
     rows = [[name, str(n), *(f"{v:.3f}" for v in v)] for name, (n, *v) in PUBLISHED.items()]
     for name in table["sets"]:

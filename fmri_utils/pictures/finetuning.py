@@ -310,8 +310,7 @@ def fine_tune(
     if np.ndim(predicted) != 3 or np.shape(predicted)[2] != width:
         raise DataError(
             f"predicted embeddings have shape {np.shape(predicted)}. Expected: (n_images, K, "
-            f"{width}), from predict_held_out; with two conditions image and caption beside each "
-            "other."
+            f"{width}); with two conditions, of image and caption beside each other."
         )
     if out_dir is not None:
         _check_start(Path(out_dir), state)
@@ -339,6 +338,5 @@ def _check_start(folder: Path, state: Mapping[str, Tensor]) -> None:
             tmp.write_text(digest + "\n")
     elif path.read_text().strip() != digest:
         raise WeightsError(
-            f"{folder} holds a fine-tuning that began with other weights. Expected: the weights "
-            "given now. Use another folder, or delete this one."
+            f"{folder} holds a fine-tuning that began with other weights. Use another folder."
         )

@@ -62,7 +62,7 @@ def unit_conditions(
     if condition.shape != (n, config.condition_width):
         raise DataError(
             f"condition has shape {condition.shape}. Expected: ({n}, {config.condition_width}), "
-            "one row per picture, as wide as the generator's condition (another CLIP model?)."
+            "one row per picture, as wide as the generator's condition."
         )
     check_finite(condition, "condition", ("picture", "dimension"), remedy="Predict it again.")
     parts = condition.reshape(n, config.n_conditions, config.condition_dim)

@@ -120,8 +120,7 @@ def _is_done(path: Path, checkpoint: OfficialCheckpoint) -> bool:
     if isinstance(card, dict) and card.get("source_sha256") == checkpoint.sha256:
         return True
     raise WeightsError(
-        f"{path} exists and was not made from this checkpoint. It is left alone: delete or move "
-        "it, or give another OUT=."
+        f"{path} exists and was not made from this checkpoint. Move it, or give another OUT=."
     )
 
 

@@ -76,13 +76,12 @@ def read_inert(
         for n, (opcode, _, position) in enumerate(pickletools.genops(stream), start=1):
             if opcode.name not in NEEDED:
                 raise WeightsError(
-                    f"{what} uses the pickle opcode {opcode.name} at byte {position}; a LAFITE "
-                    "checkpoint has no use for it. Refused; nothing was executed."
+                    f"{what} uses the pickle opcode {opcode.name} at byte {position}; expected "
+                    "data only. Refused; nothing was executed."
                 )
             if n > max_opcodes:
                 raise WeightsError(
-                    f"{what} has more than {max_opcodes} pickle opcodes; expected far fewer in a "
-                    "LAFITE checkpoint. Refused."
+                    f"{what} has more than {max_opcodes} pickle opcodes. Refused; expected fewer."
                 )
         end = stream.tell()
         stream.seek(start)
@@ -95,8 +94,7 @@ def read_inert(
     except Exception as err:  # whatever else stops the unpickler, the file is not a checkpoint
         raise WeightsError(
             f"{what} is damaged or truncated near byte {stream.tell()} ({type(err).__name__}: "
-            f"{str(err)[:120]!a}). Expected a whole pickle; fetch the file again and compare "
-            "its size."
+            f"{str(err)[:120]!a}). Expected a whole pickle; fetch the file again."
         ) from err
     stream.seek(end)
     return value
@@ -119,8 +117,7 @@ class _Reader(pickle._Unpickler):
         if joined not in self.known:
             raise WeightsError(
                 f"{self.what} names {quoted(joined)}, which is not part of a LAFITE checkpoint. "
-                "Refused; nothing was executed. Do not open this file with other tools unless you "
-                "trust whoever made it."
+                "Refused; nothing was executed. Do not open this file unless you trust its maker."
             )
         return self.known[joined]
 
@@ -134,10 +131,8 @@ class _Reader(pickle._Unpickler):
         """REDUCE, NEWOBJ: only a function of ours is ever called."""
         arguments, function = self.stack.pop(), self.stack.pop()
         if type(function) is not FunctionType or type(arguments) is not tuple:
-            raise self.refuse(
-                f"calls {quoted(function)} with {quoted(arguments)}; expected a known name and a "
-                "tuple"
-            )
+            what = f"calls {quoted(function)} with {quoted(arguments)}"
+            raise self.refuse(f"{what}; expected a known name and a tuple")
         self.append(function(*arguments))
 
     def load_state(self) -> None:

@@ -174,8 +174,7 @@ def _tensors(
     """Tensors of a module and the modules in it, with the name of the network in front."""
     if depth > MAX_DEPTH or next(modules_left, None) is None:
         raise WeightsError(
-            f"{name[:MAX_QUOTED]}: more than {MAX_MODULES} modules or {MAX_DEPTH} levels of them; "
-            "expected a few hundred. Refused."
+            f"{name[:MAX_QUOTED]}: more than {MAX_MODULES} modules or {MAX_DEPTH} levels. Refused."
         )
     skipped = module.state.get("_non_persistent_buffers_set")
     for kind, (expected, called) in MEMBERS.items():
@@ -199,8 +198,7 @@ def _members(module: PersistentObject, kind: str, name: str) -> list[tuple[str, 
     for key in members:
         if type(key) is not str or not MEMBER.fullmatch(key):
             raise WeightsError(
-                f"{name} has a member called {quoted(key)}; expected up to 64 letters, digits and "
-                "underscores."
+                f"{name} has a member called {quoted(key)}; expected up to 64 letters or digits."
             )
     return [(key, value) for key, value in members.items() if value is not None]
 

@@ -71,11 +71,9 @@ class TrainingData:
         self.config = config
         self.images = torch.as_tensor(images)
         size = config.generator.resolution
-        if self.images.dtype != torch.uint8 or self.images.shape[1:] != (size, size, 3):
-            raise DataError(
-                f"images are {self.images.dtype} {tuple(self.images.shape)}; expected uint8 "
-                f"(N, {size}, {size}, 3)."
-            )
+        shape, kind = tuple(self.images.shape), self.images.dtype
+        if kind != torch.uint8 or shape[1:] != (size, size, 3):
+            raise DataError(f"images are {kind} {shape}; expected uint8 (N, {size}, {size}, 3).")
         if len(self.images) < config.batch_size:
             raise DataError(
                 f"{len(self.images)} images; expected at least one batch of {config.batch_size}."
@@ -111,10 +109,8 @@ class TrainingData:
         check_finite(value, name)
         norms = value.unflatten(-1, (n_parts, -1)).norm(dim=-1)
         if not torch.allclose(norms, torch.ones_like(norms), atol=1e-3):
-            raise DataError(
-                f"{name} have norms from {norms.min():.4g} to {norms.max():.4g}; expected 1. "
-                "Divide each row by its norm."
-            )
+            found = f"{norms.min():.4g} to {norms.max():.4g}"
+            raise DataError(f"{name} have norms from {found}; expected 1. Divide by them.")
         return value
 
     def fingerprint(self) -> str:

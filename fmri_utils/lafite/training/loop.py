@@ -99,8 +99,7 @@ def _resume(state: TrainingState, folder: Path | None, config: dict, initial) ->
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as err:
         source = files[-1] if files else "initial"
         raise WeightsError(
-            f"{source} does not fit the networks of this run ({err!r}). Use another folder or "
-            "other initial weights, or delete the checkpoint, both its files."
+            f"{source} does not fit this run ({err!r}). Use other weights or another folder."
         ) from err
     return []
 
@@ -242,8 +241,7 @@ def _check_agreement(state: TrainingState, fingerprint: str) -> None:
     own = torch.tensor([[state.images, int(fingerprint[:12], 16)]], device=state.device)
     if (state.processes.gather(own) != own).any():
         raise DataError(
-            "the processes began with other data or checkpoints. Expected: the same arguments in "
-            "all, and a folder for checkpoints on a disk that all of them read."
+            "the processes began with other data or checkpoints. Expected: the same for all."
         )
 
 

@@ -72,21 +72,17 @@ class Processes:
         if self.size == 1:
             return
         if config.batch_summed:
-            raise DataError(
-                "batch_summed adds up logits over the whole batch. Expected: one process, or "
-                "batch_summed=false."
-            )
+            raise DataError("batch_summed needs the whole batch. Expected: one process.")
         group = min(config.discriminator.group_size, config.batch_size)
         if config.batch_size // group % self.size:
             raise DataError(
                 f"batch_size is {config.batch_size}, with {self.size} processes. Expected: a "
-                f"multiple of {group * self.size}, so that each gets whole groups of {group} for "
-                "the minibatch standard deviation. Change batch_size, or the number of processes."
+                f"multiple of {group * self.size}, whole groups of {group} for each."
             )
         if config.path_weight > 0 and config.path_batch % self.size:
             raise DataError(
-                f"the path length penalty sees {config.path_batch} samples, with {self.size} "
-                f"processes. Expected: a multiple of {self.size}. Change path_fraction."
+                f"the path length penalty sees {config.path_batch} samples. Expected: a multiple "
+                f"of {self.size}, the processes. Change path_fraction."
             )
 
     def rows(self, n: int, group_size: int = 1) -> Tensor:

@@ -151,8 +151,7 @@ def optimise_noise(
     search = Search(generator, condition, target, objective, z=z, **drawing)
     if all(layer.noise_strength == 0 for layer in generator.synthesis.convolutions()):
         raise DataError(
-            "every noise_strength of this generator is 0: the noise images have no effect. Search "
-            "for z instead."
+            "every noise_strength is 0: the noise images have no effect. Search for z instead."
         )
 
     def find(rows: slice, goal: Target, rng: torch.Generator) -> Best:

@@ -36,8 +36,7 @@ def steps_within(passes: int) -> int:
     n_steps = (passes - 1) // PASSES_PER_STEP
     if n_steps < 1:
         raise DataError(
-            f"{passes} generator passes do not hold one step of {PASSES_PER_STEP} and the last "
-            f"picture. Expected: {PASSES_PER_STEP + 1} or more."
+            f"{passes} passes do not hold one step. Expected: {PASSES_PER_STEP + 1} or more."
         )
     return n_steps
 

@@ -163,9 +163,6 @@ class Objective:
 def _low_level_distance(images: Tensor, target: Target) -> Tensor:
     """Mean over the blurred picture of squared difference times precision, (B,)."""
     if target.picture is None:
-        raise DataError(
-            "low_level_weight is above 0, but the target has no blurred picture. Give make_target "
-            "one, or set the weight to 0."
-        )
+        raise DataError("low_level_weight is above 0, but there is no blurred picture. Give one.")
     blurred = F.adaptive_avg_pool2d(images / 2 + 0.5, target.picture.shape[-2:])
     return ((blurred - target.picture).square() * target.precision).mean(dim=(1, 2, 3))
