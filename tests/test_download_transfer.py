@@ -112,6 +112,16 @@ def test_what_cannot_be_had_is_said_before_anything_is_fetched(server, fetch, st
     assert server.asked("GET") == []
 
 
+def test_requests_under_way_end_quietly_when_one_fails(server, capfd):
+    """Their answers came when nobody waited any more: a traceback, or even an abort."""
+    server.files |= {f"/{i}": b"x" * 2000 for i in range(60) if i != 20}
+    urls = [f"{server.url}/{i}" for i in range(60)]
+    for _ in range(15):
+        with pytest.raises(client.Absent):
+            client.parallel(client.head, urls, 32)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("same_length", [True, False])
 def test_a_file_that_changes_meanwhile_is_never_mixed(
     server, fetch, arrived, original, same_length

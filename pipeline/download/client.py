@@ -106,7 +106,14 @@ def parallel(function: Callable, jobs: Sequence, n_at_once: int, **bar) -> list:
             shown.update()
             return result
 
-        return await asyncio.gather(*map(one, jobs))
+        tasks = [asyncio.create_task(one(job)) for job in jobs]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.sleep(0.1)  # what obstore's threads still have to say needs an open loop
+            raise
 
     with tqdm(total=len(jobs), **{"disable": True, **bar}) as shown:
         return asyncio.run(run())
