@@ -54,7 +54,7 @@ class Job:
     ----------
     name : str
     command : tuple of str
-        A module of the pipeline with a ``main``, and its arguments; those of the run follow.
+        A module and its arguments, of ``python -m``; those of the run follow.
     reads : tuple of str
         Derived files.
     after : tuple of str

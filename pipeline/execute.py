@@ -199,8 +199,9 @@ def run(step: Step, request: Request) -> bool:
 
 
 @contextlib.contextmanager
-def shared_gpus() -> Iterator[None]:
-    """This machine's GPUs are shared out; on a cluster the scheduler has done it."""
+def as_job() -> Iterator[None]:
+    """For no longer than the engine, on GPUs of its own; on a cluster the scheduler gives them."""
+    end_with(os.getppid())
     number = int(os.environ.get(GPUS, 0))
     if not number:
         yield
@@ -213,11 +214,10 @@ def shared_gpus() -> Iterator[None]:
 @command
 def main(arguments: list[str]) -> None:
     """A notebook's number and the settings of a run."""
-    end_with(os.getppid())
     number, *rest = arguments
     request = parse_request(rest)
     step = next(step for step in steps() if step.number == number)
-    with at_work(request.profile.runs), shared_gpus():
+    with as_job(), at_work(request.profile.runs):
         run(step, request)
 
 

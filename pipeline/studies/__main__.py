@@ -18,6 +18,7 @@ from fmri_utils.project.settings import checked
 
 from .. import resources
 from ..engine import Job, check, run
+from ..execute import as_job
 from ..request import parse_request
 from . import study_generator, study_perturbation, study_selfsupervised
 from .encoders import study as study_encoders
@@ -74,14 +75,14 @@ def jobs_of(parts: Sequence[str], sizes: StudySettings) -> list[Job]:
     """What the engine has to do: a job for each part, and before the encoders' one a subject."""
     seeds = f"SEEDS={sizes.n_seeds}"
     cells = [
-        Job(f"study-cells-subj{n:02d}", ("studies.__main__", ONE + CELLS, f"SUBJECTS={n}", seeds))
+        Job(f"study-cells-subj{n:02d}", ("pipeline.studies", ONE + CELLS, f"SUBJECTS={n}", seeds))
         for n in sizes.subjects
     ]
     subjects = f"SUBJECTS={','.join(map(str, sizes.subjects))}"
     found = cells if "encoders" in parts else []
     for part in parts:
         after = tuple(job.name for job in cells) if part == "encoders" else ()
-        call = ("studies.__main__", ONE + part, subjects, seeds)
+        call = ("pipeline.studies", ONE + part, subjects, seeds)
         found.append(Job(f"study-{part}", call, READS[part], after))
     return found
 
@@ -95,10 +96,11 @@ def main(arguments: list[str]) -> None:
     if arguments and arguments[0].startswith(ONE):
         _, rest, sizes, _ = parse(arguments[1:])
         part, profile = arguments[0].removeprefix(ONE), parse_request(rest).profile
-        if part == CELLS:
-            study_encoders.run_cells(profile, sizes, study_encoders.cells_folder(profile))
-        else:
-            PARTS[part](profile, sizes)
+        with as_job():
+            if part == CELLS:
+                study_encoders.run_cells(profile, sizes, study_encoders.cells_folder(profile))
+            else:
+                PARTS[part](profile, sizes)
         return
     parts, rest, sizes, machine = parse(arguments)
     needed = {"encoders": [], "selfsupervised": ["02"]}

@@ -18,6 +18,7 @@ from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import Profile
 
 from ..engine import Job, check, run
+from ..execute import as_job
 from ..locks import visible_gpus
 from ..request import parse_request
 from ..resources import Resources, check_device
@@ -82,7 +83,8 @@ def main(arguments: list[str]) -> None:
     """Settings as for a sweep, of a single run; or ``block=2/16`` and those of the run."""
     if arguments and arguments[0].startswith("block="):
         block, n_blocks = arguments[0].removeprefix("block=").split("/")
-        voxel_atlas(parse_request(arguments[1:]).profile, int(block), int(n_blocks))
+        with as_job():
+            voxel_atlas(parse_request(arguments[1:]).profile, int(block), int(n_blocks))
         return
     sweep = parse(arguments)
     if len(sweep.runs) > 1:
@@ -95,7 +97,7 @@ def main(arguments: list[str]) -> None:
     resources = _with_gpus(sweep.resources, request.profile.device)
     n = resources.workers or (8 if resources.engine != "local" else len(os.sched_getaffinity(0)))
     blocks = [
-        Job(f"atlas-{block}-of-{n}", ("sweep.atlas", f"block={block}/{n}"), READS)
+        Job(f"atlas-{block}-of-{n}", ("pipeline.sweep.atlas", f"block={block}/{n}"), READS)
         for block in range(n)
     ]
     check(run([request], each=resources.each, options=resources.options, jobs=blocks))
