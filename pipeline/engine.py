@@ -57,14 +57,18 @@ class Job:
         A module and its arguments, of ``python -m``; those of the run follow.
     reads : tuple of str
         Derived files.
-    after : tuple of str
-        Jobs that come first.
+    runs : tuple of str
+        Folders of the runs that it belongs to; all runs of the call if none is named.
     """
 
     name: str
     command: tuple[str, ...]
     reads: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+
+    def of(self, request: Request) -> bool:
+        """Whether it belongs to a run."""
+        return not self.runs or request.folder in self.runs
 
 
 @dataclass
@@ -117,7 +121,6 @@ def run(
     options : sequence of str
         For Snakemake, such as those of an executor.
     jobs : sequence of Job
-        Of every request.
     progress : bool
 
     Returns
@@ -149,7 +152,8 @@ def run(
             outcome.failed |= {
                 job.name: _last_words(request.job(job.name, "log"))
                 for job in jobs
-                if request.job(job.name, "log").is_file()
+                if job.of(request)
+                and request.job(job.name, "log").is_file()
                 and not request.job(job.name, "done").is_file()
             }
         known = any(outcome.failed for outcome in outcomes)
@@ -216,6 +220,7 @@ def _command(
         request.job(job.name, "done").relative_to(PROJECT_ROOT).as_posix()
         for request in requests
         for job in jobs
+        if job.of(request)
     ]
     forced = [
         request.target(step)

@@ -1,6 +1,7 @@
 """Comparisons of searches and of fine-tuned generators: fair, paired, resumable, readable."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -151,33 +152,38 @@ def test_fine_tuned_generators_draw_as_they_were_trained(generator, condition):
     np.testing.assert_allclose(pictures["ceiling"]["one"][1], expected, atol=ROUNDING)
 
 
-class Tiny(study_generator.Material):
-    """Material of a few random images, without files."""
+@pytest.fixture
+def material(generator, encoder, tmp_path, monkeypatch):
+    """Material of a few random images and networks of tests."""
+    rng = np.random.default_rng(0)
+    ids = np.repeat(np.arange(20), 2)
+    image = encoders.unit(rng.standard_normal((20, 8))).astype(np.float32)
+    betas = (image @ rng.standard_normal((8, 30)))[ids] + rng.standard_normal((40, 30))
+    test = ids < N
+    areas = {"area_names": ["V1", "V2", "V3"], "areas": np.eye(3, 30, dtype=bool)}
+    pictures = rng.integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+    pattern = betas[test].reshape(N, 2, 30).mean(1)
+    content = (
+        {"betas": betas, "nsd_id": ids, "is_train": ~test, **areas},
+        {"nsd_id": np.arange(20), "images": pictures},
+        {"nsd_id": np.arange(20), "image": image, "caption": np.roll(image, 1, 1)},
+        {"test_ids": np.arange(N), "pattern": pattern, "truth": image[:N], "condition": image[:N]},
+        Path("weights"),
+    )
+    sizes = {"study_passes": 4, "study_images": 8, "study_rest_images": 8}
+    overrides = [f"reconstruction.{name}={size}" for name, size in sizes.items()]
+    cfg = load_profile("smoke", overrides=[*overrides, "encoder.n_alphas=3", 'lafite.judge=""'])
 
-    def __init__(self, generator, encoder, folder):
-        rng = np.random.default_rng(0)
-        ids = np.repeat(np.arange(20), 2)
-        image = encoders.unit(rng.standard_normal((20, 8))).astype(np.float32)
-        betas = (image @ rng.standard_normal((8, 30)))[ids] + rng.standard_normal((40, 30))
-        test = ids < N
-        self.profile = load_profile("smoke", overrides=["encoder.n_alphas=3"])
-        self.progress = False
-        self.device = torch.device("cpu")
-        self.generator, self.encode, self.judge, self.folder = generator, encoder, None, folder
-        self.space = SimpleNamespace(image_size=16, name="tiny", encode_images=self.embed)
-        pictures = rng.integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
-        areas = np.eye(3, 30, dtype=bool)
-        self.brain = {"betas": betas, "nsd_id": ids, "is_train": ~test}
-        self.brain |= {"area_names": ["V1", "V2", "V3"], "areas": areas}
-        self.stimuli = {"nsd_id": np.arange(20), "images": pictures}
-        self.clip = {"nsd_id": np.arange(20), "image": image, "caption": np.roll(image, 1, 1)}
-        pattern = betas[test].reshape(N, 2, 30).mean(1)
-        self.predicted = {"test_ids": np.arange(N), "pattern": pattern, "truth": image[:N]}
-        self.predicted["condition"] = image[:N]
+    def embed(images):
+        return encoder(torch.as_tensor(images).permute(0, 3, 1, 2) / 127.5 - 1).numpy()
 
-    def embed(self, images):
-        pictures = torch.as_tensor(images).permute(0, 3, 1, 2) / 127.5 - 1
-        return self.encode(pictures).numpy()
+    space = SimpleNamespace(image_size=16, name="tiny", encode_images=embed)
+    monkeypatch.setattr("fmri_utils.project.profiles.PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(study_generator, "load_generator", lambda *_, **__: generator)
+    monkeypatch.setattr(study_generator, "open_clip_space", lambda *_, **__: space)
+    monkeypatch.setattr(study_generator.search, "clip_encoder", lambda space: encoder)
+    files = SimpleNamespace(cfg=cfg, hashes={"weights": "0" * 64}, values=lambda: content)
+    return study_generator.Material(files)
 
 
 def quick_scores(truth, pictures, **_):
@@ -189,18 +195,16 @@ def quick_scores(truth, pictures, **_):
     return rows
 
 
-def test_both_studies_run_and_resume(generator, encoder, tmp_path, monkeypatch):
+def test_both_studies_run_and_resume(material, tmp_path, monkeypatch):
     monkeypatch.setattr(strategies.metrics, "picture_scores", quick_scores)
-    material = Tiny(generator, encoder, tmp_path)
-    searches = study_generator.study_searches(material, passes=4)
+    searches = study_generator.study_searches(material)
     assert len(searches["rows"]["PixCorr"][BY_Z]["difference"]["by_seed"]) == 2
     assert searches["cosine_of_true_image_with_prediction"] == pytest.approx(1)
     assert "ceiling" in searches["rows"]["SSIM"]
     names = ("predicted", "predicted, two conditions, z = 0")
     options = {name: finetuning.OPTIONS[name] for name in names}
     monkeypatch.setattr(finetuning, "OPTIONS", options)
-    settings = {"n_images": 8, "rest_images": 8}
-    study = study_generator.study_fine_tuning(material, **settings)
+    study = study_generator.study_fine_tuning(material)
     assert set(study["rows"]["brain"]["PixCorr"]) == {"before", *names}
     assert study["n_training_images"] == 16
     assert study["n_test_images"] == N
@@ -212,13 +216,13 @@ def test_both_studies_run_and_resume(generator, encoder, tmp_path, monkeypatch):
     before = times()
     # Of each seed: a batch of each search, a checkpoint and the weights of each option.
     assert len(before) == 2 * (4 + 2 * 2)
-    assert study_generator.study_fine_tuning(material, **settings) == study
+    assert study_generator.study_fine_tuning(material) == study
     assert times() == before
-    folder = tmp_path / "fine-tuning" / "seed-1" / "predicted"
+    folder = material.folder / "fine-tuning" / "seed-1" / "predicted"
     names = {p.name for p in folder.glob("*.png")}
     assert names == {"grid-000000008.png", "grid-000000016.png", "losses.png"}
     tuned = load_generator(folder / "generator.safetensors")
-    assert tuned.config == generator.config
+    assert tuned.config == material.generator.config
     seeds = [folder.parents[1] / f"seed-{seed}" / "predicted" for seed in (0, 1)]
     digests = [artifacts.sha256_file(one / "generator.safetensors") for one in seeds]
     assert digests[0] != digests[1]

@@ -16,7 +16,8 @@ import pytest
 from download_fixture import ATLASES
 from download_server import Fault, contents
 
-from fmri_utils.nsd import NSDLayout, available_sessions, read_betas, roi_mask
+from fmri_utils.nsd import NSDLayout, read_betas, roi_mask
+from fmri_utils.nsd.paths import available_sessions
 from fmri_utils.project.errors import DataError
 from pipeline.download import __main__ as job
 from pipeline.download import client, consent

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import scipy.io
 
-from fmri_utils.nsd import NSDLayout, available_sessions, check_design, trial_table
+from fmri_utils.nsd import NSDLayout, check_design, trial_table
+from fmri_utils.nsd.paths import available_sessions
 from fmri_utils.nsd.paths import REMEDY
 from fmri_utils.project.errors import DataError
 

@@ -11,11 +11,9 @@ from sklearn.metrics import roc_auc_score
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder
 from fmri_utils.perturbation import redundancy
-from fmri_utils.project.errors import DataError
-from fmri_utils.project.profiles import load_profile
 from fmri_utils.project.simulation_config import SimulationConfig
-from pipeline.studies import calibration, study_perturbation
-from pipeline.studies.calibration import NullTrials, calibrate, null_run
+from pipeline.studies import study_perturbation
+from pipeline.studies.study_perturbation import NullTrials, null_run
 
 GRID = (16, 18, 17)
 
@@ -117,45 +115,52 @@ def test_null_trials_drift_within_sessions():
     assert same > 0.8
 
 
-def test_calibration_counts_false_runs_and_resumes(tmp_path, monkeypatch):
-    drawer, _, _ = null_trials(n_images=12)
+@pytest.fixture
+def encoder():
     rng = np.random.default_rng(4)
-    encoder = LinearEncoder(rng.standard_normal((125, 4)), 5 * rng.standard_normal(4), "ridge")
-    options = dict(folder=tmp_path, key={"a": 1}, n_permutations=39)
-    some = calibrate(encoder, drawer, n_runs=3, **options)
-    (folder,) = tmp_path.iterdir()
-    before = (folder / "part-00001.h5").read_bytes()
-    more = calibrate(encoder, drawer, n_runs=8, **options)
-    assert (folder / "part-00001.h5").read_bytes() == before
+    return LinearEncoder(rng.standard_normal((125, 4)), 5 * rng.standard_normal(4), "ridge")
+
+
+def test_calibration_counts_false_runs_and_resumes(encoder, tmp_path, monkeypatch):
+    drawer, _, _ = null_trials(n_images=12)
+    monkeypatch.setattr(study_perturbation, "null_trials", lambda files: drawer)
+    monkeypatch.setattr(study_perturbation.encoders, "load_encoder", lambda path: path)
+    monkeypatch.setattr(study_perturbation, "N_PERMUTATIONS", 39)
+
+    class Files(dict):
+        cfg, hashes = SimpleNamespace(derived=tmp_path), {}
+
+    def calibration(n_runs):
+        monkeypatch.setattr(study_perturbation, "N_RUNS", n_runs)
+        return study_perturbation.study_calibration(Files(matched=encoder))
+
+    some = calibration(3)
+    [part] = tmp_path.rglob("part-00001.h5")
+    before = part.read_bytes()
+    more = calibration(8)
+    assert part.read_bytes() == before
     assert some["n_runs"] == 3
     assert more["rate"] == more["n_false"] / 8
     assert more["low"] <= more["rate"] <= more["high"]
     assert sum(more["p_histogram"]) == pytest.approx(1, abs=1e-3)
-    monkeypatch.setattr(calibration, "LEVEL", 1.0)
-    sure = calibrate(encoder, drawer, n_runs=8, **options)
-    assert sure["n_false"] == 8
+    monkeypatch.setattr(study_perturbation, "LEVEL", 1.0)
+    assert calibration(8)["n_false"] == 8
 
 
-def test_null_run_finds_what_is_planted():
+def test_null_run_finds_what_is_planted(encoder):
     drawer, _, _ = null_trials(n_images=15)
     trials = drawer.draw(np.random.default_rng(0))
     trials[:, :, 3] = trials[0, :, 3]
-    rng = np.random.default_rng(5)
-    encoder = LinearEncoder(rng.standard_normal((125, 4)), 5 * rng.standard_normal(4), "ridge")
-    found = null_run(encoder, trials, 99, rng)
+    found = null_run(encoder, trials, 99, np.random.default_rng(5))
     assert found["smallest"] <= 0.05
     assert found["histogram"].sum() == 125
-
-
-def test_study_refuses_real_data_and_missing_files():
-    with pytest.raises(DataError, match="has real data"):
-        study_perturbation.run_study(load_profile("nsd"))
 
 
 def test_study_of_redundancy_reports_mean_and_range(monkeypatch):
     monkeypatch.setattr(study_perturbation, "REDUNDANCIES", (1, 2))
     monkeypatch.setattr(redundancy, "N_TRAINING", 40)
-    found = study_perturbation.study_redundancy(2)
+    monkeypatch.setattr(study_perturbation, "N_SUBJECTS", 2)
+    found = study_perturbation.study_redundancy()
     row = found["auroc"]["ablation"]
     assert len(row["mean"]) == 2
     assert row["low"][0] <= row["mean"][0] <= row["high"][0]

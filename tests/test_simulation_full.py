@@ -81,7 +81,7 @@ def test_all_eight_are_there_and_one_stopped_earlier(eight):
     shared = []
     for number in made:
         layout = nsd.NSDLayout(root, number)
-        assert nsd.available_sessions(layout) == list(range(1, TINY.sessions[number - 1] + 1))
+        assert nsd.paths.available_sessions(layout) == list(range(1, TINY.sessions[number - 1] + 1))
         assert set(nsd.check_design(layout).values()) == {made[number]["n_trials"]}
         table = nsd.trial_table(layout)
         shared.append(set(table.loc[table["shared"], "nsd_id"]))

@@ -73,17 +73,6 @@ class MapperSettings:
         names = (f.name for f in fields(cls))
         return cls(**{name: getattr(config, name) for name in names if hasattr(config, name)})
 
-    def relevant(self, name: str) -> dict[str, float]:
-        """The settings that a mapper depends on, to tell whether a result is still current."""
-        own = {
-            "mean": (),
-            "ridge": ("log10_alpha_min", "log10_alpha_max", "n_alphas", "n_folds"),
-            "contrastive": CONTRASTIVE,
-            "mind_reader": ("mind_reader_epochs", "voxel_dropout"),
-            "mlp": ("batch_size", *(f.name for f in fields(self) if f.name.startswith("mlp_"))),
-        }
-        return {key: getattr(self, key) for key in own[name]}
-
     @property
     def alphas(self) -> np.ndarray:
         """Ridge penalties, (n_alphas,)."""
@@ -154,6 +143,6 @@ def fit_mapper(
             "soft_temperature": settings.mlp_soft_temperature,
         }
         return fit_mlp(*data, training=training, **of_mlp, **steps)
-    own = settings.relevant("contrastive")
+    own = {name: getattr(settings, name) for name in CONTRASTIVE}
     temperature = own.pop("temperature")
     return fit_contrastive(*data, training=Training(**own), temperature=temperature, **steps)

@@ -21,7 +21,7 @@ from .area_masks import NAMED_AREAS, available, main_areas, visual_areas, voxel_
 from .betas import read_betas
 from .design import trial_table
 from .maps import noise_ceiling, read_brainmask, read_mean_volume, read_ncsnr, read_prf, to_volume
-from .paths import NSDLayout, available_sessions
+from .paths import NSDLayout
 from .preprocessing import average_repeats, voxel_report, zscore_sessions
 from .reliability import estimate_ncsnr, split_half_reliability
 from .rois import FIELD_NAMES, region, roi_mask

@@ -66,12 +66,15 @@ class Parts:
         missing = [number for number in numbers if not self.path(number).is_file()]
         for number in tqdm(missing, desc=what, disable=not progress, leave=False):
             arrays = compute(number)
-            with atomic_path(self.path(number)) as tmp, h5py.File(tmp, "w") as file:
+            with (
+                atomic_path(self.path(number)) as tmp,
+                h5py.File(tmp, "w", track_order=True) as file,
+            ):
                 for name, values in arrays.items():
                     file.create_dataset(name, data=values, track_times=False)
 
     def load(self, number: int) -> Arrays:
-        """Arrays of one finished part.
+        """Arrays of one finished part, in the order in which they were computed.
 
         Raises
         ------

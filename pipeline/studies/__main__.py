@@ -3,39 +3,36 @@
 All parts side by side, or those that are named first (``encoders PROFILE=demo``), by the engine
 that runs the notebooks. Settings of all parts are read before the first begins, and each part takes
 those that concern it: SUBJECTS and SEEDS belong to the encoders, SUBJECT and SEED to the others.
-Every part keeps what is finished; the same command goes on after a failure.
+Every part keeps what is finished; the same command goes on after a failure. What a part has found
+is written to ``study_<part>.json`` beside the figures, where notebooks read it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 
+from fmri_utils.project.artifacts import save_json
 from fmri_utils.project.command import command
-from fmri_utils.project.errors import ProfileError
+from fmri_utils.project.errors import DataError, ProfileError
+from fmri_utils.project.notebook_files import WRITTEN_BY, derived_file, open_inputs
 from fmri_utils.project.profiles import Profile
 from fmri_utils.project.settings import checked
 
 from .. import resources
 from ..engine import Job, check, run
 from ..execute import as_job
-from ..request import parse_request
-from . import study_generator, study_perturbation, study_selfsupervised
-from .encoders import study as study_encoders
-from .encoders.settings import StudySettings
+from ..request import Request, parse_request
+from ..sweep.runs import numbers
+from . import study_encoders, study_generator, study_perturbation, study_selfsupervised
+from .encoder_cells import StudySettings
 
-PARTS: dict[str, Callable[[Profile, StudySettings], object]] = {
-    "encoders": study_encoders.run_study,
-    "generator": lambda profile, _: study_generator.run_study(profile),
-    "perturbation": lambda profile, _: study_perturbation.run_study(profile),
-    "selfsupervised": lambda profile, _: study_selfsupervised.run_study(profile),
-}
-CELLS = "cells"  # of the encoders' part, a subject each
-READS = {
-    "encoders": (),
-    "generator": ("betas.h5", "stimuli.h5", "embeddings.h5", "predictions.h5"),
-    "perturbation": ("betas.h5", "embeddings.h5", "predictions.h5", "matched.safetensors"),
-    "selfsupervised": ("betas.h5", "stimuli.h5", "embeddings.h5"),
+PARTS = {
+    "encoders": study_encoders,
+    "generator": study_generator,
+    "perturbation": study_perturbation,
+    "selfsupervised": study_selfsupervised,
 }
 OWN = {"SUBJECTS": "subjects", "SEEDS": "n_seeds"}  # settings of the encoders' part
 ONE = "one="  # a part to do in this process, as the engine asks for it
@@ -52,39 +49,49 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], list[str], StudySettings
     parts = [argument for argument in arguments if "=" not in argument]
     if unknown := [part for part in parts if part not in PARTS]:
         raise ProfileError(f"no part {unknown[0]!r} of the study. Valid: {', '.join(PARTS)}.")
-    sizes: dict[str, object] = {}
-    rest, machine = [], {}
+    named, rest, machine = {}, [], {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if key in OWN:
-            try:
-                numbers = tuple(int(number) for number in value.split(","))
-            except ValueError:
-                raise ProfileError(
-                    f"{argument!r}. Expected: whole numbers, as in SUBJECTS=1,2 or SEEDS=5."
-                ) from None
-            sizes[OWN[key]] = numbers[0] if key == "SEEDS" and len(numbers) == 1 else numbers
+            named[key] = value
         elif key in resources.HELP:
             machine[key] = value
         elif equals:
             rest.append(argument)
+    sizes = {OWN[key]: tuple(numbers(named, key, [])) for key in named}
+    if len(sizes.get("n_seeds", ())) == 1:
+        [sizes["n_seeds"]] = sizes["n_seeds"]
     return parts, rest, checked(StudySettings, sizes, "the study of encoders"), machine
 
 
-def jobs_of(parts: Sequence[str], sizes: StudySettings) -> list[Job]:
-    """What the engine has to do: a job for each part, and before the encoders' one a subject."""
-    seeds = f"SEEDS={sizes.n_seeds}"
-    cells = [
-        Job(f"study-cells-subj{n:02d}", ("pipeline.studies", ONE + CELLS, f"SUBJECTS={n}", seeds))
-        for n in sizes.subjects
-    ]
-    subjects = f"SUBJECTS={','.join(map(str, sizes.subjects))}"
-    found = cells if "encoders" in parts else []
+def run_part(part: str, profile: Profile, sizes: StudySettings) -> None:
+    """Do what is missing of a part, of the encoders' one for one subject, and write its results."""
+    study = PARTS[part]
+    files = open_inputs(profile, *study.READS)
+    if part == "encoders":
+        study_encoders.run_cells(files, sizes)  # their tables are of all subjects
+    else:
+        path, config = profile.figures / f"study_{part}.json", profile.as_dict(*study.SECTIONS)
+        save_json(path, study.results(files), config=config, inputs=files.hashes)
+
+
+def planned(
+    parts: Sequence[str], settings: Sequence[str], sizes: StudySettings
+) -> tuple[list[Request], list[Job]]:
+    """What the engine has to do: a job for each part, of the encoders' one for each subject."""
+    profile = parse_request(settings).profile
+    targets, jobs = defaultdict(list), []
     for part in parts:
-        after = tuple(job.name for job in cells) if part == "encoders" else ()
-        call = ("pipeline.studies", ONE + part, subjects, seeds)
-        found.append(Job(f"study-{part}", call, READS[part], after))
-    return found
+        names = [name for name in PARTS[part].READS if name != "generator"]
+        reads = tuple(derived_file(profile, name)[0].name for name in names)
+        subjects = sizes.subjects if part == "encoders" else (profile.subject,)
+        for number in subjects:
+            targets[number] += [n for n, files in WRITTEN_BY.items() if set(files) & set(reads)]
+        runs = tuple(parse_request([*settings, f"SUBJECT={n}"]).folder for n in subjects)
+        call = ("pipeline.studies", ONE + part, f"SEEDS={sizes.n_seeds}")
+        jobs.append(Job(f"study-{part}", call, reads, runs))
+    requests = [parse_request([*t, *settings, f"SUBJECT={n}"]) for n, t in targets.items()]
+    return requests, jobs
 
 
 @command
@@ -95,25 +102,25 @@ def main(arguments: list[str]) -> None:
     """
     if arguments and arguments[0].startswith(ONE):
         _, rest, sizes, _ = parse(arguments[1:])
-        part, profile = arguments[0].removeprefix(ONE), parse_request(rest).profile
         with as_job():
-            if part == CELLS:
-                study_encoders.run_cells(profile, sizes, study_encoders.cells_folder(profile))
-            else:
-                PARTS[part](profile, sizes)
+            run_part(arguments[0].removeprefix(ONE), parse_request(rest).profile, sizes)
         return
     parts, rest, sizes, machine = parse(arguments)
-    needed = {"encoders": [], "selfsupervised": ["02"]}
     given, profile = resources.resources_from(machine), parse_request(rest).profile
+    if profile.simulation is None and "perturbation" in parts:
+        raise DataError(
+            f"profile {profile.name!r} has real data. Expected: a simulated subject, whose noise "
+            "can be drawn again without its signal. Run the study with PROFILE=demo."
+        )
     if not parts:
         parts = list(PARTS)
         if profile.simulation is None:
             print("left out: perturbation, which needs a simulated subject (PROFILE=demo)")
             parts.remove("perturbation")
-    targets = [target for part in parts for target in needed.get(part, ["03"])]
-    requests = [parse_request([*targets, *rest], default=())]
-    jobs = jobs_of(parts, sizes)
+    requests, jobs = planned(parts, rest, sizes)
     check(run(requests, each=given.each, options=given.options, jobs=jobs))
+    if "encoders" in parts:
+        study_encoders.run_study(profile, sizes)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
-"""The generator's study: ``python -m pipeline.studies generator PROFILE=demo``.
+"""The generator's part of ``make study``: searches and fine-tunings on all test images.
 
-Compares searches for z on all test images, and ways of fine-tuning on predicted embeddings, each
-with several seeds, and writes both tables to ``study_generator.json`` beside the figures, where
-notebook 04 reads them. Half an hour on one core in the demo. Both parts resume: finished batches
-and checkpoints lie in the run's derived folder under ``study_generator``, apart for each generator
-and seed, with curves and pictures of every fine-tuning and its weights, which can be used as
-``lafite.weights``.
+Compares searches for z, and ways of fine-tuning on predicted embeddings, each with several seeds.
+Half an hour on one core in the demo. Both resume: finished batches and checkpoints lie in the run's
+derived folder under ``study_generator``, apart for each generator and seed, with curves and
+pictures of every fine-tuning and its weights, which can be used as ``lafite.weights``.
 """
 
 from __future__ import annotations
@@ -22,75 +20,54 @@ from fmri_utils.encoders import MapperSettings
 from fmri_utils.lafite import Generator, TrainingConfig, load_generator, save_generator
 from fmri_utils.metrics.judge import load_judge
 from fmri_utils.pictures import finetuning, search, strategies
-from fmri_utils.pictures.reconstruction import at_resolution, draw
+from fmri_utils.pictures.reconstruction import at_resolution, draw, draw_z
 from fmri_utils.pictures.strategies import folder_name
-from fmri_utils.project import artifacts
 from fmri_utils.project.devices import choose_device
-from fmri_utils.project.notebook_files import open_inputs
-from fmri_utils.project.profiles import PROJECT_ROOT, Profile
+from fmri_utils.project.notebook_files import Files
+from fmri_utils.project.profiles import PROJECT_ROOT
 
-SOURCES = "betas", "stimuli", "embeddings", "predictions", "generator"
-RESULTS = "study_generator.json"
-LEARNING_RATE = 0.001  # of a fine-tuning
+READS = ("betas", "stimuli", "embeddings", "predictions", "generator")
 # What the study reads.
 SECTIONS = ("data", "clip", "simulation", "encoder", "lafite", "reconstruction")
+LEARNING_RATE = 0.001  # of a fine-tuning
+Predictions = dict[str, tuple[finetuning.HeldOutPredictions, np.ndarray]]
 
 
 class Material:
-    """What both studies read: the files of notebooks 01 to 03, and the networks."""
+    """What both studies read: the files of notebooks 01 to 03, and the networks.
 
-    progress = True
+    Attributes
+    ----------
+    seeds : range
+        Of the noise, and of the fine-tunings.
+    drawing : dict
+        How pictures are drawn.
+    seen : numpy.ndarray of uint8, (N, H, W, 3)
+        Test images.
+    """
 
-    def __init__(self, profile: Profile):
-        self.profile = profile
-        self.device = choose_device(profile.device)
-        files = open_inputs(profile, *SOURCES)
-        self.inputs = files.hashes
+    def __init__(self, files: Files):
+        cfg, self.device = files.cfg, choose_device(files.cfg.device)
+        self.cfg, lafite = cfg, cfg.lafite
         self.brain, self.stimuli, self.clip, self.predicted, weights = files.values()
         self.generator = load_generator(weights, device=self.device)
-        self.space = open_clip_space(
-            profile.clip.model, profile.clip.pretrained, device=self.device, root=PROJECT_ROOT
-        )
+        space = cfg.clip.model, cfg.clip.pretrained
+        self.space = open_clip_space(*space, device=self.device, root=PROJECT_ROOT)
         self.encode = search.clip_encoder(self.space)
-        judge = profile.lafite.judge
-        self.judge = load_judge(profile.path(judge)) if judge else None
-        self.folder = profile.derived / "study_generator" / self.inputs[weights.name][:12]
-
-    @property
-    def seeds(self) -> range:
-        """Of the noise, and of the fine-tunings."""
-        first = self.profile.seed
-        return range(first, first + self.profile.reconstruction.study_seeds)
-
-    @property
-    def drawing(self) -> dict[str, float]:
-        """How pictures are drawn."""
-        lafite = self.profile.lafite
-        return {"truncation_psi": lafite.truncation_psi, "batch_size": lafite.batch_size}
-
-    def draw_z(self, seed: int, n: int) -> torch.Tensor:
-        """Noise vectors (n, N, z_dim) for the test images."""
-        shape = n, len(self.predicted["test_ids"]), self.generator.config.z_dim
-        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-    def seen(self) -> np.ndarray:
-        """Test images, uint8 (N, H, W, 3)."""
+        self.judge = load_judge(cfg.path(lafite.judge)) if lafite.judge else None
+        self.weights = files.hashes[weights.name]
+        self.folder = cfg.derived / "study_generator" / self.weights[:12]
+        self.seeds = range(cfg.seed, cfg.seed + cfg.reconstruction.study_seeds)
+        self.drawing = {"truncation_psi": lafite.truncation_psi, "batch_size": lafite.batch_size}
         rows = np.searchsorted(self.stimuli["nsd_id"], self.predicted["test_ids"])
-        return self.stimuli["images"][rows]
+        self.seen = self.stimuli["images"][rows]
 
 
-def study_searches(material: Material, *, passes: int) -> dict:
-    """The table of :func:`~fmri_utils.pictures.strategies.compare_searches` on all test images.
-
-    Parameters
-    ----------
-    material : Material
-    passes : int
-        Generator passes per picture.
-    """
-    predicted, settings = material.predicted, material.profile.reconstruction
-    mappers = MapperSettings.of(material.profile.encoder)
-    objective, seen = search.Objective(material.encode), material.seen() / 255.0
+def study_searches(material: Material) -> dict:
+    """The table of :func:`~fmri_utils.pictures.strategies.compare_searches` on all test images."""
+    predicted, settings = material.predicted, material.cfg.reconstruction
+    mappers = MapperSettings.of(material.cfg.encoder)
+    objective, seen = search.Objective(material.encode), material.seen / 255.0
     blurred = search.read_blurred(
         material.brain,
         material.stimuli,
@@ -109,11 +86,11 @@ def study_searches(material: Material, *, passes: int) -> dict:
             material.generator,
             predicted["condition"],
             objective,
-            passes=passes,
+            passes=settings.study_passes,
             rng=torch.Generator().manual_seed(seed),
             blurred=blurred,
             folder=material.folder / "searches" / f"seed-{seed}",
-            progress=material.progress,
+            progress=True,
             **material.drawing,
         )
         ceiling = draw(material.generator, found.z, predicted["truth"], **material.drawing)
@@ -140,21 +117,22 @@ def held_out(material: Material, kind: str) -> tuple[finetuning.HeldOutPredictio
     kind : str
         "image" or "caption", an entry of ``embeddings.h5``.
     """
-    brain, mappers = material.brain, MapperSettings.of(material.profile.encoder)
+    brain, mappers = material.brain, MapperSettings.of(material.cfg.encoder)
     train = brain["is_train"]
     betas, groups = brain["betas"][train], brain["nsd_id"][train]
     target = material.clip[kind][np.searchsorted(material.stimuli["nsd_id"], groups)]
+    data = betas, target, groups
     folds = {"n_folds": mappers.n_folds, "basis": encoders.ridge_basis(betas)}
-    ridge, report = encoders.fit_ridge(betas, target, groups, alphas=mappers.alphas, **folds)
-    best = report["best_alphas"]
-    train = finetuning.predict_held_out(betas, target, groups, alphas=best, **folds)
-    matched, _ = encoders.match_spread(ridge, betas, target, groups, alphas=best, **folds)
-    return train, encoders.unit(matched.predict(material.predicted["pattern"]))
+    ridge, report = encoders.fit_ridge(*data, alphas=mappers.alphas, **folds)
+    folds["alphas"] = report["best_alphas"]
+    matched, _ = encoders.match_spread(ridge, *data, **folds)
+    test = encoders.unit(matched.predict(material.predicted["pattern"]))
+    return finetuning.predict_held_out(*data, **folds), test
 
 
 def fine_tuned(
     material: Material,
-    predictions: dict[str, tuple[finetuning.HeldOutPredictions, np.ndarray]],
+    predictions: Predictions,
     config: TrainingConfig,
     monitor: Callable[[torch.Tensor], dict[str, float]],
     option: finetuning.FineTuning,
@@ -189,11 +167,11 @@ def fine_tuned(
         option=option,
         captions=encoders.unit(clip["caption"][rows])[:, None],
         out_dir=folder,
-        on_grid=plots.save_progress(folder, material.profile.dataset_label, about=about),
+        on_grid=plots.save_progress(folder, material.cfg.dataset_label, about=about),
         grid_conditions=np.concatenate(test[parts], axis=1),
         monitor=monitor,
         device=material.device,
-        progress=material.progress,
+        progress=True,
     )
     weights = folder / "generator.safetensors"
     if not weights.is_file():
@@ -201,52 +179,44 @@ def fine_tuned(
     return result.generator
 
 
-def study_fine_tuning(material: Material, *, n_images: int, rest_images: int) -> dict:
-    """The tables of :func:`~fmri_utils.pictures.strategies.compare_fine_tuning` on all test images.
-
-    Parameters
-    ----------
-    material : Material
-    n_images, rest_images
-        As for :func:`~fmri_utils.pictures.finetuning.fine_tuning_config`.
-    """
-    clip, seen = material.clip, material.seen() / 255.0
+def study_fine_tuning(material: Material) -> dict:
+    """The tables of :func:`~.strategies.compare_fine_tuning` on all test images."""
+    clip, generator, settings = material.clip, material.generator, material.cfg.reconstruction
+    seen, truth = material.seen, material.predicted["truth"]
+    sizes = {"n_images": settings.study_images, "rest_images": settings.study_rest_images}
     predictions = {kind: held_out(material, kind) for kind in ("image", "caption")}
     image, test_image = predictions["image"]
     test_rows = np.searchsorted(clip["nsd_id"], material.predicted["test_ids"])
-    truth = material.predicted["truth"]
     conditions = {
         "brain": [test_image, predictions["caption"][1]],
         "ceiling": [truth, encoders.unit(clip["caption"][test_rows])],
     }
-    monitor = metrics.training_monitor(
-        at_resolution(material.seen(), material.generator.config.resolution),
-        material.space.encode_images,
-        device=material.device,
-    )
+    small = at_resolution(seen, generator.config.resolution)
+    embed = material.space.encode_images
+    monitor = metrics.training_monitor(small, embed, device=material.device)
     repeats = {"brain": [], "ceiling": []}
     for seed in material.seeds:
         config = finetuning.fine_tuning_config(
-            material.generator.config,
-            n_images=n_images,
-            rest_images=rest_images,
+            generator.config,
+            **sizes,
             learning_rate=LEARNING_RATE,
             clip_size=material.space.image_size,
             seed=seed,
         )
         pictures = strategies.compare_fine_tuning(
-            material.generator,
+            generator,
             partial(fine_tuned, material, predictions, config, monitor),
             finetuning.OPTIONS,
             conditions,
-            z=material.draw_z(seed, 1),
+            z=draw_z(generator, len(truth), seed)[None],
             **material.drawing,
         )
         for kind, draws in pictures.items():
-            repeats[kind].append(strategies.mean_scores(seen, draws, judge=material.judge))
+            scores = strategies.mean_scores(seen / 255.0, draws, judge=material.judge)
+            repeats[kind].append(scores)
     return {
-        "n_images_shown": n_images,
-        "n_images_discriminator_alone": rest_images,
+        "n_images_shown": sizes["n_images"],
+        "n_images_discriminator_alone": sizes["rest_images"],
         "n_training_images": len(image.ids),
         "n_test_images": len(test_rows),
         "cosine_of_held_out_training_predictions": float(image.cosine.mean()),
@@ -258,19 +228,14 @@ def study_fine_tuning(material: Material, *, n_images: int, rest_images: int) ->
     }
 
 
-def run_study(profile: Profile) -> None:
-    """Run both studies, or what is missing of them, and write the tables with their manifest."""
-    material = Material(profile)
-    settings = profile.reconstruction
-    tables = {
-        "dataset": profile.dataset_label,
+def results(files: Files) -> dict:
+    """Both tables, or what is missing of them."""
+    material = Material(files)
+    return {
+        "dataset": material.cfg.dataset_label,
         "clip_model": material.space.name,
-        "weights": artifacts.sha256_file(profile.path(profile.lafite.weights)),
+        "weights": material.weights,
         "seeds": list(material.seeds),
-        "searches": study_searches(material, passes=settings.study_passes),
-        "fine_tuning": study_fine_tuning(
-            material, n_images=settings.study_images, rest_images=settings.study_rest_images
-        ),
+        "searches": study_searches(material),
+        "fine_tuning": study_fine_tuning(material),
     }
-    path = profile.figures / RESULTS
-    artifacts.save_json(path, tables, config=profile.as_dict(*SECTIONS), inputs=material.inputs)

@@ -1,31 +1,117 @@
-"""The perturbation study: ``python -m pipeline.studies perturbation PROFILE=demo``.
+"""The perturbation part of ``make study``: what takes too long for notebook 05.
 
-What takes too long for notebook 05: family-wise error over 200 subjects in whom no voxel carries
-anything, the maps of five training seeds, and redundancy over several subjects. Written to
-``study_perturbation.json`` beside the figures, where notebook 05 reads it. About twenty minutes on
-one core in the demo. Every run is kept when it is finished, under ``study`` in the run's derived
-folder: a killed study goes on.
+* Are the p values right? Family-wise error of the whole test, repeated on subjects in whom no voxel
+  carries anything. The decoder stays as it is. Test trials are drawn anew without signal, with all
+  that the simulator puts into a trial otherwise: noise that neighbours share, noise in the signal's
+  own subspace, and slow trends within sessions, at the very times at which the test images were
+  shown.
+* How far do the maps of five training seeds agree?
+* What does redundancy do to every statistic, over several subjects?
+
+About twenty minutes on one core in the demo. Every run is kept when it is finished, under ``study``
+in the run's derived folder: a killed study goes on.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage, stats
 
 from fmri_utils import encoders, perturbation
-from fmri_utils.encoders import MapperSettings
-from fmri_utils.project import artifacts
-from fmri_utils.project.errors import DataError
-from fmri_utils.project.notebook_files import Files, open_inputs
+from fmri_utils.encoders import LinearEncoder, MapperSettings
+from fmri_utils.perturbation.nulls import draw_pairings, max_t, reliability
+from fmri_utils.project.notebook_files import Files
 from fmri_utils.project.parts import Parts
-from fmri_utils.project.profiles import Profile
-from simulated_nsd.ground_truth import load_ground_truth
+from fmri_utils.project.simulation_config import SimulationConfig
+from simulated_nsd.ground_truth import GroundTruth, load_ground_truth
 
-from .calibration import NullTrials, calibrate
-
-RESULTS = "study_perturbation.json"
+READS = ("betas", "embeddings", "predictions", "matched")
 SECTIONS = ("data", "clip", "simulation", "encoder")  # what the study reads
 REDUNDANCIES = (1, 3, 10, 30, 60)
+CONTRASTIVE = ("n_steps", "batch_size", "temperature", "learning_rate", "weight_decay")
 N_RUNS, N_SEEDS, N_SUBJECTS = 200, 5, 5
+N_PERMUTATIONS = 500
+N_BINS = 20
+LEVEL = 0.05  # of the test
+
+
+class NullTrials:
+    """Draws single trials without any signal.
+
+    Parameters
+    ----------
+    truth : GroundTruth
+        Where the voxels are, and the patterns that span the signal's subspace.
+    config : SimulationConfig
+        The simulator's noise.
+    session : numpy.ndarray of int, (n_repeats, n_images)
+        Session of each test trial.
+    time : numpy.ndarray, (n_repeats, n_images)
+        When in the session, -1 (its first trial) to 1 (its last).
+    """
+
+    def __init__(
+        self, truth: GroundTruth, config: SimulationConfig, session: np.ndarray, time: np.ndarray
+    ):
+        self._config = config
+        self._shared = truth.voxels["shared_noise"].to_numpy(np.float32)
+        self._patterns = truth.signal / np.float32(np.sqrt(len(truth.signal)))
+        places = truth.voxels[["i", "j", "k"]].to_numpy()
+        self._root = _neighbour_root(places, config)
+        self._session = np.unique(session, return_inverse=True)[1].reshape(session.shape)
+        self._shapes = np.stack([np.sqrt(3) * time, np.sqrt(2) * np.cos(np.pi * time)], axis=-1)
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """One set of test trials, float32 (n_repeats, n_images, n_voxels), unit variance."""
+        config, shape = self._config, self._session.shape
+        n, n_voxels = self._session.size, len(self._shared)
+        white = rng.standard_normal((n, n_voxels), dtype=np.float32)
+        smooth = rng.standard_normal((n, n_voxels), dtype=np.float32) @ self._root.T
+        local = np.sqrt(config.noise_white) * white + np.sqrt(1 - config.noise_white) * smooth
+        mixture = rng.standard_normal((n, len(self._patterns)), dtype=np.float32)
+        trials = np.sqrt(1 - self._shared) * local
+        trials += np.sqrt(self._shared) * (mixture @ self._patterns)
+        n_sessions = int(self._session.max()) + 1
+        weights = rng.standard_normal((n_sessions, 2, n_voxels)) * config.drift_trend / np.sqrt(2)
+        trend = np.einsum("rit,ritv->riv", self._shapes, weights[self._session])
+        trials = (trials.reshape(*shape, n_voxels) + trend) / np.sqrt(1 + config.drift_trend**2)
+        return trials.astype(np.float32)
+
+
+def _neighbour_root(places: np.ndarray, config: SimulationConfig) -> np.ndarray:
+    """Root of the correlation that smoothing white noise gives to voxels (V, 3), (V, V)."""
+    correlation = np.ones((len(places), len(places)))
+    for axis, size in enumerate(config.grid):
+        impulse = np.zeros(size)
+        impulse[size // 2] = 1
+        kernel = ndimage.gaussian_filter1d(impulse, config.noise_smoothness, mode="wrap")
+        by_lag = np.array([kernel @ np.roll(kernel, lag) for lag in range(size)])
+        lag = np.abs(places[:, None, axis] - places[None, :, axis])
+        correlation *= by_lag[lag] / by_lag[0]
+    correlation[np.diag_indices_from(correlation)] += 1e-6
+    return np.linalg.cholesky(correlation).astype(np.float32)
+
+
+def null_run(
+    encoder: LinearEncoder, trials: np.ndarray, n_permutations: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """The reliability test on one set of trials, in brief.
+
+    Returns
+    -------
+    dict
+        ``smallest`` family-wise p value, ``smallest_q``, and ``histogram`` of single-voxel p
+        values in :data:`N_BINS` equal bins from 0 to 1.
+    """
+    pairings = draw_pairings(n_permutations, *trials.shape[:2], rng)
+    found = max_t(reliability(encoder, trials, pairings))
+    # A p value on the border of two bins belongs to the lower one: p <= .05 is the first bin.
+    bins = np.clip(np.ceil(found.p * N_BINS - 1e-9).astype(int) - 1, 0, N_BINS - 1)
+    return {
+        "smallest": found.p_corrected.min(),
+        "smallest_q": found.q.min(),
+        "histogram": np.bincount(bins, minlength=N_BINS),
+    }
 
 
 def null_trials(files: Files) -> NullTrials:
@@ -41,13 +127,42 @@ def null_trials(files: Files) -> NullTrials:
     return NullTrials(truth, profile.simulation, session[rows], time[rows])
 
 
+def study_calibration(files: Files) -> dict:
+    """Family-wise error of the reliability test over simulated runs without any signal.
+
+    Returns
+    -------
+    dict
+        ``n_runs``, ``n_false`` (runs with any voxel called significant), ``rate`` with its exact
+        binomial 95 % interval ``low`` and ``high``; the same as ``..._q`` for the false-discovery
+        rate, which under this null is the same thing; ``p_histogram`` over all voxels and runs.
+    """
+    encoder, null = encoders.load_encoder(files["matched"]), null_trials(files)
+    sizes = {"n_permutations": N_PERMUTATIONS, "seed": 0}
+    parts = Parts(files.cfg.derived / "study", {"study": "calibration", **files.hashes, **sizes})
+
+    def compute(run: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng([sizes["seed"], run])
+        return null_run(encoder, null.draw(rng), N_PERMUTATIONS, rng)
+
+    parts.run(range(N_RUNS), compute, progress=True, what="runs without signal")
+    runs = [parts.load(run) for run in range(N_RUNS)]
+    found = {"n_runs": N_RUNS, "n_permutations": N_PERMUTATIONS, "level": LEVEL}
+    for name, suffix in (("smallest", ""), ("smallest_q", "_q")):
+        n_false = int(sum(run[name] <= LEVEL for run in runs))
+        interval = stats.binomtest(n_false, N_RUNS).proportion_ci(0.95, method="exact")
+        found |= {f"n_false{suffix}": n_false, f"rate{suffix}": n_false / N_RUNS}
+        found |= {f"low{suffix}": float(interval.low), f"high{suffix}": float(interval.high)}
+    histogram = np.sum([run["histogram"] for run in runs], axis=0)
+    return found | {"p_histogram": (histogram / histogram.sum()).round(5).tolist()}
+
+
 def study_seeds(files: Files) -> dict:
     """How far maps agree between contrastive encoders that differ in their seed only."""
-    brain, clip, e = files["betas"], files["embeddings"], files.cfg.encoder
+    brain, clip = files["betas"], files["embeddings"]
     train = brain["is_train"]
     target = clip["image"][np.searchsorted(clip["nsd_id"], brain["nsd_id"][train])]
-    settings = {"n_steps": e.n_steps, "batch_size": e.batch_size, "temperature": e.temperature}
-    settings |= {"learning_rate": e.learning_rate, "weight_decay": e.weight_decay}
+    settings = {name: getattr(files.cfg.encoder, name) for name in CONTRASTIVE}
     pattern, truth = (files["predictions"][name] for name in ("pattern", "truth"))
     parts = Parts(files.cfg.derived / "study", {"study": "seeds", **settings, **files.hashes})
 
@@ -69,50 +184,24 @@ def study_seeds(files: Files) -> dict:
     return {"n_seeds": N_SEEDS, "encoder": "contrastive", "rank_correlation": found}
 
 
-def study_redundancy(n_subjects: int) -> dict:
+def study_redundancy() -> dict:
     """AUROC of every statistic against redundancy, mean and range over linear subjects."""
     curves = [
         perturbation.redundancy_curve(REDUNDANCIES, seed=seed, progress=True)
-        for seed in range(n_subjects)
+        for seed in range(N_SUBJECTS)
     ]
     found = {}
     for name in curves[0]:
         values = np.array([[interval.value for interval in curve[name]] for curve in curves])
         rows = (values.mean(0), values.min(0), values.max(0))
         found[name] = dict(zip(("mean", "low", "high"), np.round(rows, 4).tolist(), strict=True))
-    return {"n_subjects": n_subjects, "redundancies": list(REDUNDANCIES), "auroc": found}
+    return {"n_subjects": N_SUBJECTS, "redundancies": list(REDUNDANCIES), "auroc": found}
 
 
-def run_study(profile: Profile) -> None:
-    """Run all parts, or what is missing of them, and write the results with their manifest.
-
-    Raises
-    ------
-    DataError
-        If the profile has real data, of which no truth is known.
-    """
-    if profile.simulation is None:
-        raise DataError(
-            f"profile {profile.name!r} has real data. Expected: a simulated subject, whose noise "
-            "can be drawn again without its signal. Run the study with PROFILE=demo."
-        )
-    files = open_inputs(profile, "betas", "embeddings", "predictions", "matched")
-    calibration = calibrate(
-        encoders.load_encoder(files["matched"]),
-        null_trials(files),
-        folder=profile.derived / "study",
-        key={"study": "calibration", **files.hashes},
-        n_runs=N_RUNS,
-        progress=True,
-    )
-    results = {
-        "calibration": calibration,
+def results(files: Files) -> dict:
+    """All parts, or what is missing of them."""
+    return {
+        "calibration": study_calibration(files),
         "seeds": study_seeds(files),
-        "redundancy": study_redundancy(N_SUBJECTS),
+        "redundancy": study_redundancy(),
     }
-    path = profile.figures / RESULTS
-    artifacts.save_json(path, results, config=profile.as_dict(*SECTIONS), inputs=files.hashes)
-    print(
-        f"family-wise error {calibration['rate']:.3f} "
-        f"[{calibration['low']:.3f}, {calibration['high']:.3f}] over {N_RUNS} runs"
-    )

@@ -1,0 +1,339 @@
+"""The cells of the encoders' study: one fit or one control each, of one subject and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from fmri_utils import encoders, metrics
+from fmri_utils.encoders import MAPPERS, Mapper, MapperSettings, RidgeBasis, ceilings, controls
+from fmri_utils.nsd.preprocessing import average_repeats
+from fmri_utils.project.devices import choose_device
+from fmri_utils.project.notebook_files import Files
+from fmri_utils.project.settings import Count, Integer, settings
+from simulated_nsd.ground_truth import load_ground_truth
+
+LINEAR = ("ridge", "contrastive")  # the mappers that every control is made for
+TARGETS = ("image", "caption", "both")
+Subject = Annotated[Integer, Field(ge=1, le=8)]
+Arrays = dict[str, np.ndarray]
+
+
+@settings
+class StudySettings:
+    """Size of the study.
+
+    Attributes
+    ----------
+    subjects : tuple of int
+        By default those that NSD papers report.
+    n_seeds : int
+        Fits of every mapper to image embeddings.
+    n_seeds_other : int
+        Fits of every mapper to captions, and to both together.
+    n_clusters : int
+        Of the leave-cluster-out split.
+    n_voxels : tuple of int
+        Points of the learning curve over voxels; those above the subject's number are left out.
+    n_draws : int
+        Random draws of voxels for a point.
+    n_classes : tuple of int
+        Of the classifier-plus-prototype baseline.
+    n_dims : tuple of int
+        Of the bottleneck.
+    n_resamples : int
+        Of the bootstrap.
+    """
+
+    subjects: Annotated[tuple[Subject, ...], Field(min_length=1)] = (1, 2, 5, 7)
+    n_seeds: Count = 5
+    n_seeds_other: Count = 2
+    n_clusters: Count = 5
+    n_voxels: tuple[Count, ...] = (30, 100, 300, 1000, 2500)
+    n_draws: Count = 2
+    n_classes: tuple[Count, ...] = (5, 10, 20, 50)
+    n_dims: tuple[Count, ...] = (1, 2, 5, 10, 30, 100)
+    n_resamples: Count = 2000
+
+
+class Cell(NamedTuple):
+    """What is computed in one go; ``kind`` is a key of :data:`KINDS`."""
+
+    kind: str
+    mapper: str
+    target: str
+    seed: int
+
+
+def all_cells(study: StudySettings) -> list[Cell]:
+    """Every cell of a subject, those that give the first table before the rest."""
+    first, other, checks = [], [], []
+    for mapper in MAPPERS:
+        n_seeds, n_other = (1, 0) if mapper == "mean" else (study.n_seeds, study.n_seeds_other)
+        first += [Cell("mapper", mapper, "image", seed) for seed in range(n_seeds)]
+        for target in TARGETS[1:]:
+            other += [Cell("mapper", mapper, target, seed) for seed in range(n_other)]
+    single = [kind for kind in KINDS if kind not in ("mapper", "shuffled", *RIDGE_ONLY)]
+    for mapper in LINEAR:
+        checks += [Cell("shuffled", mapper, "image", seed) for seed in range(study.n_seeds)]
+        checks += [Cell(kind, mapper, "image", 0) for kind in single]
+    return first + checks + [Cell(kind, "ridge", "image", 0) for kind in RIDGE_ONLY] + other
+
+
+class Bench:
+    """One subject's data with everything that its cells share.
+
+    Parameters
+    ----------
+    files : Files
+        With ``betas`` and ``embeddings``, as notebooks 01 and 02 wrote them.
+    study : StudySettings
+
+    Attributes
+    ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        Single training trials, z-scored within their session.
+    groups, session : numpy.ndarray of int, (n_trials,)
+    targets : dict of str to numpy.ndarray, (n_trials, C)
+        ``image`` and ``caption`` embedding of each training trial.
+    test_betas : numpy.ndarray, (n_test_trials, n_voxels)
+        Single test trials.
+    test_groups : numpy.ndarray of int, (n_test_trials,)
+    n_repeats : int
+        Presentations of the test image that was shown most often.
+    pattern : numpy.ndarray, (n, n_voxels)
+        Test images, repeats averaged.
+    test_ids : numpy.ndarray of int, (n,)
+    truth : dict of str to numpy.ndarray, (n, C)
+    """
+
+    def __init__(self, files: Files, study: StudySettings):
+        self.cfg, self.study = files.cfg, study
+        self.settings = MapperSettings.of(self.cfg.encoder)
+        self.device = choose_device(self.cfg.device)
+        brain, clip = files["betas"], files["embeddings"]
+        train, test = brain["is_train"], brain["is_test"]
+        self.betas, self.session = brain["betas"][train], brain["session"][train]
+        self.groups, self.test_groups = brain["nsd_id"][train], brain["nsd_id"][test]
+        self.test_betas, self.mask = brain["betas"][test], brain["mask"]
+        self.pattern, self.test_ids, counts = average_repeats(self.test_betas, self.test_groups)
+        self.n_repeats = int(counts.max())
+        rows, test_rows = (np.searchsorted(clip["nsd_id"], n) for n in (self.groups, self.test_ids))
+        self.targets = {name: clip[name][rows] for name in TARGETS[:2]}
+        self.truth = {name: clip[name][test_rows] for name in TARGETS[:2]}
+
+    @cached_property
+    def basis(self) -> RidgeBasis:
+        """Of all training trials; most cells with ridge need it."""
+        return encoders.ridge_basis(self.betas, device=self.device)
+
+    @property
+    def data(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Training trials with the image embedding as the target."""
+        return self.betas, self.targets["image"], self.groups
+
+    def fit(
+        self, cell: Cell, embeddings: np.ndarray | None = None, n_targets: int = 1
+    ) -> tuple[Mapper, dict]:
+        """Fit the cell's mapper to all training trials; to image embeddings by default."""
+        return encoders.fit_mapper(
+            cell.mapper,
+            self.betas,
+            self.targets["image"] if embeddings is None else embeddings,
+            self.groups,
+            settings=self.settings,
+            seed=cell.seed,
+            n_targets=n_targets,
+            device=self.device,
+            basis=self.basis if cell.mapper == "ridge" else None,
+        )
+
+    def fitter(self, cell: Cell) -> controls.Fit:
+        """The cell's mapper as a function of any training data."""
+        settings = {"settings": self.settings, "seed": cell.seed, "device": self.device}
+        return controls.fitter(partial(encoders.fit_mapper, cell.mapper), **settings)
+
+    def scores(
+        self, readout: object, prediction: np.ndarray, truth: np.ndarray | None = None
+    ) -> Arrays:
+        """Scores of one way of reading embeddings (n, C) of the test images, image by image.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray, (n,)
+            Named "readout|score"; also "readout|effective rank", one number.
+        """
+        truth = self.truth["image"] if truth is None else truth
+        found = controls.scores_per_image(truth, prediction)
+        found["effective rank"] = metrics.effective_rank(prediction)
+        return {f"{readout}|{score}": values for score, values in found.items()}
+
+
+def run_mapper(bench: Bench, cell: Cell) -> Arrays:
+    """Fit a mapper and score every way of reading its predictions."""
+    names = TARGETS[:2] if cell.target == "both" else (cell.target,)
+    target = np.concatenate([bench.targets[name] for name in names], axis=1)
+    mapper, report = bench.fit(cell, target, len(names))
+    read = {"": mapper.predict(bench.pattern)}
+    if cell.mapper == "ridge":
+        read[", re-standardised"] = _restandardised(bench, mapper, target, report)
+    if hasattr(mapper, "predict_direct"):
+        read[", before the projector"] = mapper.predict_direct(bench.pattern)
+    found = {}
+    for suffix, prediction in read.items():
+        parts = dict(zip(names, np.split(prediction, len(names), axis=1), strict=True))
+        for name, part in parts.items():
+            found |= bench.scores(name + suffix, part, bench.truth[name])
+        if len(names) > 1:  # cosines of image and caption count alike
+            both = np.concatenate([encoders.unit(part) for part in parts.values()], axis=1)
+            truth = np.concatenate([bench.truth[name] for name in names], axis=1)
+            found |= bench.scores("both" + suffix, both, truth)
+    return found
+
+
+def _restandardised(bench: Bench, mapper: Mapper, target: np.ndarray, report: dict) -> np.ndarray:
+    """Ridge predictions with the spread of real embeddings, by training statistics."""
+    folds = dict(n_folds=bench.settings.n_folds, basis=bench.basis, alphas=report["best_alphas"])
+    single = encoders.out_of_fold(bench.betas, target, bench.groups, **folds)
+    held_out, _, _ = average_repeats(single, bench.groups)
+    _, first = np.unique(bench.groups, return_index=True)
+    return encoders.restandardise(mapper.predict(bench.pattern), held_out, target[first])
+
+
+def run_shuffled(bench: Bench, cell: Cell) -> Arrays:
+    """The whole fit with every image's embedding exchanged; must be at chance."""
+    rng = np.random.default_rng(cell.seed)
+    wrong = controls.shuffle_pairing(bench.targets["image"], bench.groups, rng)
+    return bench.scores("image", bench.fit(cell, wrong)[0].predict(bench.pattern))
+
+
+def run_clusters(bench: Bench, cell: Cell) -> Arrays:
+    """Leave-cluster-out, with a control that leaves out as many images at random."""
+    fit, truth = bench.fitter(cell), bench.truth["image"]
+    test = bench.pattern, truth, bench.test_ids
+    sizes = {"n_clusters": bench.study.n_clusters, "seed": cell.seed}
+    left_out = controls.leave_clusters_out(fit, *bench.data, *test, **sizes)
+    sets = {
+        "all clusters": bench.fit(cell)[0].predict(bench.pattern),
+        "cluster left out": left_out["prediction"],
+        "as many images left out": left_out["control"],
+    }
+    found = {}
+    for name, prediction in sets.items():
+        by_kind = metrics.clustered_two_way_scores(truth, prediction, left_out["cluster"])
+        found |= bench.scores(name, prediction)
+        found |= {f"{name}|two-way {kind} clusters": v for kind, v in by_kind.items()}
+    return found
+
+
+def _curve(found: dict, sizes: str) -> Arrays:
+    """Points of a learning curve: the size is the readout."""
+    return {
+        f"{size}|{score}": values[i]
+        for i, size in enumerate(found[sizes])
+        for score, values in found["scores"].items()
+    }
+
+
+def run_sessions(bench: Bench, cell: Cell) -> Arrays:
+    """Learning curve over sessions."""
+    fit, test = bench.fitter(cell), (bench.pattern, bench.truth["image"])
+    found = ceilings.curve_over_sessions(fit, *bench.data, bench.session, *test)
+    return _curve(found, "n_sessions")
+
+
+def run_voxels(bench: Bench, cell: Cell) -> Arrays:
+    """Learning curve over voxels drawn at random."""
+    total = bench.betas.shape[1]
+    found = ceilings.curve_over_voxels(
+        bench.fitter(cell),
+        *bench.data,
+        bench.pattern,
+        bench.truth["image"],
+        n_voxels=sorted({min(n, total) for n in bench.study.n_voxels}),
+        n_draws=bench.study.n_draws,
+        rng=np.random.default_rng(cell.seed),
+    )
+    return _curve(found, "n_voxels")
+
+
+def run_bottleneck(bench: Bench, cell: Cell) -> Arrays:
+    """Scores of the predictions through few dimensions."""
+    mapper, _ = bench.fit(cell)
+    predictions = mapper.predict(bench.pattern), mapper.predict(bench.betas)
+    return _narrow(bench, *predictions)
+
+
+def run_bottleneck_ceiling(bench: Bench, cell: Cell) -> Arrays:
+    """Scores of the true embeddings through few dimensions."""
+    return _narrow(bench, bench.truth["image"], bench.targets["image"])
+
+
+def _narrow(bench: Bench, test: np.ndarray, training: np.ndarray) -> Arrays:
+    found = {}
+    for n_dims, narrow in controls.bottleneck(test, training, bench.study.n_dims).items():
+        found |= bench.scores(n_dims, narrow)
+    return found
+
+
+def run_prototype(bench: Bench, cell: Cell) -> Arrays:
+    """Classifier plus prototype, for several numbers of classes."""
+    settings = {"alphas": bench.settings.alphas, "n_folds": bench.settings.n_folds}
+    settings |= {"seed": cell.seed, "basis": bench.basis}
+    found = {}
+    for n_classes in bench.study.n_classes:
+        mapper, _ = controls.fit_prototypes(*bench.data, n_classes=n_classes, **settings)
+        found |= bench.scores(n_classes, mapper.predict(bench.pattern))
+    return found
+
+
+def run_repeats(bench: Bench, cell: Cell) -> Arrays:
+    """Scores with one, two, ... repeats averaged, and extrapolated to endless ones."""
+    test = bench.test_betas, bench.test_groups
+    patterns, ids = ceilings.stack_repeats(*test, bench.n_repeats)
+    mapper, _ = bench.fit(cell)
+    flat = mapper.predict(patterns.reshape(-1, patterns.shape[2]))
+    truth = bench.truth["image"][np.searchsorted(bench.test_ids, ids)]
+    curve = ceilings.repeat_curve(truth, flat.reshape(len(ids), bench.n_repeats, -1))
+    return {**curve, "reliability": curve["reliability"].mean(), "n_images": len(ids)}
+
+
+def run_half_split(bench: Bench, cell: Cell) -> Arrays:
+    """How far two maps agree that share no trial."""
+    test = bench.test_betas, bench.test_groups
+    how = {"n_repeats": bench.n_repeats, "rng": np.random.default_rng(cell.seed)}
+    found = ceilings.half_split_ceiling(bench.fitter(cell), *bench.data, *test, **how)
+    explained = ceilings.explained_variance(bench.truth["image"], found["ceiling"])
+    return {"explained": explained, "reliability": float(found["reliability"].mean())}
+
+
+def run_noiseless(bench: Bench, cell: Cell) -> Arrays:
+    """The same mapper on the planted responses without noise: a ceiling real data do not offer."""
+    if bench.cfg.simulation is None:
+        return {}
+    truth = load_ground_truth(bench.cfg.data_root, bench.cfg.subject, bench.mask)
+    images = pd.Index(truth.nsd_id)
+    clean, test = (truth.signal[images.get_indexer(ids)] for ids in (bench.groups, bench.test_ids))
+    mapper = bench.fitter(cell)(clean, bench.targets["image"], bench.groups)
+    return bench.scores("image", mapper.predict(test))
+
+
+KINDS: dict[str, Callable[[Bench, Cell], Arrays]] = {
+    "mapper": run_mapper,
+    "shuffled": run_shuffled,
+    "clusters": run_clusters,
+    "sessions": run_sessions,
+    "voxels": run_voxels,
+    "bottleneck": run_bottleneck,
+    "bottleneck_ceiling": run_bottleneck_ceiling,
+    "repeats": run_repeats,
+    "noiseless": run_noiseless,
+    "prototype": run_prototype,
+    "half_split": run_half_split,
+}
+RIDGE_ONLY = ("prototype", "half_split")
