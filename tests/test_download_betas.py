@@ -11,8 +11,8 @@ import pytest
 from download_server import Fault, contents
 
 from fmri_utils.nsd import NSDLayout, read_betas, roi_mask
-from fmri_utils.nsd.paths import available_sessions
 from fmri_utils.nsd.betas import beta_file, read_session
+from fmri_utils.nsd.paths import available_sessions
 from fmri_utils.project.errors import DataError
 from pipeline.download import area_betas
 from pipeline.download.client import Changed, head

@@ -8,8 +8,7 @@ import pytest
 import scipy.io
 
 from fmri_utils.nsd import NSDLayout, check_design, trial_table
-from fmri_utils.nsd.paths import available_sessions
-from fmri_utils.nsd.paths import REMEDY
+from fmri_utils.nsd.paths import REMEDY, available_sessions
 from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]
