@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fmri_utils.metrics import Interval, paired_difference
+from fmri_utils.metrics import Interval, markdown_table, paired_difference
 from fmri_utils.project.artifacts import load_arrays, load_json, sha256_file
 from fmri_utils.project.profiles import PROJECT_ROOT
 
@@ -14,6 +15,12 @@ from ..steps import last_record
 from .runs import Run
 
 FILES = {"embedding": "encoder_scores.json", "picture": "picture_scores.json"}
+PANELS = {
+    "two-way, embeddings": ("embedding", "contrastive-linear", "two-way identification"),
+    "MRR, embeddings": ("embedding", "contrastive-linear", "brain_to_image MRR"),
+    "two-way, judge": ("picture", "from the brain", "judge two-way"),
+    "PixCorr": ("picture", "from the brain", "PixCorr"),
+}
 REMEDY = "Run the sweep again: only this run is done anew."
 NOTE = (
     "Per-image scores are averaged over seeds, then over a subject's images, then over subjects. "
@@ -48,7 +55,7 @@ def gather(runs: Sequence[Run], *, n_resamples: int = 1000) -> dict:
     ArtifactError
         If a file differs from its manifest.
     """
-    found, about, inputs = {}, {}, {}
+    values, about, inputs = defaultdict(list), {}, {}
     for run in runs:
         records = (last_record(run.profile, step) for step in run.request.steps)
         written = {PROJECT_ROOT / name for record in records for name in record["written"]}
@@ -58,29 +65,29 @@ def gather(runs: Sequence[Run], *, n_resamples: int = 1000) -> dict:
                 continue
             content = load_json(path, remedy=REMEDY)
             inputs[f"{run.name}/{name}"] = sha256_file(path)
-            for key, values in content["per_image"].items():
+            for key, scores in content["per_image"].items():
                 set_name, score = key.split("/", 1)
                 row = content["table"]["rows"][score]
-                if row["statistic"] != "mean":
-                    continue
-                chance = row["scores"][set_name]["chance"]
-                about[kind, set_name, score] = {"better": row["better"], "chance": chance}
-                by_subject = found.setdefault((kind, set_name, score), {}).setdefault(run.area, {})
-                by_subject.setdefault(run.profile.subject, []).append(np.array(values))
+                if row["statistic"] == "mean":
+                    start = {"kind": kind, "set": set_name, "score": score, "better": row["better"]}
+                    about[kind, key] = start | {"chance": row["scores"][set_name]["chance"]}
+                    values[kind, key, run.area, run.profile.subject].append(np.array(scores))
+    means, n_seeds = defaultdict(dict), defaultdict(int)
+    for (kind, key, area, subject), seeds in values.items():
+        means[kind, key].setdefault(area, {})[subject] = np.mean(seeds, axis=0)
+        n_seeds[kind, key, area] = max(n_seeds[kind, key, area], len(seeds))
     same = len({_test_images(run) for run in runs}) == 1
     boot = {"n_resamples": n_resamples, "shared_images": same}
     table = {"rows": [], "differences": [], "inputs": inputs}
-    for (kind, set_name, score), areas in found.items():
-        start = {"kind": kind, "set": set_name, "score": score, **about[kind, set_name, score]}
-        means = {area: _mean_over_seeds(subjects) for area, subjects in areas.items()}
-        first = next(iter(means))
-        for area, scores in means.items():
-            zero = {subject: np.zeros(len(values)) for subject, values in scores.items()}
-            row = {**start, "area": area, "n_seeds": max(map(len, areas[area].values()))}
+    for which, areas in means.items():
+        first = next(iter(areas))
+        for area, scores in areas.items():
+            zero = {subject: np.zeros(len(one)) for subject, one in scores.items()}
+            row = {**about[which], "area": area, "n_seeds": n_seeds[*which, area]}
             table["rows"].append(row | _interval(scores, zero, **boot))
-            if area != first and set(scores) & set(means[first]):
+            if area != first and set(scores) & set(areas[first]):
                 row |= {"area": f"{area} - {first}", "chance": None}
-                table["differences"].append(row | _interval(scores, means[first], **boot))
+                table["differences"].append(row | _interval(scores, areas[first], **boot))
     return table
 
 
@@ -91,27 +98,17 @@ def _test_images(run: Run) -> tuple[int, ...]:
     return tuple(load_arrays(path, remedy=REMEDY, names=("test_ids",))["test_ids"].tolist())
 
 
-def _mean_over_seeds(subjects: Mapping[int, list[np.ndarray]]) -> dict[int, np.ndarray]:
-    return {subject: np.mean(seeds, axis=0) for subject, seeds in sorted(subjects.items())}
-
-
 def _interval(
-    first: Mapping[int, np.ndarray],
-    second: Mapping[int, np.ndarray],
-    *,
-    n_resamples: int,
-    shared_images: bool,
+    first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray], **boot: object
 ) -> dict:
     """Mean of ``first - second`` over the subjects that both have, as a part of a row."""
-    both = [subject for subject in first if subject in second]
-    pairs = [first[s] for s in both], [second[s] for s in both]
-    boot = {"n_resamples": n_resamples, "rng": np.random.default_rng(0)}
+    both = sorted(set(first) & set(second))
+    sides = [[scores[subject] for subject in both] for scores in (first, second)]
+    over = "subjects and images"
     if len(both) == 1:
-        found, over = paired_difference(pairs[0][0], pairs[1][0], **boot), "images"
-    else:
-        found = paired_difference(*pairs, **boot, shared_images=shared_images)
-        over = "subjects and images"
-    means = {s: float((a - b).mean()) for s, a, b in zip(both, *pairs, strict=True)}
+        sides, over = [side[0] for side in sides], "images"
+    found = paired_difference(*sides, rng=np.random.default_rng(0), **boot)
+    means = {subject: float((first[subject] - second[subject]).mean()) for subject in both}
     return {**vars(found), "interval_over": over, "subjects": means}
 
 
@@ -142,28 +139,22 @@ def page(table: Mapping, label: str, lacking: Mapping[str, str]) -> str:
 
 
 def _markdown(rows: Sequence[Mapping]) -> str:
-    head = ("score", "of", "area", "better", "chance", "mean", "each subject", "seeds")
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines = []
     for row in rows:
         chance = "not available" if row["chance"] is None else f"{row['chance']:.3f}"
         each = ", ".join(f"{number}: {value:.3f}" for number, value in row["subjects"].items())
-        mean = Interval(row["value"], row["low"], row["high"])
-        cells = (row["score"], row["set"], row["area"], row["better"], chance, str(mean), each)
-        lines.append("| " + " | ".join([*cells, str(row["n_seeds"])]) + " |")
-    return "\n".join(lines)
+        mean = str(Interval(row["value"], row["low"], row["high"]))
+        which = row["score"], row["set"], row["area"], row["better"]
+        lines.append([*which, chance, mean, each, str(row["n_seeds"])])
+    head = ("score", "of", "area", "better", "chance", "mean", "each subject", "seeds")
+    return markdown_table(head, lines)
 
 
 def figure_rows(table: Mapping) -> dict[str, list[Mapping]]:
-    """Title of each panel of the figure to its rows, one for each area."""
-    panels = {
-        "two-way, embeddings": ("embedding", "contrastive-linear", "two-way identification"),
-        "MRR, embeddings": ("embedding", "contrastive-linear", "brain_to_image MRR"),
-        "two-way, judge": ("picture", "from the brain", "judge two-way"),
-        "PixCorr": ("picture", "from the brain", "PixCorr"),
-    }
-    found = {title: [] for title in panels}
-    for row in table["rows"]:
-        for title, (kind, name, score) in panels.items():
+    """Title of each panel of the figure to its rows, one for each area; without empty panels."""
+    found = defaultdict(list)
+    for title, (kind, name, score) in PANELS.items():
+        for row in table["rows"]:
             if (row["kind"], row["set"]) == (kind, name) and row["score"].startswith(score):
                 found[title].append(row)
-    return {title: rows for title, rows in found.items() if rows}
+    return dict(found)
