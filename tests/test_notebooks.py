@@ -104,6 +104,7 @@ def test_the_explorer_shows_a_static_view_headlessly(smoke):
 
 def test_an_atlas_of_all_test_pictures_is_made_in_blocks(smoke):
     profile = smoke[0]
+    before = set(profile.derived.rglob("*"))
     assert atlas.main(["PROFILE=smoke", "SEEDS=971", "WORKERS=2"]) == 0
     found = load_arrays(profile.derived / atlas.RESULT, remedy="")
     predicted = load_arrays(profile.derived / "predictions.h5", remedy="")
@@ -111,3 +112,5 @@ def test_an_atlas_of_all_test_pictures_is_made_in_blocks(smoke):
     assert (found["sensitivity"] > 0).all()
     logs = [path.name for path in (profile.runs / "jobs").glob("*.log")]
     assert sorted(logs) == ["atlas-0-of-2.log", "atlas-1-of-2.log"]
+    for path in sorted(set(profile.derived.rglob("*")) - before, reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()  # as the run alone leaves it
