@@ -15,32 +15,18 @@ from fmri_utils.encoders.controls import SCORES
 from fmri_utils.metrics import paired_difference
 from fmri_utils.nsd.preprocessing import average_repeats
 from fmri_utils.project.artifacts import save_arrays
-from fmri_utils.project.notebook_files import open_inputs
+from fmri_utils.project.notebook_files import open_inputs, open_study
 from fmri_utils.project.profiles import load_profile
 from pipeline.studies import __main__ as studies
 from pipeline.studies import encoder_cells as cells
 from pipeline.studies import encoder_tables, study_encoders
 
+FEW = {"n_seeds": 2, "n_seeds_other": 1, "n_clusters": 2, "n_draws": 1, "n_resamples": 50}
 STUDY = cells.StudySettings(
-    subjects=(1, 2),
-    n_seeds=2,
-    n_seeds_other=1,
-    n_clusters=2,
-    n_voxels=(10, 9999),
-    n_draws=1,
-    n_classes=(3,),
-    n_dims=(1, 5),
-    n_resamples=50,
+    subjects=(1, 2), n_voxels=(10, 9999), n_classes=(3,), n_dims=(1, 5), **FEW
 )
-SETTINGS = MapperSettings(
-    n_alphas=3,
-    n_folds=3,
-    n_steps=10,
-    batch_size=20,
-    mind_reader_epochs=1,
-    mlp_steps=4,
-    mlp_hidden=8,
-)
+QUICK = {"n_alphas": 3, "n_folds": 3, "n_steps": 10, "batch_size": 20}
+SETTINGS = MapperSettings(mind_reader_epochs=1, mlp_steps=4, mlp_hidden=8, **QUICK)
 
 
 def write_subject(profile):
@@ -84,27 +70,19 @@ def project(tmp_path_factory):
         yield root
 
 
-def run():
-    """The whole study: its results, and all that its cells found."""
-    profile = load_profile("smoke")
-    study_encoders.run_study(profile, STUDY)
-    files = [
-        open_inputs(dataclasses.replace(profile, subject=n), *study_encoders.READS)
-        for n in STUDY.subjects
-    ]
-    found = pd.concat([study_encoders.run_cells(one, STUDY) for one in files])
-    return json.loads((profile.figures / "study_encoders.json").read_text()), found
-
-
 @pytest.fixture(scope="module")
 def study(project):
-    return run()
+    """The whole study: its results."""
+    study_encoders.run_study(load_profile("smoke"), STUDY)
+    return open_study(load_profile("smoke"), "encoders")
 
 
 def test_every_cell_runs_and_every_table_follows_from_the_cells(study):
-    summary, found = study
+    profiles = [load_profile("smoke", subject=n) for n in STUDY.subjects]
+    opened = [open_inputs(profile, *study_encoders.READS) for profile in profiles]
+    found = pd.concat([study_encoders.run_cells(files, STUDY) for files in opened])
     assert set(found["kind"]) == set(cells.KINDS)
-    rows = {(r["mapper"], r["target"], r["readout"], r["score"]): r for r in summary["mappers"]}
+    rows = {(r["mapper"], r["target"], r["readout"], r["score"]): r for r in study["mappers"]}
     row = rows["ridge", "image", "image", "brain_to_image top-1"]
     same = found.query("kind == 'mapper' and mapper == 'ridge' and target == 'image'")
     same = same.query("readout == 'image' and score == 'brain_to_image top-1'")
@@ -117,25 +95,20 @@ def test_every_cell_runs_and_every_table_follows_from_the_cells(study):
     assert ("ridge", "caption", "caption, re-standardised", "two-way") in rows
     assert ("ridge", "both", "both", "two-way") in rows
     assert rows["mean", "image", "image", "two-way"]["value"] == pytest.approx(0.5)
-    assert len(summary["differences"]) == 8 * 3
-    clusters = {(r["mapper"], r["readout"], r["score"]) for r in summary["clusters"]}
+    assert len(study["differences"]) == 8 * 3
+    clusters = {(r["mapper"], r["readout"], r["score"]) for r in study["clusters"]}
     assert ("ridge", "cluster left out", "two-way within clusters") in clusters
-    assert summary["voxels"][0]["n_voxels"] == [10, 80]
-    assert summary["sessions"][0]["n_sessions"] == [1, 2]
-    assert summary["bottleneck"][0]["n_dims"] == [1, 5]
-    assert summary["bottleneck_ceiling"][2]["value"][1] > 0.7
-    repeats = summary["ceilings"]["repeats"]["ridge"]["2"]
+    assert study["voxels"][0]["n_voxels"] == [10, 80]
+    assert study["sessions"][0]["n_sessions"] == [1, 2]
+    assert study["bottleneck"][0]["n_dims"] == [1, 5]
+    assert study["bottleneck_ceiling"][2]["value"][1] > 0.7
+    repeats = study["ceilings"]["repeats"]["ridge"]["2"]
     assert repeats["n_repeats"] == [1, 2, 3, None]
     assert len(repeats["explained"]) == 4
-    assert summary["noiseless"][0]["value"] > 0.9  # rows are of the same images
-    assert summary["about"]["simulated"]
-    assert summary["about"]["seconds"] == pytest.approx(
-        found.query("score == 'seconds'")["values"].sum()
-    )
-
-
-def test_the_manifest_names_every_subjects_files(study, project):
-    manifest = json.loads((load_profile("smoke").figures / "study_encoders.json.json").read_text())
+    assert study["noiseless"][0]["value"] > 0.9  # rows are of the same images
+    seconds = found.query("score == 'seconds'")["values"].sum()
+    assert study["about"]["seconds"] == pytest.approx(seconds)
+    manifest = json.loads((profiles[0].figures / "study_encoders.json.json").read_text())
     names = ("betas.h5", "embeddings.h5")
     assert set(manifest["inputs"]) == {f"subj0{n}/{name}" for n in (1, 2) for name in names}
     assert manifest["config"]["study"]["subjects"] == [1, 2]
@@ -144,11 +117,8 @@ def test_the_manifest_names_every_subjects_files(study, project):
 def test_a_killed_study_computes_only_what_was_not_finished(study, monkeypatch):
     lost = cells.Cell("shuffled", "contrastive", "image", 1)
     parts = load_profile("smoke", subject=2).derived / "study"
-    [folder] = [
-        path.parent
-        for path in parts.glob("*/key.json")
-        if json.loads(path.read_text())["cell"] == list(lost[:3])
-    ]
+    keys = {path.parent: json.loads(path.read_text()) for path in parts.glob("*/key.json")}
+    [folder] = [folder for folder, key in keys.items() if key["cell"] == list(lost[:3])]
     (folder / "part-00001.h5").unlink()
     ran = []
 
@@ -157,9 +127,9 @@ def test_a_killed_study_computes_only_what_was_not_finished(study, monkeypatch):
 
     for kind, function in cells.KINDS.items():
         monkeypatch.setitem(cells.KINDS, kind, spied(function))
-    again, _ = run()
+    study_encoders.run_study(load_profile("smoke"), STUDY)
     assert ran == [lost]
-    assert again["shuffled"] == study[0]["shuffled"]
+    assert open_study(load_profile("smoke"), "encoders")["shuffled"] == study["shuffled"]
 
 
 @pytest.mark.parametrize("change", ["n_draws", "n_folds", "data"])

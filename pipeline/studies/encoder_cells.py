@@ -141,22 +141,18 @@ class Bench:
         self, cell: Cell, embeddings: np.ndarray | None = None, n_targets: int = 1
     ) -> tuple[Mapper, dict]:
         """Fit the cell's mapper to all training trials; to image embeddings by default."""
-        return encoders.fit_mapper(
-            cell.mapper,
-            self.betas,
-            self.targets["image"] if embeddings is None else embeddings,
-            self.groups,
-            settings=self.settings,
-            seed=cell.seed,
-            n_targets=n_targets,
-            device=self.device,
-            basis=self.basis if cell.mapper == "ridge" else None,
-        )
+        target = self.targets["image"] if embeddings is None else embeddings
+        how = {"n_targets": n_targets, **self._settings(cell)}
+        how["basis"] = self.basis if cell.mapper == "ridge" else None
+        return encoders.fit_mapper(cell.mapper, self.betas, target, self.groups, **how)
 
     def fitter(self, cell: Cell) -> controls.Fit:
         """The cell's mapper as a function of any training data."""
-        settings = {"settings": self.settings, "seed": cell.seed, "device": self.device}
-        return controls.fitter(partial(encoders.fit_mapper, cell.mapper), **settings)
+        fit = partial(encoders.fit_mapper, cell.mapper)
+        return controls.fitter(fit, **self._settings(cell))
+
+    def _settings(self, cell: Cell) -> dict[str, object]:
+        return {"settings": self.settings, "seed": cell.seed, "device": self.device}
 
     def scores(
         self, readout: object, prediction: np.ndarray, truth: np.ndarray | None = None
@@ -249,24 +245,17 @@ def run_sessions(bench: Bench, cell: Cell) -> Arrays:
 
 def run_voxels(bench: Bench, cell: Cell) -> Arrays:
     """Learning curve over voxels drawn at random."""
-    total = bench.betas.shape[1]
-    found = ceilings.curve_over_voxels(
-        bench.fitter(cell),
-        *bench.data,
-        bench.pattern,
-        bench.truth["image"],
-        n_voxels=sorted({min(n, total) for n in bench.study.n_voxels}),
-        n_draws=bench.study.n_draws,
-        rng=np.random.default_rng(cell.seed),
-    )
+    total, test = bench.betas.shape[1], (bench.pattern, bench.truth["image"])
+    sizes = {"n_draws": bench.study.n_draws, "rng": np.random.default_rng(cell.seed)}
+    sizes["n_voxels"] = sorted({min(n, total) for n in bench.study.n_voxels})
+    found = ceilings.curve_over_voxels(bench.fitter(cell), *bench.data, *test, **sizes)
     return _curve(found, "n_voxels")
 
 
 def run_bottleneck(bench: Bench, cell: Cell) -> Arrays:
     """Scores of the predictions through few dimensions."""
     mapper, _ = bench.fit(cell)
-    predictions = mapper.predict(bench.pattern), mapper.predict(bench.betas)
-    return _narrow(bench, *predictions)
+    return _narrow(bench, mapper.predict(bench.pattern), mapper.predict(bench.betas))
 
 
 def run_bottleneck_ceiling(bench: Bench, cell: Cell) -> Arrays:
@@ -318,7 +307,7 @@ def run_noiseless(bench: Bench, cell: Cell) -> Arrays:
         return {}
     truth = load_ground_truth(bench.cfg.data_root, bench.cfg.subject, bench.mask)
     images = pd.Index(truth.nsd_id)
-    clean, test = (truth.signal[images.get_indexer(ids)] for ids in (bench.groups, bench.test_ids))
+    clean, test = (truth.signal[images.get_indexer(n)] for n in (bench.groups, bench.test_ids))
     mapper = bench.fitter(cell)(clean, bench.targets["image"], bench.groups)
     return bench.scores("image", mapper.predict(test))
 

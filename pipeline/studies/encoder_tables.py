@@ -17,6 +17,7 @@ NAMES = (*SCORES, "two-way within clusters", "two-way across clusters")
 COMPARED = ("brain_to_image top-1", "brain_to_image MRR", "two-way")
 WHICH = ["mapper", "target", "readout", "score"]  # one row of a table
 RIDGE, CONTRASTIVE, MLP = ((name, "image", "image") for name in ("ridge", "contrastive", "mlp"))
+BOTH = "both targets, read together - image"
 # Pairs (mapper, target, readout) that are compared image by image.
 PAIRS = {
     "contrastive - ridge": (CONTRASTIVE, RIDGE),
@@ -24,19 +25,12 @@ PAIRS = {
     "mlp - ridge": (MLP, RIDGE),
     "mind_reader - ridge": (("mind_reader", "image", "image"), RIDGE),
     "ridge, re-standardised - raw": (("ridge", "image", "image, re-standardised"), RIDGE),
-    "contrastive: both targets, read together - image": (
-        ("contrastive", "both", "both"),
-        CONTRASTIVE,
-    ),
+    f"contrastive: {BOTH}": (("contrastive", "both", "both"), CONTRASTIVE),
     "mlp: trained on both - on image": (("mlp", "both", "image"), MLP),
-    "mlp: both targets, read together - image": (("mlp", "both", "both"), MLP),
+    f"mlp: {BOTH}": (("mlp", "both", "both"), MLP),
 }
-CURVES = {
-    "sessions": "n_sessions",
-    "voxels": "n_voxels",
-    "bottleneck": "n_dims",
-    "bottleneck_ceiling": "n_dims",
-}
+CURVES = {"sessions": "n_sessions", "voxels": "n_voxels"}
+CURVES |= dict.fromkeys(("bottleneck", "bottleneck_ceiling"), "n_dims")
 
 Scores = Sequence[np.ndarray]  # of each subject, image by image
 Difference = Callable[[Scores, Scores], Interval]

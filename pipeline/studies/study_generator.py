@@ -68,16 +68,10 @@ def study_searches(material: Material) -> dict:
     predicted, settings = material.predicted, material.cfg.reconstruction
     mappers = MapperSettings.of(material.cfg.encoder)
     objective, seen = search.Objective(material.encode), material.seen / 255.0
-    blurred = search.read_blurred(
-        material.brain,
-        material.stimuli,
-        predicted["pattern"],
-        size=settings.low_level_size,
-        weight=settings.low_level_weight,
-        alphas=mappers.alphas,
-        n_folds=mappers.n_folds,
-    )
-    alone = {}
+    low_level = {"size": settings.low_level_size, "weight": settings.low_level_weight}
+    low_level |= {"alphas": mappers.alphas, "n_folds": mappers.n_folds}
+    data = material.brain, material.stimuli, predicted["pattern"]
+    blurred, alone = search.read_blurred(*data, **low_level), {}
     if blurred is not None:
         alone["blurred picture alone"] = [search.enlarge(blurred.picture, seen.shape[1])]
     repeats, reached = [], []
