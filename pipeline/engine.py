@@ -36,11 +36,14 @@ class Each:
     Attributes
     ----------
     threads, gpus, retries : int
+    threads_alone : int
+        Of a notebook beside which no other of its run can run.
     resources : dict
         In Snakemake's terms, such as ``{"mem_mb": 8000}``.
     """
 
     threads: int = 1
+    threads_alone: int = 1
     gpus: int = 0
     retries: int = 0
     resources: dict = field(default_factory=dict)
@@ -174,8 +177,8 @@ def make(request: Request, *, progress: bool = True) -> list[str]:
     FmriUtilsError
         If a notebook stopped: which, why, and where it is kept. What does not need it has run.
     """
-    beside = 4  # notebooks 04 to 07 can run at the same time
-    each = Each(threads=max(1, len(os.sched_getaffinity(0)) // beside))
+    cores = len(os.sched_getaffinity(0))
+    each = Each(threads=max(1, cores // 4), threads_alone=cores)  # 04 to 07 run side by side
     (outcome,) = check(run([request], each=each, progress=progress))
     return outcome.executed
 

@@ -99,7 +99,7 @@ class Resources:
         """What one notebook may use."""
         if self.engine == "local":
             asked = {"gpu": self.gpus} if self.gpus else {}
-            return Each(self.threads, self.gpus, self.retries, asked)
+            return Each(self.threads, self.threads, self.gpus, self.retries, asked)
         found: dict[str, int | str] = {"gpu": self.gpus} if self.gpus else {}
         # 0 keeps the engine's own guess out of the request as well
         found |= {"mem_mb": int(self.memory or 0), "runtime": int(self.walltime or 0)}
@@ -114,7 +114,7 @@ class Resources:
             found["slurm_partition"] = self.partition
         if extra:
             found["slurm_extra"] = shlex.join(extra)
-        return Each(self.threads, 0, self.retries, found)
+        return Each(self.threads, self.threads, 0, self.retries, found)
 
     @property
     def options(self) -> list[str]:

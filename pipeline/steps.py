@@ -72,6 +72,11 @@ def before(target: Step) -> list[Step]:
     return needed[::-1]
 
 
+def beside(step: Step) -> list[Step]:
+    """Notebooks that can run at the same time: neither needs the other."""
+    return [s for s in steps() if s not in before(step) and step not in before(s)]
+
+
 def _opened(source: Path) -> Iterator[str]:
     """Files that a notebook names in its call of ``open_inputs``."""
     tree = ast.parse(source.read_text())

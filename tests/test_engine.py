@@ -349,3 +349,9 @@ def test_a_target_runs_what_it_needs_and_no_more():
     assert needed("07") == ["01", "02", "07"]
     assert needed("06", "07") == ["01", "02", "03", "06", "07"]
     assert needed() == [f"{n:02d}" for n in range(1, 9)]
+
+
+def test_notebooks_that_do_not_need_each_other_run_side_by_side():
+    found = {s.number: [other.number for other in steps.beside(s)] for s in steps.steps()}
+    assert found["05"] == ["04", "06", "07"] and found["03"] == ["07"]
+    assert [number for number, others in found.items() if not others] == ["01", "02", "08"]
