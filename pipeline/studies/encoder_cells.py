@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Annotated, NamedTuple
@@ -71,18 +72,15 @@ class Cell(NamedTuple):
 
 
 def all_cells(study: StudySettings) -> list[Cell]:
-    """Every cell of a subject, those that give the first table before the rest."""
-    first, other, checks = [], [], []
-    for mapper in MAPPERS:
-        n_seeds, n_other = (1, 0) if mapper == "mean" else (study.n_seeds, study.n_seeds_other)
-        first += [Cell("mapper", mapper, "image", seed) for seed in range(n_seeds)]
-        for target in TARGETS[1:]:
-            other += [Cell("mapper", mapper, target, seed) for seed in range(n_other)]
+    """Every cell of a subject, in the order of the tables."""
+    seeds = {name: range(1 if name == "mean" else study.n_seeds) for name in MAPPERS}
+    cells = [Cell("mapper", name, "image", seed) for name in MAPPERS for seed in seeds[name]]
+    other = itertools.product(MAPPERS[1:], TARGETS[1:], range(study.n_seeds_other))
+    cells += [Cell("mapper", *which) for which in other]
+    cells += [Cell("shuffled", name, "image", seed) for name in LINEAR for seed in seeds[name]]
     single = [kind for kind in KINDS if kind not in ("mapper", "shuffled", *RIDGE_ONLY)]
-    for mapper in LINEAR:
-        checks += [Cell("shuffled", mapper, "image", seed) for seed in range(study.n_seeds)]
-        checks += [Cell(kind, mapper, "image", 0) for kind in single]
-    return first + checks + [Cell(kind, "ridge", "image", 0) for kind in RIDGE_ONLY] + other
+    cells += [Cell(kind, name, "image", 0) for kind in single for name in LINEAR]
+    return cells + [Cell(kind, "ridge", "image", 0) for kind in RIDGE_ONLY]
 
 
 class Bench:
