@@ -184,6 +184,7 @@ def test_paired_differences_cancel_what_images_have_in_common(gain):
     assert (single["mapper"], single["score"]) == ("ridge", "brain_to_image top-1")
     assert single["high"] - single["low"] > 0.05
     assert single["seed_sd"] == pytest.approx(np.std([-0.01, 0.01], ddof=1))
+    assert encoder_tables.score_rows(made_up(gain)[:0], difference) == []  # as of real data
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def _by_number(rows: pd.DataFrame) -> dict[str, dict]:
 
 
 def summarise(
-    cells: pd.DataFrame, *, rng: np.random.Generator, n_resamples: int, shared_images: bool = False
+    cells: pd.DataFrame, *, rng: np.random.Generator, n_resamples: int, shared_images: bool
 ) -> dict:
     """All tables of the study, as JSON keeps them.
 

@@ -60,7 +60,7 @@ def run_cells(files: Files, study: StudySettings) -> pd.DataFrame:
 def run_study(profile: Profile, study: StudySettings) -> None:
     """Write the tables of all subjects with their manifest, and run the cells that are missing."""
     cells, inputs, tested = [], {}, set()
-    for number in study.subjects:
+    for number in sorted(set(study.subjects)):
         files = open_inputs(dataclasses.replace(profile, subject=number), *READS)
         cells.append(run_cells(files, study))
         inputs |= {f"{files.cfg.run_name}/{name}": digest for name, digest in files.hashes.items()}
