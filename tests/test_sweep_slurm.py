@@ -73,7 +73,12 @@ def test_a_disturbed_slurm_sweep_ends_with_what_a_local_one_gives(slurm, tmp_pat
 
 
 def notebooks_on(slurm, node):
-    return [p for p in slurm.processes_on(node) if "pipeline.execute" in p.cmdline()]
+    found = []
+    for process in slurm.processes_on(node):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if "pipeline.execute" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def test_a_refused_job_ends_with_the_schedulers_own_words_within_seconds(slurm, tmp_path):
