@@ -31,11 +31,11 @@ TAIL_LINES = 15  # of the engine's log, where no notebook says what went wrong
 
 @dataclass(frozen=True)
 class Each:
-    """What one notebook may use, and how often it is tried again.
+    """What one notebook may use.
 
     Attributes
     ----------
-    threads, gpus, retries : int
+    threads, gpus : int
     threads_alone : int
         Of a notebook beside which no other of its run can run.
     resources : dict
@@ -45,7 +45,6 @@ class Each:
     threads: int = 1
     threads_alone: int = 1
     gpus: int = 0
-    retries: int = 0
     resources: dict = field(default_factory=dict)
 
 

@@ -99,7 +99,7 @@ class Resources:
         """What one notebook may use."""
         if self.engine == "local":
             asked = {"gpu": self.gpus} if self.gpus else {}
-            return Each(self.threads, self.threads, self.gpus, self.retries, asked)
+            return Each(self.threads, self.threads, self.gpus, asked)
         found: dict[str, int | str] = {"gpu": self.gpus} if self.gpus else {}
         # 0 keeps the engine's own guess out of the request as well
         found |= {"mem_mb": int(self.memory or 0), "runtime": int(self.walltime or 0)}
@@ -114,7 +114,7 @@ class Resources:
             found["slurm_partition"] = self.partition
         if extra:
             found["slurm_extra"] = shlex.join(extra)
-        return Each(self.threads, self.threads, 0, self.retries, found)
+        return Each(self.threads, self.threads, 0, found)
 
     @property
     def options(self) -> list[str]:
@@ -125,11 +125,12 @@ class Resources:
         ProfileError
             If this machine has no GPU to give out, no ``sbatch``, or no such folder.
         """
+        again = ["--retries", str(self.retries)] if self.retries else []
         if self.engine == "local":
             cores = self.workers * self.threads or len(os.sched_getaffinity(0))
             gpus = ["--resources", f"gpu={len(_enough_gpus(self.gpus))}"] if self.gpus else []
-            return ["--cores", str(max(cores, self.threads)), *gpus]
-        jobs = ["--jobs", str(self.workers or 8)]
+            return [*again, "--cores", str(max(cores, self.threads)), *gpus]
+        jobs = [*again, "--jobs", str(self.workers or 8)]
         if self.engine != "slurm":
             if not Path(self.engine).is_dir():
                 raise ProfileError(

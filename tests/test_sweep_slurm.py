@@ -52,7 +52,7 @@ def test_a_disturbed_slurm_sweep_ends_with_what_a_local_one_gives(slurm, tmp_pat
         project.write("01_a", SLOWLY)
     assert local.call(*SWEEP, module="pipeline.sweep")[0] == 0
     settings = (*SWEEP, "ENGINE=slurm", "WORKERS=4", "MEMORY=1GB", "GPUS=1", "RETRIES=2")
-    sweep = remote.start(*settings, module="pipeline.sweep", **slurm.env)
+    sweep = remote.start(*settings, module="pipeline.sweep", SLURM_CONF=slurm.env["SLURM_CONF"])
     cancelled = killed = None
     while sweep.poll() is None:
         at_work = [p for node in ("node1", "node2") for p in notebooks_on(slurm, node)]
@@ -86,6 +86,7 @@ def test_a_refused_job_ends_with_the_schedulers_own_words_within_seconds(slurm, 
     begin = time.monotonic()
     for setting, words in (("PARTITION=none", "nvalid partition"), ("MEMORY=9TB", "Memory")):
         call = (*SWEEP, "ENGINE=slurm", setting)
-        code, said = project.call(*call, module="pipeline.sweep", **slurm.env)
+        conf = slurm.env["SLURM_CONF"]
+        code, said = project.call(*call, module="pipeline.sweep", SLURM_CONF=conf)
         assert code == 2 and words in said and "Traceback" not in said, said
     assert time.monotonic() - begin < 60
