@@ -37,7 +37,7 @@ class Each:
     ----------
     threads, gpus : int
     threads_alone : int
-        Of a notebook beside which no other of its run can run.
+        Of a notebook beside which at most one other of its run can run.
     resources : dict
         In Snakemake's terms, such as ``{"mem_mb": 8000}``.
     """

@@ -8,6 +8,7 @@ import pytest
 
 from fmri_utils import nsd as reader
 from fmri_utils.nsd.paths import REMEDY
+from fmri_utils.nsd.sessions import available_sessions
 from fmri_utils.project.errors import DataError
 
 pytest_plugins = ["nsd_fixture"]
@@ -32,10 +33,10 @@ def remove(layout, session):
 
 def test_a_gap_is_an_error_that_names_the_file(layout):
     mask = reader.roi_mask(layout)
-    assert reader.available_sessions(layout) == [1, 2, 3, 4]
+    assert available_sessions(layout) == [1, 2, 3, 4]
     remove(layout, 3)
     calls = {
-        "available_sessions": lambda: reader.available_sessions(layout),
+        "available_sessions": lambda: available_sessions(layout),
         "first_sessions": lambda: reader.first_sessions(layout),
         "trial_table": lambda: reader.trial_table(layout),
         "check_design": lambda: reader.check_design(layout),
@@ -48,14 +49,14 @@ def test_a_gap_is_an_error_that_names_the_file(layout):
     for call in calls.values():
         with pytest.raises(DataError, match=pattern):
             call()
-    assert reader.available_sessions(layout, allow_gaps=True) == [1, 2, 4]
+    assert available_sessions(layout, allow_gaps=True) == [1, 2, 4]
     assert len(reader.read_betas(layout, mask, [1, 2, 4], progress=False)) == 2250  # asked for
 
 
 def test_an_early_end_is_allowed_and_told(layout):
     assert reader.session_coverage(layout) == "4 of 4 sessions"
     remove(layout, 4)
-    assert reader.available_sessions(layout) == [1, 2, 3]
+    assert available_sessions(layout) == [1, 2, 3]
     assert reader.session_coverage(layout) == "3 of 4 sessions, without 4"
     remove(layout, 2)
     assert reader.session_coverage(layout) == "2 of 4 sessions, without 2, 4"
