@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGES = ("fmri_utils", "simulated_nsd", "pipeline")
-Wanted = tuple[Path, str]  # a module, and a name in it; "" for all of it
 
 
 def code_digests(source: Path, root: Path) -> dict[str, str]:

@@ -152,7 +152,7 @@ def run(
         outcomes = [_outcome(request, begun, kept) for request in requests]
         for request, outcome in zip(requests, outcomes, strict=True):
             outcome.failed |= {
-                job.name: _last_words(request.job(job.name, "log"))
+                job.name: f"{job.name} stopped. {_last_words(request.job(job.name, 'log'))}"
                 for job in jobs
                 if job.of(request)
                 and request.job(job.name, "log").is_file()
@@ -359,4 +359,4 @@ def _last_words(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     errors = list(dict.fromkeys(line for line in lines if re.search(r"\berror: ", line, re.I)))
     said = "\n".join(errors[-TAIL_LINES:] or list(filter(None, lines))[-TAIL_LINES:])
-    return f"no notebook says why it stopped. The engine does, in {log}:\n{said}"
+    return f"The last words in {log}:\n{said}"

@@ -186,12 +186,12 @@ def run(step: Step, request: Request) -> bool:
     origin = made_from(profile, step)
     try:
         written = execute(step.source, executed, request.parameters, tell)
+        hashes = {name: sha256_file(PROJECT_ROOT / name) for name in written}
     except BaseException as err:
         why = str(err) if isinstance(err, FmriUtilsError) else f"{type(err).__name__}: {err}"
         write_state(profile, step, state=FAILED, begun=begun, why=why)
         raise
     with atomic_path(step.beside(profile, "record")) as tmp:
-        hashes = {name: sha256_file(PROJECT_ROOT / name) for name in written}
         record = {"made_from": origin, "written": hashes, "seconds": time.time() - begun}
         tmp.write_text(json.dumps(record, indent=1) + "\n")
     write_state(profile, step, state="done", begun=begun, seconds=time.time() - begun)

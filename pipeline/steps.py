@@ -59,7 +59,12 @@ class Step:
 def steps() -> list[Step]:
     """All numbered notebooks, in order."""
     sources = [p for p in notebook_sources(PROJECT_ROOT / "notebooks") if p.name[0].isdigit()]
-    return [Step(path, tuple(_opened(path)), WRITTEN_BY.get(path.stem[:2], ())) for path in sources]
+    return [_step(path, path.stat().st_mtime_ns) for path in sources]
+
+
+@functools.cache  # asked for again and again
+def _step(source: Path, _changed: int) -> Step:
+    return Step(source, tuple(_opened(source)), WRITTEN_BY.get(source.stem[:2], ()))
 
 
 def before(target: Step) -> list[Step]:

@@ -92,7 +92,7 @@ def main(arguments: list[str]) -> None:
             f"{len(sweep.runs)} runs. Expected: one subject, area and seed, whose pictures are "
             "spread over the workers."
         )
-    request = sweep.runs[0].request
+    request = replace(sweep.runs[0].request, targets=("03",))  # all that it needs
     check_device(sweep.resources, request.profile.device)
     resources = _with_gpus(sweep.resources, request.profile.device)
     n = resources.workers or (8 if resources.engine != "local" else len(os.sched_getaffinity(0)))
