@@ -32,7 +32,9 @@ from fmri_utils.clip.space import ClipSpace, open_clip_space
 from fmri_utils.lafite import (
     DiscriminatorConfig,
     GeneratorConfig,
+    Observers,
     TrainingConfig,
+    TrainingData,
     save_generator,
     train,
 )
@@ -156,13 +158,11 @@ def run(named: dict[str, str], settings: dict[str, dict], device: torch.device) 
     label = Path(named["IMAGES"]).stem
     result = train(
         config,
-        images,
-        embeddings,
+        TrainingData(images, embeddings, mirrored),
         lambda pictures: clip.embed(pictures / 2 + 0.5),
-        out_dir=out,
-        mirrored_embeddings=mirrored,
         initial=named.get("INITIAL"),
-        on_grid=save_progress(out, label, about={"made by": "pipeline.train_lafite"}),
+        observers=Observers(save_progress(out, label, about={"made by": "pipeline.train_lafite"})),
+        out_dir=out,
         device=device,
     )
     if processes.rank > 0:

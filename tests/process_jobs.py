@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from small_lafite import DISCRIMINATOR, GENERATOR, linear_encoder, unit_rows
 
-from fmri_utils.lafite import TrainingConfig, train
+from fmri_utils.lafite import Observers, TrainingConfig, TrainingData, train
 
 CONFIG = TrainingConfig(
     generator=dataclasses.replace(GENERATOR, resolution=8),
@@ -68,11 +68,14 @@ def run(folder, config=CONFIG, n=12, **more):
     images = np.random.default_rng(0).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
     return train(
         config,
-        images,
-        rows_of(n, 8),
+        TrainingData(
+            images,
+            rows_of(n, 8),
+            captions=rows_of(n, 3, 8),
+            predicted=rows_of(n, 2, 8),
+            noise_vectors=rows_of(n, GENERATOR.z_dim),
+        ),
         encoder,
-        captions=rows_of(n, 3, 8),
-        predicted=rows_of(n, 2, 8),
         out_dir=folder,
         progress=False,
         **more,
@@ -81,11 +84,12 @@ def run(folder, config=CONFIG, n=12, **more):
 
 def observed(folder, stops=0):
     """Run, stopping and going on ``stops`` times; writes what this process saw of it."""
-    calls, hooks = [], {}
-    hooks["on_grid"] = lambda images, *_: calls.append(images)
-    hooks["monitor"] = lambda pictures: {"pictures": len(pictures)}
-    images = [run(folder, max_seconds=0, **hooks).images for _ in range(stops)]
-    result = run(folder, **hooks)
+    calls = []
+    observers = Observers(
+        lambda images, *_: calls.append(images), lambda pictures: {"pictures": len(pictures)}
+    )
+    images = [run(folder, max_seconds=0, observers=observers).images for _ in range(stops)]
+    result = run(folder, observers=observers)
     seen = {"images": [*images, result.images], "grids": calls, "history": result.history}
     path = folder / f"process-{os.environ['RANK']}.json"
     path.write_text(json.dumps(seen))

@@ -16,10 +16,9 @@ from test_lafite_training import CONFIG
 
 from fmri_utils import dino, encoders
 from fmri_utils.clip import joint
-from fmri_utils.clip.space import open_clip_space
 from fmri_utils.dino import networks, probes, student_teacher, views
 from fmri_utils.encoders import gradient_fit as loop
-from fmri_utils.lafite import Generator, train
+from fmri_utils.lafite import Generator, TrainingData, train
 from fmri_utils.lafite.training import gan_losses
 from fmri_utils.lafite.training.checkpoints import checkpoint_files
 from fmri_utils.lafite.training.steps import TrainingState
@@ -27,12 +26,11 @@ from fmri_utils.pictures import finetuning, search
 from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.checks import check_learning, check_weights
 from fmri_utils.project.errors import DivergedError, FmriUtilsError, ProfileError, WeightsError
-from fmri_utils.project.profiles import PROJECT_ROOT
 from fmri_utils.project.tensors import read_safetensors, read_saved_state, write_safetensors
 from pipeline import train_lafite
 from simulated_nsd import scenes
 from simulated_nsd.training import __main__ as pretrain_command
-from simulated_nsd.training import demo_clip, demo_generator, demo_judge, noise_vectors
+from simulated_nsd.training import demo_clip, demo_judge, noise_vectors
 from simulated_nsd.training import demo_dino as pretrain_dino
 
 MESSAGE = r"step {}: this run diverged. Expected: finite numbers. Lower the learning rate"
@@ -276,7 +274,7 @@ def test_nan_weights_of_lafite_replace_no_checkpoint(lafite_data, tmp_path, monk
     monkeypatch.setattr(TrainingState, "_update_average", poisoned)
     config = dataclasses.replace(CONFIG, grid_images=400)  # checkpoints at 12 and 24 images
     with pytest.raises(DivergedError, match=r"weights G_ema\.mapping\.fc0\.bias are .* step 6"):
-        train(config, *lafite_data, look, out_dir=tmp_path, progress=False)
+        train(config, TrainingData(*lafite_data), look, out_dir=tmp_path, progress=False)
     assert [path.stem for path in checkpoint_files(tmp_path)] == ["checkpoint-000000012"]
     assert all_finite(load_file(checkpoint_files(tmp_path)[0]))
 
@@ -363,28 +361,6 @@ def test_the_judge_and_the_layouts_stop(drawn, monkeypatch):
     facts = noise_vectors.SceneFacts.of(scenes.sample_scenes(1, 5, 40))
     with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(0)):
         noise_vectors.fit_predictor(np.zeros((40, 8), np.float32), facts, n_epochs=1)
-
-
-def test_the_demo_generator_stops_and_keeps_its_checkpoint(drawn, tmp_path, monkeypatch):
-    space = open_clip_space("local-dir:data/pretrained/clip", root=PROJECT_ROOT)
-    monkeypatch.setattr(demo_generator, "STAGES", [demo_generator.Stage(16, 8, 0.005, 0.001)])
-    monkeypatch.setattr(
-        demo_generator, "redrawing_loss", nan_from(3, demo_generator.redrawing_loss)
-    )
-    rng = np.random.default_rng(0)
-    embeddings, noise = (rng.standard_normal((8, n)).astype(np.float32) for n in (128, 64))
-    path = tmp_path / "generator.pt"
-    with pytest.raises(DivergedError, match="^the loss is nan at " + MESSAGE.format(3)):
-        demo_generator.train(drawn["images"], embeddings, noise, space, path, batch_size=2, every=1)
-    state = read_saved_state(path, remedy="")
-    assert state["step"] == 3
-    assert all_finite(state["generator"]) and all_finite(state["average"])
-    bad = demo_generator.Progress.load(path)
-    bad.average[next(iter(bad.average))].fill_(np.nan)
-    before = path.read_bytes()
-    with pytest.raises(DivergedError, match=r"^the weights .* at step 3"):
-        bad.save(path)
-    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("stage", ["CLIP", "student"])

@@ -11,12 +11,13 @@ from small_lafite import GENERATOR, assert_same_weights, linear_encoder, unit_ro
 from fmri_utils import encoders
 from fmri_utils.lafite import (
     Generator,
+    TrainingData,
     generator_from_state,
     load_generator,
     save_generator,
 )
 from fmri_utils.lafite.training.checkpoints import checkpoint_files
-from fmri_utils.lafite.training.data import TrainingData
+from fmri_utils.lafite.training.data import Batches
 from fmri_utils.lafite.training.steps import TrainingState
 from fmri_utils.pictures.finetuning import (
     OPTIONS,
@@ -175,7 +176,8 @@ def batch_of(config, data):
     images, embeddings, predicted, captions = data
     if config.generator.n_conditions == 2:
         predicted = beside(predicted, -predicted)
-    drawn = TrainingData(config, images, embeddings, captions=captions, predicted=predicted)
+    given = TrainingData(images, embeddings, captions=captions, predicted=predicted)
+    drawn = Batches(config, given)
     state = TrainingState(config, None, None, torch.device("cpu"))
     return drawn, state, drawn.batch(0, state.rng)
 
@@ -243,7 +245,7 @@ def test_impossible_settings_are_refused(data, tune):
     with pytest.raises(DataError, match="norms"):
         tune(predicted=2 * data[2])
     with pytest.raises(DataError, match="no predicted embeddings"):
-        TrainingData(dataclasses.replace(BASE, predicted_share=0.5), *data[:2])
+        Batches(dataclasses.replace(BASE, predicted_share=0.5), TrainingData(*data[:2]))
 
 
 # -- runs ----------------------------------------------------------------------------------------

@@ -10,7 +10,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from fmri_utils.lafite import TrainingConfig, generator_from_state, load_generator, train
+from fmri_utils.lafite import (
+    TrainingConfig,
+    TrainingData,
+    generator_from_state,
+    load_generator,
+    train,
+)
 from fmri_utils.lafite.released import convert as command
 from fmri_utils.lafite.released.convert import import_official
 from fmri_utils.project.errors import WeightsError
@@ -70,7 +76,7 @@ def test_training_starts_from_the_second_file(file, tmp_path):
     )
     beside = tmp_path / "lafite-training.safetensors"
     embeddings = np.eye(6, dtype=np.float32)[rng.integers(0, 6, 8)]
-    result = train(config, images, embeddings, initial=beside, progress=False)
+    result = train(config, TrainingData(images, embeddings), initial=beside, progress=False)
     moved = result.raw_generator.synthesis.b4.const - fixture.networks()["G"].synthesis.b4.const
     assert moved.abs().max() < 1e-5
 

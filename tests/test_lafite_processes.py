@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fmri_utils.lafite import load_generator
+from fmri_utils.lafite import Observers, load_generator
 from fmri_utils.lafite.discriminator import minibatch_deviation
 from fmri_utils.lafite.training.checkpoints import checkpoint_files
 from fmri_utils.lafite.training.processes import Processes
@@ -54,8 +54,9 @@ def assert_same_weights(folder, other):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
+    observers = Observers(monitor=lambda pictures: {"pictures": len(pictures)})
     with process_jobs.in_float64():
-        result = process_jobs.run(folder, monitor=lambda pictures: {"pictures": len(pictures)})
+        result = process_jobs.run(folder, observers=observers)
     return folder, result
 
 

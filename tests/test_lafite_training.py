@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from small_lafite import DISCRIMINATOR, GENERATOR, assert_same_weights, linear_encoder, unit_rows
 
 from fmri_utils import plots
-from fmri_utils.lafite import Generator, TrainingConfig, train
+from fmri_utils.lafite import Generator, Observers, TrainingConfig, TrainingData, train
 from fmri_utils.lafite.training import gan_losses
 from fmri_utils.lafite.training.checkpoints import checkpoint_files
-from fmri_utils.lafite.training.data import TrainingData
+from fmri_utils.lafite.training.data import Batches
 from fmri_utils.lafite.training.steps import TrainingState
 from fmri_utils.project.errors import DataError, ProfileError, WeightsError
 
@@ -165,13 +165,13 @@ def test_bad_data_are_refused(data, encoder):
     ]
     for arrays, changes, message in wrong:
         with pytest.raises(DataError, match=message):
-            train(dataclasses.replace(CONFIG, **changes), *arrays, encoder, progress=False)
+            train(dataclasses.replace(CONFIG, **changes), TrainingData(*arrays), encoder)
     with pytest.raises(DataError, match="image_encoder"):
-        train(CONFIG, images, embeddings, progress=False)
+        train(CONFIG, TrainingData(images, embeddings))
 
 
 def test_an_epoch_shows_every_image_once(data):
-    drawn = TrainingData(CONFIG, *data)
+    drawn = Batches(CONFIG, TrainingData(*data))
     seen = torch.cat([drawn._indices(i, 4) for i in range(0, 20, 4)])
     assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
     assert seen[:10].tolist() != seen[10:].tolist()
@@ -181,8 +181,8 @@ def test_mirrored_images_come_with_their_own_embeddings(data, rng):
     images, embeddings = data
     config = dataclasses.replace(CONFIG, mirror=True)
     with pytest.raises(DataError, match="left and right"):
-        TrainingData(config, images, embeddings, -embeddings, unit_rows(rng, 10, 3, 8))
-    drawn = TrainingData(config, images, embeddings, -embeddings)
+        Batches(config, TrainingData(images, embeddings, -embeddings, unit_rows(rng, 10, 3, 8)))
+    drawn = Batches(config, TrainingData(images, embeddings, -embeddings))
     batch = drawn.batch(0, torch.Generator().manual_seed(0))
     signs = set()
     for i, n in enumerate(drawn._indices(0, 4).tolist()):
@@ -207,9 +207,14 @@ def test_killed_and_resumed_run_gives_the_same_weights(data, encoder, tmp_path, 
     config = dataclasses.replace(CONFIG, caption_probability=0.4)
     grids = []
 
-    def run(folder, **more):
+    def run(folder, **observers):
         return train(
-            config, *data, encoder, captions=captions, out_dir=folder, progress=False, **more
+            config,
+            TrainingData(*data, captions=captions),
+            encoder,
+            observers=Observers(**observers),
+            out_dir=folder,
+            progress=False,
         )
 
     whole = run(tmp_path / "whole", on_grid=lambda n, images, _: grids.append((n, images.shape)))
@@ -242,14 +247,14 @@ def test_the_averaged_generator_has_the_half_life_asked_for(data, encoder):
     config = dataclasses.replace(CONFIG, warmup_images=0, ema_images=6, ema_rampup=0.0)
     state = TrainingState(config, encoder, None, torch.device("cpu"))
     before = [p.clone() for p in state.average.parameters()]
-    state.train_step(TrainingData(config, *data).batch(0, state.rng))
+    state.train_step(Batches(config, TrainingData(*data)).batch(0, state.rng))
     share = 0.5 ** (4 / 6)  # of what was there, after a batch of 4
     triples = zip(before, state.generator.parameters(), state.average.parameters(), strict=True)
     for old, new, mean in triples:
         torch.testing.assert_close(mean, share * old + (1 - share) * new.detach())
     young = dataclasses.replace(config, ema_rampup=0.05)  # 0.2 images: all but the last is gone
     state = TrainingState(young, encoder, None, torch.device("cpu"))
-    state.train_step(TrainingData(young, *data).batch(0, state.rng))
+    state.train_step(Batches(young, TrainingData(*data)).batch(0, state.rng))
     for new, mean in zip(state.generator.parameters(), state.average.parameters(), strict=True):
         torch.testing.assert_close(mean, new.detach(), rtol=1e-3, atol=1e-4)
 
@@ -269,6 +274,24 @@ def test_style_mixing_gives_upper_layers_a_second_latent():
         cuts.add(same.index(False))
         assert same == [k < same.index(False) for k in range(len(same))]  # one cut
     assert cuts == set(range(1, never.generator.mapping.num_ws))
+
+
+def test_given_noise_vectors_are_drawn_under_as_they_are(data, encoder, rng):
+    given = rng.standard_normal((10, GENERATOR.z_dim))
+    state = TrainingState(CONFIG, encoder, None, torch.device("cpu"))
+    batch = Batches(CONFIG, TrainingData(*data, noise_vectors=given)).batch(0, state.rng)
+    ws = state.latents(4, torch.arange(4), batch.noise_vectors[:2])
+    torch.testing.assert_close(ws[:2], state.generator.mapping(batch.noise_vectors[:2]))
+    assert not torch.allclose(ws[2:], state.generator.mapping(batch.noise_vectors[2:]))
+    own = state.latents(4, torch.tensor([1, 3]), batch.noise_vectors[:2])  # of two processes
+    torch.testing.assert_close(own[0], ws[1])
+    drawn, fakes = [], state.fakes
+    state.fakes = lambda *args: drawn.append(args[2:]) or fakes(*args)
+    state.images = CONFIG.warmup_images
+    state.train_step(batch)  # generator, path length, discriminator
+    assert [[len(z) for z in given] for given in drawn] == [[2], [], [2]]
+    with pytest.raises(DataError, match=r"noise_vectors have shape \(9, 6\); expected \(10, 6\)"):
+        Batches(CONFIG, TrainingData(*data, noise_vectors=given[:9]))
 
 
 def test_the_published_forms_are_behind_their_flags(data):
@@ -292,7 +315,7 @@ def test_mixed_precision_is_near_the_other_and_keeps_float32_weights(data, encod
     for mixed in (False, True):
         changed = dataclasses.replace(config, mixed_precision=mixed)
         state = TrainingState(changed, encoder, None, torch.device("cpu"))
-        seen[mixed] = state.train_step(TrainingData(config, *data).batch(0, state.rng))
+        seen[mixed] = state.train_step(Batches(config, TrainingData(*data)).batch(0, state.rng))
         assert {p.dtype for p in state.generator.parameters()} == {torch.float32}
         assert {p.dtype for p in state.discriminator.parameters()} == {torch.float32}
     assert seen[True].keys() == seen[False].keys() >= {"r1", "path_length", "itc", "d_itd"}
@@ -305,7 +328,7 @@ def test_mixed_precision_is_near_the_other_and_keeps_float32_weights(data, encod
 def test_a_folder_fills_with_grids_and_curves_of_each_kind_of_term(data, encoder, tmp_path):
     save = plots.save_progress(tmp_path, "simulated", about={"seed": "0"})
     hooks = {"on_grid": save, "monitor": lambda _: {"frechet": 1.0}}
-    history = train(CONFIG, *data, encoder, progress=False, **hooks).history
+    history = train(CONFIG, TrainingData(*data), encoder, observers=Observers(**hooks)).history
     names = {path.name for path in tmp_path.glob("*.png")}
     assert names == {"grid-000000016.png", "grid-000000032.png", "losses.png"}
     assert all(path.stat().st_size > 5000 for path in tmp_path.glob("*.png"))
@@ -325,13 +348,13 @@ def test_a_folder_fills_with_grids_and_curves_of_each_kind_of_term(data, encoder
 
 def test_a_monitor_sees_the_grid_and_its_numbers_are_kept_over_a_kill(data, encoder, tmp_path):
     def run(folder, **more):
-        return train(CONFIG, *data, encoder, out_dir=folder, progress=False, **more)
+        return train(CONFIG, TrainingData(*data), encoder, out_dir=folder, progress=False, **more)
 
     def monitor(images):
         return {"mean": float(images.mean())}
 
     conditions = np.concatenate([data[1]] * 2)  # more pictures than one batch
-    settings = dict(monitor=monitor, grid_conditions=conditions)
+    settings = {"observers": Observers(monitor=monitor, grid_conditions=conditions)}
     whole = run(tmp_path / "whole", **settings)
     seen = [row for row in whole.history if "mean" in row]
     assert [row["images"] for row in seen] == [16, 32]
@@ -341,29 +364,33 @@ def test_a_monitor_sees_the_grid_and_its_numbers_are_kept_over_a_kill(data, enco
 
 
 def test_out_of_time_writes_a_checkpoint_for_these_settings_and_data(data, encoder, tmp_path):
-    result = train(CONFIG, *data, encoder, out_dir=tmp_path, max_seconds=0, progress=False)
+    result = train(
+        CONFIG, TrainingData(*data), encoder, out_dir=tmp_path, max_seconds=0, progress=False
+    )
     assert (result.finished, result.images) == (False, 4)
     other = dataclasses.replace(CONFIG, itd=3.0)
     with pytest.raises(WeightsError, match=r"itd: 10.0 then, 3.0 now"):
-        train(other, *data, encoder, out_dir=tmp_path, progress=False)
+        train(other, TrainingData(*data), encoder, out_dir=tmp_path, progress=False)
     with pytest.raises(WeightsError, match="data"):
-        train(CONFIG, 255 - data[0], data[1], encoder, out_dir=tmp_path, progress=False)
+        train(
+            CONFIG, TrainingData(255 - data[0], data[1]), encoder, out_dir=tmp_path, progress=False
+        )
     (path,) = checkpoint_files(tmp_path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="cannot be read"):
-        train(CONFIG, *data, encoder, out_dir=tmp_path, progress=False)
+        train(CONFIG, TrainingData(*data), encoder, out_dir=tmp_path, progress=False)
 
 
 def test_starting_from_a_generator(data, encoder):
     torch.manual_seed(3)
     start = Generator(GENERATOR).state_dict()
     config = dataclasses.replace(CONFIG, n_images=4, learning_rate_g=1e-12)
-    result = train(config, *data, encoder, initial=start, progress=False)
+    result = train(config, TrainingData(*data), encoder, initial=start, progress=False)
     for key, value in result.raw_generator.named_parameters():
         torch.testing.assert_close(value.detach(), start[key])
     small = Generator(dataclasses.replace(GENERATOR, z_dim=5)).state_dict()
     with pytest.raises(WeightsError, match="does not fit"):
-        train(config, *data, encoder, initial=small, progress=False)
+        train(config, TrainingData(*data), encoder, initial=small, progress=False)
 
 
 def test_lazy_regularisation_corrects_adam():

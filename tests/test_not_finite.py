@@ -12,11 +12,18 @@ from fmri_utils import dino, encoders, explorer, metrics, perturbation, plots, v
 from fmri_utils.clip import joint
 from fmri_utils.dino import probes, views
 from fmri_utils.encoders import ceilings, controls
-from fmri_utils.lafite import DiscriminatorConfig, Generator, GeneratorConfig, TrainingConfig, train
-from fmri_utils.lafite.training.data import TrainingData
+from fmri_utils.lafite import (
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    Observers,
+    TrainingConfig,
+    TrainingData,
+    train,
+)
+from fmri_utils.lafite.training.data import Batches
 from fmri_utils.pictures import finetuning, reconstruction, search
 from fmri_utils.project.errors import DataError
-from simulated_nsd.training import demo_generator as pretraining
 
 N, V, C, Z = 12, 6, 4, 8
 ALPHAS, ONE = np.ones(C), np.ones(())
@@ -56,6 +63,15 @@ def auroc(effect):
 
 def images_from(z):
     return perturbation.image_effects(GENERATOR, ENCODER, BETAS, z, folder=None, key={})
+
+
+def batches(images, embeddings, **more):
+    return Batches(TRAINING, TrainingData(images, embeddings, **more))
+
+
+def grid(conditions):
+    data, observers = TrainingData(IMAGES, TRUTH), Observers(grid_conditions=conditions)
+    return train(TRAINING, data, observers=observers)
 
 
 # Sound arguments of everything below.
@@ -224,12 +240,12 @@ case("truth", metrics.two_way_scores, T, TRUTH)
 case("reconstruction", metrics.retrieval_scores, TRUTH, T)
 case("reconstruction", metrics.frechet_distance, TRUTH, T)
 case("embeddings", metrics.effective_rank, T)
-case("embeddings", TrainingData, TRAINING, IMAGES, T)
-case("grid_conditions", train, TRAINING, IMAGES, TRUTH, grid_conditions=T)
-case("noise", pretraining.train, IMAGES, TRUTH, T, None, None)
+case("embeddings", batches, IMAGES, T)
+case("noise_vectors", batches, IMAGES, TRUTH, noise_vectors=Bad(np.ones((N, Z))))
+case("grid_conditions", grid, T)
 case("picture", plots.plot_picture, Bad(IMAGES[0] / 255))
 
-NEED_MORE = {"images_from, z", "train, noise", "train, grid_conditions"}  # own tests run them
+NEED_MORE = {"images_from, z", "grid, grid_conditions"}  # own tests run them
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -1,10 +1,15 @@
 """Training of the demo generator: its loss, its noise vectors, resuming to the same weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import kstest, spearmanr
+from small_lafite import assert_same_weights
 
+from fmri_utils.lafite import Observers, TrainingData
+from fmri_utils.lafite.training.gan_losses import reconstruction_loss
 from fmri_utils.project.errors import DataError
 from simulated_nsd import scenes
 from simulated_nsd.training import demo_generator, noise_vectors
@@ -48,16 +53,21 @@ def test_early_maps_are_those_of_clip(space):
     torch.testing.assert_close(maps[2], torch.nn.functional.normalize(seen[0], dim=1))
 
 
-def test_redrawing_loss_is_least_for_the_original_itself(space):
-    early = demo_generator.EarlyMaps(space)
+def test_redrawing_is_best_for_the_original_itself(space):
+    distance = demo_generator.EarlyMaps(space).distance
     real = torch.rand(2, 3, 32, 32) * 2 - 1
-    assert demo_generator.redrawing_loss(real, real, early) == pytest.approx(0, abs=1e-5)
-    assert demo_generator.redrawing_loss(real.flip(0), real, early) > 0.5
+    config = demo_generator.TRAINING
+    weights = {"perceptual_weight": config.perceptual_weight, "perceptual": distance}
+    weights |= {"scales": config.reconstruction_scales, "outline_weight": config.outline_weight}
+
+    def loss(fake):
+        return reconstruction_loss(fake, real, **weights)
+
+    assert loss(real) == pytest.approx(0, abs=1e-5)
+    assert loss(real.flip(0)) > 0.25
     soft = torch.nn.functional.avg_pool2d(real, 3, 1, 1)
     dark = real - (soft - real).abs().mean()  # as far from the original, but with its outlines
-    assert demo_generator.redrawing_loss(dark, real, early) < demo_generator.redrawing_loss(
-        soft, real, early
-    )
+    assert loss(dark) < loss(soft)
 
 
 def test_every_column_of_the_noise_is_standard_normal(noise):
@@ -85,31 +95,29 @@ def test_facts_that_do_not_fit_are_refused(embeddings, facts):
         noise_vectors.noise_of(model, embeddings, facts, 8)
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(space, tmp_path, monkeypatch):
-    stages = [demo_generator.Stage(r, 6, 0.005, 0.001) for r in (16, 32)]
-    monkeypatch.setattr(demo_generator, "STAGES", stages)
+def test_the_demo_generator_begins_with_a_whitened_condition_and_goes_on(space, tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
     embeddings = rng.standard_normal((8, 128)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     noise = rng.standard_normal((8, 64)).astype(np.float32)
+    data = TrainingData(images, embeddings, noise_vectors=noise)
+    config = replace(
+        demo_generator.TRAINING, batch_size=4, n_images=8, warmup_images=4, checkpoint_images=4
+    )
 
-    def run(path):
-        return demo_generator.train(images, embeddings, noise, space, path, batch_size=2, every=1)
+    def run(folder, **more):
+        return demo_generator.train_to_draw(data, space, folder, config=config, **more)
 
-    torch.manual_seed(1)
-    whole = run(tmp_path / "whole.pt")
-    step, left = demo_generator._step, iter([True] * 4)
+    def stop(images, terms):
+        seen.append(set(terms))
+        raise KeyboardInterrupt
 
-    def dying(*args):
-        if not next(left, False):
-            raise KeyboardInterrupt
-        return step(*args)
-
-    monkeypatch.setattr(demo_generator, "_step", dying)
+    seen = []
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed.pt")
-    monkeypatch.setattr(demo_generator, "_step", step)
+        run(tmp_path / "stopped", observers=Observers(on_step=stop))
+    assert seen == [{"reconstruction"}]
+    resumed = run(tmp_path / "stopped")
+    assert {"adversarial", "d_adversarial"} <= resumed.history[-1].keys()
     torch.manual_seed(2)  # the global random state has no say
-    resumed = run(tmp_path / "killed.pt")
-    assert set(whole) == set(resumed)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert_same_weights(run(tmp_path / "whole").generator, resumed.generator)

@@ -10,4 +10,5 @@ from .generator_files import load_generator, save_generator
 from .released.reader import read_official_pickle
 from .state import discriminator_from_state, generator_from_state
 from .training.config import TrainingConfig
-from .training.loop import TrainingResult, train
+from .training.data import TrainingData
+from .training.loop import Observers, TrainingResult, train

@@ -24,6 +24,7 @@ from ..lafite import (
     Generator,
     GeneratorConfig,
     TrainingConfig,
+    TrainingData,
     TrainingResult,
     train,
 )
@@ -288,8 +289,8 @@ def fine_tune(
     out_dir : path-like, optional
         Checkpoints; the same call resumes.
     **training
-        ``device``, ``progress``, ``on_grid``, ``grid_conditions``, ``monitor``, ``on_step`` or
-        ``max_seconds``, as for :func:`~fmri_utils.lafite.train`.
+        ``observers``, ``max_seconds``, ``device`` or ``progress`` of
+        :func:`~fmri_utils.lafite.train`.
 
     Returns
     -------
@@ -315,13 +316,16 @@ def fine_tune(
     if out_dir is not None:
         _check_start(Path(out_dir), state)
     perceptual = clip_distance(image_encoder) if config.perceptual_weight > 0 else None
-    return train(
-        config,
+    data = TrainingData(
         at_resolution(images, config.generator.resolution),
         embeddings,
-        image_encoder,
         captions=captions if option.two_conditions else None,
         predicted=predicted,
+    )
+    return train(
+        config,
+        data,
+        image_encoder,
         perceptual=perceptual,
         initial=state,
         out_dir=out_dir,

@@ -17,7 +17,7 @@ import torch
 from fmri_utils import encoders, metrics, plots
 from fmri_utils.clip.space import open_clip_space
 from fmri_utils.encoders import MapperSettings
-from fmri_utils.lafite import Generator, TrainingConfig, load_generator, save_generator
+from fmri_utils.lafite import Generator, Observers, TrainingConfig, load_generator, save_generator
 from fmri_utils.metrics.judge import load_judge
 from fmri_utils.pictures import finetuning, search, strategies
 from fmri_utils.pictures.reconstruction import at_resolution, draw, draw_z
@@ -161,9 +161,11 @@ def fine_tuned(
         option=option,
         captions=encoders.unit(clip["caption"][rows])[:, None],
         out_dir=folder,
-        on_grid=plots.save_progress(folder, material.cfg.dataset_label, about=about),
-        grid_conditions=np.concatenate(test[parts], axis=1),
-        monitor=monitor,
+        observers=Observers(
+            plots.save_progress(folder, material.cfg.dataset_label, about=about),
+            monitor,
+            np.concatenate(test[parts], axis=1),
+        ),
         device=material.device,
         progress=True,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fmri_utils.clip.space import ClipSpace, open_clip_space
-from fmri_utils.lafite import Generator, save_generator
+from fmri_utils.lafite import TrainingData, save_generator
 from fmri_utils.metrics.judge import Judge, load_judge, save_judge
 from fmri_utils.pictures.reconstruction import draw, draw_z
 from fmri_utils.project.artifacts import atomic_path, package_versions
@@ -89,20 +89,19 @@ def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndar
         scenes.sample_scenes(PRETRAINING, GENERATOR_SEED, N_GENERATOR)
     )
     predictor = noise_vectors.fit_predictor(embeddings, facts)
-    noise = noise_vectors.noise_of(predictor, embeddings, facts, demo_generator.CONFIG.z_dim)
-    network = Generator(demo_generator.CONFIG).eval()
-    network.load_state_dict(
-        demo_generator.train(images, embeddings, noise, space, WORK / "generator.pt")
-    )
+    noise = noise_vectors.noise_of(predictor, embeddings, facts, demo_generator.GENERATOR.z_dim)
+    data = TrainingData(images, embeddings, noise_vectors=noise)
+    network = demo_generator.train_to_draw(data, space, WORK / "generator").generator
     condition = space.encode_images(held_out["images"])
     drawn = draw(network, draw_z(network, len(condition), 0), condition)
-    shown = ", ".join(f"{s.n_images} images at {s.resolution} px" for s in demo_generator.STAGES)
+    training = demo_generator.TRAINING
     card = {
         "what": "LAFITE generator for the simulated scenes, conditioned on the demo CLIP",
-        "training": f"redrawing of scenes from their embeddings ({shown}, batch 8) under noise "
-        "vectors that stand for what an embedding leaves open of a scene's description (place and "
-        "size of the main thing, its direction, companions, weather); no discriminator; the loss "
-        "compares pixels, outlines and early feature maps of CLIP; the judge has no part in it",
+        "training": f"{training.warmup_images} images of redrawing alone, then up to "
+        f"{training.n_images} against a discriminator as well; scenes are redrawn from their "
+        "embeddings under noise vectors that stand for what an embedding leaves open of a scene's "
+        "description (place and size of the main thing, its direction, companions, weather); the "
+        "redrawing compares pixels, outlines and early feature maps of CLIP; the judge has no part",
         "data": f"{N_GENERATOR} scenes (stream {PRETRAINING}, seed {GENERATOR_SEED})",
         "ceiling_on_held_out_scenes": report.ceiling_report(judged, drawn, held_out),
         "licence": LICENCE,

@@ -97,7 +97,7 @@ class TrainingConfig:
         Mirror half of the images. A mirrored image has another embedding, which must be supplied.
     reconstruction_weight : float
         Weight of the reconstruction term on samples whose condition is the image's own embedding.
-    reconstruction_scales, perceptual_weight
+    reconstruction_scales, perceptual_weight, outline_weight
         See :func:`~fmri_utils.lafite.training.gan_losses.reconstruction_loss`.
     reconstruction_decay_images, reconstruction_floor : float
         After the warm-up the weight falls linearly over so many images to this fraction (0 images:
@@ -161,6 +161,7 @@ class TrainingConfig:
     reconstruction_weight: NotNegative = 0.0
     reconstruction_scales: tuple[Count, ...] = (1, 2, 4)
     perceptual_weight: NotNegative = 0.0
+    outline_weight: NotNegative = 0.0
     reconstruction_decay_images: NotNegative = 0.0
     reconstruction_floor: Fraction = 0.0
     clean_fraction: Fraction = 0.0

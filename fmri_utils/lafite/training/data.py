@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -20,38 +20,59 @@ class Batch:
 
     ``images`` (B, 3, R, R) in [-1, 1] (of several processes each has its own), and of the whole
     batch in every process: the images' unit-norm ``embeddings`` (B, C), and per image one
-    caption's embedding (B, C) or None, and one embedding predicted from brain activity, (B, C) for
-    each of the generator's conditions, or None.
+    caption's embedding (B, C) or None, one embedding predicted from brain activity, (B, C) for
+    each of the generator's conditions, or None, and its noise vector (B, z_dim) or None.
     """
 
     images: Tensor
     embeddings: Tensor
     captions: Tensor | None
     predicted: Tensor | None
+    noise_vectors: Tensor | None
 
     def head(self, n: int) -> Batch:
         """The first ``n`` images."""
-        values = (self.images, self.embeddings, self.captions, self.predicted)
+        values = (getattr(self, field.name) for field in fields(self))
         return Batch(*(value if value is None else value[:n] for value in values))
 
 
+@dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Images and embeddings, checked, and drawn in an order that depends on seed and epoch only.
+    """Images and what goes with each of them.
+
+    Attributes
+    ----------
+    images : Tensor or ndarray, (N, R, R, 3) uint8
+    embeddings : Tensor or ndarray, (N, C)
+        CLIP embeddings of the images, unit norm.
+    mirrored_embeddings : Tensor or ndarray, (N, C), optional
+        Of the mirrored images; needed if ``mirror`` is set.
+    captions : Tensor or ndarray, (N, K, C), optional
+        Embeddings of K captions per image. With two conditions they are the second one. Captions
+        mention left and right, so they do not go together with ``mirror``.
+    predicted : Tensor or ndarray, (N, K, n_conditions * C), optional
+        K embeddings of each image as predicted from brain activity (of its repeats, say), by
+        models that were not fitted to that image; see :mod:`fmri_utils.pictures.finetuning`.
+    noise_vectors : Tensor or ndarray, (N, z_dim), optional
+        The noise vector under which each image is to be drawn, where its own embedding is the
+        condition. Such samples have no style mixing.
+    """
+
+    images: Tensor | np.ndarray
+    embeddings: Tensor | np.ndarray
+    mirrored_embeddings: Tensor | np.ndarray | None = None
+    captions: Tensor | np.ndarray | None = None
+    predicted: Tensor | np.ndarray | None = None
+    noise_vectors: Tensor | np.ndarray | None = None
+
+
+class Batches:
+    """Training data, checked, and drawn in an order that depends on seed and epoch only.
 
     Parameters
     ----------
     config : TrainingConfig
-    images : Tensor or ndarray, (N, R, R, 3) uint8
-    embeddings : Tensor or ndarray, (N, C)
-        Unit norm.
-    mirrored_embeddings : Tensor or ndarray, (N, C), optional
-        Of the mirrored images; needed if ``config.mirror``.
-    captions : Tensor or ndarray, (N, K, C), optional
-        Embeddings of K captions per image. With two conditions they are the second one. Captions
-        mention left and right, so they do not go together with ``config.mirror``.
-    predicted : Tensor or ndarray, (N, K, n_conditions * C), optional
-        K embeddings of each image as predicted from brain activity (of its repeats, say), by
-        models that were not fitted to that image; see :mod:`fmri_utils.pictures.finetuning`.
+    data : TrainingData
 
     Raises
     ------
@@ -59,17 +80,9 @@ class TrainingData:
         If a shape, type, norm or value is wrong, or something that the settings need is missing.
     """
 
-    def __init__(
-        self,
-        config: TrainingConfig,
-        images: Tensor | np.ndarray,
-        embeddings: Tensor | np.ndarray,
-        mirrored_embeddings: Tensor | np.ndarray | None = None,
-        captions: Tensor | np.ndarray | None = None,
-        predicted: Tensor | np.ndarray | None = None,
-    ):
+    def __init__(self, config: TrainingConfig, data: TrainingData):
         self.config = config
-        self.images = torch.as_tensor(images)
+        self.images = torch.as_tensor(data.images)
         size = config.generator.resolution
         shape, kind = tuple(self.images.shape), self.images.dtype
         if kind != torch.uint8 or shape[1:] != (size, size, 3):
@@ -78,10 +91,17 @@ class TrainingData:
             raise DataError(
                 f"{len(self.images)} images; expected at least one batch of {config.batch_size}."
             )
-        self.embeddings = self._unit("embeddings", embeddings, 2)
-        self.mirrored = self._unit("mirrored_embeddings", mirrored_embeddings, 2)
-        self.captions = self._unit("captions", captions, 3)
-        self.predicted = self._unit("predicted", predicted, 3, config.generator.n_conditions)
+        self.embeddings = self._unit("embeddings", data.embeddings, 2)
+        self.mirrored = self._unit("mirrored_embeddings", data.mirrored_embeddings, 2)
+        self.captions = self._unit("captions", data.captions, 3)
+        self.predicted = self._unit("predicted", data.predicted, 3, config.generator.n_conditions)
+        self.noise_vectors = None
+        if data.noise_vectors is not None:
+            self.noise_vectors = torch.as_tensor(data.noise_vectors).float()
+            expected = len(self.images), config.generator.z_dim
+            if (found := tuple(self.noise_vectors.shape)) != expected:
+                raise DataError(f"noise_vectors have shape {found}; expected {expected}.")
+            check_finite(self.noise_vectors, "noise_vectors")
         for needed, setting, given, name in (
             (config.caption_probability > 0, "caption_probability", self.captions, "captions"),
             (config.generator.n_conditions == 2, "n_conditions = 2", self.captions, "captions"),
@@ -118,8 +138,9 @@ class TrainingData:
         digest = hashlib.sha256(self.embeddings.numpy(force=True).tobytes())
         sums = self.images.flatten(1)[:, ::97].long().sum(dim=1)
         digest.update(sums.numpy(force=True).tobytes())
-        if self.predicted is not None:
-            digest.update(self.predicted.numpy(force=True).tobytes())
+        for more in (self.predicted, self.noise_vectors):
+            if more is not None:
+                digest.update(more.numpy(force=True).tobytes())
         return digest.hexdigest()
 
     def first(self, n: int) -> Tensor:
@@ -164,4 +185,6 @@ class TrainingData:
         if self.predicted is not None:
             pick = torch.randint(self.predicted.shape[1], index.shape, generator=rng, device=device)
             predicted = self.predicted[index, pick.cpu()].to(device)
-        return Batch(images, embeddings, captions, predicted)
+        given = self.noise_vectors
+        given = None if given is None else given[index].to(device)
+        return Batch(images, embeddings, captions, predicted, given)

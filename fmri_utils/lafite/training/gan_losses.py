@@ -204,6 +204,7 @@ def reconstruction_loss(
     scales: Sequence[int] = (1, 2, 4),
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     perceptual_weight: float = 0.0,
+    outline_weight: float = 0.0,
 ) -> Tensor:
     """Mean absolute pixel difference at several scales, plus an optional feature distance.
 
@@ -215,6 +216,8 @@ def reconstruction_loss(
     perceptual : callable, optional
         Takes (fake, real), returns a distance (B,) or ().
     perceptual_weight : float
+    outline_weight : float
+        Of the absolute difference of the differences between neighbouring pixels, across plus down.
 
     Returns
     -------
@@ -227,6 +230,9 @@ def reconstruction_loss(
             difference = F.avg_pool2d(difference, scale)
         parts.append(difference.abs().mean())
     loss = torch.stack(parts).mean()
+    if outline_weight > 0:
+        change = fake - real
+        loss = loss + outline_weight * sum(change.diff(dim=axis).abs().mean() for axis in (2, 3))
     if perceptual is not None and perceptual_weight > 0:
         loss = loss + perceptual_weight * perceptual(fake, real).mean()
     return loss

@@ -24,7 +24,7 @@ from ..discriminator import Discriminator
 from ..generator import Generator
 from .checkpoints import checkpoint_files, read_checkpoint, write_checkpoint
 from .config import TrainingConfig
-from .data import TrainingData
+from .data import Batches, TrainingData
 from .processes import Processes
 from .steps import ImageEncoder, TrainingState
 
@@ -104,22 +104,44 @@ def _resume(state: TrainingState, folder: Path | None, config: dict, initial) ->
     return []
 
 
+@dataclass(frozen=True)
+class Observers:
+    """Who looks on while a network learns; none of them changes what it learns.
+
+    Attributes
+    ----------
+    on_grid : callable, optional
+        Called with (images seen, (K, 3, R, R) in [-1, 1], history) every ``grid_images``: the
+        averaged generator under fixed noise vectors and ``grid_conditions``. ``save_progress`` of
+        :mod:`fmri_utils.plots` makes one that writes pictures and curves.
+    monitor : callable, optional
+        Called as often with the same pictures; the numbers that it returns join the history in a
+        row of their own. Give ``grid_conditions`` enough rows for a distance of distributions
+        (:func:`fmri_utils.metrics.training_monitor`).
+    grid_conditions : Tensor or ndarray, (K, C), optional
+        By default the first 16 embeddings (with two conditions, and a caption of each).
+    on_step : callable, optional
+        Called with (images seen, loss terms) after every step.
+    """
+
+    on_grid: Callable[[int, Tensor, list[dict[str, float]]], None] | None = None
+    monitor: Callable[[Tensor], Mapping[str, float]] | None = None
+    grid_conditions: Tensor | np.ndarray | None = None
+    on_step: Callable[[int, dict], None] | None = None
+
+
+NOBODY = Observers()
+
+
 def train(
     config: TrainingConfig,
-    images: Tensor | np.ndarray,
-    embeddings: Tensor | np.ndarray,
+    data: TrainingData,
     image_encoder: ImageEncoder | None = None,
     *,
-    out_dir: str | Path | None = None,
-    mirrored_embeddings: Tensor | np.ndarray | None = None,
-    captions: Tensor | np.ndarray | None = None,
-    predicted: Tensor | np.ndarray | None = None,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     initial: str | Path | Mapping[str, Tensor] | None = None,
-    on_grid: Callable[[int, Tensor, list[dict[str, float]]], None] | None = None,
-    grid_conditions: Tensor | np.ndarray | None = None,
-    monitor: Callable[[Tensor], Mapping[str, float]] | None = None,
-    on_step: Callable[[int, dict], None] | None = None,
+    observers: Observers = NOBODY,
+    out_dir: str | Path | None = None,
     max_seconds: float | None = None,
     device: str | torch.device = "cpu",
     progress: bool = True,
@@ -128,38 +150,24 @@ def train(
 
     In several processes (an initialised ``torch.distributed``) each calls this with the same
     arguments but ``device``; ``config.batch_size`` is that of all together. The first one calls the
-    hooks and writes checkpoints, which all must be able to read.
+    observers and writes checkpoints, which all must be able to read.
 
     Parameters
     ----------
     config : TrainingConfig
-    images : Tensor or ndarray, (N, R, R, 3) uint8
-    embeddings : Tensor or ndarray, (N, C)
-        CLIP embeddings of the images, unit norm.
+    data : TrainingData
     image_encoder : callable, optional
         Images (B, 3, clip_size, clip_size) in [-1, 1] to unit-norm embeddings (B, C),
         differentiable, its own parameters frozen. Needed if ``config.itc`` or ``config.iic``.
-    out_dir : path-like, optional
-        Folder for checkpoints. If it holds one, the run continues from there.
-    mirrored_embeddings, captions, predicted
-        See :class:`TrainingData`.
     perceptual : callable, optional
         (fake, real), both (B, 3, R, R) in [-1, 1], to a distance (B,) or ().
     initial : path-like or mapping, optional
         Networks to start from, if ``out_dir`` holds no checkpoint: another run's checkpoint
         (.safetensors) or tensors by name; a generator's bare names, or several networks with
         ``G.``, ``D.``, ``G_ema.`` in front. Without a D the discriminator is fresh.
-    on_grid : callable, optional
-        Called with (images seen, (K, 3, R, R) in [-1, 1], history) every ``grid_images``: the
-        averaged generator under fixed noise vectors and ``grid_conditions`` (K, C), by default the
-        first 16 embeddings (with two conditions, and a caption of each). ``save_progress`` of
-        :mod:`fmri_utils.plots` makes one that writes pictures and curves.
-    monitor : callable, optional
-        Called as often with the same pictures; the numbers that it returns join the history in a
-        row of their own. Give ``grid_conditions`` enough rows for a distance of distributions
-        (:func:`fmri_utils.metrics.training_monitor`).
-    on_step : callable, optional
-        Called with (images seen, loss terms) after every step.
+    observers : Observers
+    out_dir : path-like, optional
+        Folder for checkpoints. If it holds one, the run continues from there.
     max_seconds : float, optional
         Stop after this time, with a checkpoint.
     device : str or torch.device
@@ -180,7 +188,7 @@ def train(
         If a loss, a weight or a sample is not finite. The last checkpoint stays.
     """
     started = time.perf_counter()
-    data = TrainingData(config, images, embeddings, mirrored_embeddings, captions, predicted)
+    batches = Batches(config, data)
     needs_encoder = max(config.itc, config.iic) > 0 and config.n_images > config.warmup_images
     if needs_encoder and image_encoder is None:
         raise DataError("itc or iic is above 0, but no image_encoder was given.")
@@ -188,21 +196,22 @@ def train(
         raise DataError("perceptual_weight is above 0, but no perceptual callable was given.")
     device = torch.device(device)
     folder = None if out_dir is None else Path(out_dir)
-    saved_config = config.to_dict() | {"data": data.fingerprint()}
+    saved_config = config.to_dict() | {"data": batches.fingerprint()}
     processes = Processes.current()
     first = processes.rank == 0
     state = TrainingState(config, image_encoder, perceptual, device, processes)
     history = _resume(state, folder, saved_config, initial)
     _check_agreement(state, saved_config["data"])
     log = _Log(config.log_images, history)
-    conditions = torch.as_tensor(data.first(16) if grid_conditions is None else grid_conditions)
+    conditions = observers.grid_conditions
+    conditions = torch.as_tensor(batches.first(16) if conditions is None else conditions)
     check_finite(conditions, "grid_conditions", ("picture", "dimension"))
     finished = state.images >= config.n_images
     quiet = not (progress and first)
     bar = tqdm(total=config.n_images, initial=state.images, unit="img", disable=quiet)
     with bar:
         while not finished:
-            terms = state.train_step(data.batch(state.images, state.rng, state.rows))
+            terms = state.train_step(batches.batch(state.images, state.rng, state.rows))
             finished = state.images >= config.n_images
             out_of_time = max_seconds is not None and processes.any(
                 time.perf_counter() - started > max_seconds, device
@@ -213,18 +222,14 @@ def train(
             if row:
                 values = {k: f"{v:.3g}" for k, v in row.items() if k != "images"}
                 bar.set_postfix(values, refresh=False)
-            if on_step is not None and first:
-                on_step(state.images, terms)
+            if observers.on_step is not None and first:
+                observers.on_step(state.images, terms)
             due = last or _due(state.images, config, "checkpoint_images")
             drawn = last or _due(state.images, config, "grid_images")
             if due or drawn:
                 check_weights(state.networks.state_dict(), state.step)
             if first and drawn:
-                grid = _grid(state, conditions) if on_grid or monitor else None
-                if monitor is not None:
-                    history.append({"images": state.images, **monitor(grid)})
-                if on_grid is not None:
-                    on_grid(state.images, grid, history)
+                _show(state, conditions, observers, history)
             if folder is not None and first and due:
                 other = state.other() | {"history": history}
                 tensors = state.networks.state_dict()
@@ -249,6 +254,17 @@ def _due(images: int, config: TrainingConfig, name: str) -> bool:
     """Whether the last step crossed a multiple of the interval ``name``."""
     every = getattr(config, name)
     return images // every > (images - config.batch_size) // every
+
+
+def _show(state: TrainingState, conditions: Tensor, observers: Observers, history: list) -> None:
+    """Let the observers look at pictures of now."""
+    if observers.on_grid is None and observers.monitor is None:
+        return
+    grid = _grid(state, conditions)
+    if observers.monitor is not None:
+        history.append({"images": state.images, **observers.monitor(grid)})
+    if observers.on_grid is not None:
+        observers.on_grid(state.images, grid, history)
 
 
 @torch.no_grad()

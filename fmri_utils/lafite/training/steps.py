@@ -111,31 +111,41 @@ class TrainingState:
         """The first condition (B, C), of the image: what discriminator and contrast see."""
         return condition[:, : self.config.generator.condition_dim]
 
-    def latents(self, n: int, rows: Tensor) -> Tensor:
+    def latents(self, n: int, rows: Tensor, given: Tensor | None = None) -> Tensor:
         """Latents (n_rows, num_ws, w_dim) of fresh noise vectors, with style mixing.
 
         Random numbers are drawn for all ``n`` images of a batch; of several processes each makes
-        the latents of its own ``rows``.
+        the latents of its own ``rows``. The batch's first ones have the noise vectors ``given``,
+        (n_given, z_dim), without mixing.
         """
         config, mapping = self.config, self.generator.mapping
         shape = (2, n, config.generator.z_dim)
-        z = torch.randn(shape, generator=self.rng, device=self.device)[:, rows]
+        z = torch.randn(shape, generator=self.rng, device=self.device)
+        n_given = 0 if given is None else len(given)
+        if n_given:
+            z[0, :n_given] = given
+        z = z[:, rows]
         if config.zero_z:
             z = torch.zeros_like(z)
         ws = mapping(z[0])
         cut, mix = torch.rand(2, generator=self.rng, device=self.device).tolist()
         if mix < config.style_mixing:
             cut = 1 + int(cut * (mapping.num_ws - 1))
-            ws = torch.cat([ws[:, :cut], mapping(z[1])[:, cut:]], dim=1)
+            mixed = torch.cat([ws[:, :cut], mapping(z[1])[:, cut:]], dim=1)
+            own = (rows < n_given).to(ws.device)[:, None, None]
+            ws = torch.where(own, ws, mixed)
         return ws
 
-    def fakes(self, condition: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def fakes(
+        self, condition: Tensor, rows: Tensor, given: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Images of this process's ``rows``, and their latents.
 
-        Under the batch's conditions (B, C), with fresh latents and noise.
+        Under the batch's conditions (B, C), with fresh latents and noise; the first ones under the
+        noise vectors ``given``.
         """
         synthesis = self.generator.synthesis
-        ws = self.latents(len(condition), rows)
+        ws = self.latents(len(condition), rows, given)
         noise = [image[rows] for image in synthesis.draw_noise(len(condition), self.rng)]
         with self.mixed:
             images = synthesis(ws, condition[rows], noise=noise)
@@ -154,7 +164,7 @@ class TrainingState:
         config = self.config
         n_clean = config.batch_size if warmup else config.clean_batch
         condition = self.conditions(batch, n_clean)
-        fake, ws = self.fakes(condition, self.rows)
+        fake, ws = self.fakes(condition, self.rows, batch.head(n_clean).noise_vectors)
         condition = self._first(condition)[self.rows]
         self.generator.mapping.update_average(
             self.processes.mean(ws[:, 0].mean(dim=0, keepdim=True))
@@ -179,6 +189,7 @@ class TrainingState:
             scales=self.config.reconstruction_scales,
             perceptual=self.perceptual,
             perceptual_weight=self.config.perceptual_weight,
+            outline_weight=self.config.outline_weight,
         )
         return loss * (own * self.processes.size / n_clean)
 
@@ -235,9 +246,10 @@ class TrainingState:
 
     def _fresh_fakes(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Fakes for the discriminator, and their conditions."""
-        condition = self.conditions(batch, self.config.clean_batch)
+        n_clean = self.config.clean_batch
+        condition = self.conditions(batch, n_clean)
         with torch.no_grad():
-            fake, _ = self.fakes(condition, self.rows)
+            fake, _ = self.fakes(condition, self.rows, batch.head(n_clean).noise_vectors)
         return fake, self._first(condition)[self.rows]
 
     def _discriminator_loss(self, real: Tensor, fake: Tensor, condition: Tensor) -> tuple:
