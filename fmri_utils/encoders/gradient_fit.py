@@ -91,8 +91,7 @@ def hold_out(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
     if len(images) - n_held < 2:
         raise DataError(
             f"{len(images)} training images, {n_held} of them held out. Expected: two on each "
-            "side; "
-            "train on more images."
+            "side; train on more images."
         )
     order = np.random.default_rng([seed, 1]).permutation(images)
     return np.isin(groups, order[:n_held])

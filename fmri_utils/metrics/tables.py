@@ -174,11 +174,10 @@ def table_markdown(table: Mapping) -> str:
     about = table["about"]
     versions = ", ".join(f"{name} {v}" for name, v in table["versions"].items())
     notes = [
-        f"{about['dataset']}, subject {about['subject']}, {about['split']}, "
-        f"{table['n_images']} images, repeats averaged: {about['repeats']}; CLIP "
-        f"`{about['clip_model']}`. Brackets: 95 % interval over images; over draws where "
-        f"candidates were drawn. Baseline: {table['baseline']}; ceiling: {table['ceiling']}. "
-        f"{versions}."
+        f"{about['dataset']}, subject {about['subject']}, {about['split']}, {table['n_images']} "
+        f"images, repeats averaged: {about['repeats']}; CLIP `{about['clip_model']}`. Brackets: 95 "
+        "% interval over images; over draws where candidates were drawn. Baseline: "
+        f"{table['baseline']}; ceiling: {table['ceiling']}. {versions}."
     ]
     for row, entry in table["rows"].items():
         if reason := entry["scores"][names[0]].get("not_available"):

@@ -31,8 +31,7 @@ def check_mask(
     if mask.dtype != bool or mask.ndim != 3:
         raise DataError(
             f"the mask is {mask.dtype} of {mask.ndim} dimensions; expected booleans in three. "
-            "Labels "
-            "of an NSD atlas become a mask with `labels > 0` (-1 and 0 are no area)."
+            "Labels of an NSD atlas become a mask with `labels > 0` (-1 and 0 are no area)."
         )
     if shape is not None and mask.shape != tuple(shape):
         hint = ""

@@ -103,8 +103,7 @@ class NSDLayout:
             found = "does not exist" if there is None else f"holds no folder nsddata/, but {there}"
             raise DataError(
                 f"the NSD folder {self.root} {found}. Expected the folder above nsddata/. Check "
-                "the "
-                "path; download or simulate the data first."
+                "the path; download or simulate the data first."
             )
 
     @property

@@ -82,8 +82,7 @@ def zscore_sessions(betas: np.ndarray, session: np.ndarray, fit: np.ndarray) -> 
         if np.count_nonzero(fit[rows]) < 2:
             raise DataError(
                 f"session {number} has {np.count_nonzero(fit[rows])} training trials; expected 2 "
-                "or "
-                "more. Leave the session out."
+                "or more. Leave the session out."
             )
         block = betas[rows]
         bad = ~np.isfinite(block).all(axis=0)

@@ -189,9 +189,8 @@ def _command(layout: NSDLayout, sessions: list[int], roi: str) -> str:
     without_gap = sessions[-1] - sessions[0] == len(sessions) - 1
     numbers = f"{sessions[0]}-{sessions[-1]}" if without_gap else ",".join(map(str, sessions))
     return (
-        f"`make nsd-download SUBJECT={layout.subject} SESSIONS={numbers} "
-        f"{betas} STIMULI=none SPACE={layout.space} VERSION={layout.beta_version} "
-        f"ROOT={layout.root}`"
+        f"`make nsd-download SUBJECT={layout.subject} SESSIONS={numbers} {betas} STIMULI=none "
+        f"SPACE={layout.space} VERSION={layout.beta_version} ROOT={layout.root}`"
     )
 
 

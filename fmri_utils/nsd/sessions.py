@@ -48,8 +48,7 @@ def _acquired_sessions(layout: NSDLayout) -> int | None:
     if not whole or np.any(trials != TRIALS_PER_SESSION):
         raise DataError(
             f"{layout.responses} has {len(session)} trials of sessions {numbers.tolist()}; "
-            "expected "
-            f"{TRIALS_PER_SESSION} of every session from 1 on: fetch it again."
+            f"expected {TRIALS_PER_SESSION} of every session from 1 on: fetch it again."
         )
     return numbers.size
 
@@ -87,8 +86,7 @@ def first_sessions(layout: NSDLayout, n_sessions: int = 0) -> list[int]:
         if acquired is not None and n_sessions > acquired:
             raise DataError(
                 f"{layout.subject_name} has {acquired} by {layout.responses}; {n_sessions} were "
-                "asked "
-                f"for. Ask for at most {acquired}, or for all (0)."
+                f"asked for. Ask for at most {acquired}, or for all (0)."
             )
         fewer = f" Or ask for fewer: the first {missing[0] - 1} are there."
         more = fewer if missing[0] > 1 else ""

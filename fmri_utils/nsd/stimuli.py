@@ -109,8 +109,7 @@ def _brick(file: h5py.File, layout: NSDLayout, nsd_ids) -> tuple[h5py.Dataset, n
     if not square or brick.dtype != np.uint8:
         raise DataError(
             f"imgBrick in {path} is {brick.dtype} of shape {brick.shape}; expected uint8 (image, "
-            "row, "
-            f"column, RGB), square. {AGAIN}"
+            f"row, column, RGB), square. {AGAIN}"
         )
     return brick, check_nsd_ids(nsd_ids, len(brick))
 

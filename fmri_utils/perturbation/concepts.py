@@ -104,8 +104,7 @@ def concept_directions(
         if used.all() or not used.any():
             raise DataError(
                 f"{used.sum()} of {len(captions)} captions use a word of concept {name!r}. "
-                "Expected: "
-                "some, not all; choose words of this corpus."
+                "Expected: some, not all; choose words of this corpus."
             )
         directions.append(_direction(used, embeddings))
     return np.stack(directions)

@@ -45,9 +45,8 @@ def results_page(
         f"# Results: {label}",
         f"Profile `{config['name']}`, seed {config['seed']}.",
         "## From the brain to CLIP space",
-        "`brain_to_image` ranks all test images for a brain pattern, `image_to_brain` all "
-        "brain patterns for an image. The oracle is the ceiling; the mean embedding ignores the "
-        "brain.",
+        "`brain_to_image` ranks all test images for a brain pattern, `image_to_brain` all brain "
+        "patterns for an image. The oracle is the ceiling; the mean embedding ignores the brain.",
         table_markdown(encoder_table),
         "## From CLIP space to a picture",
         "The ceiling is the generator fed with the true embedding; the random embedding is that of "
