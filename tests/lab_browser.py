@@ -241,16 +241,6 @@ class ExplorerPage:
         button = self.page.locator(f".fmri-utils-{control} button").get_by_text(text, exact=True)
         return self.acted(button.click)
 
-    def choose(self, control, text):
-        """Choose an entry of a drop-down list."""
-        menu = self.page.locator(f".fmri-utils-{control} select")
-        return self.acted(lambda: menu.select_option(label=text))
-
-    def entries(self, control):
-        """What a list offers."""
-        texts = self.page.locator(f".fmri-utils-{control} option").all_inner_texts()
-        return [text.replace("\xa0", " ") for text in texts]  # ipywidgets makes spaces wide
-
     def click_brain(self, x, y):
         """Click on the brain, in pixels of the picture itself, which may be shown smaller."""
         brain = self.page.locator(BRAIN)

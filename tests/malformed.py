@@ -21,7 +21,7 @@ COUNTS = {
     "profiles: settings": 18,
     "nsd: damages": 90,
     "nsd: flips": 50,
-    "nsd: wrong": 70,
+    "nsd: wrong": 60,
     "weights: damages": 60,
     "weights: headers": 60,
     "weights: flips": 40,

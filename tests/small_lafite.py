@@ -8,18 +8,10 @@ import torch.nn.functional as F
 
 from fmri_utils.lafite import DiscriminatorConfig, Generator, GeneratorConfig
 
-GENERATOR = GeneratorConfig(
-    z_dim=6,
-    w_dim=7,
-    condition_dim=8,
-    hidden_dim=10,
-    resolution=16,
-    channel_base=64,
-    channel_max=8,
-    mapping_layers=2,
-)
+SIZES = {"condition_dim": 8, "resolution": 16, "channel_base": 64, "channel_max": 8}
+GENERATOR = GeneratorConfig(z_dim=6, w_dim=7, hidden_dim=10, mapping_layers=2, **SIZES)
 WIDER = dataclasses.replace(GENERATOR, z_dim=12, w_dim=10)
-DISCRIMINATOR = DiscriminatorConfig(condition_dim=8, resolution=16, channel_base=64, channel_max=8)
+DISCRIMINATOR = DiscriminatorConfig(**SIZES)
 
 
 def unit_rows(rng, *shape):
@@ -58,6 +50,16 @@ def noisy_generator(config):
     network = Generator(config).eval().requires_grad_(False)
     for layer in network.synthesis.convolutions():
         layer.noise_strength.fill_(0.3)
+    return network
+
+
+def drawing_generator():
+    """One for embeddings (B, 12), whose pictures lie mostly within [-1, 1]."""
+    sizes = {"condition_dim": 12, "channel_base": 128, "channel_max": 16}
+    network = noisy_generator(dataclasses.replace(GENERATOR, **sizes))
+    for name, layer, *_ in network.synthesis.layers():
+        if name.endswith("torgb"):
+            layer.weight.mul_(0.6)
     return network
 
 

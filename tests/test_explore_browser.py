@@ -80,13 +80,6 @@ def test_the_slider_follows_the_mouse_and_draws_once(page):
     assert page.k() == 2 and page.digest() == start
 
 
-def test_another_image(page):
-    start, listed = page.digest(), page.entries("voxels")
-    page.choose("image", page.entries("image")[3])
-    assert page.digest() != start
-    assert sorted(page.entries("voxels")) != sorted(listed)  # the strongest for that image
-
-
 def test_fresh_noise_and_back(page):
     start = page.digest()
     page.press("noise", "fresh")
@@ -105,26 +98,6 @@ def test_a_click_on_the_brain_chooses_a_voxel_and_reset_undoes_it(page):
     page.becomes(start)
     page.becomes(brain, selector=lab.BRAIN)  # drawn after the picture
     assert page.number() == number
-
-
-def test_a_voxel_is_found_by_its_area(page):
-    start, brain = page.digest(), page.digest(lab.BRAIN)
-    page.choose("within", "V1")
-    assert all(entry.startswith("V1, voxel") for entry in page.entries("voxels"))
-    page.becomes(start, equal=False)
-    page.becomes(brain, equal=False, selector=lab.BRAIN)
-    first = page.number()
-    page.choose("voxels", page.entries("voxels")[1])
-    assert page.number() != first
-
-
-def test_areas_and_concepts(page):
-    start = page.digest()
-    page.press("kind", "area")
-    page.choose("area", "faces")
-    area = page.digest()
-    page.press("kind", "concept")
-    assert len({start, area, page.digest()}) == 3
 
 
 def test_the_view_is_saved(page, explored):

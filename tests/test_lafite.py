@@ -263,7 +263,6 @@ SPOILED = {
     "axes": (changed("mapping.fc0.weight", lambda x: x[0]), "expected 2 axes"),
     "nan": (changed(CONST, lambda x: x * float("nan")), "not-a-number"),
     "integers": (changed(CONST, lambda x: x.int()), "floating point"),
-    "labels": (changed("mapping.embed.weight", lambda _: torch.zeros(7, 3)), "no class labels"),
     "block gap": (without("synthesis.b8."), r"blocks at \[4, 16\]"),
     "odd block": (changed("synthesis.b24.x", lambda _: torch.zeros(1)), "power of two"),
     "filter": (changed("synthesis.b8.resample_filter", lambda x: x.T * 0), "another filter"),

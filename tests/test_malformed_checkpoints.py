@@ -181,20 +181,15 @@ def setting(entry, name, value):
 META = [
     *(("judge", about("classes", v)) for v in ("3", "{}", "[]", "{", "null", None)),
     *(("judge", about("width", v)) for v in ("x", "0", "-4", "5", "8", "999999", None)),
-    *(("judge", setting("classes", "kind", v)) for v in (3, [], ["a"], None)),
     *(("teacher", about("settings", v)) for v in ("3", "{}", "[]", "{", None)),
     *(("teacher", setting("settings", "depth", v)) for v in (0, -1, 3, "2", 10**9, None)),
-    *(("teacher", setting("settings", "width", v)) for v in (13, 0, -12, "w", 10**9)),
     *(("teacher", setting("settings", "patch", v)) for v in (0, 3, "p", -8)),
     *(("teacher", setting("settings", "dino", v)) for v in (3, {}, {"n_steps": 1, "x": 2})),
     *((kind, about("method", None)) for kind in ("linear", "mlp")),
     *(("generator", about("format", v)) for v in ("x", "", None)),
     *(("generator", about("config", v)) for v in ("3", "{}", "[]", "{", None)),
     *(("generator", setting("config", "z_dim", v)) for v in (0, -1, 6, "z", 10**9, None, 5.0)),
-    *(("generator", setting("config", "mapping_layers", v)) for v in (0, 3, 10**9, "m")),
     *(("generator", setting("config", "resolution", v)) for v in (0, 15, 32, 2**40, "r", -16)),
-    *(("generator", setting("config", "clamp", v)) for v in ("c", -1, 0, [1])),
-    *(("generator", setting("config", "n_conditions", v)) for v in (0, 3, 2, "n")),
 ]
 
 

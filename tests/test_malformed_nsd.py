@@ -49,26 +49,20 @@ def files(folder):
     def betas(path):
         return path, lambda: read_session(path, mask)
 
+    def design(*reads):
+        return lambda: (reader.check_design(layout), *(read() for read in reads))
+
+    def captions():
+        return reader.read_captions(layout, ids)
+
     return {
         "expdesign": (layout.expdesign, lambda: reader.trial_table(layout)),
-        "stim_info": (
-            layout.stim_info,
-            lambda: (reader.check_design(layout), reader.read_captions(layout, ids)),
-        ),
-        "responses": (
-            layout.responses,
-            lambda: (reader.check_design(layout), reader.session_coverage(layout)),
-        ),
-        "design table": (layout.design_tables(1)[2], lambda: reader.check_design(layout)),
+        "stim_info": (layout.stim_info, design(captions)),
+        "responses": (layout.responses, design(lambda: reader.session_coverage(layout))),
+        "design table": (layout.design_tables(1)[2], design()),
         "nsdgeneral": (layout.roi("nsdgeneral"), lambda: reader.roi_mask(layout)),
-        "visual": (
-            layout.roi("prf-visualrois"),
-            lambda: reader.visual_areas(layout, mask),
-        ),
-        "left": (
-            layout.roi("nsdgeneral", "lh"),
-            lambda: reader.visual_areas(layout, mask),
-        ),
+        "visual": (layout.roi("prf-visualrois"), lambda: reader.visual_areas(layout, mask)),
+        "left": (layout.roi("nsdgeneral", "lh"), lambda: reader.visual_areas(layout, mask)),
         "ctab": (layout.ctab("prf-visualrois"), lambda: rois.read_roi(layout, "prf-visualrois")),
         "brainmask": (layout.brainmask, lambda: reader.read_brainmask(layout)),
         "mean": (layout.mean_volume, lambda: reader.read_mean_volume(layout).get_fdata()),
@@ -78,15 +72,10 @@ def files(folder):
         "hdf5": betas(layout.betas_hdf5(1)),
         "roi hdf5": betas(layout.betas_roi(1)),
         "stimuli": (layout.stimuli, lambda: reader.read_images(layout, ids, progress=False)),
-        "captions": (layout.captions("train2017"), lambda: reader.read_captions(layout, ids)),
+        "captions": (layout.captions("train2017"), captions),
     }
 
 
-KINDS = (
-    *("expdesign", "stim_info", "responses", "design table", "nsdgeneral", "visual", "left"),
-    *("ctab", "brainmask", "mean", "prf", "ncsnr", "nifti", "hdf5", "roi hdf5", "stimuli"),
-    "captions",
-)
 OPTIONAL = {"responses", "design table", "ctab", "visual", "left"}  # what is not there is told
 # What a file is overwritten with, always of another format or of other contents.
 SWAPS = [
@@ -103,16 +92,15 @@ SWAPS = [
 @pytest.mark.filterwarnings("ignore:loadtxt. input contained no data")
 def test_files_cut_off_overwritten_swapped_or_missing(folder):
     known = files(folder)
-    assert set(known) == set(KINDS)
     for _, read in known.values():
         read()  # whole, it is read
     whole = {kind: path.read_bytes() for kind, (path, _) in known.items()}
-    kinds = st.sampled_from(KINDS)
+    kinds = st.sampled_from(list(known))
     cases = st.one_of(
         st.tuples(st.just("cut"), kinds, st.floats(0, 0.6)),
         st.tuples(st.just("bytes"), kinds, st.binary(min_size=1, max_size=300)),
         st.tuples(st.just("swap"), st.sampled_from(SWAPS)),
-        st.tuples(st.just("removed"), st.sampled_from(sorted(set(KINDS) - OPTIONAL))),
+        st.tuples(st.just("removed"), st.sampled_from(sorted(set(known) - OPTIONAL))),
     )
 
     def attempt(case):
@@ -259,35 +247,23 @@ def design_table(text):
     return "design table", lambda folder: files(folder)["design table"][0].write_text(text)
 
 
-def same_volume(data):
-    return data
-
-
 def mirrored(affine):
     return affine @ np.diag([-1, 1, 1, 1])
 
 
 WRONG = {
     "order: half a trial": mat(masterordering=put(5, 2.5)),
-    "order: NaN": mat(masterordering=put(5, np.nan)),
     "order: from 0": mat(masterordering=lambda a: a - 1),
     "order: beyond the images": mat(masterordering=put(0, 501)),
     "order: 1499 trials": mat(masterordering=lambda a: a[:, :-1]),
-    "order: none": mat(masterordering=lambda a: a[:, :0]),
     "order: text": mat(masterordering=lambda a: "ordering"),
     "order: absent": mat(masterordering=None),
-    "images: absent": mat(subjectim=None),
-    "images: no subject": mat(subjectim=lambda a: a[:0]),
     "images: turned": mat(subjectim=lambda a: a.T),
     "images: twice the same": mat(subjectim=lambda a: put(20, a[0, 21])(a)),
     "images: id 0": mat(subjectim=put(20, 0)),
-    "images: complex": mat(subjectim=lambda a: a + 1j),
-    "shared: absent": mat(sharedix=None),
-    "shared: none": mat(sharedix=lambda a: a[:, :0]),
     "shared: backwards": mat(sharedix=lambda a: a[:, ::-1]),
     "shared: others": mat(sharedix=lambda a: a + 1),
     "pattern: a trial less": mat(stimpattern=put(3, 0)),
-    "pattern: no session": mat(stimpattern=lambda a: a[:0]),
     "info: ids from 1": table("stim_info", column("nsdId", lambda s: s + 1)),
     "info: no COCO id": table("stim_info", lambda kept: kept.drop(columns="cocoId")),
     "info: COCO id a word": table("stim_info", column("cocoId", some("dog"))),
@@ -295,42 +271,29 @@ WRONG = {
     "info: another split": table("stim_info", column("cocoSplit", lambda s: "test2017")),
     "info: shared flipped": table("stim_info", column("shared1000", lambda s: ~s)),
     "info: shared unknown": table("stim_info", column("shared1000", some(np.nan))),
-    "info: no trials": table("stim_info", lambda kept: kept.drop(columns="subject1_rep2")),
     "info: trials shifted": table("stim_info", column("subject1_rep0", lambda s: s + (s > 0))),
-    "info: trial a word": table("stim_info", column("subject1_rep1", some("two"))),
     "info: half trials": table("stim_info", column("subject1_rep1", lambda s: s + 0.5)),
-    "info: rows mixed": table("stim_info", lambda kept: kept.iloc[::-1]),
-    "info: empty": table("stim_info", lambda kept: kept.iloc[:0]),
     "responses: ids from 0": tsv(column("73KID", lambda s: s - 1)),
     "responses: images from 0": tsv(column("10KID", lambda s: s - 1)),
     "responses: subject 2": tsv(column("SUBJECT", lambda s: 2)),
     "responses: sessions from 0": tsv(column("SESSION", lambda s: s - 1)),
-    "responses: session unknown": tsv(column("SESSION", some(np.nan))),
-    "responses: id a word": tsv(column("73KID", some("cat"))),
     "responses: id unknown": tsv(column("73KID", some(np.nan))),
     "responses: no ids": tsv(lambda kept: kept.drop(columns="73KID")),
     "responses: a row less": tsv(lambda kept: kept.drop(index=7)),
-    "responses: a row twice": tsv(lambda kept: kept.iloc[[0, *range(len(kept))]]),
     "design: words": design_table("one\ntwo\n"),
-    "design: fractions": design_table("0.5\n" * 225),
     "design: nothing shown": design_table("0\n" * 225),
     "design: huge": design_table("9" * 40 + "\n"),
     "roi: fractions": volume("nsdgeneral", lambda d: d * 0.5),
-    "roi: NaN": volume("nsdgeneral", put(0, np.nan)),
     "roi: below -1": volume("nsdgeneral", lambda d: d - 3),
     "roi: unknown label": volume("visual", put(40, 99)),
-    "roi: huge label": volume("visual", put(40, 70_000)),
     "roi: 4-D": volume("nsdgeneral", lambda d: d[..., None].repeat(2, -1)),
-    "roi: mirrored": volume("nsdgeneral", same_volume, mirrored),
+    "roi: mirrored": volume("nsdgeneral", np.array, mirrored),
     "roi: other grid": volume("visual", lambda d: d[:-1]),
-    "hemisphere: turned": volume("left", lambda d: d.T),
     "betas: floats": volume("nifti", lambda d: d.astype(np.float32)),
     "betas: 749 trials": volume("nifti", lambda d: d[..., :-1]),
-    "betas: one volume": volume("nifti", lambda d: d[..., 0]),
-    "betas: mirrored": volume("nifti", same_volume, mirrored),
+    "betas: mirrored": volume("nifti", np.array, mirrored),
     "betas: other grid": volume("nifti", lambda d: d[:-1]),
     "hdf5: floats": hdf5("hdf5", renew("betas", lambda d: d / 300)),
-    "hdf5: unsigned": hdf5("hdf5", renew("betas", lambda d: d.astype(np.uint16))),
     "hdf5: 749 trials": hdf5("hdf5", renew("betas", lambda d: d[:-1])),
     "hdf5: turned": hdf5("hdf5", renew("betas", lambda d: d.transpose(0, 3, 2, 1))),
     "hdf5: other name": hdf5("hdf5", rename("betas", "beta")),
@@ -342,21 +305,17 @@ WRONG = {
     "ncsnr: infinite": volume("ncsnr", lambda d: d * np.inf),
     "ncsnr: unknown": volume("ncsnr", lambda d: d * np.nan),
     "ncsnr: other grid": volume("ncsnr", lambda d: d.transpose(1, 0, 2)),
-    "brain mask: NaN": volume("brainmask", put(0, np.nan)),
     "brain mask: labels": volume("brainmask", lambda d: d * 7),
     "brain mask: empty": volume("brainmask", lambda d: d * 0),
     "mean: 2-D": volume("mean", lambda d: d[0]),
     "pRF: other grid": volume("prf", lambda d: d[:, :-1]),
     "stimuli: floats": hdf5("stimuli", renew("imgBrick", lambda d: d / 255)),
-    "stimuli: grey": hdf5("stimuli", renew("imgBrick", lambda d: d[..., 0])),
     "stimuli: not square": hdf5("stimuli", renew("imgBrick", lambda d: d[:, :-1])),
     "stimuli: too few": hdf5("stimuli", renew("imgBrick", lambda d: d[:3])),
     "stimuli: other name": hdf5("stimuli", rename("imgBrick", "images")),
-    "captions: no list": captions(lambda content: {"annotations": 3}),
     "captions: other key": captions(lambda content: {"captions": []}),
     "captions: other images": captions(each(image_id=-1)),
     "captions: images in lists": captions(each(image_id=[1])),
-    "captions: numbers": captions(each(caption=3)),
     "captions: blank": captions(each(caption="  \n")),
 }
 

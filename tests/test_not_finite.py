@@ -1,6 +1,5 @@
 """One NaN or one infinite number is refused at every border, and never comes out as a result."""
 
-import dataclasses
 import re
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fmri_utils import dino, encoders, explorer, metrics, perturbation, plots, visual_areas
+from fmri_utils import dino, encoders, metrics, perturbation, plots, visual_areas
 from fmri_utils.clip import joint
 from fmri_utils.dino import probes, views
 from fmri_utils.encoders import ceilings, controls
@@ -265,36 +264,3 @@ def test_one_value_that_is_not_finite_is_refused(name, value):
 @pytest.mark.parametrize("name", sorted(CASES.keys() - NEED_MORE))
 def test_the_same_calls_take_sound_numbers(name):
     call(name, lambda array: array)
-
-
-def test_the_explorer_takes_only_sound_material(material):
-    for part, field in (("encoder", "weights"), ("library", "embeddings"), ("concepts", "sd")):
-        own = getattr(material, part)
-        holed = dataclasses.replace(own, **{field: with_one(np.nan, getattr(own, field))})
-        with pytest.raises(DataError, match=r"1 of \d+ values is NaN"):
-            dataclasses.replace(material, **{part: holed})
-    with pytest.raises(DataError, match=r"^pattern: 1 of 12 values is infinite, first at index"):
-        dataclasses.replace(material, pattern=with_one(np.inf, material.pattern))
-    with pytest.raises(DataError, match=r"^seen: .* Expected: uint8"):
-        dataclasses.replace(material, seen=material.seen / 255)
-
-
-@pytest.fixture
-def material():
-    pattern = BETAS[:2]
-    return explorer.material.Material(
-        encoder=ENCODER,
-        generator=GENERATOR,
-        pattern=pattern,
-        seen=IMAGES[:2],
-        captions=["a", "b"],
-        library=explorer.material.Library(["c"] * N, TRUTH, np.zeros(C)),
-        concepts=explorer.material.Concepts(("x",), TRUTH[:1], np.ones(1)),
-        areas={"V1": GROUP},
-        mask=np.ones((1, 2, 3), bool),
-        background=np.ones((1, 2, 3)),
-        new_noise_rms=0.1,
-        psi=1.0,
-        seed=0,
-        label="simulated",
-    )

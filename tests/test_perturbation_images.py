@@ -6,10 +6,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from small_lafite import drawing_generator, seeded
 
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
-from fmri_utils.lafite import Generator, GeneratorConfig
 from fmri_utils.perturbation.jacobian import picture_jacobian
 from fmri_utils.perturbation.picture_locations import cell_grams, effect_maps
 from fmri_utils.project.errors import ArtifactError, DataError
@@ -20,24 +20,12 @@ C, V = 12, 30
 
 @pytest.fixture(scope="module")
 def generator():
-    torch.manual_seed(0)
-    config = GeneratorConfig(
-        z_dim=8, w_dim=8, condition_dim=C, hidden_dim=C, resolution=16, channel_base=128,
-        channel_max=16, mapping_layers=2,
-    )  # fmt: skip
-    network = Generator(config).double()
-    with torch.no_grad():
-        for layer in network.synthesis.convolutions():
-            layer.noise_strength.fill_(0.1)
-        for layer in network.synthesis.layers():
-            if layer[0].endswith("torgb"):
-                layer[1].weight.mul_(0.35)  # most of the picture inside [-1, 1]
-    return network
+    return drawing_generator().double().requires_grad_()
 
 
 @pytest.fixture(scope="module")
 def z():
-    return torch.randn(2, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return torch.randn(2, 6, generator=seeded(1), dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +68,8 @@ def test_forward_products_equal_autograd(draw, condition, jacobian):
 
 
 def test_sketch_is_the_projection_of_the_jacobian(draw, condition, jacobian):
-    sketch = perturbation.picture_sketch(
-        draw, condition, n_probes=7, rng=torch.Generator().manual_seed(3), batch_size=7
-    )
-    signs = torch.randint(0, 2, (7, 3, 16, 16), generator=torch.Generator().manual_seed(3))
+    sketch = perturbation.picture_sketch(draw, condition, n_probes=7, rng=seeded(3), batch_size=7)
+    signs = torch.randint(0, 2, (7, 3, 16, 16), generator=seeded(3))
     flat = jacobian.flatten(1)
     expected = (signs.double() * 2 - 1).flatten(1) @ flat.T / (7 * flat.shape[1]) ** 0.5
     torch.testing.assert_close(sketch, expected, atol=1e-12, rtol=1e-9)
@@ -99,7 +85,7 @@ def test_random_projections_estimate_the_exact_form(encoder, betas, draw, condit
     exact = rms_of(rows, jacobian)
     errors = []
     for n_probes in (16, 400):
-        rng = torch.Generator().manual_seed(0)
+        rng = seeded(0)
         sketch = perturbation.picture_sketch(
             draw, condition, n_probes=n_probes, rng=rng, batch_size=50
         )
@@ -231,7 +217,7 @@ def test_crossed_pictures_change_one_thing_at_a_time(generator, z, encoder, beta
     np.testing.assert_array_equal(still[0], still[1])  # same z, same buffers, no weight
     value = betas[0].copy()
     value[2] = 1
-    noise = single.synthesis.draw_noise(1, torch.Generator().manual_seed(0))  # the first buffers
+    noise = single.synthesis.draw_noise(1, seeded(0))  # the first buffers
     draw = perturbation.picture_function(single, z[1:].float(), noise=noise)
     expected = draw(torch.as_tensor(unit(idle.predict(value[None]))).float())[0].detach().numpy()
     np.testing.assert_allclose(pictures[1, 1, 0], expected, atol=1e-5)
