@@ -5,8 +5,6 @@ pairs come close. If nothing pushes non-matching pairs apart, the cheapest solut
 for everything: the *collapse*. Four objectives show it, and three ways out of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

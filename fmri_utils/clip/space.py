@@ -4,8 +4,6 @@ CLIP (Radford et al. 2021, arXiv 2103.00020) is two networks, one for images and
 trained together so that a picture and its caption land close to each other on the unit sphere.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The loss is a cross-entropy between what the teacher and the student say about t
 thing. Nothing is pushed apart: there are no negatives.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The networks that student and teacher share: a small vision transformer, an MLP, and the head."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 from torch.nn import functional

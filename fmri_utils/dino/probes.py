@@ -1,7 +1,5 @@
 """What features are worth: nearest neighbours for pictures, a linear probe for brain patterns."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

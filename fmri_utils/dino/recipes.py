@@ -1,7 +1,5 @@
 """From a profile's numbers to settings and pictures, and from runs to the rows of a table."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np

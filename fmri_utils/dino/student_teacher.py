@@ -1,7 +1,5 @@
 """Training of a student and its teacher, resumable, with what happens written down."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """Shipped weights of a teacher, with the record of its training."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

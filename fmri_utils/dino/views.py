@@ -1,7 +1,5 @@
 """Views: what student and teacher are shown of one picture, or of one brain pattern."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -5,8 +5,6 @@ away, and too few training trials. The first is measured between the repeats of 
 by leaving sessions or voxels out. What remains above both, the voxels do not say, or not linearly.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import combinations, islice
 

@@ -1,7 +1,5 @@
 """What all mappers share: their interface, the checks of their training data, their devices."""
 
-from __future__ import annotations
-
 from typing import Protocol, runtime_checkable
 
 import numpy as np

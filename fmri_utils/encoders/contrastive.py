@@ -1,7 +1,5 @@
 """Linear maps that are fitted by gradient steps: contrastive-linear, and Mind Reader's loss."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import nn

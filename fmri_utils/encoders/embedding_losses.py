@@ -11,8 +11,6 @@ return a scalar. What they call a good prediction differs:
 * :func:`mind_reader_loss`: a mixture of the first two.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Trained encoders on the disk: one safetensors file, linear map and MLP alike."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -4,8 +4,6 @@ Everything random at a step (which images, which repeat, dropout, mixtures) foll
 and the number of the step, so a fit repeats bit for bit.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The linear map that perturbation analyses need, and the mean as a mapper."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A residual MLP from voxels to embeddings, trained as in MindEye, small enough for a CPU."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -10,8 +10,6 @@ forms a matrix of voxels x trials for every penalty and fold, which pays for ten
 targets. For few targets it takes about ten times as long.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

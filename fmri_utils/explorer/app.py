@@ -1,7 +1,5 @@
 """The explorer's widgets. What they show is computed in :mod:`fmri_utils.explorer.view`."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import html

@@ -1,7 +1,5 @@
 """A picture that says where it was clicked, which ipywidgets has none of."""
 
-from __future__ import annotations
-
 import anywidget
 import traitlets
 

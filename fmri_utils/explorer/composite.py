@@ -1,7 +1,5 @@
 """A view as one picture: seen, read from the brain, with the change, difference; and the words."""
 
-from __future__ import annotations
-
 import io
 import math
 

@@ -1,7 +1,5 @@
 """Type for pictures that are drawn without matplotlib, which is too slow between two events."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What the explorer shows: the files of notebooks 01 to 05, read once."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Three slices of the brain through one voxel, and from a pixel back to a voxel."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -5,8 +5,6 @@ encoder is linear, so the embedding moves by k times a row of its weights (or a 
 the picture is drawn again under the same noise, or under new noise.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Collection, Iterator, Mapping

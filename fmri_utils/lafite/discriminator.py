@@ -5,8 +5,6 @@ condition is part of the logit, and its cosine with all conditions of a batch is
 loss (:mod:`fmri_utils.lafite.training.gan_losses`).
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -3,8 +3,6 @@
 The parameters carry the names of LAFITE's checkpoints, so ``Generator.state_dict()`` is one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Generators in small files: half precision, with their sizes and a card in the metadata."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

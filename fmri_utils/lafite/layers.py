@@ -10,8 +10,6 @@ Zhou et al. 2022, "LAFITE: Towards Language-Free Training for Text-to-Image Gene
 arXiv 2111.13792.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

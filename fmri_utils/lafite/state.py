@@ -5,8 +5,6 @@ network in front (``G_ema.``, ``G.``, ``D.``); with such prefixes, one mapping c
 networks and the one asked for is picked (the generator: ``G_ema``, else ``G``).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

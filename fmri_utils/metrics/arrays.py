@@ -1,7 +1,5 @@
 """What every score needs first: checked pairs, pictures as tensors, correlations."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Is it reading the brain? Measures of predictions that need no training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

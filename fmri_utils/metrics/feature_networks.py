@@ -6,8 +6,6 @@ The architecture is built without memory of its own (torch's meta device) and fi
 so that a random weight cannot slip in.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Scores of pictures by the features of networks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

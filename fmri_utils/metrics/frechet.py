@@ -1,7 +1,5 @@
 """Fréchet distance: how far a set of pictures is from a set of real ones, in a feature space."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable
 from pathlib import Path

@@ -4,8 +4,6 @@ Two-way scores saturate (the published ones lie above 0.9), so they never stand 
 among hundreds of candidates still tells good mappings apart.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

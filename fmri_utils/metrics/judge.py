@@ -5,8 +5,6 @@ The judge is a small convolutional classifier of another architecture, trained f
 other scenes, and is never part of a loss.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

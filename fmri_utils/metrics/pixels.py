@@ -1,7 +1,5 @@
 """Scores of pixels: PixCorr and SSIM."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """All scores of some sets of pictures, or of predicted embeddings, image by image."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Intervals of scores and of paired differences between two methods."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The results table: every score beside chance, a baseline and the ceiling, and what it is of."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The areas that voxels belong to, as masks over the voxels of a region."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import numpy as np

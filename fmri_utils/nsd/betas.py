@@ -6,8 +6,6 @@ and give the same matrix: columns in the order in which ``array[mask]`` takes vo
 (X, Y, Z) volume of nibabel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 

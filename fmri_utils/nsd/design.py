@@ -5,8 +5,6 @@ from 0. Everything that leaves this module is numbered from 0, but for sessions,
 number in their file name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path

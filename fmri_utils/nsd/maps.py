@@ -1,7 +1,5 @@
 """Volumes and masks; maps: noise ceiling, receptive fields, mean volume, brain mask."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import nibabel as nib

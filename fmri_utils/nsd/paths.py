@@ -5,8 +5,6 @@ Nature Neuroscience 25, 116-126, and the NSD Data Manual), so a downloaded folde
 one are read by the same code.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Iterable

@@ -4,8 +4,6 @@ Nothing here looks at trials that the caller did not mark: statistics come from 
 so that the test images leave no trace in what is done to them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

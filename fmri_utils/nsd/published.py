@@ -3,8 +3,6 @@
 None of this is asserted of any other data: a simulated or cut-down experiment has other numbers.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -5,8 +5,6 @@ a voxel can be explained; how alike it is in neighbours, and in trials that foll
 whether averaging over voxels or trials removes it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What was measured beside what is published of the Natural Scenes Dataset, with its source."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

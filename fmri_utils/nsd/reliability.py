@@ -4,8 +4,6 @@ Both look at every trial that they are given. Give them training trials only, an
 chosen by what comes out.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..project.errors import DataError

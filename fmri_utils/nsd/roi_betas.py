@@ -5,8 +5,6 @@ datasets and its shape are others, so that it cannot pass for the whole: a mask 
 which is not in it is an error, which says what to fetch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

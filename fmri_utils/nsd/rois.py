@@ -4,8 +4,6 @@ In NSD's label volumes -1 is outside cortex (or, in files of one hemisphere, in 
 cortex without a label, and 1 to N are the labels. Only labels above 0 are areas.
 """
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

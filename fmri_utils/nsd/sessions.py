@@ -1,7 +1,5 @@
 """Which sessions there are: in the folder, and in all that the subject took part in."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..project.errors import DataError

@@ -1,7 +1,5 @@
 """Training and test sets. Always by image: the repeats of an image stay together."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The images, as the subjects saw them, and their COCO captions."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The check that every source of which image was shown when says the same."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Against planted truth, which only a simulated subject has."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

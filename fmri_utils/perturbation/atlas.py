@@ -1,7 +1,5 @@
 """Image effects of all voxels for many test images: in batches, resumable, bounded in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple

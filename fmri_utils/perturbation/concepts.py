@@ -5,8 +5,6 @@ that of the captions that do not. The difference removes what all captions share
 between CLIP's text and image embeddings (Liang et al. 2022).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

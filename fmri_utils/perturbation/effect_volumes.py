@@ -1,7 +1,5 @@
 """Effects as NIfTI volumes in the subject's own space, which any viewer opens."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -14,8 +14,6 @@ unit of voxel v changes the picture by J w_v. Two ways to its size for every vox
 In this one direction the picture function is plain torch, so both are torch.func.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """How stable a map of effects is: over halves of the images, and over training seeds."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -5,8 +5,6 @@ from? Putting in the value of another repeat of the same image should move the e
 the value of a repeat of another image. For a voxel that carries nothing, neither is closer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import permutations
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Pictures with and without a voxel, beside the generator's own noise."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

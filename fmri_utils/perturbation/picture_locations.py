@@ -1,7 +1,5 @@
 """Where in the picture a voxel acts: a map, its centroid and its spread, for every voxel."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

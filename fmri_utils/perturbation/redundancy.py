@@ -1,7 +1,5 @@
 """Redundancy hides importance: a small linear subject in which it can be dialled."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -10,8 +10,6 @@ decoder applied to betas whose voxel v has become its ridge-conditional mean giv
 is why ablation and refit differ: a refit lets the neighbours take over what they know as well.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -7,8 +7,6 @@
 * *Microstimulation*: its value plus or minus k standard deviations, ``betas + k``.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from sklearn.covariance import ledoit_wolf_shrinkage
 

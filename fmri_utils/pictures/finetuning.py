@@ -7,8 +7,6 @@ are like those at test. Mind Reader (Lin et al. 2022, arXiv 2210.01769) does so 
 image and caption, and without a noise vector; both are options here.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

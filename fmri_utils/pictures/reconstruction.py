@@ -1,7 +1,5 @@
 """From an embedding to a picture."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

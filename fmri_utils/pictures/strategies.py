@@ -9,8 +9,6 @@
 Scores come from networks and pixels that no search and no training here ever saw.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence

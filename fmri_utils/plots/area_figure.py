@@ -1,7 +1,5 @@
 """Figure 6: visual areas kept alone, left out and stimulated."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt

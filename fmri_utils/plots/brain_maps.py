@@ -1,7 +1,5 @@
 """Values of voxels shown on the subject's own mean volume."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import nibabel as nib

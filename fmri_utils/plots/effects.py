@@ -1,7 +1,5 @@
 """Effects of voxels: step sizes, places in the picture, concepts, redundancy, reliability."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Population receptive fields: on the brain, and in the visual field."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """The collection's composed figures, drawn from the values that the notebooks wrote."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import cycle, pairwise
 

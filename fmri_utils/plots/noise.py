@@ -1,7 +1,5 @@
 """What one looks at before believing betas: noise, its structure, and what a voxel prefers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt

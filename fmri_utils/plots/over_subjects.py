@@ -1,7 +1,5 @@
 """Scores over subjects: learning curves, mappers compared, and the table of a sweep."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt

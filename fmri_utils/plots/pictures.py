@@ -1,7 +1,5 @@
 """Pictures in grids, and pictures with captions."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 

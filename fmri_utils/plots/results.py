@@ -4,8 +4,6 @@
 that runs can be gathered (over subjects, areas and seeds) and compared (``pipeline.compare``).
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Student-teacher learning: views, outputs, collapse, label budgets, and the animation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 

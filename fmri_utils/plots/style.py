@@ -1,7 +1,5 @@
 """One look for all figures, applied locally, and saving that gives the same bytes each time."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence

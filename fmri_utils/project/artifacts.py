@@ -5,8 +5,6 @@ inputs, the configuration and the package versions. A file without a matching ma
 read, so a run that was killed cannot leave something half-written behind that looks whole.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

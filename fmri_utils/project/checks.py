@@ -4,8 +4,6 @@ A room checks once, where values cross its border, and not again in its inner lo
 at values, so it stands outside of whatever is differentiated or vmapped.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One way for every command line to begin and to end."""
 
-from __future__ import annotations
-
 import functools
 import sys
 from collections.abc import Callable

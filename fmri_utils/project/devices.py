@@ -1,7 +1,5 @@
 """The device that tensors live on."""
 
-from __future__ import annotations
-
 import torch
 
 from .errors import ProfileError

@@ -1,7 +1,5 @@
 """What notebooks hand to each other: one table of files, one way to open and to save them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 

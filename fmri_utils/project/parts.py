@@ -1,7 +1,5 @@
 """Long computations in parts: what is finished is kept, so that a killed run goes on from there."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence

@@ -11,8 +11,6 @@ What is known to differ from machine to machine (the hashes of derived files, ve
 ``inputs.json``, which git ignores.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import math

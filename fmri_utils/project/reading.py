@@ -4,8 +4,6 @@ Only a file that is damaged may be deleted. One that another process is writing,
 not read, that lies on a disk that does not answer, or that does not fit in memory, may be whole.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import math

@@ -1,7 +1,5 @@
 """The sections of a profile. Each field is one setting that a notebook uses."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated

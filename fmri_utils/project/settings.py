@@ -4,8 +4,6 @@ Settings are frozen dataclasses that pydantic checks: no number is made of a tex
 NaN, and no name is taken that is unknown.
 """
 
-from __future__ import annotations
-
 import functools
 import typing
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Settings of a simulated dataset: sizes, tuning and noise."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

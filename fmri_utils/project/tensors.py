@@ -5,8 +5,6 @@ read by PyTorch's restricted reader (``weights_only=True``), which builds tensor
 lists and dicts, and refuses everything else without running it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -5,8 +5,6 @@ of voxels does well. One random order of all voxels serves all sizes at once: it
 a random group of n.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 

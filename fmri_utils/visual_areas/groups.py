@@ -4,8 +4,6 @@ Many voxels know the same. Leaving one out then changes little, because the othe
 (redundancy hides importance). Groups and Shapley values look past that.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import factorial

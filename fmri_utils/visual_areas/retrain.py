@@ -4,8 +4,6 @@ An ablated decoder keeps weights that were made for the company of all voxels. A
 makes the best of those that are left: what the group *carries*, rather than what it *does* here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What less than a mapper would score: a class and its mean embedding, a few dimensions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """All controls in one table: every method, every score, with chance and ceiling."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Controls of pairing and of generalisation: oracle, shuffled pairs, clusters left out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -5,8 +5,6 @@ Two files come out. ``OUT`` holds the averaged generator, with its configuration
 networks, for fine-tuning (``train(initial=...)``). Afterwards the pickle is not needed.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

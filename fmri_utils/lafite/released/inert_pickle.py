@@ -7,8 +7,6 @@ small integers become keys. The functions of ours build plain values. Before tha
 ``pickletools`` splits the file into opcodes, which bounds their number.
 """
 
-from __future__ import annotations
-
 import pickle
 import pickletools
 from collections.abc import Callable, Mapping

@@ -5,8 +5,6 @@ execute. Here it is read as data (:mod:`.inert_pickle`); only the names that a c
 known (:mod:`.records`), everything else is refused by name.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import mmap

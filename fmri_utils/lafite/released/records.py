@@ -4,8 +4,6 @@ None of the functions that the file names is called, nor imported for it. Storag
 after their header was compared with the bytes that are there.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import warnings

@@ -1,7 +1,5 @@
 """A blurred colour picture read from early visual cortex, by the same ridge as the embeddings."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

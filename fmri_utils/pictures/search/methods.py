@@ -1,7 +1,5 @@
 """Search for the noise vector, or the noise images, whose picture fits the prediction."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Where a noise vector and noise images may go, and still be what the generator was trained on."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

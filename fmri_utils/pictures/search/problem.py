@@ -1,7 +1,5 @@
 """What all searches share: the problem, batches that are kept, and the descent along a gradient."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A profile is a TOML file beside this module. :func:`load_profile` reads it, appl
 returns a frozen :class:`Profile`. Code never asks which profile it runs; only numbers differ.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import tomllib
 from collections.abc import Iterable
