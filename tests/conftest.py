@@ -20,6 +20,8 @@ from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
 from pipeline.engine import make
 from pipeline.request import parse_request
 
+pytest_plugins = ["nsd_fixture", "nsd_fullsize"]  # fixtures of NSD folders
+
 
 class WholeFiles(LoadFileScheduling):
     """Every file in one process, and all that share the smoke run in the same one."""

@@ -1,8 +1,8 @@
 """A very small NSD folder, written byte by byte in NSD's conventions, and what is true of it.
 
 Independent of the package's reader and of its simulator, so that neither can hide an error of the
-other. Tests get it with ``pytest_plugins = ["nsd_fixture"]``: ``nsd`` is shared and must not be
-changed, ``nsd_copy`` is a fresh copy to damage; ``layout`` and ``damaged`` are their paths.
+other. ``nsd`` is shared and must not be changed, ``nsd_copy`` is a fresh copy to damage; ``layout``
+and ``damaged`` are their paths.
 """
 
 import json
@@ -47,16 +47,22 @@ def save_betas(folder, session, stored):
         file.create_dataset("betas", data=data, chunks=(750, 1, 1, 1))
 
 
-def write_design(root, truth, rng):
+def any_order(rng):
+    """Draw masterordering: trial -> image from 1, each three times."""
+    return rng.permutation(np.repeat(np.arange(1, N_SHARED + N_OWN + 1), 3))
+
+
+def write_design(
+    root, truth, rng, *, sizes=(N_SHARED, N_OWN, N_SUBJECTS), sessions=SESSIONS, order=any_order
+):
     """Write the three files that say which image was shown when, all counting as NSD does."""
     folder = root / "nsddata" / "experiments" / "nsd"
     folder.mkdir(parents=True)
-    n_images = N_SHARED + N_OWN
-    n_all = N_SHARED + N_SUBJECTS * N_OWN
-    ids = rng.permutation(n_all) + 1
-    shared, own = np.sort(ids[:N_SHARED]), ids[N_SHARED:].reshape(N_SUBJECTS, N_OWN)
-    subjectim = np.column_stack([np.tile(shared, (N_SUBJECTS, 1)), own])
-    order = rng.permutation(np.repeat(np.arange(1, n_images + 1), 3))
+    n_shared, n_own, n_subjects = sizes
+    ids = rng.permutation(n_shared + n_subjects * n_own) + 1
+    shared, own = np.sort(ids[:n_shared]), ids[n_shared:].reshape(n_subjects, n_own)
+    subjectim = np.column_stack([np.tile(shared, (n_subjects, 1)), own])
+    order = truth.order = order(rng)
     pattern = np.zeros((order.size // 750, 12, 75), np.uint8)
     pattern[:, ::2, 3:66] = 1
     pattern[:, 1::2, 3:65] = 1
@@ -67,35 +73,28 @@ def write_design(root, truth, rng):
         "stimpattern": pattern,
     }
     scipy.io.savemat(folder / "nsd_expdesign.mat", truth.expdesign)
-    truth.nsd_id = {s: subjectim[s - 1, order - 1] - 1 for s in range(1, N_SUBJECTS + 1)}
-    truth.shared_ids, truth.n_all = shared - 1, n_all
-    info = pd.DataFrame({"cocoId": 1000 + 7 * np.arange(n_all)})
-    info["cocoSplit"] = np.where(np.arange(n_all) % 3 == 0, "val2017", "train2017")
-    info["cropBox"] = "(0, 0, 0.1, 0.1)"
-    info["nsdId"] = np.arange(n_all)
-    info["shared1000"] = np.isin(np.arange(n_all), shared - 1)
-    for subject in range(1, N_SUBJECTS + 1):
-        reps = np.zeros((n_all, 3), int)
-        reps[subjectim[subject - 1] - 1] = np.argsort(order, kind="stable").reshape(-1, 3) + 1
+    truth.nsd_id = {s: images[order - 1] - 1 for s, images in enumerate(subjectim, start=1)}
+    truth.shared_ids, truth.n_all = shared - 1, ids.size
+    index = np.arange(ids.size)
+    info = pd.DataFrame({"cocoId": 1000 + 7 * index, "cropBox": "(0, 0, 0.1, 0.1)", "nsdId": index})
+    info["cocoSplit"] = np.where(index % 3 == 0, "val2017", "train2017")
+    info["shared1000"] = np.isin(index, shared - 1)
+    for subject, images in enumerate(subjectim, start=1):
+        reps = np.zeros((ids.size, 3), int)
+        reps[images - 1] = np.argsort(order, kind="stable").reshape(-1, 3) + 1
         info[f"subject{subject}"] = (reps[:, 0] > 0).astype(int)
         for i in range(3):
             info[f"subject{subject}_rep{i}"] = reps[:, i]
     info.to_csv(folder / "nsd_stim_info_merged.csv")
-    for subject, n_sessions in SESSIONS.items():
+    for subject, n_sessions in sessions.items():
         write_responses(root, subject, n_sessions, truth.nsd_id[subject], order)
 
 
 def write_responses(root, subject, n_sessions, nsd_id, order):
     """Write ``responses.tsv`` of the acquired sessions."""
     n = 750 * n_sessions
-    table = pd.DataFrame(
-        {
-            "SUBJECT": subject,
-            "SESSION": np.arange(n) // 750 + 1,
-            "73KID": nsd_id[:n] + 1,
-            "10KID": order[:n],
-        }
-    )
+    columns = {"SUBJECT": subject, "SESSION": np.arange(n) // 750 + 1, "73KID": nsd_id[:n] + 1}
+    table = pd.DataFrame({**columns, "10KID": order[:n]})
     path = root / "nsddata" / "ppdata" / f"subj{subject:02d}" / "behav" / "responses.tsv"
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, sep="\t", index=False, na_rep="NaN")
@@ -124,12 +123,9 @@ def write_subject(root, subject, truth, rng):
         for side, where in (("lh", left), ("rh", ~left)):
             one = np.where(where, volume, -1)
             save_nifti(ppdata / "roi" / f"{side}.{name}.nii.gz", one, tr=1)
-    names = ["Unknown", *VISUAL]
-    text = "".join(f"{i} {name}\t  \n" for i, name in enumerate(names))  # as real ones end
-    (labels / "prf-visualrois.mgz.ctab").write_text(text)
-    (labels / "streams.mgz.ctab").write_text(
-        "".join(f"{i} {name}\n" for i, name in enumerate(["Unknown", *STREAMS]))
-    )
+    for atlas, names, end in (("prf-visualrois", VISUAL, "\t  \n"), ("streams", STREAMS, "\n")):
+        text = "".join(f"{i} {name}{end}" for i, name in enumerate(["Unknown", *names]))
+        (labels / f"{atlas}.mgz.ctab").write_text(text)  # with white space, as real ones
     brain = np.zeros(SHAPE, bool)
     brain[:, :4] = True
     save_nifti(ppdata / "brainmask.nii.gz", brain.astype(np.int16))
@@ -173,16 +169,21 @@ def write_stimuli(root, truth, rng):
         (folder / "annotations" / f"captions_{name}.json").write_text(text)
 
 
-def write_design_tables(truth):
-    """Write the design matrices of subject 1's time series, of all runs."""
+def write_design_tables(truth, sessions=(1, 2), rest=()):
+    """Write the design matrices of subject 1's time series; runs of ``rest`` show nothing.
+
+    Returns their folder.
+    """
     folder = truth.root / "nsddata_timeseries/ppdata/subj01/func1pt8mm/design"
     folder.mkdir(parents=True)
-    for session in (1, 2):
+    for session in sessions:
         ids = truth.nsd_id[1][750 * (session - 1) : 750 * session] + 1
-        for run, shown in enumerate(np.split(ids, np.cumsum([63, 62] * 6)[:-1]), start=1):
+        runs = [*rest, *np.split(ids, np.cumsum([63, 62] * 6)[:-1]), *rest]
+        for run, shown in enumerate(runs, start=1):
             onsets = np.zeros(225, int)
             onsets[9 : 9 + 3 * len(shown) : 3] = shown
             np.savetxt(folder / f"design_session{session:02d}_run{run:02d}.tsv", onsets, fmt="%d")
+    return folder
 
 
 def write_nsd(root):

@@ -22,8 +22,6 @@ from fmri_utils.nsd import rois
 from fmri_utils.nsd.betas import read_session
 from fmri_utils.nsd.roi_betas import RoiBetas, flat_voxels, save_roi_betas
 
-pytest_plugins = ["nsd_fixture"]
-
 
 @pytest.fixture(scope="module")
 def folder(nsd, tmp_path_factory):

@@ -13,9 +13,6 @@ from fmri_utils.nsd.betas import read_session
 from fmri_utils.nsd.rois import read_roi
 from fmri_utils.project.errors import DataError
 
-pytest_plugins = ["nsd_fixture"]
-
-
 KINDS = {"nifti": NSDLayout.betas_nifti, "hdf5": NSDLayout.betas_hdf5}
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 

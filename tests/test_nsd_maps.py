@@ -2,15 +2,11 @@
 
 import numpy as np
 import pytest
+from nsd_fixture import STREAMS, VISUAL
 
 from fmri_utils import nsd as reader
 from fmri_utils.nsd.rois import read_roi
 from fmri_utils.project.errors import DataError
-
-pytest_plugins = ["nsd_fixture"]
-
-VISUAL = ["V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"]
-STREAMS = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
 
 
 def test_labels_and_names(nsd, layout):

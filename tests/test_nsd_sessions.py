@@ -1,5 +1,6 @@
 """Which sessions are there: gaps are errors, early ends are told."""
 
+import functools
 import re
 
 import numpy as np
@@ -10,8 +11,6 @@ from fmri_utils import nsd as reader
 from fmri_utils.nsd.paths import REMEDY
 from fmri_utils.nsd.sessions import available_sessions
 from fmri_utils.project.errors import DataError
-
-pytest_plugins = ["nsd_fixture"]
 
 
 @pytest.fixture
@@ -35,20 +34,15 @@ def test_a_gap_is_an_error_that_names_the_file(layout):
     mask = reader.roi_mask(layout)
     assert available_sessions(layout) == [1, 2, 3, 4]
     remove(layout, 3)
-    calls = {
-        "available_sessions": lambda: available_sessions(layout),
-        "first_sessions": lambda: reader.first_sessions(layout),
-        "trial_table": lambda: reader.trial_table(layout),
-        "check_design": lambda: reader.check_design(layout),
-        "read_betas": lambda: reader.read_betas(layout, mask, progress=False),
-    }
+    read = functools.partial(reader.read_betas, mask=mask, progress=False)
+    calls = (available_sessions, reader.first_sessions, reader.trial_table, reader.check_design)
     pattern = (
         r"session 3 of subj01 are missing: no betas_session03\.hdf5 or betas_session03\.nii\.gz in "
         rf".*betas_fithrf_GLMdenoise_RR, .*{re.escape(REMEDY)}.*=\[1, 2, 4\], or only the first 2"
     )
-    for call in calls.values():
+    for call in (*calls, read):
         with pytest.raises(DataError, match=pattern):
-            call()
+            call(layout)
     assert available_sessions(layout, allow_gaps=True) == [1, 2, 4]
     assert len(reader.read_betas(layout, mask, [1, 2, 4], progress=False)) == 2250  # asked for
 

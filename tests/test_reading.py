@@ -33,7 +33,6 @@ from simulated_nsd.ground_truth import load_signal
 from simulated_nsd.stimulus_file import stored_ids
 from simulated_nsd.training.drawn_data import drawn_scenes
 
-pytest_plugins = ["nsd_fixture"]
 NOBODY = 65534
 AGAIN = {"remedy": "Run `make 01`."}
 
