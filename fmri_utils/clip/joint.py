@@ -146,7 +146,7 @@ def train_joint(
     torch.manual_seed(seed)
     heads = Heads(brain.shape[1], image.shape[1], dim)
     loss_function = loss_of(name, heads, temperature)
-    optimiser = torch.optim.AdamW(heads.parameters(), lr=1e-3, weight_decay=0.05)
+    optimiser = torch.optim.AdamW(heads.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
     x, y = (torch.from_numpy(np.asarray(a, np.float32)) for a in (brain, image))
     held = [torch.from_numpy(np.asarray(a, np.float32)) for a in (held_brain, held_image)]
     checks = set(np.linspace(0, n_steps, n_checks + 1).astype(int).tolist())

@@ -181,7 +181,10 @@ def train(
     batches = Batches(betas[~held], embeddings[~held], groups[~held], device)
     test = averaged(betas[held], embeddings[held], groups[held], device)
     optimiser = torch.optim.AdamW(
-        network.parameters(), training.learning_rate, weight_decay=training.weight_decay
+        network.parameters(),
+        training.learning_rate,
+        weight_decay=training.weight_decay,
+        fused=True,
     )
     schedule = training.schedule(optimiser)
     history, best, best_step, last_loss = [], math.inf, 0, math.nan

@@ -1,10 +1,9 @@
 """Scores of pixels: PixCorr and SSIM."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from skimage.color import rgb2gray
-from skimage.measure import pearson_corr_coeff
 from skimage.metrics import structural_similarity
 
 from .arrays import picture_pairs, resized
@@ -26,50 +25,60 @@ def _pairs_at_size(
         yield from zip(*both, strict=True)
 
 
-def pixcorr_scores(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
-    """Pearson r between the pixels of each pair at 425 x 425.
+def _pixcorr(a: np.ndarray, b: np.ndarray) -> float:
+    flat = min(np.ptp(a), np.ptp(b)) < 1e-6  # resizing leaves rounding in a flat picture
+    return 0.0 if flat else np.corrcoef(a.ravel(), b.ravel())[0, 1]
+
+
+def _ssim(a: np.ndarray, b: np.ndarray) -> float:
+    wang = dict(data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    return structural_similarity(rgb2gray(a), rgb2gray(b), **wang)
+
+
+PIXEL_SCORES = {"PixCorr": _pixcorr, "SSIM": _ssim}
+
+
+def pixel_scores(
+    truth: np.ndarray,
+    reconstruction: np.ndarray,
+    scores: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = PIXEL_SCORES,
+) -> dict[str, np.ndarray]:
+    """PixCorr and SSIM of each pair at 425 x 425.
+
+    PixCorr is Pearson's r between the pixels, 0 where one of the two pictures is of one colour.
+    SSIM is of grey pictures, with Gaussian weights of sigma 1.5 and population covariance, as in
+    Wang et al. (2004), in two dimensions. Older tables are not comparable: scikit-image up to 0.19
+    with ``multichannel=True`` took every column of a grey picture for a picture of its own.
 
     Parameters
     ----------
     truth, reconstruction : numpy.ndarray, (n, H, W, 3)
         float RGB in [0, 1], or uint8; resized to 256 x 256, then to 425 x 425.
+    scores : mapping of str to callable
+        Those of :data:`PIXEL_SCORES` that are wanted.
 
     Returns
     -------
-    numpy.ndarray, (n,)
-        0 where one of the two pictures is of one colour.
+    dict of str to numpy.ndarray, (n,)
     """
-    scores = []
-    for a, b in _pairs_at_size(truth, reconstruction):
-        flat = min(np.ptp(a), np.ptp(b)) < 1e-6  # resizing leaves rounding in a flat picture
-        scores.append(0.0 if flat else pearson_corr_coeff(a, b)[0])
-    return np.array(scores)
+    pairs = _pairs_at_size(truth, reconstruction)
+    rows = np.array([[score(*pair) for score in scores.values()] for pair in pairs])
+    return dict(zip(scores, rows.T, strict=True))
+
+
+def pixcorr_scores(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
+    """PixCorr of each pair, (n,); see :func:`pixel_scores`."""
+    return pixel_scores(truth, reconstruction, {"": _pixcorr})[""]
+
+
+def ssim_scores(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
+    """SSIM of each pair, (n,); see :func:`pixel_scores`."""
+    return pixel_scores(truth, reconstruction, {"": _ssim})[""]
 
 
 def pixcorr(truth: np.ndarray, reconstruction: np.ndarray) -> float:
     """Mean of :func:`pixcorr_scores`."""
     return float(pixcorr_scores(truth, reconstruction).mean())
-
-
-def ssim_scores(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
-    """Structural similarity of each pair as grey pictures at 425 x 425.
-
-    Gaussian weights with sigma 1.5 and population covariance, as in Wang et al. (2004), on
-    two-dimensional grey pictures. Older tables are not comparable: scikit-image up to 0.19 with
-    ``multichannel=True`` took every column of a grey picture for a picture of its own.
-
-    Parameters
-    ----------
-    truth, reconstruction
-        As for :func:`pixcorr_scores`.
-
-    Returns
-    -------
-    numpy.ndarray, (n,)
-    """
-    wang = dict(data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
-    pairs = _pairs_at_size(truth, reconstruction)
-    return np.array([structural_similarity(rgb2gray(a), rgb2gray(b), **wang) for a, b in pairs])
 
 
 def ssim(truth: np.ndarray, reconstruction: np.ndarray) -> float:

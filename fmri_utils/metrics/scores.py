@@ -12,7 +12,7 @@ from .feature_networks import NETWORKS, FeatureNetwork
 from .features import FeatureScorer, mean_of_wrong_pairs, scores_and_chance
 from .identification import CSLS_NEIGHBOURS, chance, retrieval, retrieval_scores, two_way_scores
 from .judge import HEADS, Judge
-from .pixels import pixcorr_scores, ssim_scores
+from .pixels import pixel_scores
 from .statistics import Interval
 
 JUDGE_ROWS = ("judge two-way", *(f"judge {head}" for head in HEADS))
@@ -99,10 +99,8 @@ def _pixel_scores(truth: np.ndarray, images: np.ndarray) -> dict[str, Score]:
     rows = np.unique(np.linspace(0, n - 1, min(n, CHANCE_PAIRS)).astype(int))
     others = (rows + n // 2) % n
     wrong = np.asarray(truth)[others], np.asarray(images)[rows]
-    return {
-        name: Score("higher", function(truth, images), float(function(*wrong).mean()))
-        for name, function in (("PixCorr", pixcorr_scores), ("SSIM", ssim_scores))
-    }
+    found, unpaired = pixel_scores(truth, images), pixel_scores(*wrong)
+    return {name: Score("higher", found[name], float(unpaired[name].mean())) for name in found}
 
 
 def _network_scores(
