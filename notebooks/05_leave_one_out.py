@@ -46,7 +46,9 @@ from fmri_utils.project.devices import choose_device
 from fmri_utils.project.notebook_files import open_inputs, open_study
 from fmri_utils.project.profiles import load_profile
 from fmri_utils.project.simulation_config import FIELD_DEG
+from simulated_nsd import against_truth
 from simulated_nsd.on_demand import planted_truth
+from simulated_nsd.redundancy import redundancy_curve
 
 # %%
 cfg = load_profile(PROFILE, subject=SUBJECT, seed=SEED, device=DEVICE, overrides=OVERRIDES)
@@ -199,7 +201,7 @@ null = None if planted is None else planted.voxels["null"].to_numpy(bool)
 statistics = {"effect": mean_effect, "refit effect": refit_effect, "contribution": gain}
 statistics |= {"conditional mean": by_replacement["conditional mean"], "reliability": tested.z}
 statistics |= {"encoding pattern": carried}
-auroc = perturbation.auroc(null, statistics, rng=rng)
+auroc = against_truth.auroc(null, statistics, rng=rng)
 print({name: str(value) for name, value in auroc.items()})
 
 # %% alt="Reliability of each voxel, tuned ones and empty ones, and the AUROC of each statistic against planted truth"
@@ -221,7 +223,7 @@ if auroc:
 # average it out.
 
 # %% alt="AUROC of each statistic against the number of voxels per source of information"
-curves = perturbation.redundancy_curve(p.redundancies, seed=cfg.seed)
+curves = redundancy_curve(p.redundancies, seed=cfg.seed)
 fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 _ = effect_plots.plot_redundancy(p.redundancies, curves, ax=ax)
 # %% [markdown]
@@ -422,7 +424,7 @@ if planted is not None:
     early = planted.voxels["stage"].isin(["V1", "V2", "V3"]).to_numpy() & ~null
     field = planted.voxels.loc[early, ["prf_x", "prf_y"]].to_numpy()
     for name, measured in (("centroid", centroid), ("own place", own_place)):
-        place_r[name] = perturbation.alignment(field, measured[early], rng=rng)
+        place_r[name] = against_truth.alignment(field, measured[early], rng=rng)
 print({name: str(value) for name, value in place_r.items()} or "not available: no planted truth")
 
 # %% [markdown]
@@ -466,7 +468,7 @@ for name, nearest in zip(nsd.voxel_names(areas, voxels), named, strict=True):
 if planted is not None:
     columns = [f"selective_{name}" for name in ("face", "body", "place", "word")]
     selective = planted.voxels[columns].to_numpy()
-    found = perturbation.alignment(selective[~null], shift[~null], rng=rng)
+    found = against_truth.alignment(selective[~null], shift[~null], rng=rng)
     print("planted selectivity and shift along the same concept, over voxels: r =", found)
 
 # %% [markdown]

@@ -8,9 +8,10 @@ from sklearn.linear_model import Ridge
 
 from fmri_utils import encoders
 from fmri_utils.encoders.gradient_fit import Training
-from fmri_utils.encoders.ridge import make_folds, ridge_basis
+from fmri_utils.encoders.ridge import make_folds, out_of_fold, ridge_basis
 from fmri_utils.metrics import retrieval_scores
 from fmri_utils.project.errors import DataError, ProfileError
+from pipeline.studies.encoder_cells import restandardise
 
 ALPHAS = np.logspace(-2, 4, 7)
 
@@ -71,7 +72,7 @@ def test_himalaya_finds_the_same_penalties_and_weights(n_voxels, model):
 def test_out_of_fold_predictions_equal_refitting_without_the_fold(n_voxels):
     betas, embeddings, image = planted(n_voxels=n_voxels)
     alphas = np.logspace(0, 2, 10)
-    found = encoders.out_of_fold(betas, embeddings, image, alphas=alphas, n_folds=4)
+    found = out_of_fold(betas, embeddings, image, alphas=alphas, n_folds=4)
     for held in make_folds(image, 4):
         rest = np.setdiff1d(np.arange(len(image)), held)
         again = encoders.refit_ridge(betas[rest], embeddings[rest], alphas=alphas)
@@ -183,9 +184,9 @@ def test_restandardised_predictions_have_the_spread_of_embeddings_whatever_else_
     rng = np.random.default_rng(0)
     train = rng.standard_normal((500, 4))
     shrunk = train * [0.1, 0.2, 0.3, 0.4] + 1
-    found = encoders.restandardise(shrunk[:50], shrunk, train)
+    found = restandardise(shrunk[:50], shrunk, train)
     np.testing.assert_allclose(found, train[:50], atol=1e-9)
-    np.testing.assert_allclose(encoders.restandardise(shrunk[:1], shrunk, train), found[:1])
+    np.testing.assert_allclose(restandardise(shrunk[:1], shrunk, train), found[:1])
 
 
 def test_the_mean_predicts_the_mean_whatever_the_brain_does():

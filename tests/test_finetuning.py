@@ -112,7 +112,7 @@ def test_held_out_predictions_are_like_those_of_the_matched_encoder(brain):
     assert held.scale == pytest.approx(scale)
     np.testing.assert_allclose(np.linalg.norm(held.predicted, axis=2), 1, rtol=1e-5)
     # By hand, of an image with three repeats.
-    single = encoders.out_of_fold(betas, embedding, groups, **settings)
+    single = encoders.ridge.out_of_fold(betas, embedding, groups, **settings)
     image = np.flatnonzero(np.bincount(groups - 100) == 3)[4]
     trials = np.flatnonzero(groups - 100 == image)
     expected = single[trials].mean(0) * scale + (1 - scale) * embedding.mean(0)

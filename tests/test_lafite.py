@@ -256,10 +256,10 @@ def changed(key, change):
 
 CONST, BIAS = "synthesis.b4.const", "synthesis.b8.conv1.bias"
 SPOILED = {
-    "missing": (without(BIAS), f"missing: {BIAS}"),
+    "missing": (without(BIAS), f"Missing key.*{BIAS}"),
     "missing size": (without("mapping.fc0.weight"), "mapping.fc0.weight is missing"),
-    "unexpected": (changed("b7.bias", lambda _: torch.zeros(3)), "unexpected: b7.bias"),
-    "shape": (changed(BIAS, lambda x: x[1:]), r"shape \(7,\); expected \(8,\)"),
+    "unexpected": (changed("b7.bias", lambda _: torch.zeros(3)), "Unexpected key.*b7.bias"),
+    "shape": (changed(BIAS, lambda x: x[1:]), r"shape torch.Size\(\[7\]\)"),
     "axes": (changed("mapping.fc0.weight", lambda x: x[0]), "expected 2 axes"),
     "nan": (changed(CONST, lambda x: x * float("nan")), "not-a-number"),
     "integers": (changed(CONST, lambda x: x.int()), "floating point"),
@@ -323,7 +323,7 @@ def test_bad_weights_files_are_refused(generator, tmp_path):
     save_generator(path, Generator(dataclasses.replace(TINY, resolution=8)), {})
     _, about = read_safetensors(path, what="a generator", remedy="")
     save_file(generator.state_dict(), path, about)
-    with pytest.raises(WeightsError, match="unexpected"):
+    with pytest.raises(WeightsError, match="Unexpected key"):
         load_generator(path)
     with torch.no_grad():
         generator.synthesis.b4.const.fill_(1e6)

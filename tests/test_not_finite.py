@@ -23,6 +23,7 @@ from fmri_utils.lafite import (
 from fmri_utils.lafite.training.data import Batches
 from fmri_utils.pictures import finetuning, reconstruction, search
 from fmri_utils.project.errors import DataError
+from simulated_nsd import against_truth
 
 N, V, C, Z = 12, 6, 4, 8
 ALPHAS, ONE = np.ones(C), np.ones(())
@@ -57,7 +58,7 @@ def first_fold(*arguments, **settings):
 
 
 def auroc(effect):
-    return perturbation.auroc(GROUP, {"effect": effect}, rng=RNG)
+    return against_truth.auroc(GROUP, {"effect": effect}, rng=RNG)
 
 
 def images_from(z):
@@ -150,7 +151,7 @@ case("embeddings", encoders.fit_ridge, BETAS, T, GROUPS, **FIT)
 case("alphas", encoders.fit_ridge, BETAS, TRUTH, GROUPS, alphas=Bad(ALPHAS), n_folds=2)
 case("betas", encoders.refit_ridge, B, TRUTH, alphas=ALPHAS)
 case("alphas", encoders.refit_ridge, BETAS, TRUTH, alphas=Bad(ALPHAS))
-case("betas", encoders.out_of_fold, B, TRUTH, GROUPS, **FIT)
+case("betas", encoders.ridge.out_of_fold, B, TRUTH, GROUPS, **FIT)
 MLP_SETTINGS = {"hidden": 8, "mixco_temperature": 0.1, "soft_temperature": 0.1, "seed": 0}
 case("betas", encoders.mlp.fit_mlp, B, TRUTH, GROUPS, training=ONE_STEP, **MLP_SETTINGS)
 case("training predictions", controls.bottleneck, TRUTH, T, [1])

@@ -8,12 +8,12 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
-from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder
-from fmri_utils.perturbation import redundancy
 from fmri_utils.project.simulation_config import SimulationConfig
 from pipeline.studies import study_perturbation
 from pipeline.studies.study_perturbation import NullTrials, null_run
+from simulated_nsd import redundancy
+from simulated_nsd.against_truth import alignment, auroc
 
 GRID = (16, 18, 17)
 
@@ -23,7 +23,7 @@ def test_auroc_equals_scikit_learn_and_its_interval_holds_it():
     null = np.arange(300) < 60
     score = rng.standard_normal(300) + ~null
     score[::5] = np.round(score[::5])  # ties
-    found = perturbation.auroc(null, {"a": score, "flat": np.zeros(300)}, rng=rng)
+    found = auroc(null, {"a": score, "flat": np.zeros(300)}, rng=rng)
     assert found["a"].value == pytest.approx(roc_auc_score(~null, score))
     assert found["a"].low < found["a"].value < found["a"].high
     assert found["flat"].value == found["flat"].low == 0.5
@@ -34,21 +34,21 @@ def test_alignment_finds_what_goes_together_and_its_direction():
     planted = rng.standard_normal((200, 2))
     measured = planted**3 + 0.5 * rng.standard_normal((200, 2))
     measured[0] = np.nan
-    together = perturbation.alignment(planted, measured, rng=rng)
+    together = alignment(planted, measured, rng=rng)
     assert together.n == 199
     assert together.mean > 0.6
     assert together.p == pytest.approx(1 / 2001)
-    flipped = perturbation.alignment(planted, -measured, rng=rng)
+    flipped = alignment(planted, -measured, rng=rng)
     assert flipped.mean < -0.6
     assert flipped.p > 0.9
-    apart = perturbation.alignment(planted, measured[rng.permutation(200)], rng=rng)
+    apart = alignment(planted, measured[rng.permutation(200)], rng=rng)
     assert abs(apart.mean) < 0.2
 
 
 def test_redundancy_hides_voxels_from_ablation_but_not_from_the_encoding_pattern(monkeypatch):
     for name, size in {"N_SOURCES": 5, "N_NULL": 60, "N_TRAINING": 120, "N_TEST": 40}.items():
         monkeypatch.setattr(redundancy, name, size)
-    curve = perturbation.redundancy_curve([1, 20], seed=0)
+    curve = redundancy.redundancy_curve([1, 20], seed=0)
     ablation, pattern = curve["ablation"], curve["encoding pattern"]
     assert ablation[0].value > 0.85
     assert ablation[1].value < ablation[0].value - 0.1

@@ -20,7 +20,7 @@ from fmri_utils.project.artifacts import load_arrays
 from fmri_utils.project.profiles import PROJECT_ROOT
 from pipeline.request import parse_request
 from pipeline.steps import steps
-from simulated_nsd import ground_truth
+from simulated_nsd import against_truth, ground_truth
 from simulated_nsd.on_demand import planted_truth
 
 MISSING = "not available for this region: "
@@ -240,19 +240,19 @@ def test_truth_that_nobody_knows_is_said(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("simulated_nsd.on_demand.load_ground_truth", refuse)
     assert planted_truth(tmp_path, {}, 1, SOME) is None
     assert capsys.readouterr().out.startswith(f"{MISSING}planted truth (some of its voxels")
-    assert perturbation.auroc(None, {"a": np.arange(6)}, rng=RNG) == {}
+    assert against_truth.auroc(None, {"a": np.arange(6)}, rng=RNG) == {}
     assert capsys.readouterr().out == ""
     for null, said in ((NOWHERE, "0 of 6"), (~NOWHERE, "6 of 6")):
-        assert perturbation.auroc(null, {"a": np.arange(6)}, rng=RNG) == {}
+        assert against_truth.auroc(null, {"a": np.arange(6)}, rng=RNG) == {}
         assert capsys.readouterr().out == f"{MISSING}AUROC ({said} voxels carry nothing)\n"
 
 
 def test_two_voxels_are_too_few_for_a_rank_correlation():
     values = RNG.standard_normal((3, 2))
-    none = perturbation.alignment(values[:2], values[:2], rng=RNG)
+    none = against_truth.alignment(values[:2], values[:2], rng=RNG)
     assert (none.n, np.isnan([none.mean, none.p]).all()) == (2, True)
     assert str(none) == "not available for this region (2 voxels; it takes three)"
-    three = perturbation.alignment(values, values, rng=RNG)
+    three = against_truth.alignment(values, values, rng=RNG)
     assert three.mean == pytest.approx(1)
-    constant = perturbation.alignment(np.ones((3, 2)), values, rng=RNG)
+    constant = against_truth.alignment(np.ones((3, 2)), values, rng=RNG)
     assert constant.mean == 0

@@ -13,6 +13,6 @@ from ..metrics.arrays import unit
 from .common import Mapper, check_patterns, check_training
 from .embedding_losses import info_nce
 from .encoder_files import load_encoder, save_encoder
-from .linear import LinearEncoder, fit_mean, restandardise
+from .linear import LinearEncoder, fit_mean
 from .mappers import MAPPERS, MapperSettings, fit_mapper
-from .ridge import RidgeBasis, fit_ridge, match_spread, out_of_fold, refit_ridge, ridge_basis
+from .ridge import RidgeBasis, fit_ridge, held_out_means, match_spread, refit_ridge, ridge_basis

@@ -48,28 +48,3 @@ def fit_mean(
     check_training(betas, embeddings, groups)
     weights = np.zeros((betas.shape[1], embeddings.shape[1]), np.float32)
     return LinearEncoder(weights, embeddings.mean(0).astype(np.float32), "mean"), {}
-
-
-def restandardise(
-    prediction: np.ndarray, train_prediction: np.ndarray, train_embeddings: np.ndarray
-) -> np.ndarray:
-    """Give predictions the mean and spread of real embeddings, with training statistics only.
-
-    Ridge shrinks, and unequally: what is hard to predict varies least. Ozcelik & VanRullen (2023)
-    standardise with the mean and SD of the *test* predictions, so each prediction depends on the
-    other test images; here both come from training images.
-
-    Parameters
-    ----------
-    prediction : numpy.ndarray, (n, C)
-        Of new patterns.
-    train_prediction, train_embeddings : numpy.ndarray, (n_train, C)
-        Of training images, predicted from folds that did not hold the image: predictions of fitted
-        images vary too much.
-
-    Returns
-    -------
-    numpy.ndarray, (n, C)
-    """
-    scaled = (prediction - train_prediction.mean(0)) / train_prediction.std(0)
-    return scaled * train_embeddings.std(0) + train_embeddings.mean(0)

@@ -273,6 +273,30 @@ def out_of_fold(
     return (y - errors).cpu().numpy()
 
 
+def held_out_means(
+    betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray, **settings
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Of each training image what ridge predicts without it, repeats averaged, and the truth.
+
+    Parameters
+    ----------
+    betas, embeddings, groups, **settings
+        As for :func:`out_of_fold`.
+
+    Returns
+    -------
+    predicted, true : numpy.ndarray, (n_images, C)
+        In the order of the increasing image.
+    scale : float
+        By which the predictions vary too little.
+    """
+    single = out_of_fold(betas, embeddings, groups, **settings)
+    # The map is linear: averaged predictions are predictions from averaged betas.
+    predicted, _, _ = average_repeats(single, groups)
+    true = embeddings[np.unique(groups, return_index=True)[1]]
+    return predicted, true, float(np.sqrt(true.var(0).sum() / predicted.var(0).sum()))
+
+
 def match_spread(
     encoder: LinearEncoder,
     betas: np.ndarray,
@@ -308,12 +332,7 @@ def match_spread(
     scale : float
     """
     settings = dict(alphas=alphas, n_folds=n_folds, device=device, basis=basis)
-    single = out_of_fold(betas, embeddings, groups, **settings)
-    # The map is linear: averaged predictions are predictions from averaged betas.
-    predicted, _, _ = average_repeats(single, groups)
-    _, first = np.unique(groups, return_index=True)
-    true = embeddings[first]
-    scale = float(np.sqrt(true.var(0).sum() / predicted.var(0).sum()))
+    scale = held_out_means(betas, embeddings, groups, **settings)[2]
     method = f"{encoder.method}, spread matched"
     return scaled(encoder, embeddings.mean(0), scale, method), scale
 

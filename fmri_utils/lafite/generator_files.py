@@ -40,13 +40,14 @@ def save_generator(path: str | os.PathLike, generator: Generator, card: dict) ->
         key: value.detach().cpu().to(torch.float16).contiguous()
         for key, value in generator.state_dict().items()
     }
-    metadata = {
-        "format": FORMAT,
-        "config": json.dumps(dataclasses.asdict(generator.config), sort_keys=True),
-        "card": json.dumps(card, sort_keys=True),
-    }
     with atomic_path(path) as tmp:
-        write_safetensors(tmp, tensors, metadata)
+        write_safetensors(tmp, tensors, described(dataclasses.asdict(generator.config), card))
+
+
+def described(config: dict, card: dict) -> dict[str, str]:
+    """The metadata of a file of weights."""
+    config, card = (json.dumps(value, sort_keys=True) for value in (config, card))
+    return {"format": FORMAT, "config": config, "card": card}
 
 
 def load_generator(path: str | os.PathLike, device: str | torch.device = "cpu") -> Generator:

@@ -18,7 +18,7 @@ from .generator import Generator, GeneratorConfig, block_resolutions, channels_b
 from .layers import fir_filter
 
 NETWORKS = ("G_ema", "G", "D")
-SHOWN = 8  # names in an error message
+SHOWN, SHOWN_CHARACTERS = 8, 500  # names, and what torch says, in an error message
 
 
 def _short(names) -> str:
@@ -29,7 +29,7 @@ def _short(names) -> str:
 
 
 def _select(state: Mapping, wanted: tuple[str, ...]) -> dict[str, Tensor]:
-    """Tensors of one network under bare names, float32 or float64."""
+    """Copies of one network's tensors under bare names, all float32 or all float64."""
     if not isinstance(state, Mapping) or not state:
         what = "empty" if isinstance(state, Mapping) else f"a {type(state).__name__}"
         raise WeightsError(f"the state is {what}; expected a mapping from names to tensors.")
@@ -50,10 +50,12 @@ def _select(state: Mapping, wanted: tuple[str, ...]) -> dict[str, Tensor]:
         state = {key[skip:]: v for key, v in state.items() if key.startswith(f"{found[0]}.")}
     out = {}
     for key, value in state.items():
-        tensor = torch.as_tensor(np.asarray(value) if not torch.is_tensor(value) else value)
-        if not tensor.is_floating_point():
-            raise WeightsError(f"{key} has type {tensor.dtype}; expected floating point.")
-        out[key] = tensor.double() if tensor.dtype == torch.float64 else tensor.float()
+        out[key] = torch.as_tensor(np.asarray(value) if not torch.is_tensor(value) else value)
+        if not out[key].is_floating_point():
+            raise WeightsError(f"{key} has type {out[key].dtype}; expected floating point.")
+    double = any(tensor.dtype == torch.float64 for tensor in out.values())
+    kind = {"device": "cpu", "dtype": torch.float64 if double else torch.float32}
+    out = {key: tensor.detach().to(**kind, copy=True).contiguous() for key, tensor in out.items()}
     bad = [key for key, tensor in out.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise WeightsError(
@@ -97,31 +99,21 @@ def _channel_sizes(resolution: int, channels: tuple[int, ...]) -> dict:
 
 
 def _build(kind: type, config, state: dict[str, Tensor]) -> nn.Module:
-    """A network of the given sizes, filled from a state after checking every name and shape."""
+    """A network of the given sizes with a state's tensors, every name and shape compared."""
+    fir = fir_filter(torch.ones(1))
+    for key in [key for key in state if key.endswith(".resample_filter")]:  # buffers there
+        given = state.pop(key)
+        if given.shape != (4, 4) or not torch.allclose(given.float(), fir):
+            raise WeightsError(f"{key} is another filter than outer([1, 3, 3, 1]) / 64.")
     with torch.device("meta"):  # takes no memory before the sizes are compared
         network = kind(config)
-    if any(tensor.dtype == torch.float64 for tensor in state.values()):
-        network = network.double()
-    expected = network.state_dict()
-    filters = {key for key in state if key.endswith(".resample_filter")}  # buffers there
-    missing = set(expected) - set(state)
-    if missing:
-        raise WeightsError(f"missing: {_short(missing)}. Take a complete checkpoint.")
-    unexpected = set(state) - set(expected) - filters
-    if unexpected:
+    try:
+        network.load_state_dict(state, assign=True)
+    except RuntimeError as err:
+        said = " ".join(str(err).split())[:SHOWN_CHARACTERS]
         raise WeightsError(
-            f"unexpected: {_short(unexpected)}. Expected: the LAFITE network, with no class labels."
-        )
-    for key, tensor in expected.items():
-        came, wanted = tuple(state[key].shape), tuple(tensor.shape)
-        if came != wanted:
-            raise WeightsError(f"{key} has shape {came}; expected {wanted}, as others' sizes say.")
-    fir = fir_filter(torch.ones(1))
-    for key in filters:
-        if state[key].shape != (4, 4) or not torch.allclose(state[key].float(), fir):
-            raise WeightsError(f"{key} is another filter than outer([1, 3, 3, 1]) / 64.")
-    network = network.to_empty(device="cpu")
-    network.load_state_dict({key: state[key] for key in expected})
+            f"{said} ... Expected: the LAFITE network, complete, with no class labels."
+        ) from None
     return network.eval().requires_grad_(False)
 
 

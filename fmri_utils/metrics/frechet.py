@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..project.checks import check_finite, check_pictures
 from ..project.errors import DataError, WeightsError
@@ -98,50 +98,26 @@ def training_monitor(
         If the file is there but damaged, or of another network.
     """
     images = check_pictures(images, "images", at_least=2, only_bytes=True)
-    weights = fid_weights()
+    name, weights = "frechet_clip", fid_weights()
     if weights.cached.is_file():
-        name, distance = "fid", _fid_from(images, weights.find(), device)
-    else:
-        name, distance = "frechet_clip", _distance_from(images, embed)
+        name, embed = "fid", _inception(weights.find(), device)
+    truth = embed(images)
 
     def measure(drawn: Tensor) -> dict[str, float]:
         check_finite(drawn, "drawn pictures")
-        return {name: distance(drawn.clamp(-1, 1).add(1).mul(127.5).round().byte())}
+        pixels = drawn.clamp(-1, 1).add(1).mul(127.5).round().byte()
+        features = embed(pixels.permute(0, 2, 3, 1).numpy(force=True))
+        return {name: frechet_distance(truth, features)}
 
     return measure
 
 
-def _distance_from(images: np.ndarray, embed: Callable) -> Callable[[Tensor], float]:
-    """Distance in CLIP space of drawn pictures, uint8 (n, 3, R, R), from real ones."""
-    truth = embed(images)
+def _inception(path: Path, device: str | torch.device) -> Callable[[np.ndarray], np.ndarray]:
+    """Pictures, uint8 (n, R, R, 3), to pooled features (n, 2048) by the network in a file.
 
-    def distance(pictures: Tensor) -> float:
-        return frechet_distance(truth, embed(pictures.permute(0, 2, 3, 1).numpy(force=True)))
-
-    return distance
-
-
-def _fid_from(images: np.ndarray, path: Path, device) -> Callable[[Tensor], float]:
-    """FID of drawn pictures, uint8 (n, 3, R, R), from real ones."""
-    metric = _fid_metric(path).to(device)
-
-    def update(pictures: Tensor, real: bool) -> None:
-        for part in pictures.split(BATCH):
-            metric.update(part.to(device), real=real)
-
-    update(torch.as_tensor(images).permute(0, 3, 1, 2), True)
-
-    def distance(pictures: Tensor) -> float:
-        metric.reset()  # of the drawn ones only
-        update(pictures, False)
-        return float(metric.compute())
-
-    return distance
-
-
-def _fid_metric(path: Path) -> nn.Module:
-    """Torchmetrics' FID with the weights of a file, of which tensors are read and nothing else."""
-    from torchmetrics.image.fid import FrechetInceptionDistance
+    Of the file tensors are read and nothing else.
+    """
+    from torchmetrics.image.fid import NoTrainInceptionV3
 
     with reading(path, "the weights of the FID's Inception", damaged=DAMAGED, error=WeightsError):
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -149,6 +125,10 @@ def _fid_metric(path: Path) -> nn.Module:
             # The library would load the file as a pickle and run what is in it: it gets our own.
             own = Path(here) / "tensors.pth"
             torch.save(state, own)
-            return FrechetInceptionDistance(
-                feature=2048, reset_real_features=False, feature_extractor_weights_path=str(own)
-            )
+            network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(own)).to(device)
+
+    def embed(images: np.ndarray) -> np.ndarray:
+        parts = torch.from_numpy(images).permute(0, 3, 1, 2).split(BATCH)
+        return np.concatenate([network(part.to(device)).numpy(force=True) for part in parts])
+
+    return embed

@@ -15,7 +15,6 @@ A path through it::
     test = max_t(reliability(encoder, repeats, pairings))           # and whether it beats noise
 """
 
-from .against_truth import alignment, auroc
 from .atlas import image_effects
 from .concepts import (
     area_shifts,
@@ -44,6 +43,5 @@ from .picture_effects import (
     voxel_against_noise,
 )
 from .picture_locations import centroid_and_spread, relative_maps
-from .redundancy import redundancy_curve
 from .refit import cross_fit, fit_precision, refit_change, ridge_penalties
 from .replacement import conditional_mean, other_repeat, shrinkage_penalty

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..encoders import RidgeBasis, out_of_fold, unit
+from ..encoders import RidgeBasis, held_out_means, unit
 from ..lafite import (
     DiscriminatorConfig,
     Generator,
@@ -26,7 +26,6 @@ from ..lafite import (
     TrainingResult,
     train,
 )
-from ..nsd.preprocessing import average_repeats
 from ..project.artifacts import atomic_path
 from ..project.errors import DataError, WeightsError
 from ..project.tensors import tensor_hash
@@ -83,7 +82,7 @@ def predict_held_out(
     alphas : numpy.ndarray, (C,)
         Penalties, such as the ``best_alphas`` of :func:`~fmri_utils.encoders.fit_ridge`.
     n_folds, basis
-        As for :func:`~fmri_utils.encoders.out_of_fold`.
+        As for :func:`~fmri_utils.encoders.ridge.out_of_fold`.
 
     Returns
     -------
@@ -95,12 +94,8 @@ def predict_held_out(
         As ``out_of_fold``.
     """
     settings = {"alphas": alphas, "n_folds": n_folds, "basis": basis}
-    single = out_of_fold(betas, embeddings, groups, **settings)  # (n_trials, C)
-    # The map is linear: the mean of predictions is the prediction of the mean.
-    mean, ids, _ = average_repeats(single, groups)
-    true = embeddings[np.unique(groups, return_index=True)[1]]
-    scale = float(np.sqrt(true.var(0).sum() / mean.var(0).sum()))
-    centre = embeddings.mean(0)
+    mean, true, scale = held_out_means(betas, embeddings, groups, **settings)
+    ids, centre = np.unique(groups), embeddings.mean(0)
     predicted = unit(mean[:, None] * scale + (1 - scale) * centre)
     cosine = (predicted[:, 0] * unit(true)).sum(1)
     return HeldOutPredictions(ids, predicted.astype(np.float32), scale, cosine)

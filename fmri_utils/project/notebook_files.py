@@ -101,7 +101,7 @@ class Arrays(Mapping):
         return len(self._names)
 
 
-class Files(Mapping):
+class Files(dict):
     """Opened files of a run by name, and where the results of what reads them are saved.
 
     An HDF5 file is a mapping of arrays, a JSON file its content. Weights are given as paths, for
@@ -118,7 +118,7 @@ class Files(Mapping):
 
     def __init__(self, cfg: Profile, names: tuple[str, ...]):
         self.cfg, self.hashes, self.written = cfg, {}, []
-        self._content = {name: self._open(name) for name in names}
+        super().__init__((name, self._open(name)) for name in names)
 
     def _open(self, name: str) -> object:
         if name == "generator":
@@ -131,15 +131,6 @@ class Files(Mapping):
         if path.suffix == ".h5":
             return Arrays(path, remedy)
         return artifacts.read_json(path, remedy=remedy) if path.suffix == ".json" else path
-
-    def __getitem__(self, name: str) -> object:
-        return self._content[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._content)
-
-    def __len__(self) -> int:
-        return len(self._content)
 
     @property
     def origin(self) -> dict:

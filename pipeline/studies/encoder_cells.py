@@ -193,10 +193,33 @@ def run_mapper(bench: Bench, cell: Cell) -> Arrays:
 def _restandardised(bench: Bench, mapper: Mapper, target: np.ndarray, report: dict) -> np.ndarray:
     """Ridge predictions with the spread of real embeddings, by training statistics."""
     folds = dict(n_folds=bench.settings.n_folds, basis=bench.basis, alphas=report["best_alphas"])
-    single = encoders.out_of_fold(bench.betas, target, bench.groups, **folds)
-    held_out, _, _ = average_repeats(single, bench.groups)
-    _, first = np.unique(bench.groups, return_index=True)
-    return encoders.restandardise(mapper.predict(bench.pattern), held_out, target[first])
+    predicted, true, _ = encoders.held_out_means(bench.betas, target, bench.groups, **folds)
+    return restandardise(mapper.predict(bench.pattern), predicted, true)
+
+
+def restandardise(
+    prediction: np.ndarray, train_prediction: np.ndarray, train_embeddings: np.ndarray
+) -> np.ndarray:
+    """Give predictions the mean and spread of real embeddings, with training statistics only.
+
+    Ridge shrinks, and unequally: what is hard to predict varies least. Ozcelik & VanRullen (2023)
+    standardise with the mean and SD of the *test* predictions, so each prediction depends on the
+    other test images; here both come from training images.
+
+    Parameters
+    ----------
+    prediction : numpy.ndarray, (n, C)
+        Of new patterns.
+    train_prediction, train_embeddings : numpy.ndarray, (n_train, C)
+        Of training images, predicted from folds that did not hold the image: predictions of fitted
+        images vary too much.
+
+    Returns
+    -------
+    numpy.ndarray, (n, C)
+    """
+    scaled = (prediction - train_prediction.mean(0)) / train_prediction.std(0)
+    return scaled * train_embeddings.std(0) + train_embeddings.mean(0)
 
 
 def run_shuffled(bench: Bench, cell: Cell) -> Arrays:

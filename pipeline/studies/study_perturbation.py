@@ -24,6 +24,7 @@ from fmri_utils.project.notebook_files import Files
 from fmri_utils.project.parts import Parts
 from fmri_utils.project.simulation_config import SimulationConfig
 from simulated_nsd.ground_truth import GroundTruth, load_ground_truth
+from simulated_nsd.redundancy import redundancy_curve
 
 READS = ("betas", "embeddings", "predictions", "matched")
 SECTIONS = ("data", "clip", "simulation", "encoder")  # what the study reads
@@ -187,8 +188,7 @@ def study_seeds(files: Files) -> dict:
 def study_redundancy() -> dict:
     """AUROC of every statistic against redundancy, mean and range over linear subjects."""
     curves = [
-        perturbation.redundancy_curve(REDUNDANCIES, seed=seed, progress=True)
-        for seed in range(N_SUBJECTS)
+        redundancy_curve(REDUNDANCIES, seed=seed, progress=True) for seed in range(N_SUBJECTS)
     ]
     found = {}
     for name in curves[0]:

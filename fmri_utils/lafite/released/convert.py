@@ -22,7 +22,7 @@ from ...project.errors import WeightsError
 from ...project.reading import require
 from ...project.settings import checked, settings
 from ...project.tensors import write_safetensors
-from ..generator_files import FORMAT
+from ..generator_files import described
 from ..state import discriminator_from_state, generator_from_state
 from .reader import WHERE, OfficialCheckpoint, read_official
 
@@ -52,7 +52,7 @@ def import_official(
     Returns
     -------
     list of pathlib.Path
-        The files written; none if ``out`` was made from the same source before.
+        The files written; none if all were made from the same source before.
 
     Raises
     ------
@@ -70,13 +70,14 @@ def import_official(
         raise WeightsError(
             f"the checkpoint holds {sorted(states)}; expected a generator, G_ema or G."
         )
-    beside = out.with_name(f"{out.stem}-training.safetensors")
-    files = {beside: ("G", "G_ema", "D"), out: (best,)}  # the generator last: begin again if killed
+    paths = [out.with_name(f"{out.stem}-training.safetensors"), out]  # the generator last
     if not training or "D" not in states:
-        del files[beside]
-    wanted = {path: names for path, names in files.items() if not _is_done(path, checkpoint)}
-    names = {name for group in wanted.values() for name in group if name in states}
-    networks = {name: _build(name, checkpoint, source) for name in sorted(names, reverse=True)}
+        del paths[0]
+    done = [_is_done(path, checkpoint) for path in paths]
+    if all(done):
+        return []
+    names = [name for name in ("G_ema", "G", "D") if name in states and paths[1:]] or [best]
+    networks = {name: _build(name, checkpoint, source) for name in names}
     card = {
         "what": "LAFITE, converted from a released checkpoint; same numbers",
         "source_file": Path(source).name,
@@ -89,20 +90,14 @@ def import_official(
     }
     stored = {name: _stored(network, states[name]) for name, network in networks.items()}
     configs = {name: dataclasses.asdict(network.config) for name, network in networks.items()}
-    for path in wanted:
-        if path == out:
-            tensors, form, config = stored[best], FORMAT, configs[best]
-        else:
+    for path in paths:
+        tensors, about = stored[best], described(configs[best], card)
+        if path != out:
             tensors = {f"{n}.{key}": v for n, state in stored.items() for key, v in state.items()}
-            form, config = TRAINING_FORMAT, configs
-        metadata = {
-            "format": form,
-            "config": json.dumps(config, sort_keys=True),
-            "card": json.dumps(card, sort_keys=True),
-        }
+            about = described(configs, card) | {"format": TRAINING_FORMAT}
         with atomic_path(path) as tmp:
-            write_safetensors(tmp, tensors, metadata)
-    return list(wanted)
+            write_safetensors(tmp, tensors, about)
+    return paths
 
 
 def _is_done(path: Path, checkpoint: OfficialCheckpoint) -> bool:

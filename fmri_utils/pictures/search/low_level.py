@@ -7,10 +7,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...encoders import LinearEncoder, fit_ridge, out_of_fold, ridge_basis
+from ...encoders import LinearEncoder, fit_ridge, held_out_means, ridge_basis
 from ...metrics.arrays import to_tensor
 from ...nsd.area_masks import not_available
-from ...nsd.preprocessing import average_repeats
 from ...project.checks import check_pictures
 from ...project.errors import DataError
 
@@ -80,11 +79,9 @@ def fit_low_level(
     pixels = pictures.reshape(len(pictures), -1)
     settings = {"n_folds": n_folds, "basis": ridge_basis(betas)}
     encoder, report = fit_ridge(betas, pixels, groups, alphas=alphas, **settings)
-    held = out_of_fold(betas, pixels, groups, alphas=report["best_alphas"], **settings)
-    # The map is linear: averaging predictions of repeats is predicting from averaged repeats.
-    predicted = average_repeats(held, groups)[0]
-    _, first = np.unique(groups, return_index=True)
-    error = ((predicted - pixels[first]) ** 2).mean(0)
+    best = report["best_alphas"]
+    predicted, true, _ = held_out_means(betas, pixels, groups, alphas=best, **settings)
+    error = ((predicted - true) ** 2).mean(0)
     return encoder, error.reshape(pictures.shape[1:])
 
 

@@ -7,12 +7,11 @@ import numpy as np
 from sklearn.linear_model import RidgeCV
 from tqdm.auto import tqdm
 
-from ..encoders import LinearEncoder, unit
-from ..metrics import Interval
+from fmri_utils import perturbation
+from fmri_utils.encoders import LinearEncoder, unit
+from fmri_utils.metrics import Interval
+
 from .against_truth import auroc
-from .embedding_effects import contribution, embedding_effect, encoding_pattern
-from .nulls import draw_pairings, max_t, reliability
-from .refit import fit_precision, refit_change
 
 N_SOURCES, N_NULL, N_DIMENSIONS = 10, 100, 32
 N_REPEATS, N_TRAINING, N_TEST = 3, 300, 100
@@ -87,13 +86,15 @@ def statistics_of(subject: LinearSubject, rng: np.random.Generator) -> dict[str,
     encoder = LinearEncoder(model.coef_.T, model.intercept_, "ridge")
     pattern = subject.test.mean(0)
     alphas = np.full(y.shape[1], model.alpha_)
-    pairings = draw_pairings(100, N_REPEATS, len(pattern), rng)
+    pairings = perturbation.draw_pairings(100, N_REPEATS, len(pattern), rng)
+    refit = perturbation.refit_change(encoder, perturbation.fit_precision(x), pattern, alphas)
+    reliable = perturbation.reliability(encoder, subject.test, pairings)
     return {
-        "ablation": embedding_effect(encoder, pattern).mean(0),
-        "refit": refit_change(encoder, fit_precision(x), pattern, alphas).effect().mean(0),
-        "contribution": contribution(encoder, pattern, subject.test_truth).mean(0),
-        "reliability": max_t(reliability(encoder, subject.test, pairings)).z,
-        "encoding pattern": encoding_pattern(x, y),
+        "ablation": perturbation.embedding_effect(encoder, pattern).mean(0),
+        "refit": refit.effect().mean(0),
+        "contribution": perturbation.contribution(encoder, pattern, subject.test_truth).mean(0),
+        "reliability": perturbation.max_t(reliable).z,
+        "encoding pattern": perturbation.encoding_pattern(x, y),
     }
 
 

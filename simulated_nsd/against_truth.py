@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from ..metrics import Interval
-from ..metrics.statistics import percentile_interval
-from ..nsd.area_masks import not_available
-from ..project.checks import check_finite
-from ..project.errors import DataError
+from fmri_utils.metrics import Interval
+from fmri_utils.metrics.statistics import percentile_interval
+from fmri_utils.nsd.area_masks import not_available
+from fmri_utils.project.checks import check_finite
+from fmri_utils.project.errors import DataError
 
 N_PERMUTATIONS = 2000
 
