@@ -259,6 +259,19 @@ def test_the_averaged_generator_has_the_half_life_asked_for(data, encoder):
         torch.testing.assert_close(mean, new.detach(), rtol=1e-3, atol=1e-4)
 
 
+def test_layers_learn_at_their_own_rates(encoder):
+    config = dataclasses.replace(CONFIG, noise_rate=0.02)
+    state = TrainingState(config, encoder, None, torch.device("cpu"))
+    state.adam_g.set_factor(0.5)
+    rates = {id(p): group["lr"] for group in state.adam_g.param_groups for p in group["params"]}
+    whole = state.adam_g.rate / 2
+    for name, parameter in state.generator.named_parameters():
+        slow = any(part in name for part in ("mapping.", ".pre_0.", ".pre_1."))
+        speed = 5.0 if slow else 0.02 if name.endswith("noise_strength") else 1.0
+        assert rates.pop(id(parameter)) == pytest.approx(speed * whole), name
+    assert not rates
+
+
 def test_style_mixing_gives_upper_layers_a_second_latent():
     never, always = (
         TrainingState(

@@ -83,6 +83,10 @@ class TrainingConfig:
         Factor on the generator's rate for the mapping and condition layers. Their equalised rate
         is a hundredth of the others', which suits millions of images; a short run on a CPU learns
         the condition much sooner with 10 to 30.
+    noise_rate : float
+        Factor on the generator's rate for the strengths of the noise images. Adam moves a single
+        number by the rate at every step, however small its gradient, and a short run overdrives
+        the noise: pictures get grain.
     rate_decay_images : float
         Over the last so many images both rates fall linearly to zero (0: they stay).
     ema_images, ema_rampup : float
@@ -152,6 +156,7 @@ class TrainingConfig:
     beta2: Decay = 0.99
     epsilon: Positive = 1e-8
     condition_rate: Positive = 1.0
+    noise_rate: NotNegative = 1.0
     rate_decay_images: NotNegative = 0.0
     ema_images: NotNegative = 0.0
     ema_rampup: NotNegative = 0.05

@@ -5,24 +5,22 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..layers import STRUCTURE_LR, FullyConnected
+from ..layers import STRUCTURE_LR, FullyConnected, SynthesisConvolution
 from .config import TrainingConfig
 
 
-def _groups(network: nn.Module, condition_rate: float) -> list[dict]:
-    """Parameters by speed: mapping and condition layers, and the others."""
-    slow = {
-        id(parameter)
-        for layer in network.modules()
-        if isinstance(layer, FullyConnected) and layer.bias_gain == STRUCTURE_LR
-        for parameter in layer.parameters()
-    }
-    parameters = list(network.parameters())
-    groups = [
-        {"params": [p for p in parameters if id(p) not in slow], "speed": 1.0},
-        {"params": [p for p in parameters if id(p) in slow], "speed": condition_rate},
-    ]
-    return [group for group in groups if group["params"]]
+def _groups(network: nn.Module, config: TrainingConfig) -> list[dict]:
+    """Parameters by speed: mapping and condition layers, strengths of the noise, and the others."""
+    speeds = dict.fromkeys(network.parameters(), 1.0)
+    for layer in network.modules():
+        if isinstance(layer, FullyConnected) and layer.bias_gain == STRUCTURE_LR:
+            speeds |= dict.fromkeys(layer.parameters(), config.condition_rate)
+        elif isinstance(layer, SynthesisConvolution):
+            speeds[layer.noise_strength] = config.noise_rate
+    groups: dict[float, list] = {}
+    for parameter, speed in speeds.items():
+        groups.setdefault(speed, []).append(parameter)
+    return [{"params": params, "speed": speed} for speed, params in groups.items()]
 
 
 class LazyAdam(torch.optim.Adam):
@@ -45,7 +43,7 @@ class LazyAdam(torch.optim.Adam):
         ratio = interval / (interval + 1) if interval else 1.0
         self.rate = rate * ratio
         betas = (config.beta1**ratio, config.beta2**ratio)
-        groups = _groups(network, config.condition_rate)
+        groups = _groups(network, config)
         # fused: one pass over the parameters
         super().__init__(groups, lr=self.rate, betas=betas, eps=config.epsilon, fused=True)
 
