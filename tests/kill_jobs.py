@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 import torch
-from small_lafite import WIDER, linear_encoder, unit_rows
+from small_lafite import WIDER, linear_encoder, seeded, unit_rows
 
 from fmri_utils.lafite import Generator
 from fmri_utils.lafite.released.convert import import_official
@@ -37,18 +37,9 @@ def search(folder):
     """The search for the noise vector, one file for each picture."""
     torch.set_num_threads(1)
     condition = rows_of(N, 8)
-    found = optimise_z(
-        start(),
-        condition,
-        make_target(condition),
-        Objective(linear_encoder(8)),
-        n_steps=8,
-        z=torch.randn(N, WIDER.z_dim, generator=torch.Generator().manual_seed(1)),
-        rng=torch.Generator().manual_seed(0),
-        batch_size=1,
-        folder=folder,
-    )
-    return found.z
+    asked = start(), condition, make_target(condition), Objective(linear_encoder(8))
+    how = {"n_steps": 8, "batch_size": 1, "rng": seeded(), "folder": folder}
+    return optimise_z(*asked, z=torch.randn(N, WIDER.z_dim, generator=seeded(1)), **how).z
 
 
 def tune(folder):
@@ -56,16 +47,10 @@ def tune(folder):
     torch.set_num_threads(1)
     images = np.random.default_rng(0).integers(0, 256, (10, 16, 16, 3), dtype=np.uint8)
     config = fine_tuning_config(WIDER, n_images=48, rest_images=8, clip_size=8)
-    tuned = fine_tune(
-        start(),
-        images,
-        rows_of(10, 8),
-        rows_of(10, 2, 8),
-        linear_encoder(8),
-        config=dataclasses.replace(config, batch_size=4, checkpoint_images=4),
-        option=FineTuning(predicted_share=0.5),
-        out_dir=folder,
-    )
+    config = dataclasses.replace(config, batch_size=4, checkpoint_images=4)
+    given = start(), images, rows_of(10, 8), rows_of(10, 2, 8), linear_encoder(8)
+    option = FineTuning(predicted_share=0.5)
+    tuned = fine_tune(*given, config=config, option=option, out_dir=folder)
     return torch.cat([p.flatten() for p in tuned.generator.state_dict().values()])
 
 

@@ -117,10 +117,8 @@ def jupyterlab(folder):
     environment["JUPYTERLAB_WORKSPACES_DIR"] = str(home / "workspaces")
     quiet = {"fetchNews": "false", "checkForUpdates": False}  # it would ask, and ask the net
     whole = {"windowingMode": "none"}  # otherwise what is off the screen is not in the page
-    for name, values in (
-        ("apputils-extension/notification", quiet),
-        ("notebook-extension/tracker", whole),
-    ):
+    both = {"apputils-extension/notification": quiet, "notebook-extension/tracker": whole}
+    for name, values in both.items():
         path = settings / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(values))

@@ -16,10 +16,9 @@ from small_lafite import DISCRIMINATOR, GENERATOR, lively
 from fmri_utils.lafite import Discriminator, Generator
 from fmri_utils.lafite.layers import Convolution, SynthesisConvolution, fir_filter
 
-TINY = dataclasses.replace(
-    GENERATOR, z_dim=5, condition_dim=6, channel_max=12, change=8, inner_dim=8
-)
-TINY_D = dataclasses.replace(DISCRIMINATOR, condition_dim=6, channel_max=12)
+SIZES = {"condition_dim": 6, "channel_max": 12}
+TINY = dataclasses.replace(GENERATOR, z_dim=5, change=8, inner_dim=8, **SIZES)
+TINY_D = dataclasses.replace(DISCRIMINATOR, **SIZES)
 SOURCE = "raise SystemExit('the embedded source code ran')"
 NETWORK_SETTINGS = {"z_dim": 5, "synthesis_kwargs": {"channel_base": 64, "conv_clamp": 256}}
 
@@ -35,9 +34,9 @@ def lafite_state(network):
 
 
 def as_easy(value):
-    return (
-        form.EasyDict({k: as_easy(v) for k, v in value.items()}) if type(value) is dict else value
-    )
+    if type(value) is not dict:
+        return value
+    return form.EasyDict({k: as_easy(v) for k, v in value.items()})
 
 
 def network_object(network, dtype=torch.float32, settings=NETWORK_SETTINGS, change=lambda s: s):
@@ -47,16 +46,9 @@ def network_object(network, dtype=torch.float32, settings=NETWORK_SETTINGS, chan
         key: torch.nn.Parameter(value.to(dtype), False) if key in parameters else value.to(dtype)
         for key, value in change(lafite_state(network)).items()
     }
-    return form.module(
-        type(network).__name__,
-        SOURCE,
-        state,
-        _init_args=(),
-        _init_kwargs=as_easy(settings),
-        weight_gain=np.float64(0.25),
-        other_gain=np.float32(2),
-        flag=np.bool_(True),
-    )
+    numbers = {"weight_gain": np.float64(0.25), "other_gain": np.float32(2), "flag": np.bool_(True)}
+    made_with = {"_init_args": (), "_init_kwargs": as_easy(settings)}
+    return form.module(type(network).__name__, SOURCE, state, **made_with, **numbers)
 
 
 def official_pickle(monkeypatch, content, protocol=4):
@@ -114,9 +106,8 @@ def number(value):
 def view(storage, offset, shape, strides, n_hooks=0):
     parts = [form.tuple_of(*map(number, sizes)) for sizes in (shape, strides)]
     hooks = b"}" + n_hooks * (form.text("x") + b"Ns")
-    return form.call(
-        "torch._utils:_rebuild_tensor_v2", storage, number(offset), *parts, b"\x89", hooks
-    )
+    rest = number(offset), *parts, b"\x89", hooks
+    return form.call("torch._utils:_rebuild_tensor_v2", storage, *rest)
 
 
 def persistent(parameters=b"", buffers=b"", modules=b"", kind="class", name="G_ema"):
@@ -134,16 +125,14 @@ def storage_of(data=None):
     return form.call("torch.storage:_load_from_bytes", form.blob(data))
 
 
-def torch_zip():
+def torch_zip(**how):
     stream = io.BytesIO()
-    torch.save({"a": torch.ones(2)}, stream)
+    torch.save({"a": torch.ones(2)}, stream, **how)
     return stream.getvalue()
 
 
 def torch_old():
-    stream = io.BytesIO()
-    torch.save({"a": torch.ones(2)}, stream, _use_new_zipfile_serialization=False)
-    return stream.getvalue()
+    return torch_zip(_use_new_zipfile_serialization=False)
 
 
 def safetensors_file():

@@ -31,14 +31,9 @@ def _reconstruct_persistent_obj(meta):
 
 def stand_ins():
     """Modules that make pickle write (and an unwary reader find) the official names."""
-    modules = {
-        name: types.ModuleType(name)
-        for name in ("torch_utils", "torch_utils.persistence", "dnnlib", "dnnlib.util")
-    }
-    for name, value in (
-        ("torch_utils.persistence", _reconstruct_persistent_obj),
-        ("dnnlib.util", EasyDict),
-    ):
+    names = ("torch_utils", "torch_utils.persistence", "dnnlib", "dnnlib.util")
+    modules = {name: types.ModuleType(name) for name in names}
+    for name, value in zip(names[1::2], (_reconstruct_persistent_obj, EasyDict), strict=True):
         value.__module__ = name
         setattr(modules[name], value.__name__, value)
     return modules
@@ -48,13 +43,8 @@ class Persistent:
     """An object that pickles as the originals do: class name, source code, state."""
 
     def __init__(self, class_name, source, state):
-        self.meta = {
-            "type": "class",
-            "version": 6,
-            "module_src": source,
-            "class_name": class_name,
-            "state": state,
-        }
+        self.meta = {"type": "class", "version": 6, "module_src": source}
+        self.meta |= {"class_name": class_name, "state": state}
 
     def __reduce__(self):
         return _reconstruct_persistent_obj, (self.meta,)
@@ -69,28 +59,19 @@ def module(class_name, source, members, **attributes):
 
     import torch
 
-    own = {key: value for key, value in members.items() if "." not in key}
     inner = {}
+    state = {"training": False, "_parameters": OrderedDict(), "_buffers": OrderedDict()}
+    state |= {"_non_persistent_buffers_set": set(), "_backward_hooks": OrderedDict()}
+    state |= {"_is_full_backward_hook": None, "_modules": OrderedDict(), **attributes}
     for key, value in members.items():
-        if "." in key:
-            first, rest = key.split(".", 1)
+        first, _, rest = key.partition(".")
+        if rest:
             inner.setdefault(first, {})[rest] = value
-    state = {
-        "training": False,
-        "_parameters": OrderedDict(
-            (k, v) for k, v in own.items() if v is None or isinstance(v, torch.nn.Parameter)
-        ),
-        "_buffers": OrderedDict(
-            (k, v) for k, v in own.items() if not isinstance(v, torch.nn.Parameter | None)
-        ),
-        "_non_persistent_buffers_set": set(),
-        "_backward_hooks": OrderedDict(),
-        "_is_full_backward_hook": None,
-        "_modules": OrderedDict(
-            (name, module(f"Layer_{name}", source, values)) for name, values in inner.items()
-        ),
-        **attributes,
-    }
+        else:
+            parameter = isinstance(value, torch.nn.Parameter)
+            state["_parameters" if parameter else "_buffers"][key] = value
+    for name, values in inner.items():
+        state["_modules"][name] = module(f"Layer_{name}", source, values)
     return Persistent(class_name, source, state)
 
 

@@ -13,21 +13,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from fmri_utils.project.errors import FmriUtilsError
 
 # How many different malformed cases each test refuses at least.
-COUNTS = {
-    "profiles: types": 60,
-    "profiles: ranges": 40,
-    "profiles: unknown": 40,
-    "profiles: files": 40,
-    "profiles: settings": 18,
-    "nsd: damages": 90,
-    "nsd: flips": 50,
-    "nsd: wrong": 60,
-    "weights: damages": 60,
-    "weights: headers": 60,
-    "weights: flips": 40,
-    "weights: clip": 12,
-    "weights: training": 12,
-}
+COUNTS = {f"profiles: {name}": 40 for name in ("ranges", "unknown", "files")}
+COUNTS |= {"profiles: types": 60, "profiles: settings": 18}
+COUNTS |= {"nsd: damages": 90, "nsd: flips": 50, "nsd: wrong": 60}
+COUNTS |= {"weights: damages": 60, "weights: headers": 60, "weights: flips": 40}
+COUNTS |= {"weights: clip": 12, "weights: training": 12}
 NEXT_STEP = re.compile(
     r"expected|valid|fetch|delete|restore|run |use |ask |check |choose|give |read |leave |unpack "
     r"|take |do not open ",

@@ -12,6 +12,7 @@ import open_clip
 import torch
 from lafite_fixture import network_object, official_pickle
 from safetensors.torch import save_file
+from small_lafite import noisy_generator
 
 from fmri_utils.lafite import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from fmri_utils.project.simulation_config import SimulationConfig
@@ -21,26 +22,13 @@ CLIP = "ViT-B-32-quickgelu"
 COLOURS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
 N_CAPTIONS = 60  # different ones: CLIP's text tower reads a few captions a second on a CPU
 SIZES = SimulationConfig(
-    n_shared=40,
-    n_own=460,
-    sessions=(2, 1, 1, 1, 1, 1, 1, 1),
-    grid=(22, 26, 18),
-    n_nsdgeneral=400,
-    n_null=40,
-    stimulus_px=128,
-    write_hdf5=False,
-)
-GENERATOR = GeneratorConfig(
-    z_dim=64,
-    w_dim=64,
-    hidden_dim=64,
-    resolution=32,
-    channel_base=1024,
-    channel_max=32,
-    mapping_layers=2,
-    change=16,
-)
-DISCRIMINATOR = DiscriminatorConfig(resolution=32, channel_base=1024, channel_max=32)
+    n_shared=40, n_own=460, sessions=(2, 1, 1, 1, 1, 1, 1, 1), grid=(22, 26, 18), n_nsdgeneral=400,
+    n_null=40, stimulus_px=128, write_hdf5=False,
+)  # fmt: skip
+WIDTHS = {"resolution": 32, "channel_base": 1024, "channel_max": 32}
+DIMS = dict.fromkeys(("z_dim", "w_dim", "hidden_dim"), 64)
+GENERATOR = GeneratorConfig(mapping_layers=2, change=16, **DIMS, **WIDTHS)
+DISCRIMINATOR = DiscriminatorConfig(**WIDTHS)
 
 
 def write_nsd(root):
@@ -71,16 +59,8 @@ def write_clip(folder):
 def write_lafite(path, monkeypatch):
     """A LAFITE of reduced resolution with both structures, pickled as the released ones are."""
     torch.manual_seed(0)
-    networks = {
-        "G": Generator(GENERATOR),
-        "D": Discriminator(DISCRIMINATOR),
-        "G_ema": Generator(GENERATOR),
-    }
-    with torch.no_grad():  # as after training: the noise images have an effect
-        for network in networks.values():
-            for name, parameter in network.named_parameters():
-                if name.endswith("noise_strength"):
-                    parameter.fill_(0.1)
+    networks = {"G": Generator(GENERATOR), "D": Discriminator(DISCRIMINATOR)}
+    networks["G_ema"] = noisy_generator(GENERATOR)  # as after training
     settings = {"z_dim": 64, "synthesis_kwargs": {"channel_base": 1024, "conv_clamp": 256}}
     content = {name: network_object(n, settings=settings) for name, n in networks.items()}
     path.write_bytes(official_pickle(monkeypatch, content))

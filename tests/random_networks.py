@@ -84,9 +84,8 @@ def randomly_initialised(network):
 def write_weights(name, model, folder):
     """A file of the published format; gives the network that expects this very file."""
     network = NETWORKS[name]
-    state = {
-        k: torch.zeros(1).expand(v.shape) if v.is_meta else v for k, v in model.state_dict().items()
-    }
+    state = model.state_dict()
+    state = {k: torch.zeros(1).expand(v.shape) if v.is_meta else v for k, v in state.items()}
     file = network.weights()
     path = folder / file.name
     if name == "SwAV":  # as its authors saved it: wrapped, without classifier, with prototypes

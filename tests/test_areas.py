@@ -2,16 +2,15 @@
 
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 from sklearn.linear_model import Ridge
 
 from fmri_utils import encoders, metrics, perturbation, visual_areas
 from fmri_utils.encoders import LinearEncoder, unit
 from fmri_utils.plots import area_figure as area_plots
-from fmri_utils.project.errors import DataError
 
 N, C, SIZE = 40, 6, 8
 ONE_EACH = np.arange(400)
@@ -39,32 +38,20 @@ def planted(kinds, seed=0, noise=0.3, n=400):
         parts.append(own if kind == "nothing" else truth @ mixing + noise * own)
     x = np.concatenate(parts, axis=1)
     x = ((x - x[:n].mean(0)) / x[:n].std(0)).astype(np.float32)
-    encoder, _ = encoders.fit_ridge(
-        x[:n], truth[:n], np.arange(n), alphas=SETTINGS.alphas, n_folds=4
-    )
-    test = encoder, x[n:], truth[n:]
-    names = dict(zip(("encoder", "pattern", "truth"), test, strict=True))
-    return SimpleNamespace(x=x[:n], y=truth[:n], test=test, **names)
+    encoder, _ = encoders.fit_ridge(x[:n], truth[:n], np.arange(n), **vars(SETTINGS))
+    named = {"encoder": encoder, "pattern": x[n:], "truth": truth[n:]}
+    return SimpleNamespace(x=x[:n], y=truth[:n], test=tuple(named.values()), **named)
 
 
 def scored(world, groups, n_random=60):
-    return visual_areas.score_areas(
-        *world.test, groups, n_random=n_random, rng=np.random.default_rng(1)
-    )
+    how = {"n_random": n_random, "rng": np.random.default_rng(1)}
+    return visual_areas.score_areas(*world.test, groups, **how)
 
 
 def retrained(world, groups, images=ONE_EACH, n_random=0):
-    return visual_areas.score_retrained(
-        world.x,
-        world.y,
-        images,
-        groups,
-        pattern=world.pattern,
-        truth=world.truth,
-        settings=SETTINGS,
-        n_random=n_random,
-        rng=np.random.default_rng(0),
-    )
+    how = {"pattern": world.pattern, "truth": world.truth, "settings": SETTINGS}
+    how |= {"n_random": n_random, "rng": np.random.default_rng(0)}
+    return visual_areas.score_retrained(world.x, world.y, images, groups, **how)
 
 
 def lost_and_gained(world, scores):
@@ -81,10 +68,8 @@ def test_a_group_with_all_the_signal_stands_out_and_an_empty_one_does_not():
     world = planted(["signal", "nothing", "nothing", "nothing"])
     scores = scored(world, masks(4))
     lost, gained = lost_and_gained(world, scores)
-    assert gained[0] > 0.2
-    assert max(map(abs, gained[1:])) < 0.02
-    assert lost[0] > 0.2
-    assert max(map(abs, lost[1:])) < 0.02
+    for change in (gained, lost):
+        assert change[0] > 0.2 > 0.02 > max(map(abs, change[1:]))
     low, high = scores.band("keep_only", "cosine").T
     assert scores.means("keep_only", "cosine")[0] > high[0]
     assert (scores.means("keep_only", "cosine")[1:] < (low + high)[1:] / 2).all()
@@ -125,9 +110,8 @@ def test_group_scores_and_random_groups_equal_those_of_single_groups():
     assert scores.sizes.tolist() == [16, 8, 8, 8]
     for kind in ("keep_only", "leave_out"):
         for k, group in enumerate(groups.values()):
-            value, random = visual_areas.against_random(
-                *world.test, group, kind=kind, rng=np.random.default_rng(3), n_groups=400
-            )
+            how = {"kind": kind, "rng": np.random.default_rng(3), "n_groups": 400}
+            value, random = visual_areas.against_random(*world.test, group, **how)
             assert scores.means(kind, "cosine")[k] == pytest.approx(value, abs=1e-6)
             drawn = scores.random[kind]["cosine"][k]
             error = np.hypot(drawn.std(), random.std()) / 20
@@ -142,10 +126,7 @@ def test_intervals_are_of_the_difference_image_by_image():
     interval = scores.difference("leave_out", "cosine", own, rng=np.random.default_rng(0))[0]
     assert (interval.low, interval.high) == (0, 0)
     rows = scores.records(rng=np.random.default_rng(0), n=200)
-    assert len(rows) == 3 * 2 * 3
-    (row,) = [
-        r for r in rows if (r["kind"], r["group"], r["score"]) == ("keep_only", "twin", "top1")
-    ]
+    row = {(r["kind"], r["group"], r["score"]): r for r in rows}["keep_only", "twin", "top1"]
     assert row["voxels"] == SIZE
     assert row["low"] < row["value"] < row["high"]
     assert row["value"] == scores.means("keep_only", "top1")[1]
@@ -179,10 +160,9 @@ def test_retraining_on_a_group_is_the_fit_of_its_columns_alone():
     world.x, world.pattern = world.x + 0.5, world.pattern + 0.5  # betas with a mean of their own
     found = retrained(world, {"group": group, "all": np.ones(16, bool)}, images, n_random=1)
     x = world.x[:, group]
-    ridge, report = encoders.fit_ridge(x, world.y, images, alphas=SETTINGS.alphas, n_folds=4)
-    matched, _ = encoders.match_spread(
-        ridge, x, world.y, images, alphas=report["best_alphas"], n_folds=4
-    )
+    ridge, report = encoders.fit_ridge(x, world.y, images, **vars(SETTINGS))
+    how = {"alphas": report["best_alphas"], "n_folds": 4}
+    matched, _ = encoders.match_spread(ridge, x, world.y, images, **how)
     made = matched.predict(world.pattern[:, group])[None]
     expected = visual_areas.embedding_scores_of(made, world.truth)["cosine"][0]
     own, random = found.per_image["retrained"]["cosine"], found.random["retrained"]["cosine"]
@@ -200,36 +180,20 @@ def test_retrained_scores_stand_beside_those_of_random_groups():
     assert mean[2] < low[2]
 
 
-def test_shapley_by_trial_adds_up_for_every_trial():
-    world, groups = planted(["signal", "twin", "nothing"]), masks(3)
-    values = visual_areas.shapley_by_trial(*world.test, groups)
-    whole = (unit(world.encoder.predict(world.pattern)) * world.truth).sum(1)
-    none = (unit(world.encoder.intercept) * world.truth).sum(1)
-    np.testing.assert_allclose(sum(values.values()), whole - none, atol=1e-6)
-
-
 def test_random_stimulation_is_the_null_of_the_areas_shift():
     world = planted(["signal", "twin", "nothing"])
     directions = np.eye(C)[:2]
-    drawn = visual_areas.random_shift(
-        world.encoder,
-        world.pattern,
-        [8, 24, 8],
-        directions,
-        n_random=300,
-        rng=np.random.default_rng(0),
-    )
+    given, how = (world.encoder, world.pattern), {"n_random": 300, "rng": np.random.default_rng(0)}
+    drawn = visual_areas.random_shift(*given, [8, 24, 8], directions, **how)
 
     def shift(where):
-        given = world.encoder, world.pattern, {"one": where}, directions
-        return perturbation.area_shifts(*given)[0].mean(0)
+        return perturbation.area_shifts(*given, {"one": where}, directions)[0].mean(0)
 
     exact = shift(np.ones(24, bool))[None]
     np.testing.assert_allclose(drawn[:, 1], np.repeat(exact, 300, axis=0), atol=1e-6)
     np.testing.assert_allclose(drawn[:, 0], drawn[:, 2], atol=1e-6)  # two rows of one product
-    rng, single = np.random.default_rng(1), []
-    for _ in range(300):
-        single.append(shift(rng.permutation(24) < 8))
+    rng = np.random.default_rng(1)
+    single = [shift(rng.permutation(24) < 8) for _ in range(300)]
     spread = np.hypot(drawn[:, 0].std(0), np.std(single, axis=0)) / 300**0.5
     assert (np.abs(drawn[:, 0].mean(0) - np.mean(single, axis=0)) < 4 * spread).all()
     np.testing.assert_allclose(drawn[:, 0].std(0), np.std(single, axis=0), rtol=0.25)
@@ -251,9 +215,8 @@ def test_pictures_differ_by_the_group_and_share_z():
         draw, world.encoder, world.pattern[:2], groups, z=z, kinds=("leave_out", "stimulate")
     )
     assert seen == [7, 7]  # everything of an image in one batch
-    np.testing.assert_allclose(
-        whole[1, 0, 0, :2], unit(world.encoder.predict(world.pattern[1:2]))[0, :2], atol=1e-6
-    )
+    expected = unit(world.encoder.predict(world.pattern[1:2]))[0, :2]
+    np.testing.assert_allclose(whole[1, 0, 0, :2], expected, atol=1e-6)
     for kind, pictures in changed.items():
         assert pictures.shape == (2, 3, 2, 2, 3)
         for g, group in enumerate(groups.values()):
@@ -280,8 +243,7 @@ def test_families_keep_the_areas_that_hold_a_voxel():
         "unassigned": ["unassigned"],
         "hemispheres": ["lh"],
     }
-    with pytest.raises(DataError, match="no area with a voxel"):
-        visual_areas.area_groups({"words": AREAS["words"]})
+    refused("no area with a voxel", visual_areas.area_groups, {"words": AREAS["words"]})
 
 
 def test_overlaps_and_disjoint_groups_count_every_voxel_once():
@@ -298,34 +260,15 @@ def test_unions_name_what_is_unknown_and_leave_out_what_is_empty():
     found = visual_areas.unions(lists, AREAS)
     assert list(found) == ["V1 and faces"]  # no voxel of the region prefers words
     assert np.flatnonzero(found["V1 and faces"]).tolist() == [0, 1, 2]
-    with pytest.raises(DataError, match=r"made of \['V9'\]"):
-        visual_areas.unions({"x": ["V1", "V9"]}, AREAS)
-    with pytest.raises(DataError, match="holds a voxel"):
-        visual_areas.unions({"x": ["words"]}, AREAS)
+    refused(r"made of \['V9'\]", visual_areas.unions, {"x": ["V1", "V9"]}, AREAS)
+    refused("holds a voxel", visual_areas.unions, {"x": ["words"]}, AREAS)
 
 
-@pytest.fixture
-def results():
-    """What notebook 06 writes, in small; every picture has a grey level of its own."""
-    rng = np.random.default_rng(0)
-    intervals = np.sort(rng.standard_normal((3, 3)), axis=1)[:, [1, 0, 2]]
-    found = {"names": NAMES, "sizes": np.array([8, 9, 10]), "picture_names": NAMES[:2]}
-    for key in ("gain", "loss", "retrained_gain", "retrained_loss"):
-        found[key] = intervals
-    for key in ("gain_random", "loss_random", "retrained_gain_random"):
-        found[key] = np.array([[0.1, 0.3], [0.2, 0.25], [-0.1, 0.1]])
-    found |= {"seen": np.zeros((2, 4, 4, 3)), "whole": np.ones((2, 4, 4, 3))}
+@pytest.mark.usefixtures("close_figures")
+def test_pictures_stand_in_the_row_of_their_kind_and_the_column_of_their_group():
     grey = np.arange(4).reshape(2, 2)[..., None, None, None] / 8 + np.zeros((2, 2, 4, 4, 3))
-    found |= {"keep_only": grey, "leave_out": grey + 0.5}
-    found |= {"shift": np.array([[0.3, -0.1], [0.1, -0.004]])}
-    found |= {"shift_random_low": np.full((2, 2), -0.2), "shift_random_high": np.full((2, 2), 0.2)}
-    yield found | {"shift_names": ["faces", "V1"], "concept_names": ["faces", "words"]}
-    plt.close("all")
-
-
-def test_pictures_stand_in_the_row_of_their_kind_and_the_column_of_their_group(results):
-    changed = {kind: results[kind] for kind in ("keep_only", "leave_out")}
-    axes = area_plots.plot_area_pictures(results["seen"], results["whole"], changed, NAMES[:2])
+    changed, seen = {"keep_only": grey, "leave_out": grey + 0.5}, np.zeros((2, 4, 4, 3))
+    axes = area_plots.plot_area_pictures(seen, seen + 1, changed, NAMES[:2])
     assert axes.shape == (2, 2, 2)
     for (i, k, g), ax in np.ndenumerate(axes):
         expected = list(changed.values())[k][i, g]
@@ -335,33 +278,25 @@ def test_pictures_stand_in_the_row_of_their_kind_and_the_column_of_their_group(r
     assert labels.count("seen") == labels.count("all voxels") == 2
 
 
-def test_changes_stand_on_the_bar_of_their_own_random_groups(results):
-    series = {
-        "ablated": (results["gain"], results["gain_random"]),
-        "other": (results["loss"], None),
-    }
-    ax = area_plots.plot_area_changes(NAMES, series)
+@pytest.mark.usefixtures("close_figures")
+def test_changes_stand_on_the_bar_of_their_own_random_groups():
+    random = np.array([[0.1, 0.3], [0.2, 0.25], [-0.1, 0.1]])
+    gain = np.sort(np.random.default_rng(0).standard_normal((3, 3)), axis=1)[:, [1, 0, 2]]
+    ax = area_plots.plot_area_changes(NAMES, {"ablated": (gain, random), "other": (gain, None)})
     bars = [(b.get_x(), b.get_x() + b.get_width()) for b in ax.patches]
-    np.testing.assert_allclose(bars, results["gain_random"])
-    np.testing.assert_array_equal(ax.lines[0].get_xdata(), results["gain"][:, 0])
+    np.testing.assert_allclose(bars, random)
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), gain[:, 0])
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [b.get_y() + 0.16 for b in ax.patches])
     assert (ax.lines[1].get_ydata() > ax.lines[0].get_ydata()).all()  # one below the other
     ends = [segment[:, 0] for segment in ax.collections[0].get_segments()]
-    np.testing.assert_array_equal(ends, results["gain"][:, 1:])
+    np.testing.assert_array_equal(ends, gain[:, 1:])
 
 
-def test_shifts_are_bold_beyond_random_groups_and_framed_for_the_own_concept(results):
-    limits = results["shift_random_low"], results["shift_random_high"]
-    names = results["shift_names"], results["concept_names"]
-    ax = area_plots.plot_area_shift(results["shift"], *limits, *names)
+@pytest.mark.usefixtures("close_figures")
+def test_shifts_are_bold_beyond_random_groups_and_framed_for_the_own_concept():
+    shift = np.array([[0.3, -0.1], [0.1, -0.004]])
+    limits = np.full((2, 2), -0.2), np.full((2, 2), 0.2)
+    ax = area_plots.plot_area_shift(shift, *limits, ["faces", "V1"], ["faces", "words"])
     texts = {t.get_text(): t.get_weight() for t in ax.texts}
     assert texts == {"+0.30": "bold", "-0.10": "normal", "+0.10": "normal", "+0.00": "normal"}
     assert [patch.get_xy() for patch in ax.patches] == [(-0.5, -0.5)]
-
-
-def test_the_figure_of_areas_says_what_its_data_are_and_counts_voxels(results):
-    figure = area_plots.fig_visual_areas(results, label="simulated, subject 1")
-    right = figure.subfigs[1]
-    assert right.get_supxlabel() == "simulated, subject 1"
-    names = [t.get_text() for t in right.axes[0].get_yticklabels()]
-    assert names == ["signal (8)", "twin (9)", "nothing (10)"]

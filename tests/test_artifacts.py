@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from malformed import flipped
 
 from fmri_utils.project.artifacts import (
     LOCK,
@@ -14,15 +15,11 @@ from fmri_utils.project.artifacts import (
     manifest_path,
     save_arrays,
     sha256_json,
-)
+)  # fmt: skip
 from fmri_utils.project.errors import ArtifactError
 
-ARRAYS = {
-    "x": np.arange(6.0).reshape(2, 3),
-    "names": ["V1", "hV4", "Γ"],
-    "mask": np.array([True, False]),
-    "run/spread": np.ones(3),
-}
+ARRAYS = {"x": np.arange(6.0).reshape(2, 3), "names": ["V1", "hV4", "Γ"]}
+ARRAYS |= {"mask": np.array([True, False]), "run/spread": np.ones(3)}
 
 
 @pytest.fixture
@@ -52,14 +49,9 @@ def test_the_same_arrays_give_the_same_bytes(file, tmp_path):
 
 def test_a_failure_leaves_neither_file_nor_rest(tmp_path):
     path = tmp_path / "deep" / "x.txt"
-
-    def fail_half_way():
-        with atomic_path(path) as tmp:
-            tmp.write_text("half")
-            raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError, match="power cut"):
-        fail_half_way()
+    with pytest.raises(RuntimeError), atomic_path(path) as tmp:  # noqa: PT012
+        tmp.write_text("half")
+        raise RuntimeError
     assert list(path.parent.iterdir()) == []
 
 
@@ -71,18 +63,17 @@ def test_a_failure_keeps_the_old_file(tmp_path):
     assert path.read_text() == "old"
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "delete", "no manifest"])
+DAMAGES = {
+    "truncated": lambda file: file.write_bytes(file.read_bytes()[:-100]),
+    "flipped": lambda file: file.write_bytes(flipped(file.read_bytes(), 0.5, 1)),
+    "deleted": lambda file: file.unlink(),
+    "no manifest": lambda file: manifest_path(file).unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_seen_before_anything_is_read(file, damage):
-    if damage == "truncate":
-        file.write_bytes(file.read_bytes()[:-100])
-    elif damage == "flip":
-        data = bytearray(file.read_bytes())
-        data[len(data) // 2] ^= 1
-        file.write_bytes(bytes(data))
-    elif damage == "delete":
-        file.unlink()
-    else:
-        manifest_path(file).unlink()
+    DAMAGES[damage](file)
     with pytest.raises(ArtifactError, match=r"a\.h5 .*Run `make 01`"):
         load_arrays(file, remedy="Run `make 01`.")
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from refusals import refused
 from test_controls import ridge, subject
 
 from fmri_utils.encoders import LinearEncoder, ceilings
-from fmri_utils.project.errors import DataError
 
 
 def noisy(n_repeats, *, signal=1.0, noise=1.5, said=0.6, n=1500, dim=12, seed=0):
@@ -23,8 +23,7 @@ def test_repeats_are_stacked_by_image_and_images_with_too_few_are_left_out():
     np.testing.assert_array_equal(ids, [3, 5])
     np.testing.assert_array_equal(stacked[0], betas[[1, 4]])
     np.testing.assert_array_equal(stacked[1], betas[[0, 2]])
-    with pytest.raises(DataError, match="0 images have 4 trials"):
-        ceilings.stack_repeats(betas, groups, 4)
+    refused("0 images have 4 trials", ceilings.stack_repeats, betas, groups, 4)
 
 
 def test_extrapolated_to_endless_repeats_the_planted_ceiling_comes_out():
@@ -59,17 +58,13 @@ def test_halves_agree_as_much_as_signal_and_noise_allow():
         seen.append((len(part), len(np.unique(ids))))
         return identity
 
-    found = ceilings.half_split_ceiling(
-        fit, betas, signal[groups], groups, betas, groups, n_repeats=2, rng=rng
-    )
+    given = fit, betas, signal[groups], groups, betas, groups
+    found = ceilings.half_split_ceiling(*given, n_repeats=2, rng=rng)
     assert seen == [(3000, 3000)] * 10
     np.testing.assert_allclose(found["half"], 1 / (1 + 4), atol=0.03)
     np.testing.assert_allclose(found["reliability"], 1 / (1 + 4 / 2), atol=0.04)
     np.testing.assert_allclose(found["ceiling"], np.sqrt(found["reliability"]))
-    with pytest.raises(DataError, match="at least 2"):
-        ceilings.half_split_ceiling(
-            fit, betas, signal[groups], groups, betas, groups, n_repeats=1, rng=rng
-        )
+    refused("at least 2", ceilings.half_split_ceiling, *given, n_repeats=1, rng=rng)
 
 
 def test_the_curve_over_sessions_trains_on_the_first_sessions_only():
@@ -98,12 +93,9 @@ def test_the_curve_over_voxels_rises():
     nothing = np.random.default_rng(3).standard_normal((len(data[0]), 80))
     betas = np.concatenate([nothing, data[0]], 1)
     wide = np.concatenate([np.zeros((50, 80)), pattern], 1)
-    settings = dict(n_voxels=[10, 40, 160], rng=np.random.default_rng(0), n_draws=2)
-    curve = ceilings.curve_over_voxels(ridge, betas, *data[1:], wide, truth, **settings)
+    given, how = (ridge, betas, *data[1:], wide, truth), {"rng": np.random.default_rng(0)}
+    curve = ceilings.curve_over_voxels(*given, n_voxels=[10, 40, 160], n_draws=2, **how)
     mrr = curve["scores"]["brain_to_image MRR"].mean(1)
     assert curve["n_voxels"].tolist() == [10, 40, 160]
     assert mrr[0] < mrr[1] < mrr[2]
-    with pytest.raises(DataError, match="there are 160"):
-        ceilings.curve_over_voxels(
-            ridge, betas, *data[1:], wide, truth, n_voxels=[161], rng=np.random.default_rng(0)
-        )
+    refused("there are 160", ceilings.curve_over_voxels, *given, n_voxels=[161], **how)

@@ -28,7 +28,7 @@ from fmri_utils.pictures.strategies import (
     gains_markdown,
     mean_scores,
     study_remark,
-)
+)  # fmt: skip
 from fmri_utils.project import artifacts
 from fmri_utils.project.profiles import load_profile
 from pipeline.studies import __main__ as studies
@@ -116,20 +116,16 @@ def test_seeds_are_resampled_with_the_images():
 def test_a_study_of_another_generator_says_so():
     assert "no results" in study_remark({}, "a")
     assert "other weights" in study_remark({"weights": "b"}, "a")
-    assert "with this generator, seeds [0, 1]" in study_remark(
-        {"weights": "a", "seeds": [0, 1]}, "a"
-    )
+    same = {"weights": "a", "seeds": [0, 1]}
+    assert "with this generator, seeds [0, 1]" in study_remark(same, "a")
 
 
 def test_fine_tuned_generators_draw_as_they_were_trained(generator, condition):
     torch.manual_seed(1)
     two = Generator(dataclasses.replace(WIDER, n_conditions=2)).eval()
     conditions = {"brain": [condition, -condition], "ceiling": [condition[::-1], condition]}
-    options = {
-        "two": finetuning.FineTuning(two_conditions=True, zero_z=True),
-        "one": finetuning.FineTuning(),
-    }
-    asked = []
+    two_at_once = finetuning.FineTuning(two_conditions=True, zero_z=True)
+    options, asked = {"two": two_at_once, "one": finetuning.FineTuning()}, []
 
     def trained(option, name):
         asked.append(name)
@@ -138,9 +134,8 @@ def test_fine_tuned_generators_draw_as_they_were_trained(generator, condition):
     z = torch.randn(3, N, 12, generator=seeded())
     pictures = compare_fine_tuning(generator, trained, options, conditions, z=z, batch_size=3)
     assert asked == ["two", "one"]
-    assert {kind: {k: len(v) for k, v in d.items()} for kind, d in pictures.items()} == {
-        kind: {"before": 3, "two": 1, "one": 3} for kind in ("brain", "ceiling")
-    }
+    numbers = {kind: {k: len(v) for k, v in d.items()} for kind, d in pictures.items()}
+    assert list(numbers.values()) == [{"before": 3, "two": 1, "one": 3}] * 2
     # Each of the two conditions is scaled to unit length by itself.
     wide = np.concatenate([condition, -condition], 1)
     with torch.no_grad():
@@ -206,8 +201,7 @@ def test_both_studies_run_and_resume(material, tmp_path, monkeypatch):
     monkeypatch.setattr(finetuning, "OPTIONS", options)
     study = study_generator.study_fine_tuning(material)
     assert set(study["rows"]["brain"]["PixCorr"]) == {"before", *names}
-    assert study["n_training_images"] == 16
-    assert study["n_test_images"] == N
+    assert (study["n_training_images"], study["n_test_images"]) == (16, N)
 
     def times():
         kept = [*tmp_path.rglob("*.safetensors"), *tmp_path.rglob("*.h5")]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from refusals import refused
 from test_encoders import top1
 
 from fmri_utils import encoders
@@ -32,16 +33,6 @@ def subject(*, fine=1.0, n_images=200, n_voxels=80, noise=0.5, seed=0):
     return data, pattern, truth, test_ids, kind[-50:]
 
 
-def test_fixture_oracle_retrieves_everything_and_shifted_nothing():
-    *_, truth, _, _ = subject()
-    oracle = controls.pairing_oracle(truth)
-    assert top1(truth, oracle["oracle"]) == 1
-    assert top1(truth, oracle["oracle, shifted by one"]) == 0
-    assert two_way_identification(truth, oracle["oracle, shifted by one"]) == pytest.approx(
-        0.5, abs=0.15
-    )
-
-
 def test_shuffling_moves_every_image_and_keeps_repeats_together():
     data, *_ = subject()
     shuffled = controls.shuffle_pairing(data[1], data[2], np.random.default_rng(0))
@@ -49,8 +40,7 @@ def test_shuffling_moves_every_image_and_keeps_repeats_together():
     for image in (0, 7):
         assert len(np.unique(shuffled[data[2] == image], axis=0)) == 1
     np.testing.assert_allclose(np.sort(shuffled, 0), np.sort(data[1], 0))
-    with pytest.raises(DataError, match="1 image"):
-        controls.shuffle_pairing(data[1][:3], data[2][:3], np.random.default_rng(0))
+    refused("1 image", controls.shuffle_pairing, data[1][:3], data[2][:3], np.random.default_rng(0))
 
 
 def test_a_fit_to_shuffled_pairs_is_at_chance_and_a_true_one_is_not():
@@ -74,8 +64,7 @@ def test_left_out_clusters_are_never_trained_on_and_the_control_has_as_many_imag
     found = controls.leave_clusters_out(fit, *data, pattern, truth, test_ids, n_clusters=5, seed=0)
     # the five clusters are the five planted kinds
     assert len(np.unique(found["cluster"] * 10 + kind)) == 5
-    assert np.isfinite(found["prediction"]).all()
-    assert np.isfinite(found["control"]).all()
+    assert np.isfinite([found["prediction"], found["control"]]).all()
     for number, (left, control) in enumerate(zip(fitted[::2], fitted[1::2], strict=True)):
         rows = found["cluster"] == number
         assert (left[0] @ truth[rows].T).max() < 0.7  # nothing of this kind
@@ -86,21 +75,19 @@ def test_left_out_clusters_are_never_trained_on_and_the_control_has_as_many_imag
 
 def test_leaving_clusters_out_hurts_a_decoder_of_kinds():
     data, pattern, truth, test_ids, _ = subject(fine=0.0)
-    found = controls.leave_clusters_out(
-        ridge, *data, pattern, truth, test_ids, n_clusters=5, seed=0
-    )
+    how = {"n_clusters": 5, "seed": 0}
+    found = controls.leave_clusters_out(ridge, *data, pattern, truth, test_ids, **how)
     control = two_way_identification(truth, found["control"])
     assert control > 0.8
     assert two_way_identification(truth, found["prediction"]) < control - 0.2
     with pytest.raises(DataError, match="test images are among"):
-        controls.leave_clusters_out(
-            ridge, *data, pattern, truth, data[2][:50], n_clusters=5, seed=0
-        )
+        controls.leave_clusters_out(ridge, *data, pattern, truth, data[2][:50], **how)
 
 
 def test_prototypes_read_the_class_and_nothing_else():
     data, pattern, truth, _, kind = subject()
-    encoder, report = controls.fit_prototypes(*data, n_classes=5, alphas=ALPHAS, n_folds=4, seed=0)
+    how = {"alphas": ALPHAS, "n_folds": 4, "seed": 0}
+    encoder, report = controls.fit_prototypes(*data, n_classes=5, **how)
     assert report["n_images"].sum() == 150
     read = encoder.classes(pattern)
     assert len(np.unique(read * 10 + kind)) == 5  # every class is one planted kind
@@ -110,8 +97,7 @@ def test_prototypes_read_the_class_and_nothing_else():
     assert np.linalg.norm(prediction[0] - mine.mean(0)) < 0.2
     assert two_way_identification(truth, prediction) > 0.85
     assert top1(truth, prediction) < top1(truth, ridge(*data).predict(pattern)) - 0.2
-    with pytest.raises(DataError, match="151 classes of 150 images"):
-        controls.fit_prototypes(*data, n_classes=151, alphas=ALPHAS, n_folds=4, seed=0)
+    refused("151 classes of 150 images", controls.fit_prototypes, *data, n_classes=151, **how)
 
 
 def test_a_bottleneck_lets_exactly_k_dimensions_through():
@@ -126,17 +112,15 @@ def test_a_bottleneck_lets_exactly_k_dimensions_through():
     errors = [np.linalg.norm(narrow - prediction) for narrow in curve.values()]
     assert errors == sorted(errors, reverse=True)
     assert top1(truth, curve[1]) < top1(truth, curve[12])
-    with pytest.raises(DataError, match="numbers of 1 or more"):
-        controls.bottleneck(prediction, fitted, (0, 3))
+    refused("numbers of 1 or more", controls.bottleneck, prediction, fitted, (0, 3))
 
 
 def test_the_table_has_every_method_and_score_with_chance_and_ceiling():
     data, pattern, truth, _, kind = subject()
     hub = ridge(*data).predict(pattern) + 0.5 * truth[0]  # tells the two directions apart
     predictions = {"ridge": hub, "oracle": truth}
-    table = controls.validity_table(
-        truth, predictions, clusters=kind, rng=np.random.default_rng(0), n_resamples=100
-    )
+    how = {"clusters": kind, "rng": np.random.default_rng(0), "n_resamples": 100}
+    table = controls.validity_table(truth, predictions, **how)
     rows = {(row["method"], row["score"]): row for row in table}
     assert len(rows) == len(table) == 2 * (len(controls.SCORES) + 3)
     for (method, score), row in rows.items():
@@ -150,18 +134,3 @@ def test_the_table_has_every_method_and_score_with_chance_and_ceiling():
     assert found == {d: pytest.approx((1 / s["rank"]).mean()) for d, s in scores.items()}
     assert abs(found["brain_to_image"] - found["image_to_brain"]) > 0.02
     assert rows["ridge", "effective rank"]["value"] == effective_rank(predictions["ridge"])
-    levels = controls.chance_levels(4)
-    assert levels["brain_to_image MRR"] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
-    assert levels["brain_to_image top-1, CSLS"] == 0.25
-
-
-def test_a_reader_of_kinds_is_at_chance_within_clusters():
-    data, pattern, truth, _, kind = subject(fine=0.0)
-    table = controls.validity_table(
-        truth, {"ridge": ridge(*data).predict(pattern)}, clusters=kind,
-        rng=np.random.default_rng(0), n_resamples=200,
-    )  # fmt: skip
-    rows = {row["score"]: row for row in table}
-    assert rows["two-way across clusters"]["value"] > 0.95
-    within = rows["two-way within clusters"]
-    assert within["low"] < 0.5 < within["high"]

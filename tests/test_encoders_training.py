@@ -5,23 +5,19 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 from test_encoders import planted, top1
 
 from fmri_utils import encoders
 from fmri_utils.encoders import gradient_fit as loop
 from fmri_utils.encoders.contrastive import fit_mind_reader
 from fmri_utils.encoders.mlp import mlp_loss, risen
-from fmri_utils.project.errors import DataError, DivergedError, ProfileError
+from fmri_utils.project.errors import DivergedError, ProfileError
 
 QUICK = loop.Training(
-    n_steps=60,
-    batch_size=40,
-    learning_rate=3e-3,
-    weight_decay=0.01,
-    one_cycle=True,
-    voxel_dropout=0.3,
-    check_every=10,
-)
+    n_steps=60, batch_size=40, learning_rate=3e-3, weight_decay=0.01, one_cycle=True,
+    voxel_dropout=0.3, check_every=10,
+)  # fmt: skip
 SMALL = {"hidden": 32, "mixco_temperature": 0.1, "soft_temperature": 0.1}
 
 
@@ -92,9 +88,8 @@ def test_validation_averages_repeats_of_each_image():
 
 def test_it_stops_when_held_out_images_get_no_better_and_keeps_the_best():
     data = planted(noise=4.0)
-    long = dataclasses.replace(
-        QUICK, n_steps=1000, one_cycle=False, learning_rate=1e-2, voxel_dropout=0.0, patience=50
-    )
+    how = {"one_cycle": False, "learning_rate": 1e-2, "voxel_dropout": 0.0, "patience": 50}
+    long = dataclasses.replace(QUICK, n_steps=1000, **how)
     encoder, report = fit_mlp(data, training=long)
     assert report["step"][-1] < 500
     assert report["best_step"] == report["step"][np.argmin(report["validation_loss"])]
@@ -139,8 +134,7 @@ def test_the_mlp_survives_the_disk_and_checks_its_input(tmp_path):
     np.testing.assert_array_equal(again.predict(data[0]), encoder.predict(data[0]))
     np.testing.assert_array_equal(again.predict_direct(data[0]), encoder.predict_direct(data[0]))
     assert isinstance(again, encoders.Mapper)
-    with pytest.raises(DataError, match=r"Expected: \(n, 60\)"):
-        again.predict(data[0][:, :-1])
+    refused(r"Expected: \(n, 60\)", again.predict, data[0][:, :-1])
 
 
 def test_mind_readers_loss_learns_the_direction_of_clamped_targets():
@@ -162,16 +156,12 @@ FITS = {
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_bad_data_and_absent_gpus_are_clear_errors(name):
+def test_bad_data_and_absent_gpus_are_clear_errors(name):  # NaN: test_not_finite.py
     betas, embeddings, image = planted(n_images=10)
-    holed, constant = betas.copy(), embeddings.copy()
-    holed[3, 1], constant[:, 2] = np.nan, 1
-    with pytest.raises(DataError, match=r"betas: 1 of .* NaN, first at trial 3, voxel 1"):
-        FITS[name](holed, embeddings, image)
-    with pytest.raises(DataError, match=r"dimensions \[2\] are constant"):
-        FITS[name](betas, constant, image)
-    with pytest.raises(DataError, match="train on more images"):
-        FITS[name](betas[:9], embeddings[:9], image[:9])
+    constant = embeddings.copy()
+    constant[:, 2] = 1
+    refused(r"dimensions \[2\] are constant", FITS[name], betas, constant, image)
+    refused("train on more images", FITS[name], betas[:9], embeddings[:9], image[:9])
     with pytest.raises(ProfileError, match="'cuda:77' is not available here"):
         FITS[name](betas, embeddings, image, device="cuda:77")
 

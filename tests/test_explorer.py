@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refused
 from small_lafite import drawing_generator
 
 from fmri_utils import perturbation
@@ -15,7 +16,6 @@ from fmri_utils.explorer.composite import compose, difference_gain, difference_p
 from fmri_utils.explorer.material import Concepts, Library, Material
 from fmri_utils.explorer.view import State
 from fmri_utils.pictures.reconstruction import draw, draw_z
-from fmri_utils.project.errors import DataError
 
 C, N_IMAGES, SHAPE = 12, 4, (9, 11, 8)
 
@@ -33,24 +33,19 @@ def material(generator):
     weights = rng.standard_normal((n_voxels, C)).astype(np.float32)
     areas = {"V1": np.arange(n_voxels) < 9, "faces": np.arange(n_voxels) >= n_voxels - 8}
     areas["unassigned"] = ~(areas["V1"] | areas["faces"])
-    directions = unit(rng.standard_normal((2, C)))
+    directions, captions = (unit(rng.standard_normal((n, C))) for n in (2, 30))
     return Material(
         encoder=LinearEncoder(weights, 3 * rng.standard_normal(C).astype(np.float32), "ridge"),
         generator=generator,
         pattern=rng.standard_normal((N_IMAGES, n_voxels)),
         seen=rng.integers(0, 256, (N_IMAGES, 16, 16, 3), dtype=np.uint8),
         captions=[f"A thing number {i} on a green lawn." for i in range(N_IMAGES)],
-        library=Library(
-            [f"Caption {i}." for i in range(30)], unit(rng.standard_normal((30, C))), np.zeros(C)
-        ),
+        library=Library([f"Caption {i}." for i in range(30)], captions, np.zeros(C)),
         concepts=Concepts(("faces", "words"), directions, np.array([0.7, 1.5])),
         areas=areas,
         mask=mask,
         background=rng.random(SHAPE).astype(np.float32) + 0.5,
-        new_noise_rms=0.05,
-        psi=1.0,
-        seed=3,
-        label="simulated, subject 1",
+        **{"new_noise_rms": 0.05, "psi": 1.0, "seed": 3, "label": "simulated, subject 1"},
     )
 
 
@@ -87,18 +82,15 @@ def test_voxels_do_what_the_perturbation_package_says(explorer, material):
         raised = rows + 1.5
         effect = perturbation.embedding_effect(material.encoder, rows, replacement=raised)
         np.testing.assert_allclose(view.turn, effect[0, voxel], rtol=1e-9)
-        shift = perturbation.concept_shift(
-            material.encoder, rows, material.concepts.directions, replacement=raised
-        )
+        given = material.encoder, rows, material.concepts.directions
+        shift = perturbation.concept_shift(*given, replacement=raised)
         np.testing.assert_allclose(list(view.shift.values()), shift[voxel], atol=1e-9)
 
 
 def test_areas_do_what_the_perturbation_package_says(explorer, material):
     view = explorer.view(State(0, "area", "faces", -2.0))
-    expected = perturbation.area_shifts(
-        material.encoder, material.pattern[:1], {"faces": material.areas["faces"]},
-        material.concepts.directions, k=-2.0,
-    )  # fmt: skip
+    given = material.encoder, material.pattern[:1], {"faces": material.areas["faces"]}
+    expected = perturbation.area_shifts(*given, material.concepts.directions, k=-2.0)
     np.testing.assert_allclose(list(view.shift.values()), expected[0, 0], atol=1e-6)
 
 
@@ -148,34 +140,28 @@ def test_captions_nearest_to_an_embedding_come_first(material):
     assert library.nearest(-library.embeddings[7], 30)[-1] == "Caption 7."
 
 
-@pytest.mark.parametrize(
-    ("state", "message"),
-    [
+def test_a_state_that_cannot_be_is_refused(explorer):
+    for state, message in (
         (State(N_IMAGES, "voxel", 0, 0.0), "no image 4. Expected: 0 to 3"),
         (State(0, "voxel", -1, 0.0), "no voxel -1"),
         (State(0, "area", "V9", 0.0), "no area 'V9'. Expected: one of V1, faces"),
         (State(0, "session", 1, 0.0), "no kind 'session'. Expected: one of voxel"),
         (State(0, "voxel", 1, float("nan")), "k is nan. Expected: -5 to 5 SD"),
-    ],
-)
-def test_a_state_that_cannot_be_is_refused(explorer, state, message):
-    with pytest.raises(DataError, match=message):
-        explorer.view(state)
+    ):
+        refused(message, explorer.view, state)
 
 
 def test_material_of_different_runs_or_with_holes_is_refused(material):
     for part, field in (("encoder", "weights"), ("library", "embeddings"), ("concepts", "sd")):
         own = getattr(material, part)
         holed = dataclasses.replace(own, **{field: np.nan * getattr(own, field)})
-        with pytest.raises(DataError, match="values are NaN"):
-            dataclasses.replace(material, **{part: holed})
+        refused("values are NaN", dataclasses.replace, material, **{part: holed})
     for change, message in (
         ({"pattern": np.inf * material.pattern}, "^pattern: .* values are infinite"),
         ({"seen": material.seen / 255}, "^seen: .* Expected: uint8"),
         ({"pattern": material.pattern[:, 1:]}, "different runs: `make 05`"),
     ):
-        with pytest.raises(DataError, match=message):
-            dataclasses.replace(material, **change)
+        refused(message, dataclasses.replace, material, **change)
 
 
 # Drawing
@@ -196,11 +182,12 @@ def test_gain_is_round_and_one_pixel_does_not_set_it(peak, gain):
 def test_the_gain_that_is_printed_is_the_one_applied(explorer, material, monkeypatch):
     written, view = [], explorer.view(STATES[0])
     original = composite.ImageDraw.ImageDraw.text
-    monkeypatch.setattr(
-        composite.ImageDraw.ImageDraw,
-        "text",
-        lambda self, at, text, **how: written.append(text) or original(self, at, text, **how),
-    )
+
+    def write(self, at, text, **how):
+        written.append(text)
+        original(self, at, text, **how)
+
+    monkeypatch.setattr(composite.ImageDraw.ImageDraw, "text", write)
     picture = compose(view, label=material.label, new_noise_rms=0.05)
     (printed,) = [float(t.split("×")[1].replace(",", "")) for t in written if "×" in t]
     x = composite.WIDTH - composite.MARGIN - composite.PANEL
@@ -300,13 +287,10 @@ def test_one_event_draws_once(app, monkeypatch):
 
 def test_fresh_noise_is_new_at_every_event_and_fixed_comes_back(app):
     app.k.value = 0.0
-    fixed = bytes(app.picture.value)
-    app.noise.value = "fresh"
-    seeds = [app.state.seed]
-    app.k.value = 1.0
+    fixed, app.noise.value = bytes(app.picture.value), "fresh"
+    seed, app.k.value = app.state.seed, 1.0
     app.k.value = 0.0
-    seeds.append(app.state.seed)
-    assert seeds[1] == seeds[0] + 2 and app.state.fresh
+    assert app.state.seed == seed + 2 and app.state.fresh
     app.noise.value = "fixed"
     assert bytes(app.picture.value) == fixed
 
@@ -338,11 +322,9 @@ def test_saving_writes_view_and_brain_under_a_telling_name(app, tmp_path):
     app.kind.value, app.area.value, app.k.value = "area", "faces", -1.5
     path = app.save()
     assert path.name == "image000_area-faces_-1.5SD_same-noise.png"
-    saved = Image.open(path)
-    assert saved.height == composite.HEIGHT + app.slices.size[1]
-    assert np.array_equal(
-        np.asarray(saved.crop((0, 0, composite.WIDTH, composite.HEIGHT))), np.asarray(shown(app))
-    )
+    saved = np.asarray(Image.open(path))
+    assert len(saved) == composite.HEIGHT + app.slices.size[1]
+    assert np.array_equal(saved[: composite.HEIGHT, : composite.WIDTH], shown(app))
     assert path.name in app.message.value and [*tmp_path.iterdir()] == [path]
 
 

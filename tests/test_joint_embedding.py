@@ -14,12 +14,8 @@ def records():
     image = unit(rng.standard_normal((300, 20)))
     brain = image @ rng.standard_normal((20, 50)) + 0.3 * rng.standard_normal((300, 50))
     settings = dict(n_steps=300, batch_size=64, dim=8, temperature=0.1, seed=0)
-    return {
-        name: joint.train_joint(
-            brain[:240], image[:240], brain[240:], image[240:], name=name, **settings
-        )
-        for name in joint.OBJECTIVES
-    }
+    data = brain[:240], image[:240], brain[240:], image[240:]
+    return {name: joint.train_joint(*data, name=name, **settings) for name in joint.OBJECTIVES}
 
 
 def test_without_negatives_the_space_collapses(records):

@@ -71,8 +71,7 @@ def parts_of(path):
 
 def killed_repeatedly(started, seconds, check, *job):
     """Kill a job at random moments, look at what is left each time, then let it finish."""
-    moments = random.Random(7)
-    endings = []
+    moments, endings = random.Random(7), []
     for _ in range(N_KILLS):
         process = started(*job)
         process.join(moments.uniform(0, seconds))

@@ -15,7 +15,7 @@ import lafite_pickles as form
 import pytest
 import torch
 from hostile_pickles import CASES, command
-from lafite_fixture import official_pickle, persistent, storage_bytes, storage_of, view
+from lafite_fixture import official_pickle, persistent, storage_bytes, storage_of, view, write
 from lafite_pickles import named, text, whole
 
 from fmri_utils.lafite.released.convert import import_official
@@ -58,10 +58,9 @@ def refusal(path):
 def test_hostile_files_are_refused_by_name_and_do_nothing(name, checkpoint, tmp_path):
     case, mark = CASES[name], tmp_path / "mark"
     expression = case.make(mark)
-    path = tmp_path / "network.pkl"
     # Alone, and deep in the state of an otherwise faultless network.
     for data in (whole(expression, case.protocol), checkpoint.replace(TRAP, expression)):
-        path.write_bytes(data)
+        path = write(tmp_path, data)
         message = refusal(path)
         assert case.told in message
         assert len(message) < 1000 and "\n" not in message
@@ -82,13 +81,9 @@ def obeyed(checkpoint, tmp_path_factory):
     hidden = checkpoint.replace(TRAP, command(marks / "hidden"))
     (files / "hidden in a checkpoint").write_bytes(hidden)
     (files / "source").write_bytes(with_source(marks / "source"))
-    done = subprocess.run(
-        [sys.executable, form.__file__, str(files)],
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    quietly = {"env": os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, "capture_output": True}
+    command_line = [sys.executable, form.__file__, str(files)]
+    done = subprocess.run(command_line, **quietly, text=True, check=True)
     return {path.name for path in marks.iterdir()}, done.stdout
 
 
@@ -107,8 +102,8 @@ def test_the_plain_unpickler_obeys_all_of_them(obeyed):
 
 
 def test_the_embedded_source_is_never_run(tmp_path):
-    mark, path = tmp_path / "mark", tmp_path / "network.pkl"
-    path.write_bytes(with_source(mark))
+    mark = tmp_path / "mark"
+    path = write(tmp_path, with_source(mark))
     assert torch.equal(read_official_pickle(path)["G_ema"]["bias"], torch.ones(4))
     assert not mark.exists()
 
@@ -187,9 +182,7 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused(name, tmp_path):
     expression, told = BOMBS[name]
-    path = tmp_path / "network.pkl"
-    path.write_bytes(whole(expression))
-    assert told in refusal(path)
+    assert told in refusal(write(tmp_path, whole(expression)))
     gc.collect()
 
 
@@ -203,7 +196,5 @@ def test_settings_of_2_to_the_60_paths_are_cut_short(tmp_path):
     inner = doubled(b"}", lambda x, y: b"}(" + text("a") + x + text("b") + y + b"u", 60)
     data = whole(persistent(parameters=text("w") + view(storage_of(), 0, (6,), (1,))))
     place = text("_parameters")
-    data = data.replace(place, text("_init_kwargs") + inner + place)
-    path = tmp_path / "network.pkl"
-    path.write_bytes(data)
+    path = write(tmp_path, data.replace(place, text("_init_kwargs") + inner + place))
     assert read_official_pickle(path)["G_ema"]["w"].tolist() == [0, 1, 2, 3, 4, 5]

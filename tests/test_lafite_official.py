@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import io
 import pickle
+import re
 
 import lafite_pickles as form
 import pytest
@@ -24,13 +25,10 @@ from lafite_fixture import (
     torch_zip,
     view,
     write,
-)
+)  # fmt: skip
+from refusals import refused
 
-from fmri_utils.lafite import (
-    Generator,
-    discriminator_from_state,
-    generator_from_state,
-)
+from fmri_utils.lafite import Generator, discriminator_from_state, generator_from_state
 from fmri_utils.lafite.released import reader
 from fmri_utils.lafite.released.reader import read_official, read_official_pickle
 from fmri_utils.lafite.released.records import STORAGE_TYPES, read_storage
@@ -72,11 +70,8 @@ def test_all_networks_with_their_settings(tmp_path):
     assert set(checkpoint.networks) == {"G", "D", "G_ema", "augment_pipe"}
     for name, network in networks().items():
         assert checkpoint.networks[name].keys() == lafite_state(network).keys()
-    assert checkpoint.settings["G_ema"] == {
-        "z_dim": 5,
-        "synthesis_kwargs.channel_base": 64,
-        "synthesis_kwargs.conv_clamp": 256,
-    }
+    sizes = {"synthesis_kwargs.channel_base": 64, "synthesis_kwargs.conv_clamp": 256}
+    assert checkpoint.settings["G_ema"] == {"z_dim": 5, **sizes}
     judge = discriminator_from_state(checkpoint.networks["D"])
     image, condition = torch.randn(4, 3, 16, 16), torch.randn(4, 6)
     expected = networks()["D"].eval()(image, condition)
@@ -103,9 +98,7 @@ def test_views_with_strides_offsets_and_a_shared_storage(monkeypatch, tmp_path):
         assert torch.equal(got[key], value), key
     assert got[conv].is_contiguous() and got[fc].untyped_storage().nbytes() == 49 * 4
     # One storage of 12 numbers, twice: as (3, 4) and as its transpose from the second row on.
-    storage = form.call(
-        "torch.storage:_load_from_bytes", form.blob(storage_bytes(torch.arange(12.0)))
-    )
+    storage = storage_of(storage_bytes(torch.arange(12.0)))
     views = (view(storage + b"q\xf0", 0, (3, 4), (4, 1)), view(b"h\xf0", 4, (4, 2), (1, 4)))
     network = persistent(parameters=form.text("a") + views[0] + form.text("b") + views[1])
     got = read_official_pickle(write(tmp_path, form.whole(network)))["G_ema"]
@@ -179,9 +172,8 @@ OTHERS = {
 @pytest.mark.parametrize("case", OTHERS)
 def test_other_files_are_named(case, tmp_path):
     make, message = OTHERS[case]
-    with pytest.raises(WeightsError) as caught:
-        read_official_pickle(write(tmp_path, make()))
-    assert message in str(caught.value)
+    path = write(tmp_path, make())
+    refused(re.escape(message), read_official_pickle, path, error=WeightsError)
 
 
 def spoiled(old, new):
@@ -217,16 +209,13 @@ BAD_TENSORS = {
 def test_tensors_that_do_not_fit_their_storage_are_refused(case, tmp_path):
     expression, message = BAD_TENSORS[case]
     path = write(tmp_path, form.whole(persistent(parameters=form.text("weight") + expression)))
-    with pytest.raises(WeightsError) as caught:
-        read_official_pickle(path)
-    assert message in str(caught.value)
+    refused(re.escape(message), read_official_pickle, path, error=WeightsError)
 
 
 def test_missing_and_too_large_files(tmp_path, monkeypatch):
-    with pytest.raises(WeightsError, match=r"missing.*github.com/drboog/Lafite.*Nothing is downl"):
-        read_official_pickle(tmp_path / "absent.pkl")
-    with pytest.raises(WeightsError, match="It is a folder"):
-        read_official_pickle(tmp_path)
+    message = r"missing.*github.com/drboog/Lafite.*Nothing is downl"
+    refused(message, read_official_pickle, tmp_path / "absent.pkl", error=WeightsError)
+    refused("It is a folder", read_official_pickle, tmp_path, error=WeightsError)
+    path = write(tmp_path, released())
     monkeypatch.setattr(reader, "MAX_BYTES", 1000)
-    with pytest.raises(WeightsError, match="bytes; expected at most 1000"):
-        read_official_pickle(write(tmp_path, released()))
+    refused("bytes; expected at most 1000", read_official_pickle, path, error=WeightsError)

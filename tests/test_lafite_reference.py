@@ -12,7 +12,7 @@ from fmri_utils.lafite import (
     GeneratorConfig,
     discriminator_from_state,
     generator_from_state,
-)
+)  # fmt: skip
 from fmri_utils.lafite.training import gan_losses
 
 PART = Path(__file__).parent / "data" / "lafite_res32.npz"

@@ -24,9 +24,8 @@ def test_it_is_the_librarys_convolution(sizes, dtype, limit, cached, monkeypatch
     monkeypatch.setattr(winograd, "CACHED", cached)
     x, weight, style, demodulation, bias = layer(*sizes, dtype)
     found = winograd.convolve(x, winograd.transform_kernel(weight), style, demodulation, bias)
-    x, weight, style, demodulation, bias = (
-        value.double() for value in (x, weight, style, demodulation, bias)
-    )
+    given = x, weight, style, demodulation, bias
+    x, weight, style, demodulation, bias = (value.double() for value in given)
     expected = F.conv2d(x * style[:, None, None], weight, padding=1)
     expected = expected * demodulation[:, None, None] + bias[:, None, None]
     assert found.shape == expected.shape

@@ -61,16 +61,13 @@ def test_a_constant_prediction_is_at_chance_in_every_direction(prediction, truth
         assert np.median(scores["rank"]) == 20.5
         found = summary[direction]
         assert found["top1"] == pytest.approx(found["chance"], abs=1e-12)
-        assert found["mrr"] == pytest.approx(MRR, abs=1e-12)
-        assert found["median_rank"] == 20.5
         assert found["top1_drawn"] == pytest.approx(found["chance_drawn"], abs=1e-12)
     assert pytest.approx(0.107, abs=5e-4) == MRR
 
 
 def test_every_table_of_scores_puts_a_constant_at_the_chance_that_it_prints(prediction, truth):
-    rows = metrics.embedding_scores(truth, {"constant": prediction}, rng=np.random.default_rng(0))[
-        "constant"
-    ]
+    rng = np.random.default_rng(0)
+    (rows,) = metrics.embedding_scores(truth, {"constant": prediction}, rng=rng).values()
     assert sum("CSLS" in row for row in rows) == 2
     for row, score in rows.items():
         value = {"mean": np.mean, "median": np.median}[score.statistic](score.per_image)
@@ -94,11 +91,7 @@ def test_every_table_of_scores_puts_a_constant_at_the_chance_that_it_prints(pred
 def test_a_constant_ties_whatever_its_size_and_type():
     """Matrix products round by position: the more numbers, the more there is to round."""
     rng = np.random.default_rng(2)
-    for n, size, kind in (
-        (301, 5000, np.float64),
-        (301, 5000, np.float32),
-        (77, 50_000, np.float32),
-    ):
+    for n, size, kind in ((301, 5000, float), (301, 5000, "f4"), (77, 50_000, "f4")):
         truth = (rng.standard_normal((n, size)) + 1).astype(kind)
         prediction = np.tile((rng.standard_normal(size) + 100).astype(kind), (n, 1))
         scores = metrics.retrieval_scores(truth, prediction)["image_to_brain"]

@@ -6,12 +6,12 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
+from refusals import refused
 
 from fmri_utils.nsd import NSDLayout, read_betas, roi_mask, to_volume
 from fmri_utils.nsd import betas as betas_module
 from fmri_utils.nsd.betas import read_session
 from fmri_utils.nsd.rois import read_roi
-from fmri_utils.project.errors import DataError
 
 KINDS = {"nifti": NSDLayout.betas_nifti, "hdf5": NSDLayout.betas_hdf5}
 both_kinds = pytest.mark.parametrize("kind", KINDS)
@@ -47,30 +47,23 @@ def test_columns_go_back_to_their_voxels(nsd, layout):
     assert np.isnan(image.get_fdata()[~mask]).all()
     assert (image.header["sform_code"], image.header["qform_code"]) == (1, 0)
     np.testing.assert_allclose(image.affine, affine)
-    with pytest.raises(DataError, match="mask that the values were read with"):
-        to_volume(betas[17, :-1], mask, affine)
+    refused("mask that the values were read with", to_volume, betas[17, :-1], mask, affine)
 
 
 @both_kinds
 def test_wrong_masks_are_refused(layout, kind):
     labels, _ = read_roi(layout, "nsdgeneral")
     mask = labels > 0
-    for wrong, message in (
-        (mask.T, "transposed"),
-        (labels, "labels > 0"),
-        (mask[:-1], "same subject"),
-        (mask & False, "no voxel"),
-    ):
-        with pytest.raises(DataError, match=message):
-            read(layout, wrong, kind)
+    wrongs = {"transposed": mask.T, "labels > 0": labels, "same subject": mask[:-1]}
+    for message, wrong in {**wrongs, "no voxel": mask & False}.items():
+        refused(message, read, layout, wrong, kind)
 
 
 def test_scaled_nifti_is_refused(nsd, damaged):
     image = nib.Nifti1Image(nsd.subjects[1].stored[0], np.eye(4))
     image.header.set_slope_inter(1 / 300, 0)
     nib.save(image, damaged.betas_nifti(1))
-    with pytest.raises(DataError, match="scl_slope"):
-        read(damaged, roi_mask(damaged), "nifti")
+    refused("scl_slope", read, damaged, roi_mask(damaged), "nifti")
 
 
 @pytest.mark.parametrize("chunks", [None, (50, 6, 5, 7), (750, 2, 1, 1)])
@@ -107,8 +100,7 @@ def test_memory_is_bounded(nsd, tmp_path, monkeypatch, kind):
 def test_every_beta_version_is_read_from_its_own_folder(nsd, nsd_copy, version):
     layout = NSDLayout(nsd_copy.root, 1, beta_version=version)
     mask = roi_mask(layout)
-    with pytest.raises(DataError, match=rf"no betas of subj01 in .*{version}"):
-        read_betas(layout, mask, progress=False)
+    refused(rf"no betas of subj01 in .*{version}", read_betas, layout, mask, progress=False)
     stored = nsd.subjects[1].stored[0] // 2
     layout.betas.mkdir(parents=True)
     nsd.save_betas(layout.betas, 1, stored)

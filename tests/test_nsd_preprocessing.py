@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from refusals import refused
 
 from fmri_utils import nsd as reader
 from fmri_utils.project.errors import DataError
@@ -41,9 +42,8 @@ def test_zscore_of_training_trials_ignores_test_trials(trials):
     np.testing.assert_array_equal(before[fit], after[fit])
     other = betas.copy()
     other[session == 2] += 7
-    np.testing.assert_array_equal(
-        reader.zscore_sessions(other, session, fit)[session == 1], before[session == 1]
-    )
+    after = reader.zscore_sessions(other, session, fit)
+    np.testing.assert_array_equal(after[session == 1], before[session == 1])
 
 
 def test_voxel_without_data_in_one_session_is_zero_there_only(trials):
@@ -70,12 +70,11 @@ def test_zscore_refuses_wrong_input(trials):
     betas, session, fit = trials
     with pytest.raises(DataError, match="session 2 has 0 training trials"):
         reader.zscore_sessions(betas, session, fit & (session != 2))
-    with pytest.raises(DataError, match="booleans"):
-        reader.zscore_sessions(betas, session, fit.astype(int))
-    with pytest.raises(DataError, match="one value for each of the 180 trials"):
-        reader.zscore_sessions(betas, session[1:], fit)
-    with pytest.raises(DataError, match="int16"):
-        reader.zscore_sessions((betas * 300).astype(np.int16), session, fit)
+    refused("booleans", reader.zscore_sessions, betas, session, fit.astype(int))
+    refused("one value for each of the 180 trials", reader.zscore_sessions, betas, session[1:], fit)
+    refused("int16", reader.zscore_sessions, (betas * 300).astype(np.int16), session, fit)
+    with pytest.raises(DataError, match=r"all 8 voxels are constant in session 2.*leave it out"):
+        reader.zscore_sessions(np.where(session[:, None] == 2, 0, betas), session, fit)
     for value in (np.nan, np.inf):
         betas[np.flatnonzero(session == 2)[4], 6] = value
         with pytest.raises(DataError, match=r"1 voxels .* session 2, first voxel 6"):
@@ -92,22 +91,14 @@ def test_undivided_integers_are_refused(trials):
     assert np.isfinite(reader.zscore_sessions(betas, session, fit)).all()
 
 
-def test_a_session_without_data_is_refused(trials):
-    betas, session, fit = trials
-    betas[session == 2] = 0
-    with pytest.raises(DataError, match=r"all 8 voxels are constant in session 2.*leave it out"):
-        reader.zscore_sessions(betas, session, fit)
-
-
 def test_average_repeats_is_a_group_mean():
     rng = np.random.default_rng(1)
-    nsd_id = rng.integers(100, 130, 70)
-    betas = rng.normal(size=(70, 5)).astype(np.float32)
+    nsd_id, betas = rng.integers(100, 130, 70), rng.normal(size=(70, 5)).astype(np.float32)
     means, ids, counts = reader.average_repeats(betas, nsd_id)
-    expected = pd.DataFrame(betas).groupby(nsd_id).mean()
-    np.testing.assert_array_equal(ids, expected.index)
-    np.testing.assert_allclose(means, expected, atol=1e-6)
-    np.testing.assert_array_equal(counts, [np.count_nonzero(nsd_id == i) for i in ids])
+    groups = pd.DataFrame(betas).groupby(nsd_id)
+    np.testing.assert_array_equal(ids, groups.mean().index)
+    np.testing.assert_allclose(means, groups.mean(), atol=1e-6)
+    np.testing.assert_array_equal(counts, groups.size())
     assert means.dtype == np.float32
 
 
@@ -122,27 +113,21 @@ def simulate(ncsnr, n_images=800, seed=0):
     return betas.astype(np.float32), session, nsd_id
 
 
-def test_estimated_ncsnr_recovers_the_truth():
-    ncsnr = np.linspace(0, 1.5, 60)
-    betas, session, nsd_id = simulate(ncsnr, n_images=3000)
-    estimate = reader.estimate_ncsnr(betas, session, nsd_id)
-    assert np.isnan(estimate[-1])
-    assert np.corrcoef(estimate[:-1], ncsnr)[0, 1] > 0.99
-    np.testing.assert_allclose(estimate[10:-1], ncsnr[10:], atol=0.1)
-
-
 def test_estimated_ncsnr_follows_the_recipe():
-    """Equals the slow way: variance over each image's trials, averaged, then compared with 1."""
+    """Equals the slow way: variance over each image's trials, averaged, then compared with 1.
+
+    That it finds what was planted: test_nsd_lacking.py, test_simulation.py.
+    """
     betas, session, nsd_id = simulate(np.linspace(0, 1, 6), n_images=50)
-    drop = np.isin(nsd_id, [3, 4]) & (np.arange(nsd_id.size) > 100)  # images with fewer trials
-    betas, session, nsd_id = betas[~drop], session[~drop], nsd_id[~drop]
+    kept = ~np.isin(nsd_id, [3, 4]) | (np.arange(nsd_id.size) <= 100)  # others have fewer trials
+    betas, session, nsd_id = betas[kept], session[kept], nsd_id[kept]
     z = reader.zscore_sessions(betas, session, np.ones(len(betas), bool))
     groups = [z[nsd_id == i] for i in np.unique(nsd_id) if np.sum(nsd_id == i) == 3]
     noise = np.mean([g.var(0, ddof=1) for g in groups], axis=0)[:-1]
     expected = np.sqrt(np.maximum(0, 1 - noise)) / np.sqrt(noise)
-    np.testing.assert_allclose(
-        reader.estimate_ncsnr(betas, session, nsd_id)[:-1], expected, rtol=1e-4
-    )
+    found = reader.estimate_ncsnr(betas, session, nsd_id)
+    np.testing.assert_allclose(found[:-1], expected, rtol=1e-4)
+    assert np.isnan(found[-1])
     pairs = np.flatnonzero(pd.Series(nsd_id).groupby(nsd_id).cumcount() < 2)
     with pytest.raises(DataError, match="no image has 3 trials"):
         reader.estimate_ncsnr(betas[pairs], session[pairs], nsd_id[pairs])
@@ -159,22 +144,10 @@ def test_noise_ceiling_is_what_the_best_model_reaches():
     np.testing.assert_allclose(explained, reader.noise_ceiling(ncsnr, counts), rtol=0.04)
 
 
-def test_reliability_is_the_correlation_of_single_trials():
-    ncsnr = np.array([0.0, 0.3, 0.6, 1.0, 2.0])
-    betas, session, nsd_id = simulate(ncsnr, n_images=2000)
-    z = reader.zscore_sessions(betas, session, np.ones(len(betas), bool))
-    reliability = reader.split_half_reliability(z, nsd_id, np.random.default_rng(0))
-    np.testing.assert_allclose(reliability[:-1], ncsnr**2 / (1 + ncsnr**2), atol=0.06)
-    assert np.isnan(reliability[-1])
-    again = reader.split_half_reliability(z, nsd_id, np.random.default_rng(0))
-    np.testing.assert_array_equal(reliability, again)
-
-
 def test_reliability_uses_two_different_trials():
-    """Images with one trial would correlate with themselves."""
+    """Images with one trial would correlate with themselves. Planted: test_nsd_lacking.py."""
     rng = np.random.default_rng(0)
     nsd_id = np.r_[np.arange(500), np.arange(40)]
     betas = rng.normal(size=(540, 30)).astype(np.float32)
     assert abs(np.mean(reader.split_half_reliability(betas, nsd_id, rng))) < 0.1
-    with pytest.raises(DataError, match="at least two trials"):
-        reader.split_half_reliability(betas[:500], nsd_id[:500], rng)
+    refused("at least two trials", reader.split_half_reliability, betas[:500], nsd_id[:500], rng)

@@ -24,7 +24,7 @@ def betas():
 
 
 def cosine(a, b):
-    return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+    return (unit(a) * unit(b)).sum(-1)
 
 
 def replaced(betas, v, values):
@@ -33,28 +33,21 @@ def replaced(betas, v, values):
     return changed
 
 
+@pytest.mark.parametrize("single", [False, True])  # weights of less precision than the betas
 @pytest.mark.parametrize("kind", ["zero", "per_voxel", "per_trial"])
-def test_embedding_effect_equals_recomputation(encoder, betas, kind):
+def test_embedding_effect_equals_recomputation(encoder, betas, kind, single):
     values = {
         "zero": np.zeros((N, V)),
         "per_voxel": np.tile(np.linspace(-2, 2, V), (N, 1)),
         "per_trial": np.random.default_rng(2).standard_normal((N, V)),
     }[kind]
+    if single:
+        weights = (a.astype(np.float32) for a in (encoder.weights, encoder.intercept))
+        encoder = LinearEncoder(*weights, "ridge")
     effect = perturbation.embedding_effect(encoder, betas, replacement=values)
     before = encoder.predict(betas)
     for v in range(V):
         after = encoder.predict(replaced(betas, v, values[:, v]))
-        np.testing.assert_allclose(effect[:, v], 1 - cosine(before, after), atol=1e-12, rtol=0)
-
-
-def test_single_precision_weights_keep_the_digits_of_double_precision_betas(encoder, betas):
-    single = LinearEncoder(
-        encoder.weights.astype(np.float32), encoder.intercept.astype(np.float32), "ridge"
-    )
-    effect = perturbation.embedding_effect(single, betas)
-    before = single.predict(betas)
-    for v in range(V):
-        after = single.predict(replaced(betas, v, 0))
         np.testing.assert_allclose(effect[:, v], 1 - cosine(before, after), atol=1e-12, rtol=0)
 
 
@@ -111,45 +104,38 @@ def fake_generator(z, condition, fresh_noise):
 def test_picture_effect_changes_the_voxel_or_the_noise_but_not_both(encoder, betas):
     z, other = torch.zeros(1, 4), torch.ones(3, 4)
     voxels = np.array([2, 5])
-    effect = perturbation.picture_effect(
-        fake_generator, encoder, betas[0], voxels, z=z, other_z=other
-    )
+    noise = {"z": z, "other_z": other}
+    effect = perturbation.picture_effect(fake_generator, encoder, betas[0], voxels, **noise)
 
     def condition(x):
         return torch.from_numpy(unit(encoder.predict(x[None])).astype(np.float32))
 
-    np.testing.assert_allclose(
-        effect.baseline, fake_generator(z, condition(betas[0]), False)[0], atol=1e-6
-    )
+    expected = fake_generator(z, condition(betas[0]), False)[0]
+    np.testing.assert_allclose(effect.baseline, expected, atol=1e-6)
     for k, v in enumerate(voxels):
         expected = fake_generator(z, condition(replaced(betas[:1], v, 0)[0]), False)[0]
         np.testing.assert_allclose(effect.perturbed[k], expected, atol=1e-6)
-    np.testing.assert_allclose(
-        effect.noise[0], fake_generator(other[:1], condition(betas[0]), True)[0], atol=1e-6
-    )
+    expected = fake_generator(other[:1], condition(betas[0]), True)[0]
+    np.testing.assert_allclose(effect.noise[0], expected, atol=1e-6)
     assert effect.rms().shape == (2,)
     assert (effect.noise_rms() > 0).all()
     assert 0 < effect.floor < 1e-6  # the rounding of float32
 
 
 def test_one_voxel_each_equals_single_images(encoder, betas):
-    z, other, voxels = torch.zeros(1, 4), torch.ones(1, 4), np.array([3, 1, 4, 1, 5, 9, 2])
-    voxel_rms, noise_rms = perturbation.voxel_against_noise(
-        fake_generator, encoder, betas, voxels, z=z, other_z=other, batch_size=3
-    )
-    for i, voxel in enumerate(voxels):
-        one = perturbation.picture_effect(
-            fake_generator, encoder, betas[i], np.array([voxel]), z=z, other_z=other
-        )
-        np.testing.assert_allclose(voxel_rms[i], one.rms()[0], rtol=1e-4)
-        np.testing.assert_allclose(noise_rms[i], one.noise_rms()[0], rtol=1e-4)
+    given, voxels = (fake_generator, encoder), np.array([3, 1, 4, 1, 5, 9, 2])
+    noise = {"z": torch.zeros(1, 4), "other_z": torch.ones(1, 4)}
+    both = perturbation.voxel_against_noise(*given, betas, voxels, **noise, batch_size=3)
+    for i, (voxel_rms, noise_rms) in enumerate(zip(*both, strict=True)):
+        one = perturbation.picture_effect(*given, betas[i], voxels[i : i + 1], **noise)
+        np.testing.assert_allclose(voxel_rms, one.rms()[0], rtol=1e-4)
+        np.testing.assert_allclose(noise_rms, one.noise_rms()[0], rtol=1e-4)
 
 
 def test_effects_below_the_rounding_floor_are_zero():
     baseline = np.zeros((4, 4, 3))
-    effect = PictureEffect(
-        baseline, np.stack([baseline + 1e-8, baseline + 1e-2]), baseline[None] + 1, floor=1e-7
-    )
+    changed = np.stack([baseline + 1e-8, baseline + 1e-2])
+    effect = PictureEffect(baseline, changed, baseline[None] + 1, floor=1e-7)
     np.testing.assert_allclose(effect.rms(), [0, 1e-2])
 
 

@@ -35,12 +35,10 @@ def test_alignment_finds_what_goes_together_and_its_direction():
     measured = planted**3 + 0.5 * rng.standard_normal((200, 2))
     measured[0] = np.nan
     together = alignment(planted, measured, rng=rng)
-    assert together.n == 199
-    assert together.mean > 0.6
+    assert together.n == 199 and together.mean > 0.6
     assert together.p == pytest.approx(1 / 2001)
     flipped = alignment(planted, -measured, rng=rng)
-    assert flipped.mean < -0.6
-    assert flipped.p > 0.9
+    assert flipped.mean < -0.6 and flipped.p > 0.9
     apart = alignment(planted, measured[rng.permutation(200)], rng=rng)
     assert abs(apart.mean) < 0.2
 
@@ -59,8 +57,7 @@ def test_redundancy_hides_voxels_from_ablation_but_not_from_the_encoding_pattern
 def test_linear_subject_is_what_it_says():
     rng = np.random.default_rng(2)
     subject = redundancy.linear_subject(4, rng)
-    assert subject.training.shape == (3, 300, 140)
-    assert subject.null.sum() == 100
+    assert subject.training.shape == (3, 300, 140) and subject.null.sum() == 100
     np.testing.assert_allclose(subject.training.std((0, 1)), 1, atol=1e-6)
     alike = np.corrcoef(subject.training[0].T, subject.training[1].T)[:140, 140:]
     reliability = np.diag(alike)  # ncsnr^2 / (1 + ncsnr^2)
@@ -70,8 +67,7 @@ def test_linear_subject_is_what_it_says():
 
 def null_trials(n_repeats=3, n_images=200, **noise):
     config = SimulationConfig(grid=GRID, **noise)
-    inside = np.stack(np.meshgrid(*(np.arange(4, 9) for _ in range(3)), indexing="ij"), -1)
-    places = inside.reshape(-1, 3)
+    places = 4 + np.indices((5, 5, 5)).reshape(3, -1).T
     table = pd.DataFrame(places, columns=["i", "j", "k"])
     table["shared_noise"] = np.where(places[:, 0] < 6, 0.5, 0.0)
     rng = np.random.default_rng(3)
@@ -152,15 +148,4 @@ def test_null_run_finds_what_is_planted(encoder):
     trials = drawer.draw(np.random.default_rng(0))
     trials[:, :, 3] = trials[0, :, 3]
     found = null_run(encoder, trials, 99, np.random.default_rng(5))
-    assert found["smallest"] <= 0.05
-    assert found["histogram"].sum() == 125
-
-
-def test_study_of_redundancy_reports_mean_and_range(monkeypatch):
-    monkeypatch.setattr(study_perturbation, "REDUNDANCIES", (1, 2))
-    monkeypatch.setattr(redundancy, "N_TRAINING", 40)
-    monkeypatch.setattr(study_perturbation, "N_SUBJECTS", 2)
-    found = study_perturbation.study_redundancy()
-    row = found["auroc"]["ablation"]
-    assert len(row["mean"]) == 2
-    assert row["low"][0] <= row["mean"][0] <= row["high"][0]
+    assert found["smallest"] <= 0.05 and found["histogram"].sum() == 125

@@ -90,7 +90,6 @@ def test_limits_that_nothing_gave_are_those_of_the_values(background):
 
 SAID = {
     "ncsnr, all NaN": lambda: plots.plot_ncsnr_histogram(UNKNOWN, published={1: 0.36}, subject=1),
-    "ncsnr, no voxel": lambda: plots.plot_ncsnr_histogram(NONE, published={}, subject=1),
     "reliability against ncsnr": lambda: plots.plot_repeat_reliability(UNKNOWN, UNKNOWN),
     "drift": lambda: plots.plot_drift_share(UNKNOWN, UNKNOWN, chance=0.1),
     "noise correlation": lambda: plots.plot_noise_correlation(pd.DataFrame(columns=["area"])),
@@ -116,12 +115,8 @@ def test_a_plot_of_nothing_says_so(name):
 
 DRAWN = {
     "ncsnr by area": lambda: plots.plot_ncsnr(UNKNOWN, {"V1": EVERYWHERE, "V2": NOWHERE}),
-    "effects by area, NaN": lambda: plots.plot_area_effects(UNKNOWN, {"V1": EVERYWHERE}),
     "effects by area, no voxel": lambda: plots.plot_area_effects(UNKNOWN, {"V1": NOWHERE}),
     "temperatures": lambda: plots.plot_temperatures({}, chance=0.1),
-    "temperatures, NaN": lambda: plots.plot_temperatures(
-        {0.1: dict.fromkeys(("spread", "matching", "non_matching", "top1"), UNKNOWN)}, chance=0.1
-    ),
     "scores, NaN": lambda: plots.plot_scores({"a": UNKNOWN_INTERVAL}, chance=0.5, xlabel="x"),
     "scores": lambda: plots.plot_scores({}, chance=0.5, xlabel="x"),
     "redundancy": lambda: effects.plot_redundancy([1, 3], {"a": [UNKNOWN_INTERVAL] * 2}),
@@ -163,8 +158,7 @@ def test_places_are_drawn_row_by_row_from_the_upper_left():
     maps[0, 1] = 1
     (ax,) = effects.plot_places(maps, ["V1, voxel 2"])
     shown = ax.images[0].get_array()
-    assert shown[0, 1] == 1
-    assert shown.sum() == 1
+    assert shown[0, 1] == shown.sum() == 1
     assert ax.get_title() == "V1, voxel 2"
 
 

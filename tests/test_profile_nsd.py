@@ -27,20 +27,11 @@ pytestmark = pytest.mark.slow
 SEED = 977  # a run of its own
 GIGABYTES = 8
 REAL = ("data", "clip", "lafite", "output", "simulation")  # sections that make the profile real
-SMALLER = {
-    "clip.image_size": 64,
-    "clip.batch_size": 50,
-    "lafite.batch_size": 10,
-    "embedding.n_steps": 30,
-    "embedding.temperatures": [0.1, 1.0],
-    "encoder.n_alphas": 4,
-    "encoder.n_folds": 2,
-    "encoder.n_steps": 60,
-    "reconstruction.n_shown": 3,
-    "reconstruction.n_passes": 4,
-    "reconstruction.tuning_images": 16,
-    "perturbation.n_images": 5,
-}
+SMALLER = {"clip.image_size": 64, "clip.batch_size": 50, "lafite.batch_size": 10}
+SMALLER |= {"embedding.n_steps": 30, "embedding.temperatures": [0.1, 1.0]}
+SMALLER |= {"encoder.n_alphas": 4, "encoder.n_folds": 2, "encoder.n_steps": 60}
+SMALLER |= {"reconstruction.n_shown": 3, "reconstruction.n_passes": 4}
+SMALLER |= {"reconstruction.tuning_images": 16, "perturbation.n_images": 5}
 
 
 def settings(root):
@@ -52,12 +43,8 @@ def settings(root):
         if isinstance(table, dict) and section not in REAL
         for key, value in table.items()
     }
-    places = {
-        "data.root": f"{root / 'nsd'}",
-        "clip.model": f"local-dir:{root / 'clip'}",
-        "clip.pretrained": "",
-        "lafite.weights": f"{root / 'lafite.safetensors'}",
-    }
+    places = {"data.root": f"{root / 'nsd'}", "lafite.weights": f"{root / 'lafite.safetensors'}"}
+    places |= {"clip.model": f"local-dir:{root / 'clip'}", "clip.pretrained": ""}
     both = {**sizes, **SMALLER, **places}
     return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in both.items()]
 

@@ -27,23 +27,18 @@ def test_real_data_are_never_simulated_and_never_called_so():
 
 
 def test_other_subjects_seeds_and_overrides_get_their_own_folders():
-    runs = [
-        load_profile("demo"),
-        load_profile("demo", subject=2),
-        load_profile("demo", seed=3),
-        load_profile("demo", overrides=["encoder.n_folds=3"]),
-        load_profile("demo", overrides=["encoder.n_folds=4"]),
-        load_profile("smoke"),
-    ]
+    folds = ({"overrides": [f"encoder.n_folds={n}"]} for n in (3, 4))
+    changes = ({}, {"subject": 2}, {"seed": 3}, *folds)
+    runs = [load_profile("smoke"), *(load_profile("demo", **change) for change in changes)]
     for kind in ("derived", "runs", "figures"):
         assert len({getattr(run, kind) for run in runs}) == len(runs)
 
 
 def test_overrides_set_their_key():
-    profile = load_profile("demo", overrides=["encoder.n_folds=3", "data.roi=prf-visualrois"])
-    assert profile.encoder.n_folds == 3
-    assert profile.data.roi == "prf-visualrois"
-    assert load_profile("demo", overrides=["simulation.ncsnr=0.3"]).simulation.ncsnr == 0.3
+    given = ["encoder.n_folds=3", "data.roi=prf-visualrois", "simulation.ncsnr=0.3"]
+    profile = load_profile("demo", overrides=[*given, "encoder.weight_decay=1"])
+    assert (profile.encoder.n_folds, profile.data.roi) == (3, "prf-visualrois")
+    assert (profile.simulation.ncsnr, profile.encoder.weight_decay) == (0.3, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -53,27 +48,18 @@ def test_overrides_set_their_key():
         (["SUBJEKT=1"], "Valid settings: PROFILE, SUBJECT, SEED, DEVICE"),
         (["SUBJECT=one"], "Expected: a whole number"),
         (["SUBJECT=9"], r"subject is 9 \(int\). Expected: less than or equal to 8"),
-        (["SUBJECT=0"], "Expected: greater than or equal to 1"),
-        (["SEED=-1"], "Expected: greater than or equal to 0"),
         (["encoder.folds=3"], r"Valid keys: \['batch_size'"),
         (["encodr.n_folds=3"], "no section 'encodr'"),
         (["encoder.n_folds=three"], "Expected: a valid integer"),
-        (["encoder.n_folds=1"], "Expected: greater than or equal to 2"),
-        (["encoder.learning_rate=true"], "Expected: a valid number"),
         (["simulation.n_shared=101"], "multiple of 250"),
         (["simulation.colour=3"], "unknown key"),
         (["perturbation.concepts=['places']"], "expected 'name: word word"),
-        (["perturbation.concepts=['places: ']"], "expected 'name: word word"),
         (["99"], "no notebook '99'"),
     ],
 )
 def test_what_is_unknown_is_refused_and_the_valid_is_named(arguments, message):
     with pytest.raises(ProfileError, match=message):
         parse_request(arguments)
-
-
-def test_whole_numbers_are_taken_for_floats():
-    assert load_profile("demo", overrides=["encoder.weight_decay=1"]).encoder.weight_decay == 1.0
 
 
 @pytest.mark.parametrize("folder", ["/elsewhere/figures", "../figures", "figures/../../x"])

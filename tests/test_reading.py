@@ -148,24 +148,24 @@ def test_files_that_are_written_elsewhere_are_kept(folder, others):  # noqa: F81
         read()
 
 
-@pytest.mark.parametrize(
-    ("number", "cause"),
-    [
-        (errno.ENOLCK, "no locks, which HDF5 asks for. Set HDF5_USE_FILE_LOCKING=FALSE"),
-        (524, "no locks, which HDF5 asks for"),
-        (errno.EIO, "The disk or the network did not deliver it"),
-        (errno.EMFILE, "Too many files are open"),
-        (errno.ELOOP, f"The system says: {os.strerror(errno.ELOOP)}"),
-    ],
-)
-def test_what_the_system_says_of_betas_is_told_with_its_remedy(number, cause, folder, monkeypatch):  # noqa: F811
+SYSTEM = {
+    errno.ENOLCK: "no locks, which HDF5 asks for. Set HDF5_USE_FILE_LOCKING=FALSE",
+    524: "no locks, which HDF5 asks for",
+    errno.EIO: "The disk or the network did not deliver it",
+    errno.EMFILE: "Too many files are open",
+    errno.ELOOP: f"The system says: {os.strerror(errno.ELOOP)}",
+}
+
+
+@pytest.mark.parametrize("number", SYSTEM)
+def test_what_the_system_says_of_betas_is_told_with_its_remedy(number, folder, monkeypatch):  # noqa: F811
     _, read = files(folder)["hdf5"]
 
     def fail(*_args, **_how):
         raise OSError(f"Unable to open file (unable to lock file, errno = {number}, ...)")
 
     monkeypatch.setattr(nsd_betas.h5py, "File", fail)
-    keeps_it(refused(read), cause)
+    keeps_it(refused(read), SYSTEM[number])
 
 
 OUT_OF_MEMORY = {

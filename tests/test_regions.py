@@ -10,12 +10,10 @@ import jupytext
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 
-from fmri_utils import encoders, nsd, perturbation, plots, visual_areas
+from fmri_utils import encoders, nsd, perturbation, visual_areas
 from fmri_utils.encoders import LinearEncoder
-from fmri_utils.pictures import search
 from fmri_utils.project.artifacts import load_arrays
 from fmri_utils.project.profiles import PROJECT_ROOT
 from pipeline.request import parse_request
@@ -27,7 +25,7 @@ MISSING = "not available for this region: "
 RNG = np.random.default_rng(0)
 NOWHERE, SOME = np.zeros(6, bool), np.arange(6) < 2
 ENCODER = LinearEncoder(RNG.standard_normal((6, 4)), RNG.standard_normal(4), "ridge")
-DATA = {"encoder": ENCODER, "betas": RNG.standard_normal((5, 6))}
+BETAS = RNG.standard_normal((5, 6))
 
 # What a run costs does not depend on the region: as little as the profile allows.
 CHEAP = [
@@ -95,10 +93,8 @@ def remove(profile):
 @pytest.fixture(scope="module")
 def region_runs():
     """Profile of each region, and what its notebooks have printed, by their number."""
-    requests = {
-        roi: parse_request(["all", "PROFILE=smoke", "SEED=973", f"data.roi={roi}", *CHEAP])
-        for roi in EXPECTED
-    }
+    common = ["all", "PROFILE=smoke", "SEED=973", *CHEAP]
+    requests = {roi: parse_request([*common, f"data.roi={roi}"]) for roi in EXPECTED}
     notebooks = [*(step.source for step in steps()), EXPLORE]
     first, found = next(iter(requests.values())).profile, {}
     try:
@@ -168,66 +164,14 @@ def test_every_area_that_a_sweep_lists_runs_to_the_end():
             remove(request.profile)
 
 
-def test_areas_without_a_voxel_are_named_in_one_line(capsys):
-    areas = {"V2": SOME, "V1": SOME, "words": NOWHERE}
-    found = nsd.available(areas, ("V1", "V2"))
-    assert list(found) == ["V1", "V2"] and found["V1"] is SOME
-    assert capsys.readouterr().out == ""
-    assert list(nsd.available(areas, (n for n in ("words", "V1", "faces")))) == ["V1"]
-    assert capsys.readouterr().out == f"{MISSING}words, faces (no voxel)\n"
-
-
-def test_without_v1_to_v3_there_is_no_blurred_picture(capsys):
-    areas = np.stack([NOWHERE, SOME])
-    brain = {"area_names": np.array(["V1", "faces"]), "areas": areas, "is_train": SOME}
-    settings = {"size": 1, "weight": 0.1, "alphas": np.ones(1), "n_folds": 2}
-    assert search.read_blurred(brain, {}, np.zeros((1, 6)), **settings) is None
-    assert capsys.readouterr().out == f"{MISSING}the blurred picture (no voxel in V1, V2, V3)\n"
-
-
-def test_with_v1_alone_the_blurred_picture_is_read_from_v1():
-    images, ids = RNG.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8), np.arange(20)
-    brain = {"area_names": np.array(["V1", "V2", "faces"]), "areas": [SOME, NOWHERE, ~SOME]}
-    brain |= {"betas": RNG.standard_normal((20, 6)), "nsd_id": ids, "is_train": ids < 15}
-    settings = {"size": 1, "weight": 0.1, "alphas": np.ones(1), "n_folds": 2}
-    pattern, stimuli = brain["betas"][15:], {"images": images, "nsd_id": ids}
-    found = search.read_blurred(brain, stimuli, pattern, **settings).picture
-    assert found.std() > 0
-    others = np.where(SOME, pattern, 7.0)
-    same = search.read_blurred(brain, stimuli, others, **settings).picture
-    np.testing.assert_array_equal(found, same)
-
-
-def test_no_group_has_no_score():
-    truth = np.eye(4)[[0, 1, 2, 3, 0]]
-    given = DATA["encoder"], DATA["betas"]
-    assert visual_areas.shapley(*given, truth, {}, rng=RNG) == {}
-    assert perturbation.area_shifts(*given, {}, np.eye(4)[:2]).shape == (0, 5, 2)
-    assert perturbation.area_shifts(*given, {}, np.eye(4)[:2]).shape[::2] == (0, 2)
-    random = visual_areas.random_shift(*given, [], np.eye(4)[:2], n_random=3, rng=RNG)
-    assert random.shape == (3, 0, 2)
-    assert visual_areas.overlaps({}).shape == (0, 0)
-
-
 def test_without_all_voxels_the_mean_is_predicted():
     """A region of V1 alone has nothing but V1 to leave out."""
-    betas, target = DATA["betas"].repeat(4, 0) + 0.1 * RNG.random((20, 6)), RNG.random((20, 4))
+    betas, target = BETAS.repeat(4, 0) + 0.1 * RNG.random((20, 6)), RNG.random((20, 4))
     alphas, everything = np.full(1, 2.0), {"V1": np.ones(6, bool)}
     ridge, _ = encoders.fit_ridge(betas, target, np.arange(20), alphas=alphas, n_folds=2)
     precision = perturbation.fit_precision(betas)
     left = visual_areas.refit_without(ridge, precision, everything, np.full(4, 2.0))["V1"]
     np.testing.assert_allclose(left.predict(betas), np.tile(target.mean(0), (20, 1)), atol=1e-5)
-
-
-def test_receptive_fields_of_no_area_are_no_figure():
-    prf = pd.DataFrame(RNG.random((6, 3)), columns=["x", "y", "size"])
-    assert plots.plot_area_fields(prf, {}).size == 0
-    first, second = plots.plot_area_fields(prf, {"V1": SOME, "V2": NOWHERE})
-    assert (first.get_title(loc="left"), second.get_title(loc="left")) == (
-        "V1, 2 voxels",
-        "V2, 0 voxels",
-    )
-    np.testing.assert_allclose(first.lines[0].get_xdata(), prf["x"][:2])
 
 
 def test_truth_that_nobody_knows_is_said(monkeypatch, capsys, tmp_path):

@@ -15,7 +15,7 @@ from simulated_nsd.scenes import (
     draw_scene,
     sample_scene,
     sample_scenes,
-)
+)  # fmt: skip
 from simulated_nsd.scenes.catalogue import SPECS
 from simulated_nsd.scenes.vocabulary import GROUND_PLACES, NOUNS, PEOPLE, TRAIT_NOUNS
 
@@ -45,8 +45,7 @@ def test_drawing_is_deterministic_and_leaves_no_state(scenes):
     first = [draw_scene(s, 64) for s in scenes[:12]]
     again = [draw_scene(s, 64) for s in reversed(scenes[:12])][::-1]
     np.testing.assert_array_equal(first, again)
-    assert first[0].dtype == np.uint8
-    assert first[0].shape == (64, 64, 3)
+    assert (first[0].dtype, first[0].shape) == (np.uint8, (64, 64, 3))
 
 
 def test_same_look_at_every_size(scenes):
@@ -55,8 +54,7 @@ def test_same_look_at_every_size(scenes):
         large = Image.fromarray(draw_scene(scene, 425)).resize((64, 64), Image.Resampling.BOX)
         small = draw_scene(scene, 64).astype(float)
         differences.append(np.abs(np.asarray(large, dtype=float) - small).mean())
-    assert np.mean(differences) < 4
-    assert np.max(differences) < 10  # of 255; words on signs differ most
+    assert np.mean(differences) < 4 and np.max(differences) < 10  # of 255; words on signs most
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,8 +121,7 @@ def test_captions_name_the_background(scenes, captions):
 
 def test_captions_are_clean_english(captions):
     for text in (t for texts in captions for t in texts):
-        assert text[0].isupper()
-        assert text.endswith(".")
+        assert text[0].isupper() and text.endswith(".")
         assert not re.search(r"  |\s[.,]|\.\.", text), text
         assert not re.search(r"\ba [aeio]|\ba umb|\ban [^aeiou]", text.lower()), text
         assert not re.search(r"\b(a|an|the) (a|an|the)\b", text.lower()), text

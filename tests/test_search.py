@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from refusals import refused
 from scipy import stats
-from small_lafite import WIDER, seeded
+from small_lafite import WIDER, linear_encoder, seeded
 
 from fmri_utils.clip.space import ClipSpace
 from fmri_utils.encoders import unit
@@ -22,15 +23,14 @@ class Eye:
     """A fixed random linear image encoder that counts what it is shown, and can be killed."""
 
     def __init__(self, kill_at=None):
-        weight = torch.randn(8, 3 * 16 * 16, generator=torch.Generator().manual_seed(1))
-        self.weight, self.seen, self.calls, self.kill_at = weight, 0, 0, kill_at
+        self.encode, self.seen, self.calls, self.kill_at = linear_encoder(16), 0, 0, kill_at
 
     def __call__(self, images):
         self.calls += 1
         if self.calls == self.kill_at:
             raise KeyboardInterrupt
         self.seen += len(images)
-        return F.normalize(images.flatten(1) @ self.weight.T, dim=1)
+        return self.encode(images)
 
 
 class Counted(Generator):
@@ -47,8 +47,7 @@ class Counted(Generator):
 @pytest.fixture(scope="module")
 def generator():
     torch.manual_seed(0)
-    network = Counted(WIDER)
-    rng = seeded(2)
+    network, rng = Counted(WIDER), seeded(2)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("noise_strength"):
@@ -142,28 +141,18 @@ def test_clip_encoder_takes_pictures_from_minus_one_to_one():
     assert out.tolist() == [[0, 1]]
 
 
-FLAT = np.ones((4, 4, 3))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (([[1.0, np.nan]],), "1 of 2 values is NaN, first at image 0, dimension 1"),
-        (([[0.0, 0.0]],), "all zeros"),
-        (([[1.0, 0.0]], (np.zeros((2, 4, 4, 3)), FLAT)), "pictures of shape"),
-        (([[1.0, 0.0]], (np.zeros((1, 4, 4, 3)), 0 * FLAT)), "positive"),
-        (([[1.0, 0.0]], (np.full((1, 4, 4, 3), 90.0), FLAT)), "float64 values from 90"),
-        (([[1.0, 0.0]], (np.zeros((1, 4, 4, 3)), np.inf * FLAT)), "variances: 48 of 48"),
-    ],
-)
-def test_bad_targets_are_refused(arguments, message):
-    with pytest.raises(DataError, match=message):
-        search.make_target(np.array(arguments[0]), *(search.Blurred(*a) for a in arguments[1:]))
-
-
-def test_an_objective_without_its_target_is_refused(target):
-    with pytest.raises(DataError, match="no blurred picture"):
-        search.Objective(Eye(), low_level_weight=1).terms(torch.zeros(N, 3, 16, 16), target)
+def test_bad_targets_are_refused():
+    flat, one = np.ones((4, 4, 3)), np.array([[1.0, 0.0]])
+    refused("NaN, first at image 0, dimension 1", search.make_target, np.array([[1.0, np.nan]]))
+    refused("all zeros", search.make_target, 0 * one)
+    for pictures, variance, message in (
+        (np.zeros((2, 4, 4, 3)), flat, "pictures of shape"),
+        (np.zeros((1, 4, 4, 3)), 0 * flat, "positive"),
+        (np.full((1, 4, 4, 3), 90.0), flat, "float64 values from 90"),
+        (np.zeros((1, 4, 4, 3)), np.inf * flat, "variances: 48 of 48"),
+    ):
+        with pytest.raises(DataError, match=message):
+            search.make_target(one, search.Blurred(pictures, variance))
 
 
 # -- searches ------------------------------------------------------------------------------------
@@ -171,11 +160,9 @@ def test_an_objective_without_its_target_is_refused(target):
 
 def test_best_of_n_keeps_the_best_and_counts(generator, condition, target):
     Counted.drawn = 0
-    found = search.best_of_n(
-        generator, condition, target, search.Objective(Eye()), n=7, rng=seeded()
-    )
-    assert found.passes == 7
-    assert Counted.drawn == 7 * N
+    asked = generator, condition, target, search.Objective(Eye())
+    found = search.best_of_n(*asked, n=7, rng=seeded())
+    assert (found.passes, Counted.drawn) == (7, 7 * N)
     cosine = found.trajectory["cosine"]
     assert cosine.shape == (7, N)
     again = generator(found.z, torch.from_numpy(unit(condition))).clamp(-1, 1)
@@ -195,16 +182,14 @@ def test_z_comes_closer_within_the_budget_and_stays_typical(
     drawn = search.best_of_n(*asked, n=40, rng=seeded())
     Counted.drawn = 0
     found = search.optimise_z(*asked, n_steps=search.steps_within(40), rng=seeded(), z=plain.z)
-    assert found.passes == 40
-    assert Counted.drawn == N * 14  # forward; a step's way back counts two
+    assert (found.passes, Counted.drawn) == (40, N * 14)  # forward; a step's way back counts two
     trajectory = found.trajectory
     np.testing.assert_allclose(trajectory["cosine"][0], plain.trajectory["cosine"][0], rtol=1e-5)
     assert trajectory["cosine"].shape == (14, N)
     assert (trajectory["loss"].min(0) < trajectory["loss"][0]).all()
     assert trajectory["cosine"].max(0).mean() > drawn.trajectory["cosine"].max(0).mean()
     low, high = search.typical_range(WIDER.z_dim)
-    squared = found.z.square().sum(1)
-    assert ((squared > low) & (squared < high)).all()
+    assert all(low < squared < high for squared in found.z.square().sum(1))
     monkeypatch.setattr(search.problem, "PRIOR_WEIGHT", 0.0)  # without it z leaves the shell
     monkeypatch.setattr(search.problem, "LEARNING_RATE", 0.5)
     free = search.optimise_z(*asked, n_steps=20, rng=seeded(), z=plain.z)
@@ -220,9 +205,8 @@ def test_noise_is_optimised_alone_and_stays_white(generator, condition, target, 
     cosine = found.trajectory["cosine"]
     assert (cosine.max(0) > cosine[0] + 0.01).all()
     noise = [image.detach() for image in Counted.noise]  # of the last picture
-    assert [tuple(image.shape) for image in noise] == [
-        (N, 1, layer.resolution, layer.resolution) for layer in generator.synthesis.convolutions()
-    ]
+    widths = [layer.resolution for layer in generator.synthesis.convolutions()]
+    assert [tuple(image.shape) for image in noise] == [(N, 1, width, width) for width in widths]
     for image in noise:
         torch.testing.assert_close(image.mean(dim=(1, 2, 3)), torch.zeros(N), atol=1e-5, rtol=0)
         torch.testing.assert_close(image.var(dim=(1, 2, 3), correction=0), torch.ones(N))
@@ -234,11 +218,8 @@ def test_noise_is_optimised_alone_and_stays_white(generator, condition, target, 
 
 def test_noise_without_effect_is_refused(condition, target, z):
     torch.manual_seed(0)
-    silent = Generator(WIDER)  # noise_strength begins at 0
-    with pytest.raises(DataError, match="no effect"):
-        search.optimise_noise(
-            silent, condition, target, search.Objective(Eye()), n_steps=1, z=z, rng=seeded()
-        )
+    silent = Generator(WIDER), condition, target, search.Objective(Eye())  # noise begins at 0
+    refused("no effect", search.optimise_noise, *silent, n_steps=1, z=z, rng=seeded())
 
 
 def test_a_blurred_picture_guides_the_colours(generator, condition, z):
@@ -247,29 +228,28 @@ def test_a_blurred_picture_guides_the_colours(generator, condition, z):
     target = search.make_target(condition, search.Blurred(small, np.full((4, 4, 3), 0.01)))
     distance = {}
     for weight in (1e-9, 1.0):
-        objective = search.Objective(Eye(), low_level_weight=weight)
-        found = search.optimise_z(
-            generator, condition, target, objective, n_steps=20, z=z, rng=seeded()
-        )
+        asked = generator, condition, target, search.Objective(Eye(), low_level_weight=weight)
+        found = search.optimise_z(*asked, n_steps=20, z=z, rng=seeded())
         distance[weight] = found.trajectory["low_level"][-1]
     assert (distance[1.0] < 0.8 * distance[1e-9]).all()
 
 
 def test_budgets_that_hold_no_step_are_refused():
     assert (search.steps_within(4), search.steps_within(12)) == (1, 3)
-    with pytest.raises(DataError, match="do not hold"):
-        search.steps_within(3)
+    refused("do not hold", search.steps_within, 3)
 
 
 def test_wrong_shapes_are_refused(generator, condition, target):
-    objective = search.Objective(Eye())
-    with pytest.raises(DataError, match="as wide as the generator's condition"):
-        search.best_of_n(generator, condition[:, :7], target, objective, n=1, rng=seeded())
-    with pytest.raises(DataError, match="one row per picture"):
-        search.best_of_n(generator, condition[:3], target, objective, n=1, rng=seeded())
-    short = torch.zeros(2, WIDER.z_dim)
+    objective, short = search.Objective(Eye()), torch.zeros(2, WIDER.z_dim)
+    for wrong, message in (
+        (condition[:, :7], "as wide as the generator's condition"),
+        (condition[:3], "one row per picture"),
+    ):
+        refused(message, search.best_of_n, generator, wrong, target, objective, n=1, rng=seeded())
     with pytest.raises(DataError, match="one per target"):
         search.optimise_z(generator, condition, target, objective, n_steps=1, rng=seeded(), z=short)
+    with pytest.raises(DataError, match="no blurred picture"):
+        search.Objective(Eye(), low_level_weight=1).terms(torch.zeros(N, 3, 16, 16), target)
 
 
 # -- resuming ------------------------------------------------------------------------------------
@@ -302,27 +282,18 @@ def test_killed_and_resumed_search_is_the_same(generator, condition, target, z, 
 
 
 def test_batches_belong_to_one_search_and_damaged_ones_are_refused(generator, condition, tmp_path):
-    def find(condition=condition, encoder=None, seed=0, n=2):
-        asked = (
-            generator,
-            condition,
-            search.make_target(condition),
-            search.Objective(encoder or Eye()),
-        )
+    def find(condition=condition, encoder=Eye(), seed=0, n=2):  # noqa: B008
+        asked = generator, condition, search.make_target(condition), search.Objective(encoder)
         search.best_of_n(*asked, n=n, rng=seeded(seed), folder=tmp_path)
         return len(list(tmp_path.iterdir()))
 
-    other = Eye()
-    other.weight = -other.weight
     assert find() == find() == 1
-    for number, changes in enumerate(
-        ({"condition": condition + 1}, {"seed": 1}, {"encoder": other}, {"n": 3}), start=2
-    ):
+    others = {"condition": condition + 1}, {"seed": 1}, {"encoder": lambda x: -Eye()(x)}, {"n": 3}
+    for number, changes in enumerate(others, start=2):
         assert find(**changes) == number  # a folder of its own
     for path in tmp_path.rglob("part-*"):
         path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(ArtifactError, match="delete it and run again"):
-        find()
+    refused("delete it and run again", find, error=ArtifactError)
 
 
 # -- low level -----------------------------------------------------------------------------------
@@ -334,8 +305,7 @@ def test_shrink_averages_areas():
     np.testing.assert_allclose(shrink(images, 4), expected, rtol=1e-5)
     one = expected[:, :1, :1]
     np.testing.assert_allclose(shrink(search.enlarge(one, 8), 1), one, rtol=1e-5)
-    with pytest.raises(DataError, match="not smaller"):
-        shrink(images, 32)
+    refused("not smaller", shrink, images, 32)
 
 
 def test_low_level_reads_a_blurred_picture_and_knows_its_error():
@@ -364,20 +334,17 @@ def test_early_areas_alone_are_read_and_test_trials_are_left_out():
     colour = np.repeat(images.mean((1, 2)) / 255, 2, axis=0)
     early = colour @ rng.standard_normal((3, 9)) + 1e-3 * rng.standard_normal((60, 9))
     betas = np.concatenate([early, rng.standard_normal((60, 5))], axis=1).astype(np.float32)
-    areas = np.arange(14) // 3 == np.arange(5)[:, None]
+    areas = np.repeat([0, 1, 3], [4, 5, 5]) == np.arange(4)[:, None]  # V3 without a voxel
     brain = {"betas": betas, "nsd_id": ids, "is_train": ids < 125, "areas": areas}
-    brain["area_names"] = np.array(["V1", "V2", "V3", "hV4", "faces"])
+    brain["area_names"] = np.array(["V1", "V2", "V3", "faces"])
     stimuli = {"images": images, "nsd_id": np.arange(30) + 100}
     settings = dict(size=1, weight=0.1, alphas=np.logspace(-4, 2, 7), n_folds=5)
     pattern = betas[ids >= 125]
     found = search.read_blurred(brain, stimuli, pattern, **settings)
     np.testing.assert_allclose(found.picture[:, 0, 0], colour[ids >= 125], atol=0.02)
-    spoiled = pattern.copy()
-    spoiled[:, 9:] += 100  # not early
-    np.testing.assert_array_equal(
-        found.picture, search.read_blurred(brain, stimuli, spoiled, **settings).picture
-    )
+    spoiled = np.where(np.arange(14) < 9, pattern, 100)  # where it is not early
+    again = search.read_blurred(brain, stimuli, spoiled, **settings).picture
+    np.testing.assert_array_equal(found.picture, again)
     brain["betas"] = np.where((ids < 125)[:, None], betas, np.float32(1e6))  # not for training
-    np.testing.assert_array_equal(
-        found.picture, search.read_blurred(brain, stimuli, pattern, **settings).picture
-    )
+    again = search.read_blurred(brain, stimuli, pattern, **settings).picture
+    np.testing.assert_array_equal(found.picture, again)

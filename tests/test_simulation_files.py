@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from refusals import refused
 
 from fmri_utils import nsd
 from fmri_utils.nsd import design
@@ -61,15 +62,7 @@ def two_sessions(tmp_path_factory, drawn_once):
 
 
 def files_of(root):
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-
-
-def mask_of(layout):
-    return nsd.roi_mask(layout, "nsdgeneral")
+    return {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 # --- conventions -----------------------------------------------------------------------------
@@ -77,39 +70,31 @@ def mask_of(layout):
 
 def test_headers_are_nsds(layout):
     betas = nib.load(layout.betas_nifti(1))
-    assert betas.shape == (*TINY.grid, 750)
-    assert betas.get_data_dtype() == np.dtype("<i2")
+    assert (betas.shape, betas.get_data_dtype()) == ((*TINY.grid, 750), np.dtype("<i2"))
     translation = [-1.8 * (n - 1) / 2 for n in TINY.grid]
-    for path, tr in (
-        (layout.betas_nifti(1), 4 / 3),
-        (layout.ncsnr(), 4 / 3),
-        (layout.roi("streams"), 1),
-    ):
-        header = nib.load(path).header
-        assert int(header["sform_code"]) == 1
-        assert int(header["qform_code"]) == 0
-        np.testing.assert_allclose(header["pixdim"][1:5], [1.8, 1.8, 1.8, tr], rtol=1e-6)
-        np.testing.assert_allclose(nib.load(path).affine[:3, 3], translation, rtol=1e-5)
-        assert nib.aff2axcodes(nib.load(path).affine) == ("R", "A", "S")
-    assert (nib.load(layout.betas_nifti(1)).dataobj.slope, betas.dataobj.inter) == (1, 0)
+    ncsnr, roi = nib.load(layout.ncsnr()), nib.load(layout.roi("streams"))
+    for image, tr in ((betas, 4 / 3), (ncsnr, 4 / 3), (roi, 1)):
+        assert (image.header["sform_code"], image.header["qform_code"]) == (1, 0)
+        np.testing.assert_allclose(image.header["pixdim"][1:5], [1.8, 1.8, 1.8, tr], rtol=1e-6)
+        np.testing.assert_allclose(image.affine[:3, 3], translation, rtol=1e-5)
+        assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
+    assert (betas.dataobj.slope, betas.dataobj.inter) == (1, 0)
 
 
 def test_both_formats_hold_the_same_numbers(layout):
     with h5py.File(layout.betas_hdf5(1)) as file:
         stored = file["betas"]
-        assert stored.shape == (750, *TINY.grid[::-1])
-        assert (stored.dtype, stored.chunks) == (np.dtype("<i2"), (750, 1, 1, 1))
-        assert stored.compression is None
+        assert (stored.shape, stored.chunks) == ((750, *TINY.grid[::-1]), (750, 1, 1, 1))
+        assert (stored.dtype, stored.compression) == (np.dtype("<i2"), None)
         volumes = stored[:]
     nifti = np.asarray(nib.load(layout.betas_nifti(1)).dataobj)
     np.testing.assert_array_equal(nifti, volumes.T)
-    brain = nsd.read_brainmask(layout)
-    assert not nifti[~brain].any()
+    assert not nifti[~nsd.read_brainmask(layout)].any()
     assert np.abs(nifti.astype(int)).max() <= 32767
 
 
 def test_the_reader_gives_back_what_was_simulated(layout, root):
-    mask = mask_of(layout)
+    mask = nsd.roi_mask(layout)
     assert mask.sum() == TINY.n_nsdgeneral
     truth = load_ground_truth(root, 2)
     np.testing.assert_array_equal(truth.voxels[["i", "j", "k"]], np.argwhere(mask))
@@ -128,18 +113,13 @@ def test_the_reader_gives_back_what_was_simulated(layout, root):
 
 
 def test_stim_info_has_nsds_columns_and_the_whole_plan(layout):
-    raw = pd.read_csv(layout.stim_info)
-    assert raw.shape == (TINY.n_ids, 41)
-    info = design.read_stim_info(layout)
+    assert pd.read_csv(layout.stim_info).shape == (TINY.n_ids, 41)
+    info, responses = design.read_stim_info(layout), design.read_responses(layout)
     assert info["shared1000"].sum() == TINY.n_shared
-    assert (info["subject2"] == 1).sum() == TINY.n_images
-    trials = info[[f"subject2_rep{r}" for r in range(3)]].to_numpy()
-    shown = trials[info["subject2"] == 1]
-    assert (np.diff(shown, axis=1) > 0).all()
+    shown = info.loc[info["subject2"] == 1, [f"subject2_rep{r}" for r in range(3)]].to_numpy()
+    assert len(shown) == TINY.n_images and (np.diff(shown, axis=1) > 0).all()
     assert shown.max() == 1500  # also beyond the session that was acquired
-    responses = design.read_responses(layout)
-    assert responses.shape == (750, 19)
-    assert responses["SESSION"].unique().tolist() == [1]
+    assert responses.shape == (750, 19) and set(responses["SESSION"]) == {1}
 
 
 def test_rois_and_their_names(layout):
@@ -156,21 +136,20 @@ def test_rois_and_their_names(layout):
         assert layout.ctab(atlas).read_bytes().decode() == "".join(lines)
         label = layout.root / "nsddata" / "freesurfer" / "fsaverage" / "label"
         assert (label / f"{atlas}.mgz.ctab").read_bytes() == layout.ctab(atlas).read_bytes()
-    areas = nsd.visual_areas(layout, mask_of(layout))
+    areas = nsd.visual_areas(layout, nsd.roi_mask(layout))
     assert all(areas[name].sum() > 0 for name in ("V1", "V2", "V3", "hV4", "faces", "places"))
 
 
 def test_stimuli_are_stored_where_they_were_seen(layout, root):
     with h5py.File(layout.stimuli) as file:
-        brick = file["imgBrick"]
-        assert brick.shape == (TINY.n_ids, 32, 32, 3)
-        assert (brick.dtype, brick.chunks) == (np.uint8, (1, 32, 32, 3))
+        brick, shape = file["imgBrick"], (32, 32, 3)
+        found = brick.shape, brick.dtype, brick.chunks
+        assert found == ((TINY.n_ids, *shape), np.uint8, (1, *shape))
     ids = load_ground_truth(root, 2).nsd_id
     assert stimulus_file.stored_ids(layout.stimuli) == set(ids.tolist())
     images = nsd.read_images(layout, ids[[5, 2]], progress=False)
-    np.testing.assert_array_equal(
-        images[0], draw_scene(stimulus_file.make_scene(0, int(ids[5])), 32)
-    )
+    expected = draw_scene(stimulus_file.make_scene(0, int(ids[5])), 32)
+    np.testing.assert_array_equal(images[0], expected)
     pngs = sorted((root / "nsddata/stimuli/nsd/shared1000").iterdir())
     assert len(pngs) == TINY.n_shared
     assert pngs[0].name == f"shared0001_nsd{ids[0] + 1:05d}.png"
@@ -207,9 +186,8 @@ def test_every_subject_sees_pictures_of_both_coco_splits(layout, root):
 
 def test_maps_have_their_borders_and_levels(layout):
     brain = nsd.read_brainmask(layout)
-    ncsnr = nib.load(layout.ncsnr()).get_fdata()
-    assert np.isnan(ncsnr[~brain]).all()
-    mask = mask_of(layout)
+    assert np.isnan(nib.load(layout.ncsnr()).get_fdata()[~brain]).all()
+    mask = nsd.roi_mask(layout)
     inside = nsd.read_ncsnr(layout, mask)
     assert 0 < np.isnan(inside).sum() <= 5  # the only session misses four voxels of nsdgeneral
     assert 0.2 < np.nanmedian(inside) < 0.5
@@ -229,26 +207,22 @@ def test_maps_have_their_borders_and_levels(layout):
 
 def test_truth_comes_in_the_order_of_any_mask(layout, root):
     whole = load_ground_truth(root, 2)
-    left = nsd.roi_mask(layout, "lh.nsdgeneral")
-    half = load_ground_truth(root, 2, left)
+    half = load_ground_truth(root, 2, nsd.roi_mask(layout, "lh.nsdgeneral"))
     assert set(half.voxels["hemisphere"]) == {"lh"}
     rows = (whole.voxels["hemisphere"] == "lh").to_numpy()
     np.testing.assert_array_equal(half.signal, whole.signal[:, rows])
     assert whole.voxels["null"].sum() == TINY.n_null
     assert not whole.signal[:, whole.voxels["null"]].any()
-    for name, table in whole.tuning.items():
-        assert len(table) == TINY.n_nsdgeneral, name
-    np.testing.assert_allclose(whole.tuning["shares"].sum(axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(whole.tuning["pixels"].sum(axis=1), 1, rtol=1e-5)
+    assert {len(table) for table in whole.tuning.values()} == {TINY.n_nsdgeneral}
+    for name in ("shares", "pixels"):
+        np.testing.assert_allclose(whole.tuning[name].sum(axis=1), 1, rtol=1e-5)
 
 
 def test_truth_is_refused_where_there_is_none(root, layout):
-    with pytest.raises(DataError, match="real data"):
-        load_ground_truth(root, 5)
+    refused("real data", load_ground_truth, root, 5)
     with pytest.raises(OutsideError, match="visual cortex"):
         load_ground_truth(root, 2, nsd.read_brainmask(layout))
-    with pytest.raises(DataError, match="expected bool"):
-        load_ground_truth(root, 2, np.ones((3, 3, 3), bool))
+    refused("expected bool", load_ground_truth, root, 2, np.ones((3, 3, 3), bool))
 
 
 # --- running ---------------------------------------------------------------------------------
@@ -296,9 +270,8 @@ def test_a_complete_subject_is_left_alone_and_a_lost_file_comes_back(two_session
     assert files_of(whole) == before
 
 
-def test_a_second_subject_adds_pictures_and_keeps_the_first(root, tmp_path, monkeypatch):
-    copy = tmp_path / "nsd"
-    shutil.copytree(root, copy)
+def test_a_second_subject_adds_pictures_and_keeps_the_first(root, tmp_path):
+    copy = shutil.copytree(root, tmp_path / "nsd")
     layout = nsd.NSDLayout(copy, 2)
     first = load_ground_truth(copy, 2).nsd_id
     before = nsd.read_images(layout, first, progress=False)
@@ -312,10 +285,8 @@ def test_folders_of_others_are_refused(root, tmp_path):
     with pytest.raises(DataError, match=r"other settings \(shared_noise\).*Remove the folder"):
         simulate_subject(root, dataclasses.replace(TINY, shared_noise=0.1), 2, progress=False)
     (tmp_path / "nsddata").mkdir()
-    with pytest.raises(DataError, match="not simulated here"):
-        simulate_subject(tmp_path, TINY, 2, progress=False)
-    with pytest.raises(DataError, match="Expected: 1 to 8"):
-        simulate_subject(root, TINY, 9, progress=False)
+    refused("not simulated here", simulate_subject, tmp_path, TINY, 2, progress=False)
+    refused("Expected: 1 to 8", simulate_subject, root, TINY, 9, progress=False)
 
 
 def test_processes_give_the_same_as_one():

@@ -32,16 +32,10 @@ B3, B2, B1 = BETA_VERSIONS
 def quick_block(job):
     """Pictures without drawing, which has its own tests: noise, and random maps of their own."""
     seed, ids, width = job
-    blank = zlib.compress(bytes(3 * width**2))
-    maps = [
-        np.random.default_rng([9, seed, i]).random((len(CHANNELS), 40, 40), dtype=np.float32)
-        for i in ids
-    ]
-    return (
-        dict.fromkeys(ids, blank),
-        [stimulus_file.make_scene(seed, i) for i in ids],
-        np.stack(maps),
-    )
+    pictures = dict.fromkeys(ids, zlib.compress(bytes(3 * width**2)))
+    scenes, shape = [stimulus_file.make_scene(seed, i) for i in ids], (len(CHANNELS), 40, 40)
+    maps = [np.random.default_rng([9, seed, i]).random(shape, dtype=np.float32) for i in ids]
+    return pictures, scenes, np.stack(maps)
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +88,9 @@ def test_all_eight_are_there_and_one_stopped_earlier(eight):
 def test_noise_is_set_to_the_published_medians(eight):
     _, made = eight
     found = {s: made[s]["ncsnr_median"] for s in made}
-    assert found[1] == pytest.approx(PUBLISHED_NCSNR[1], abs=0.05)
-    np.testing.assert_allclose(list(found.values()), [PUBLISHED_NCSNR[s] for s in found], atol=0.06)
-    assert max(found, key=found.get) == 5  # the best and the worst subject are NSD's
-    assert min(found, key=found.get) == 8
+    assert found == pytest.approx(PUBLISHED_NCSNR, abs=0.06)
+    best_and_worst = max(found, key=found.get), min(found, key=found.get)
+    assert best_and_worst == (5, 8)  # are NSD's
 
 
 # --- versions of the betas -------------------------------------------------------------------
@@ -161,8 +154,7 @@ def test_parcels_have_the_atlas_ids_and_one_place_each():
 
 def test_localizer_finds_the_areas_it_defined(brain):
     maps = floc_maps(brain, np.random.default_rng(0))
-    assert set(maps) == set(CONTRASTS)
-    assert len(CONTRASTS) == 15
+    assert set(maps) == set(CONTRASTS) and len(CONTRASTS) == 15
     labels, v = brain.areas.labels, brain.voxels
     for atlas, contrast in (
         ("floc-faces", "faces"), ("floc-bodies", "bodies"), ("floc-places", "places"),
@@ -173,8 +165,7 @@ def test_localizer_finds_the_areas_it_defined(brain):
         assert inside > 5, contrast
         assert inside > 3 * np.median(np.abs(t[labels["prf-visualrois"] == 1]))
     silent = maps["faces"].ravel()[v.index[v.null]]
-    assert np.abs(silent.mean()) < 0.3
-    assert silent.std() == pytest.approx(1, abs=0.15)
+    assert (silent.mean(), silent.std()) == (pytest.approx(0, abs=0.3), pytest.approx(1, abs=0.15))
     for volume in maps.values():
         assert volume.dtype == np.float32
         np.testing.assert_array_equal(np.isfinite(volume), brain.anatomy.brainmask)
@@ -189,8 +180,7 @@ def test_the_tree_has_nsds_files(eight):
         image = nib.load(layout.betas / f"{name}.nii.gz")
         assert image.get_data_dtype() == np.float32, name
     r2 = nib.load(layout.betas / "R2.nii.gz").get_fdata()
-    assert np.isnan(r2[~inside]).all()
-    assert 0 <= np.nanmin(r2) < np.nanmax(r2) <= 100
+    assert np.isnan(r2[~inside]).all() and 0 <= np.nanmin(r2) < np.nanmax(r2) <= 100
     v1 = nsd.roi_mask(layout, "prf-visualrois:V1v,V1d")
     elsewhere = inside & ~(rois.read_roi(layout, "streams")[0] >= 0)
     assert np.median(r2[v1]) > np.median(r2[elsewhere]) + 10
@@ -205,9 +195,8 @@ def test_the_tree_has_nsds_files(eight):
 
 def blas_threads():
     """How many threads each BLAS library of this process may use."""
-    return {
-        lib["num_threads"] for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"
-    }
+    found = threadpoolctl.threadpool_info()
+    return {library["num_threads"] for library in found if library["user_api"] == "blas"}
 
 
 class Enough(Exception):

@@ -18,14 +18,9 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 NAME = "lazy"  # a device type that autograd knows and that nothing is behind
 aten = torch.ops.aten
-MIXING = {  # take tensors of two devices, also on a GPU
-    aten.copy_.default,
-    aten._to_copy.default,
-    aten.index.Tensor,
-    aten.index_put.default,
-    aten.index_put_.default,
-    aten._index_put_impl_.default,
-}
+MIXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
+MIXING |= {aten._index_put_impl_.default, aten.copy_.default, aten._to_copy.default}
+"""What takes tensors of two devices, also on a GPU."""
 
 
 class VirtualTensor(torch.Tensor):
@@ -33,14 +28,9 @@ class VirtualTensor(torch.Tensor):
 
     @staticmethod
     def __new__(cls, inner):
-        return torch.Tensor._make_wrapper_subclass(
-            cls,
-            inner.size(),
-            strides=inner.stride(),
-            storage_offset=inner.storage_offset(),
-            dtype=inner.dtype,
-            device=NAME,
-        )
+        where = {"strides": inner.stride(), "storage_offset": inner.storage_offset()}
+        what = {"dtype": inner.dtype, "device": NAME}
+        return torch.Tensor._make_wrapper_subclass(cls, inner.size(), **where, **what)
 
     def __init__(self, inner):
         self.inner = inner
