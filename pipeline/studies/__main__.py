@@ -7,8 +7,6 @@ Every part keeps what is finished; the same command goes on after a failure. Wha
 is written to ``study_<part>.json`` beside the figures, where notebooks read it.
 """
 
-from __future__ import annotations
-
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,7 +21,7 @@ from fmri_utils.project.settings import checked
 from .. import resources
 from ..engine import Job, check, run
 from ..execute import as_job
-from ..request import Request, parse_request
+from ..request import Request, parse_request, taken
 from ..sweep.runs import numbers
 from . import study_encoders, study_generator, study_perturbation, study_selfsupervised
 from .encoder_cells import StudySettings
@@ -46,22 +44,16 @@ def parse(arguments: Sequence[str]) -> tuple[list[str], list[str], StudySettings
     ProfileError
         On an unknown part, or an unknown or unfit setting.
     """
-    parts = [argument for argument in arguments if "=" not in argument]
+    named, rest = taken(arguments, OWN)
+    machine, rest = taken(rest, resources.HELP)
+    parts = [argument for argument in rest if "=" not in argument]
     if unknown := [part for part in parts if part not in PARTS]:
         raise ProfileError(f"no part {unknown[0]!r} of the study. Valid: {', '.join(PARTS)}.")
-    named, rest, machine = {}, [], {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key in OWN:
-            named[key] = value
-        elif key in resources.HELP:
-            machine[key] = value
-        elif equals:
-            rest.append(argument)
     sizes = {OWN[key]: tuple(numbers(named, key, [])) for key in named}
     if len(sizes.get("n_seeds", ())) == 1:
         [sizes["n_seeds"]] = sizes["n_seeds"]
-    return parts, rest, checked(StudySettings, sizes, "the study of encoders"), machine
+    settings = [argument for argument in rest if "=" in argument]
+    return parts, settings, checked(StudySettings, sizes, "the study of encoders"), machine
 
 
 def run_part(part: str, profile: Profile, sizes: StudySettings) -> None:
@@ -118,7 +110,7 @@ def main(arguments: list[str]) -> None:
             print("left out: perturbation, which needs a simulated subject (PROFILE=demo)")
             parts.remove("perturbation")
     requests, jobs = planned(parts, rest, sizes)
-    check(run(requests, each=given.each, options=given.options, jobs=jobs))
+    check(run(requests, given, jobs=jobs))
     if "encoders" in parts:
         study_encoders.run_study(profile, sizes)
 

@@ -1,23 +1,19 @@
 """The cells of the encoders' study: one fit or one control each, of one subject and seed."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Annotated, NamedTuple
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
-from fmri_utils import encoders, metrics
+from fmri_utils import encoders
 from fmri_utils.encoders import MAPPERS, Mapper, MapperSettings, RidgeBasis, ceilings, controls
 from fmri_utils.nsd.preprocessing import average_repeats
 from fmri_utils.project.devices import choose_device
 from fmri_utils.project.notebook_files import Files
 from fmri_utils.project.settings import Count, Integer, settings
-from simulated_nsd.ground_truth import load_ground_truth
 
 LINEAR = ("ridge", "contrastive")  # the mappers that every control is made for
 TARGETS = ("image", "caption", "both")
@@ -37,16 +33,10 @@ class StudySettings:
         Fits of every mapper to image embeddings.
     n_seeds_other : int
         Fits of every mapper to captions, and to both together.
-    n_clusters : int
-        Of the leave-cluster-out split.
     n_voxels : tuple of int
         Points of the learning curve over voxels; those above the subject's number are left out.
     n_draws : int
         Random draws of voxels for a point.
-    n_classes : tuple of int
-        Of the classifier-plus-prototype baseline.
-    n_dims : tuple of int
-        Of the bottleneck.
     n_resamples : int
         Of the bootstrap.
     """
@@ -54,11 +44,8 @@ class StudySettings:
     subjects: Annotated[tuple[Subject, ...], Field(min_length=1)] = (1, 2, 5, 7)
     n_seeds: Count = 5
     n_seeds_other: Count = 2
-    n_clusters: Count = 5
     n_voxels: tuple[Count, ...] = (30, 100, 300, 1000, 2500)
     n_draws: Count = 2
-    n_classes: tuple[Count, ...] = (5, 10, 20, 50)
-    n_dims: tuple[Count, ...] = (1, 2, 5, 10, 30, 100)
     n_resamples: Count = 2000
 
 
@@ -78,9 +65,8 @@ def all_cells(study: StudySettings) -> list[Cell]:
     other = itertools.product(MAPPERS[1:], TARGETS[1:], range(study.n_seeds_other))
     cells += [Cell("mapper", *which) for which in other]
     cells += [Cell("shuffled", name, "image", seed) for name in LINEAR for seed in seeds[name]]
-    single = [kind for kind in KINDS if kind not in ("mapper", "shuffled", *RIDGE_ONLY)]
-    cells += [Cell(kind, name, "image", 0) for kind in single for name in LINEAR]
-    return cells + [Cell(kind, "ridge", "image", 0) for kind in RIDGE_ONLY]
+    curves = itertools.product(("sessions", "voxels"), LINEAR)
+    return cells + [Cell(kind, name, "image", 0) for kind, name in curves]
 
 
 class Bench:
@@ -99,11 +85,6 @@ class Bench:
     groups, session : numpy.ndarray of int, (n_trials,)
     targets : dict of str to numpy.ndarray, (n_trials, C)
         ``image`` and ``caption`` embedding of each training trial.
-    test_betas : numpy.ndarray, (n_test_trials, n_voxels)
-        Single test trials.
-    test_groups : numpy.ndarray of int, (n_test_trials,)
-    n_repeats : int
-        Presentations of the test image that was shown most often.
     pattern : numpy.ndarray, (n, n_voxels)
         Test images, repeats averaged.
     test_ids : numpy.ndarray of int, (n,)
@@ -117,10 +98,8 @@ class Bench:
         brain, clip = files["betas"], files["embeddings"]
         train, test = brain["is_train"], brain["is_test"]
         self.betas, self.session = brain["betas"][train], brain["session"][train]
-        self.groups, self.test_groups = brain["nsd_id"][train], brain["nsd_id"][test]
-        self.test_betas, self.mask = brain["betas"][test], brain["mask"]
-        self.pattern, self.test_ids, counts = average_repeats(self.test_betas, self.test_groups)
-        self.n_repeats = int(counts.max())
+        self.groups, tested = brain["nsd_id"][train], brain["nsd_id"][test]
+        self.pattern, self.test_ids, _ = average_repeats(brain["betas"][test], tested)
         rows, test_rows = (np.searchsorted(clip["nsd_id"], n) for n in (self.groups, self.test_ids))
         self.targets = {name: clip[name][rows] for name in TARGETS[:2]}
         self.truth = {name: clip[name][test_rows] for name in TARGETS[:2]}
@@ -160,11 +139,10 @@ class Bench:
         Returns
         -------
         dict of str to numpy.ndarray, (n,)
-            Named "readout|score"; also "readout|effective rank", one number.
+            Named "readout|score".
         """
         truth = self.truth["image"] if truth is None else truth
         found = controls.scores_per_image(truth, prediction)
-        found["effective rank"] = metrics.effective_rank(prediction)
         return {f"{readout}|{score}": values for score, values in found.items()}
 
 
@@ -229,121 +207,26 @@ def run_shuffled(bench: Bench, cell: Cell) -> Arrays:
     return bench.scores("image", bench.fit(cell, wrong)[0].predict(bench.pattern))
 
 
-def run_clusters(bench: Bench, cell: Cell) -> Arrays:
-    """Leave-cluster-out, with a control that leaves out as many images at random."""
-    fit, truth = bench.fitter(cell), bench.truth["image"]
-    test = bench.pattern, truth, bench.test_ids
-    sizes = {"n_clusters": bench.study.n_clusters, "seed": cell.seed}
-    left_out = controls.leave_clusters_out(fit, *bench.data, *test, **sizes)
-    sets = {
-        "all clusters": bench.fit(cell)[0].predict(bench.pattern),
-        "cluster left out": left_out["prediction"],
-        "as many images left out": left_out["control"],
-    }
-    found = {}
-    for name, prediction in sets.items():
-        by_kind = metrics.clustered_two_way_scores(truth, prediction, left_out["cluster"])
-        found |= bench.scores(name, prediction)
-        found |= {f"{name}|two-way {kind} clusters": v for kind, v in by_kind.items()}
-    return found
-
-
-def _curve(found: dict, sizes: str) -> Arrays:
-    """Points of a learning curve: the size is the readout."""
+def run_curve(bench: Bench, cell: Cell) -> Arrays:
+    """Learning curve over sessions, or over voxels drawn at random: the size is the readout."""
+    fit, test = bench.fitter(cell), (bench.pattern, bench.truth["image"])
+    if cell.kind == "sessions":
+        found = ceilings.curve_over_sessions(fit, *bench.data, bench.session, *test)
+    else:
+        total = bench.betas.shape[1]
+        sizes = {"n_draws": bench.study.n_draws, "rng": np.random.default_rng(cell.seed)}
+        sizes["n_voxels"] = sorted({min(n, total) for n in bench.study.n_voxels})
+        found = ceilings.curve_over_voxels(fit, *bench.data, *test, **sizes)
     return {
         f"{size}|{score}": values[i]
-        for i, size in enumerate(found[sizes])
+        for i, size in enumerate(found[f"n_{cell.kind}"])
         for score, values in found["scores"].items()
     }
-
-
-def run_sessions(bench: Bench, cell: Cell) -> Arrays:
-    """Learning curve over sessions."""
-    fit, test = bench.fitter(cell), (bench.pattern, bench.truth["image"])
-    found = ceilings.curve_over_sessions(fit, *bench.data, bench.session, *test)
-    return _curve(found, "n_sessions")
-
-
-def run_voxels(bench: Bench, cell: Cell) -> Arrays:
-    """Learning curve over voxels drawn at random."""
-    total, test = bench.betas.shape[1], (bench.pattern, bench.truth["image"])
-    sizes = {"n_draws": bench.study.n_draws, "rng": np.random.default_rng(cell.seed)}
-    sizes["n_voxels"] = sorted({min(n, total) for n in bench.study.n_voxels})
-    found = ceilings.curve_over_voxels(bench.fitter(cell), *bench.data, *test, **sizes)
-    return _curve(found, "n_voxels")
-
-
-def run_bottleneck(bench: Bench, cell: Cell) -> Arrays:
-    """Scores of the predictions through few dimensions."""
-    mapper, _ = bench.fit(cell)
-    return _narrow(bench, mapper.predict(bench.pattern), mapper.predict(bench.betas))
-
-
-def run_bottleneck_ceiling(bench: Bench, cell: Cell) -> Arrays:
-    """Scores of the true embeddings through few dimensions."""
-    return _narrow(bench, bench.truth["image"], bench.targets["image"])
-
-
-def _narrow(bench: Bench, test: np.ndarray, training: np.ndarray) -> Arrays:
-    found = {}
-    for n_dims, narrow in controls.bottleneck(test, training, bench.study.n_dims).items():
-        found |= bench.scores(n_dims, narrow)
-    return found
-
-
-def run_prototype(bench: Bench, cell: Cell) -> Arrays:
-    """Classifier plus prototype, for several numbers of classes."""
-    settings = {"alphas": bench.settings.alphas, "n_folds": bench.settings.n_folds}
-    settings |= {"seed": cell.seed, "basis": bench.basis}
-    found = {}
-    for n_classes in bench.study.n_classes:
-        mapper, _ = controls.fit_prototypes(*bench.data, n_classes=n_classes, **settings)
-        found |= bench.scores(n_classes, mapper.predict(bench.pattern))
-    return found
-
-
-def run_repeats(bench: Bench, cell: Cell) -> Arrays:
-    """Scores with one, two, ... repeats averaged, and extrapolated to endless ones."""
-    test = bench.test_betas, bench.test_groups
-    patterns, ids = ceilings.stack_repeats(*test, bench.n_repeats)
-    mapper, _ = bench.fit(cell)
-    flat = mapper.predict(patterns.reshape(-1, patterns.shape[2]))
-    truth = bench.truth["image"][np.searchsorted(bench.test_ids, ids)]
-    curve = ceilings.repeat_curve(truth, flat.reshape(len(ids), bench.n_repeats, -1))
-    return {**curve, "reliability": curve["reliability"].mean(), "n_images": len(ids)}
-
-
-def run_half_split(bench: Bench, cell: Cell) -> Arrays:
-    """How far two maps agree that share no trial."""
-    test = bench.test_betas, bench.test_groups
-    how = {"n_repeats": bench.n_repeats, "rng": np.random.default_rng(cell.seed)}
-    found = ceilings.half_split_ceiling(bench.fitter(cell), *bench.data, *test, **how)
-    explained = ceilings.explained_variance(bench.truth["image"], found["ceiling"])
-    return {"explained": explained, "reliability": float(found["reliability"].mean())}
-
-
-def run_noiseless(bench: Bench, cell: Cell) -> Arrays:
-    """The same mapper on the planted responses without noise: a ceiling real data do not offer."""
-    if bench.cfg.simulation is None:
-        return {}
-    truth = load_ground_truth(bench.cfg.data_root, bench.cfg.subject, bench.mask)
-    images = pd.Index(truth.nsd_id)
-    clean, test = (truth.signal[images.get_indexer(n)] for n in (bench.groups, bench.test_ids))
-    mapper = bench.fitter(cell)(clean, bench.targets["image"], bench.groups)
-    return bench.scores("image", mapper.predict(test))
 
 
 KINDS: dict[str, Callable[[Bench, Cell], Arrays]] = {
     "mapper": run_mapper,
     "shuffled": run_shuffled,
-    "clusters": run_clusters,
-    "sessions": run_sessions,
-    "voxels": run_voxels,
-    "bottleneck": run_bottleneck,
-    "bottleneck_ceiling": run_bottleneck_ceiling,
-    "repeats": run_repeats,
-    "noiseless": run_noiseless,
-    "prototype": run_prototype,
-    "half_split": run_half_split,
+    "sessions": run_curve,
+    "voxels": run_curve,
 }
-RIDGE_ONLY = ("prototype", "half_split")

@@ -6,8 +6,6 @@ derived folder under ``study_generator``, apart for each generator and seed, wit
 pictures of every fine-tuning and its weights, which can be used as ``lafite.weights``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 
@@ -74,7 +72,7 @@ def study_searches(material: Material) -> dict:
     blurred, alone = search.read_blurred(*data, **low_level), {}
     if blurred is not None:
         alone["blurred picture alone"] = [search.enlarge(blurred.picture, seen.shape[1])]
-    repeats, reached = [], []
+    repeats = []
     for seed in material.seeds:
         found = strategies.compare_searches(
             material.generator,
@@ -90,17 +88,8 @@ def study_searches(material: Material) -> dict:
         ceiling = draw(material.generator, found.z, predicted["truth"], **material.drawing)
         sets = {**found.draws, **alone, "ceiling": [ceiling]}
         repeats.append(strategies.mean_scores(seen, sets, judge=material.judge))
-        reached.append({n: t["cosine"].max(0).mean() for n, t in found.trajectories.items()})
-    cosine = (encoders.unit(predicted["condition"]) * predicted["truth"]).sum(1)
-    return {
-        "passes": found.passes,
-        "n_images": len(cosine),
-        "cosine_of_true_image_with_prediction": float(cosine.mean()),
-        "cosine_of_picture_with_prediction": {
-            name: float(np.mean([one[name] for one in reached])) for name in reached[0]
-        },
-        "rows": strategies.compared(repeats, strategies.PLAIN, rng=np.random.default_rng(0)),
-    }
+    rows = strategies.compared(repeats, strategies.PLAIN, rng=np.random.default_rng(0))
+    return {"passes": found.passes, "n_images": len(seen), "rows": rows}
 
 
 def held_out(material: Material, kind: str) -> tuple[finetuning.HeldOutPredictions, np.ndarray]:
@@ -210,18 +199,11 @@ def study_fine_tuning(material: Material) -> dict:
         for kind, draws in pictures.items():
             scores = strategies.mean_scores(seen / 255.0, draws, judge=material.judge)
             repeats[kind].append(scores)
-    return {
-        "n_images_shown": sizes["n_images"],
-        "n_images_discriminator_alone": sizes["rest_images"],
-        "n_training_images": len(image.ids),
-        "n_test_images": len(test_rows),
-        "cosine_of_held_out_training_predictions": float(image.cosine.mean()),
-        "cosine_of_test_predictions": float((test_image * truth).sum(1).mean()),
-        "rows": {
-            kind: strategies.compared(several, "before", rng=np.random.default_rng(0))
-            for kind, several in repeats.items()
-        },
+    rows = {
+        kind: strategies.compared(several, "before", rng=np.random.default_rng(0))
+        for kind, several in repeats.items()
     }
+    return {**sizes, "n_training_images": len(image.ids), "n_images": len(test_rows), "rows": rows}
 
 
 def results(files: Files) -> dict:

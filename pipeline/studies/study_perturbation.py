@@ -6,33 +6,28 @@
   own subspace, and slow trends within sessions, at the very times at which the test images were
   shown.
 * How far do the maps of five training seeds agree?
-* What does redundancy do to every statistic, over several subjects?
 
 About twenty minutes on one core in the demo. Every run is kept when it is finished, under ``study``
 in the run's derived folder: a killed study goes on.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage, stats
 
 from fmri_utils import encoders, perturbation
-from fmri_utils.encoders import LinearEncoder, MapperSettings
+from fmri_utils.encoders import MapperSettings
 from fmri_utils.perturbation.nulls import draw_pairings, max_t, reliability
 from fmri_utils.project.notebook_files import Files
-from fmri_utils.project.parts import Parts
 from fmri_utils.project.simulation_config import SimulationConfig
 from simulated_nsd.ground_truth import GroundTruth, load_ground_truth
-from simulated_nsd.redundancy import redundancy_curve
+
+from .finished import finished
 
 READS = ("betas", "embeddings", "predictions", "matched")
 SECTIONS = ("data", "clip", "simulation", "encoder")  # what the study reads
-REDUNDANCIES = (1, 3, 10, 30, 60)
 CONTRASTIVE = ("n_steps", "batch_size", "temperature", "learning_rate", "weight_decay")
-N_RUNS, N_SEEDS, N_SUBJECTS = 200, 5, 5
+N_RUNS, N_SEEDS = 200, 5
 N_PERMUTATIONS = 500
-N_BINS = 20
 LEVEL = 0.05  # of the test
 
 
@@ -93,28 +88,6 @@ def _neighbour_root(places: np.ndarray, config: SimulationConfig) -> np.ndarray:
     return np.linalg.cholesky(correlation).astype(np.float32)
 
 
-def null_run(
-    encoder: LinearEncoder, trials: np.ndarray, n_permutations: int, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """The reliability test on one set of trials, in brief.
-
-    Returns
-    -------
-    dict
-        ``smallest`` family-wise p value, ``smallest_q``, and ``histogram`` of single-voxel p
-        values in :data:`N_BINS` equal bins from 0 to 1.
-    """
-    pairings = draw_pairings(n_permutations, *trials.shape[:2], rng)
-    found = max_t(reliability(encoder, trials, pairings))
-    # A p value on the border of two bins belongs to the lower one: p <= .05 is the first bin.
-    bins = np.clip(np.ceil(found.p * N_BINS - 1e-9).astype(int) - 1, 0, N_BINS - 1)
-    return {
-        "smallest": found.p_corrected.min(),
-        "smallest_q": found.q.min(),
-        "histogram": np.bincount(bins, minlength=N_BINS),
-    }
-
-
 def null_trials(files: Files) -> NullTrials:
     """Draws test trials without signal, at the times of the real test trials."""
     profile, brain = files.cfg, files["betas"]
@@ -134,28 +107,24 @@ def study_calibration(files: Files) -> dict:
     Returns
     -------
     dict
-        ``n_runs``, ``n_false`` (runs with any voxel called significant), ``rate`` with its exact
-        binomial 95 % interval ``low`` and ``high``; the same as ``..._q`` for the false-discovery
-        rate, which under this null is the same thing; ``p_histogram`` over all voxels and runs.
+        ``n_runs``, ``n_false`` (runs with any voxel called significant at ``level``), ``rate`` with
+        its exact binomial 95 % interval ``low`` and ``high``.
     """
     encoder, null = encoders.load_encoder(files["matched"]), null_trials(files)
-    sizes = {"n_permutations": N_PERMUTATIONS, "seed": 0}
-    parts = Parts(files.cfg.derived / "study", {"study": "calibration", **files.hashes, **sizes})
 
     def compute(run: int) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng([sizes["seed"], run])
-        return null_run(encoder, null.draw(rng), N_PERMUTATIONS, rng)
+        rng = np.random.default_rng([0, run])
+        trials = null.draw(rng)
+        pairings = draw_pairings(N_PERMUTATIONS, *trials.shape[:2], rng)
+        return {"smallest": max_t(reliability(encoder, trials, pairings)).p_corrected.min()}
 
-    parts.run(range(N_RUNS), compute, progress=True, what="runs without signal")
-    runs = [parts.load(run) for run in range(N_RUNS)]
-    found = {"n_runs": N_RUNS, "n_permutations": N_PERMUTATIONS, "level": LEVEL}
-    for name, suffix in (("smallest", ""), ("smallest_q", "_q")):
-        n_false = int(sum(run[name] <= LEVEL for run in runs))
-        interval = stats.binomtest(n_false, N_RUNS).proportion_ci(0.95, method="exact")
-        found |= {f"n_false{suffix}": n_false, f"rate{suffix}": n_false / N_RUNS}
-        found |= {f"low{suffix}": float(interval.low), f"high{suffix}": float(interval.high)}
-    histogram = np.sum([run["histogram"] for run in runs], axis=0)
-    return found | {"p_histogram": (histogram / histogram.sum()).round(5).tolist()}
+    about = {"n_runs": N_RUNS, "n_permutations": N_PERMUTATIONS, "level": LEVEL}
+    settings = {"n_permutations": N_PERMUTATIONS}
+    runs = finished(files, "calibration", settings, range(N_RUNS), compute)
+    n_false = int(sum(run["smallest"] <= LEVEL for run in runs))
+    interval = stats.binomtest(n_false, N_RUNS).proportion_ci(0.95, method="exact")
+    found = {"rate": n_false / N_RUNS, "low": float(interval.low), "high": float(interval.high)}
+    return {**about, "n_false": n_false, **found}
 
 
 def study_seeds(files: Files) -> dict:
@@ -165,19 +134,16 @@ def study_seeds(files: Files) -> dict:
     target = clip["image"][np.searchsorted(clip["nsd_id"], brain["nsd_id"][train])]
     settings = {name: getattr(files.cfg.encoder, name) for name in CONTRASTIVE}
     pattern, truth = (files["predictions"][name] for name in ("pattern", "truth"))
-    parts = Parts(files.cfg.derived / "study", {"study": "seeds", **settings, **files.hashes})
 
     def compute(seed: int) -> dict[str, np.ndarray]:
         how = {"settings": MapperSettings(**settings, voxel_dropout=0), "seed": seed}
         data = brain["betas"][train], target, brain["nsd_id"][train]
         encoder, _ = encoders.fit_mapper("contrastive", *data, **how)
-        return {
-            "effect": perturbation.embedding_effect(encoder, pattern).mean(0),
-            "contribution": perturbation.contribution(encoder, pattern, truth).mean(0),
-        }
+        effect = perturbation.embedding_effect(encoder, pattern).mean(0)
+        contribution = perturbation.contribution(encoder, pattern, truth).mean(0)
+        return {"effect": effect, "contribution": contribution}
 
-    parts.run(range(N_SEEDS), compute, progress=True, what="training seeds")
-    runs = [parts.load(seed) for seed in range(N_SEEDS)]
+    runs = finished(files, "seeds", settings, range(N_SEEDS), compute)
     found = {}
     for name in ("effect", "contribution"):
         agreement = perturbation.between_maps(np.stack([run[name] for run in runs]))
@@ -185,23 +151,6 @@ def study_seeds(files: Files) -> dict:
     return {"n_seeds": N_SEEDS, "encoder": "contrastive", "rank_correlation": found}
 
 
-def study_redundancy() -> dict:
-    """AUROC of every statistic against redundancy, mean and range over linear subjects."""
-    curves = [
-        redundancy_curve(REDUNDANCIES, seed=seed, progress=True) for seed in range(N_SUBJECTS)
-    ]
-    found = {}
-    for name in curves[0]:
-        values = np.array([[interval.value for interval in curve[name]] for curve in curves])
-        rows = (values.mean(0), values.min(0), values.max(0))
-        found[name] = dict(zip(("mean", "low", "high"), np.round(rows, 4).tolist(), strict=True))
-    return {"n_subjects": N_SUBJECTS, "redundancies": list(REDUNDANCIES), "auroc": found}
-
-
 def results(files: Files) -> dict:
-    """All parts, or what is missing of them."""
-    return {
-        "calibration": study_calibration(files),
-        "seeds": study_seeds(files),
-        "redundancy": study_redundancy(),
-    }
+    """Both parts, or what is missing of them."""
+    return {"calibration": study_calibration(files), "seeds": study_seeds(files)}
