@@ -4,22 +4,21 @@ The engine starts this for every notebook that is not up to date, and for those 
 that was made from the same as now is not run again: what came before it was, and gave the same.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fmri_utils.project.artifacts import OUTPUTS_MIME, atomic_path, sha256_file
+from fmri_utils.project.artifacts import OUTPUTS_MIME, atomic_path, name_in, sha256_file
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import FmriUtilsError, ProfileError
-from fmri_utils.project.profiles import PROJECT_ROOT, Profile
+from fmri_utils.project.profiles import PROJECT_ROOT, WHICH_RUN, Profile
 
 from .kernels import IpcKernelManager, end_with
 from .locks import at_work, own_gpus, visible_gpus
@@ -64,108 +63,70 @@ def execute(
     list of str
         Files that the notebook declared in its last cell, relative to the project.
     """
-    import papermill
-    from nbclient.exceptions import CellTimeoutError
-    from papermill.exceptions import PapermillExecutionError
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellControlSignal
 
     failed = executed.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
+    notebook = nbformat.reads(notebook_from_source(source), as_version=4)
+    cells = notebook.cells = _with_parameters(notebook.cells, parameters, source.name)
+
+    def begin(cell: dict, cell_index: int) -> None:
+        texts = [c.source for c in cells[:cell_index] if c.cell_type == "markdown"]
+        headings = re.findall(r"^## (.*)", "\n".join(texts), re.MULTILINE)
+        tell(cell_index + 1, len(cells), headings[-1] if headings else "")
+
+    client = NotebookClient(
+        notebook,
+        kernel_manager_class=IpcKernelManager,
+        resources={"metadata": {"path": str(source.parent)}},
+        on_cell_start=begin,
+        timeout=TIMEOUT_SECONDS,
+        startup_timeout=START_SECONDS,
+        iopub_timeout=START_SECONDS,  # for a figure to arrive; a busy kernel needs longer
+        raise_on_iopub_timeout=True,
+    )
     with atomic_path(executed) as tmp:
-        given = tmp.with_name("given.ipynb")
-        given.write_text(notebook_from_source(source))
-        known = _parameters(given)
-        unknown = sorted(set(parameters) - set(known))
-        if unknown:
-            raise ProfileError(f"{source.name} has no parameter {unknown}. Valid: {sorted(known)}.")
-        papermill.engines.papermill_engines.register("telling", telling(tell))
         try:
-            papermill.execute_notebook(
-                str(given),
-                str(tmp),
-                parameters=parameters,
-                engine_name="telling",
-                kernel_name="python3",
-                kernel_manager_class=IpcKernelManager,
-                progress_bar=False,
-                execution_timeout=TIMEOUT_SECONDS,
-                start_timeout=START_SECONDS,
-                iopub_timeout=START_SECONDS,  # for a figure to arrive; a busy kernel needs longer
-                cwd=str(source.parent),
-            )
-        except (PapermillExecutionError, CellTimeoutError, RuntimeError) as err:  # a dead kernel
-            message = f"{source.name} stopped: {_last_line(err)}"
-            if tmp.is_file():
-                os.replace(tmp, failed)
-                message += f"\nThe notebook up to there: {failed}"
-            raise FmriUtilsError(message) from err
-        return [*_declared_outputs(tmp), executed.relative_to(PROJECT_ROOT).as_posix()]
+            client.execute()
+        except (CellControlSignal, RuntimeError) as err:  # the latter of a dead kernel
+            nbformat.write(notebook, failed)
+            name, value = getattr(err, "ename", type(err).__name__), getattr(err, "evalue", err)
+            raise FmriUtilsError(
+                f"{source.name} stopped: {name}: {value}\nThe notebook up to there: {failed}"
+            ) from err
+        nbformat.write(notebook, tmp)
+        return [*_declared_outputs(notebook, source), name_in(PROJECT_ROOT, executed)]
 
 
-def _parameters(notebook: Path) -> set[str]:
-    """Names that the cell tagged ``parameters`` sets; papermill knows some forms only."""
-    cells = json.loads(notebook.read_text())["cells"]
-    sources = [
-        "".join(cell["source"])
-        for cell in cells
-        if "parameters" in cell["metadata"].get("tags", [])
-    ]
-    return {
-        node.id
-        for source in sources
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
+def _with_parameters(cells: list, parameters: dict[str, object], name: str) -> list:
+    """The cells of a notebook with another one after that of its parameters, which sets them."""
+    import nbformat
+
+    tagged = [i for i, c in enumerate(cells) if "parameters" in c.metadata.get("tags", [])]
+    nodes = [node for i in tagged for node in ast.walk(ast.parse(cells[i].source))]
+    known = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    if unknown := sorted(set(parameters) - known):
+        raise ProfileError(f"{name} has no parameter {unknown}. Valid: {sorted(known)}.")
+    given = "\n".join(f"{key} = {value!r}" for key, value in parameters.items())
+    cell = nbformat.v4.new_code_cell(given, metadata={"tags": ["injected-parameters"]})
+    return [*cells[: tagged[0] + 1], cell, *cells[tagged[0] + 1 :]]
 
 
-def _last_line(err: Exception) -> str:
-    name, value = getattr(err, "ename", type(err).__name__), getattr(err, "evalue", str(err))
-    return f"{name}: {value}"
-
-
-def telling(tell: Callable[[int, int, str], None]) -> type:
-    """Papermill's own engine, which says which cell it runs."""
-    from papermill.engines import NBClientEngine
-
-    class TellingEngine(NBClientEngine):
-        """Says what runs, then runs it."""
-
-        @classmethod
-        def execute_managed_notebook(cls, nb_man, *args, **kwargs):
-            """As papermill's own."""
-            begin, cells = nb_man.cell_start, nb_man.nb.cells
-
-            def cell_start(cell, cell_index, **more):
-                lines = [
-                    line.removeprefix("## ")
-                    for earlier in cells[:cell_index]
-                    for line in earlier.source.splitlines()
-                    if earlier.cell_type == "markdown" and line.startswith("## ")
-                ]
-                tell(cell_index + 1, len(cells), lines[-1] if lines else "")
-                begin(cell, cell_index, **more)
-
-            nb_man.cell_start = cell_start
-            super().execute_managed_notebook(nb_man, *args, **kwargs)
-
-    return TellingEngine
-
-
-def _declared_outputs(executed: Path) -> list[str]:
+def _declared_outputs(notebook: dict, source: Path) -> list[str]:
     """Files that the last cell's output names; where pictures are described, there are some."""
-    notebook = json.loads(executed.read_text())
-    described = [c["metadata"]["alt"] for c in notebook["cells"] if "alt" in c["metadata"]]
-    if described and '"image/' not in executed.read_text():
+    described = [c.metadata["alt"] for c in notebook.cells if "alt" in c.metadata]
+    shown = [output.get("data", {}) for c in notebook.cells for output in c.get("outputs", [])]
+    if described and not any(kind.startswith("image/") for data in shown for kind in data):
         raise FmriUtilsError(
-            f"{executed.name} shows no picture. Expected: {described[0]}. Does something redirect "
-            "matplotlib's figures?"
+            f"{source.name} shows no picture. Expected: {described[0]}. Is matplotlib redirected?"
         )
-    for cell in reversed(notebook["cells"]):
-        for output in cell.get("outputs", []):
-            data = output.get("data", {}).get(OUTPUTS_MIME)
-            if data and "written" in data:
-                return data["written"]
+    for data in reversed(shown):
+        if "written" in data.get(OUTPUTS_MIME, ()):
+            return data[OUTPUTS_MIME]["written"]
     raise FmriUtilsError(
-        f"{executed.name} did not say what it wrote. Expected: its last cell is files.finish(...)."
+        f"{source.name} did not say what it wrote. Expected: its last cell is files.finish(...)."
     )
 
 
@@ -192,7 +153,9 @@ def run(step: Step, request: Request) -> bool:
         write_state(profile, step, state=FAILED, begun=begun, why=why)
         raise
     with atomic_path(step.beside(profile, "record")) as tmp:
-        record = {"made_from": origin, "written": hashes, "seconds": time.time() - begun}
+        config = {name: getattr(profile, name) for name in WHICH_RUN}
+        record = {"made_from": origin, "written": hashes, "config": config}
+        record["seconds"] = time.time() - begun
         tmp.write_text(json.dumps(record, indent=1) + "\n")
     write_state(profile, step, state="done", begun=begun, seconds=time.time() - begun)
     return True
