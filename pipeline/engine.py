@@ -1,7 +1,5 @@
 """Snakemake, started for the notebooks that are not up to date, and how far each of them is."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -22,30 +20,13 @@ from fmri_utils.project.profiles import PROJECT_ROOT
 
 from .locks import one_call_at_a_time
 from .request import Request
+from .resources import HERE, Resources
 from .steps import Step, check_there, last_record, reasons
 
 LOOK_SECONDS = 0.25
 END_SECONDS = 20  # for notebooks to end after Ctrl-C
+RUNNING = "--nolock", "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime"
 TAIL_LINES = 15  # of the engine's log, where no notebook says what went wrong
-
-
-@dataclass(frozen=True)
-class Each:
-    """What one notebook may use.
-
-    Attributes
-    ----------
-    threads, gpus : int
-    threads_alone : int
-        Of a notebook beside which at most one other of its run can run.
-    resources : dict
-        In Snakemake's terms, such as ``{"mem_mb": 8000}``.
-    """
-
-    threads: int = 1
-    threads_alone: int = 1
-    gpus: int = 0
-    resources: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,9 +89,8 @@ def out_of_date(request: Request) -> dict[Step, list[str]]:
 
 def run(
     requests: Sequence[Request],
+    resources: Resources = HERE,
     *,
-    each: Each = Each(),
-    options: Sequence[str] = (),
     jobs: Sequence[Job] = (),
     progress: bool = True,
 ) -> list[Outcome]:
@@ -119,9 +99,7 @@ def run(
     Parameters
     ----------
     requests : sequence of Request
-    each : Each
-    options : sequence of str
-        For Snakemake, such as those of an executor.
+    resources : Resources
     jobs : sequence of Job
     progress : bool
 
@@ -145,21 +123,13 @@ def run(
             return [Outcome() for _ in requests]
         kept = {path: path.read_bytes() for r in requests for path in r.benchmarks()}
         begun = time.time()
-        settings = settings_file(requests, each, jobs)
+        settings = settings_file(requests, resources, jobs)
         log = settings.with_suffix(".log")
-        command = _command(requests, stale, settings, options, jobs)
-        code = _watched(command, log, requests, progress)
-        outcomes = [_outcome(request, begun, kept) for request in requests]
-        for request, outcome in zip(requests, outcomes, strict=True):
-            outcome.failed |= {
-                job.name: f"{job.name} stopped. {_last_words(request.job(job.name, 'log'))}"
-                for job in jobs
-                if job.of(request)
-                and request.job(job.name, "log").is_file()
-                and not request.job(job.name, "done").is_file()
-            }
-        known = any(outcome.failed for outcome in outcomes)
-        if code and not known and not any(states(request, begun) for request in requests):
+        wanted = _wanted(requests, stale, jobs)
+        call = [*snakemake(settings), *RUNNING, *resources.options, *wanted]
+        code = _watched(call, log, requests, progress)
+        outcomes = [_outcome(request, begun, kept, jobs) for request in requests]
+        if code and not any(outcome.ended for outcome in outcomes):
             raise FmriUtilsError(_last_words(log))
         for outcome, steps in zip(outcomes, stale, strict=True):
             left = [step.stem for step in steps if step.stem not in outcome.ended]
@@ -177,8 +147,8 @@ def make(request: Request, *, progress: bool = True) -> list[str]:
         If a notebook stopped: which, why, and where it is kept. What does not need it has run.
     """
     cores = len(os.sched_getaffinity(0))
-    each = Each(threads=max(1, cores // 4), threads_alone=cores)  # 04 to 07 run side by side
-    (outcome,) = check(run([request], each=each, progress=progress))
+    resources = Resources(threads=max(1, cores // 4), threads_alone=cores)  # 04 to 07: side by side
+    (outcome,) = check(run([request], resources, progress=progress))
     return outcome.executed
 
 
@@ -197,11 +167,11 @@ def check(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
 
 
 def settings_file(
-    requests: Sequence[Request], each: Each = Each(), jobs: Sequence[Job] = ()
+    requests: Sequence[Request], resources: Resources = HERE, jobs: Sequence[Job] = ()
 ) -> Path:
     """The file from which the Snakefile takes what is wanted."""
     runs = {request.folder: request.arguments for request in requests}
-    content = {"started_by": os.getpid(), "runs": runs, "each": asdict(each)}
+    content = {"started_by": os.getpid(), "runs": runs, "each": resources.each}
     content["jobs"] = {job.name: asdict(job) for job in jobs}
     path = PROJECT_ROOT / "runs" / "engine" / f"{sha256_json(sorted(runs))[:12]}.json"
     with atomic_path(path) as tmp:
@@ -209,35 +179,23 @@ def settings_file(
     return path
 
 
-def _command(
-    requests: Sequence[Request],
-    stale: Sequence[dict[Step, list[str]]],
-    settings: Path,
-    options: Sequence[str],
-    jobs: Sequence[Job],
+def _wanted(
+    requests: Sequence[Request], stale: Sequence[dict[Step, list[str]]], jobs: Sequence[Job]
 ) -> list[str]:
-    """Snakemake's command line: what is stale must run, and what needs it follows."""
-    wanted = [r.target(step) for r, steps in zip(requests, stale, strict=True) for step in steps]
+    """What Snakemake is asked for: what is stale must run, and what needs it follows."""
     others = [
         request.job(job.name, "done").relative_to(PROJECT_ROOT).as_posix()
         for request in requests
         for job in jobs
         if job.of(request)
     ]
-    forced = [
-        request.target(step)
+    wanted = {
+        request.target(step): why
         for request, steps in zip(requests, stale, strict=True)
         for step, why in steps.items()
-        if not why[0].startswith("after ")
-    ]
-    cores = [] if "--jobs" in options else ["--cores", str(len(os.sched_getaffinity(0)))]
-    return [
-        *snakemake(settings),
-        *("--nolock", "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime"),
-        *cores,
-        *options,
-        *("--forcerun", *forced, *others, "--", *wanted, *others),
-    ]
+    }
+    forced = [target for target, why in wanted.items() if not why[0].startswith("after ")]
+    return ["--forcerun", *forced, *others, "--", *wanted, *others]
 
 
 def snakemake(settings: Path) -> list[str]:
@@ -257,7 +215,7 @@ def _watched(command: Sequence[str], log: Path, requests: Sequence[Request], pro
             command, env=environment, stdout=out, stderr=out, start_new_session=True
         )
         try:
-            with _Board(requests, progress) as board:
+            with contextlib.closing(_Board(requests, progress)) as board:
                 while engine.poll() is None:
                     board.look()
                     time.sleep(LOOK_SECONDS)
@@ -280,18 +238,11 @@ class _Board:
 
     def __init__(self, requests: Sequence[Request], progress: bool):
         self.requests, self.progress, self.begun = requests, progress, time.time()
-        self.seconds = {
-            step.beside(request.profile, "state"): last_record(request.profile, step)["seconds"]
-            for request in requests
-            for step in request.steps
-        }
         self.bars: dict[Path, tqdm] = {}
         self.said: set[tuple[Path, float]] = set()
 
-    def __enter__(self) -> _Board:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Draw it for the last time."""
         self.look()
         for bar in self.bars.values():
             bar.close()
@@ -313,7 +264,7 @@ class _Board:
             bar = self.bars[path]
             bar.total, bar.n = state["of"], state["cell"]
             bar.set_description_str(f"{name}: {state['heading']}", refresh=False)
-            if last := self.seconds[path]:
+            if last := last_record(request.profile, step)["seconds"]:
                 left = max(0, last - (time.time() - state["begun"]))
                 bar.set_postfix_str(f"about {left:.0f} s left, as last time", refresh=False)
             bar.refresh()
@@ -322,9 +273,8 @@ class _Board:
                 self.bars.pop(path).close()
             if state["state"] != "same" and (path, state["begun"]) not in self.said:
                 self.said.add((path, state["begun"]))
-                ended = {"done": f"done in {state.get('seconds', 0):.0f} s"}
-                text = ended.get(state["state"], state["state"])
-                tqdm.write(f"{name} {text}", file=sys.stderr)
+                after = f" in {state['seconds']:.0f} s" if state["state"] == "done" else ""
+                tqdm.write(f"{name} {state['state']}{after}", file=sys.stderr)
 
 
 def states(request: Request, since: float) -> list[tuple[Step, dict]]:
@@ -340,7 +290,9 @@ def states(request: Request, since: float) -> list[tuple[Step, dict]]:
     return found
 
 
-def _outcome(request: Request, since: float, kept: dict[Path, bytes]) -> Outcome:
+def _outcome(
+    request: Request, since: float, kept: dict[Path, bytes], jobs: Sequence[Job]
+) -> Outcome:
     outcome = Outcome()
     for step, state in states(request, since):
         if state["state"] == "done":
@@ -352,6 +304,10 @@ def _outcome(request: Request, since: float, kept: dict[Path, bytes]) -> Outcome
                 path.write_bytes(kept[path])
         else:
             outcome.failed[step.stem] = state.get("why") or "its process was lost"
+    for job in jobs:
+        log, done = (request.job(job.name, ending) for ending in ("log", "done"))
+        if job.of(request) and log.is_file() and not done.is_file():
+            outcome.failed[job.name] = f"{job.name} stopped. {_last_words(log)}"
     return outcome
 
 

@@ -1,9 +1,7 @@
 """What a call asks for: targets and NAME=value settings, read before anything starts."""
 
-from __future__ import annotations
-
 import functools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +69,13 @@ class Request:
         return [path for path in map(self.benchmark, self.steps) if path.is_file()]
 
 
+def taken(arguments: Sequence[str], names: Container[str]) -> tuple[dict[str, str], list[str]]:
+    """NAME=value settings of some names, and all other arguments."""
+    pairs = [(argument, *argument.partition("=")) for argument in arguments]
+    named = {key: value for _, key, equals, value in pairs if equals and key in names}
+    return named, [argument for argument, key, equals, _ in pairs if not equals or key not in names]
+
+
 def parse_request(arguments: Sequence[str], default: Sequence[str] = ("all",)) -> Request:
     """Read targets ("all", "03", ...) and NAME=value settings, refusing what is not known.
 
@@ -82,15 +87,12 @@ def parse_request(arguments: Sequence[str], default: Sequence[str] = ("all",)) -
         On an unknown target, variable, profile, section, key or value.
     """
     targets = [a for a in arguments if "=" not in a]
-    settings = dict(a.split("=", 1) for a in arguments if "=" in a)
-    valid = {step.number for step in steps()}
-    for target in targets:
-        if target != "all" and target[:2] not in valid:
-            raise ProfileError(f"no notebook {target!r}. Valid: all, {', '.join(sorted(valid))}.")
-    overrides = [f"{k}={v}" for k, v in settings.items() if "." in k]
-    named = {k: v for k, v in settings.items() if "." not in k}
-    unknown = sorted(set(named) - set(VARIABLES))
-    if unknown:
+    valid = {"all"} | {step.number for step in steps()}
+    if unknown := [t for t in targets if t not in valid and t[:2] not in valid]:
+        raise ProfileError(f"no notebook {unknown[0]!r}. Valid: {', '.join(sorted(valid))}.")
+    named, rest = taken(arguments, VARIABLES)
+    overrides = dict(a.split("=", 1) for a in rest if "=" in a)
+    if unknown := sorted(key for key in overrides if "." not in key):
         raise ProfileError(
             f"unknown setting {unknown}. Valid settings: {', '.join(VARIABLES)}, or a key of the "
             f"profile such as encoder.n_folds=5. Valid profiles: {', '.join(PROFILES)}."
@@ -100,15 +102,13 @@ def parse_request(arguments: Sequence[str], default: Sequence[str] = ("all",)) -
         subject=_integer(named, "SUBJECT"),
         seed=_integer(named, "SEED"),
         device=named.get("DEVICE"),
-        overrides=overrides,
+        overrides=[f"{key}={value}" for key, value in overrides.items()],
     )
     return Request(tuple(targets or default), profile)
 
 
 def _integer(named: dict[str, str], key: str) -> int | None:
-    if key not in named:
-        return None
     try:
-        return int(named[key])
+        return int(named[key]) if key in named else None
     except ValueError:
         raise ProfileError(f"{key} is {named[key]!r}. Expected: a whole number.") from None

@@ -1,8 +1,7 @@
 """Where runs are done, and with what: ENGINE=, WORKERS=, MEMORY= ... as the engine takes them."""
 
-from __future__ import annotations
-
 import importlib.util
+import math
 import os
 import re
 import shlex
@@ -10,29 +9,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator
 
 from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.settings import checked, settings
 
-from .engine import Each
+from . import setting
 from .locks import visible_gpus
 
-HELP = {
-    "ENGINE": "local (this machine; the default), slurm, or the folder of a Snakemake profile",
-    "WORKERS": "notebooks at the same time; as many as fit on this machine, or 8 jobs, by default",
-    "THREADS": "threads of each notebook, 1 by default",
-    "GPUS": "GPUs of each notebook, 0 by default",
-    "MEMORY": "of each Slurm job, such as 8GB (the default); empty for the cluster's own",
-    "WALLTIME": "of each Slurm job, such as 12:00:00 (the default); empty for the cluster's own",
-    "PARTITION": "of Slurm; its default one by default",
-    "SBATCH": 'further options of sbatch, such as "--account=x --constraint=a100"',
-    "RETRIES": "how often a notebook that failed is tried again in one call, 0 by default",
-}
 UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT])i?B?", re.IGNORECASE)
 TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d\d))?(?::(\d\d))?")
@@ -40,30 +27,35 @@ OWN = {"--account": "slurm_account", "--qos": "qos", "--constraint": "constraint
 """Options of sbatch that the executor takes under names of its own."""
 
 
-def megabytes(text: str) -> str:
-    """A memory size, checked."""
-    if text and (found := MEMORY.fullmatch(text)) is None:
-        raise ValueError(f"{text!r} is no memory size, such as 8GB or 900MB")
-    return str(round(float(found[1]) * UNITS[found[2].upper()])) if text else ""
+def megabytes(given: str | int) -> int:
+    """A memory size; 0 for none."""
+    if isinstance(given, int) or not given:
+        return given or 0
+    if (found := MEMORY.fullmatch(given)) is None:
+        raise ValueError(f"{given!r} is no memory size, such as 8GB or 900MB")
+    return round(float(found[1]) * UNITS[found[2].upper()])
 
 
-def minutes(text: str) -> str:
-    """A time as Slurm writes it (minutes, min:s, h:min:s, d-h, d-h:min), in minutes."""
-    if not text:
-        return ""
-    found = TIME.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text!r} is no time, such as 12:00:00 or 1-06:00:00")
+def minutes(given: str | int) -> int:
+    """A time as Slurm writes it: minutes, min:s, h:min:s, d-h, d-h:min; 0 for none."""
+    if isinstance(given, int) or not given:
+        return given or 0
+    if (found := TIME.fullmatch(given)) is None:
+        raise ValueError(f"{given!r} is no time, such as 12:00:00 or 1-06:00:00")
     days, first, second, third = (int(part or 0) for part in found.groups())
-    if found[1]:
-        total = days * 1440 + first * 60 + second
-    elif found[4]:
-        total = first * 60 + second + (third > 0)
-    else:
-        total = first + (second > 0)
-    if total == 0:
-        raise ValueError(f"{text!r} is no time to work in")
-    return str(total)
+    in_hours = found[1] or found[4]
+    seconds = (first * 60 + second) * 60 + third if in_hours else first * 60 + second
+    if days + seconds == 0:
+        raise ValueError(f"{given!r} is no time to work in")
+    return days * 1440 + math.ceil(seconds / 60)
+
+
+Memory = Annotated[int, BeforeValidator(megabytes)]
+Time = Annotated[int, BeforeValidator(minutes)]
+Options = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda given: shlex.split(given) if isinstance(given, str) else given),
+]
 
 
 @settings
@@ -78,43 +70,43 @@ class Resources:
         Notebooks, or blocks of an atlas, at the same time; 0 for as many as fit.
     threads, gpus, retries : int
         Of each notebook.
-    memory, walltime, partition : str
-        Of each Slurm job, in megabytes and minutes; empty for Slurm's default.
+    threads_alone : int
+        Of a notebook beside which at most one other of its run can run; 0 for no more.
+    memory, walltime : int
+        Of each Slurm job, in megabytes and minutes; 0 for Slurm's default.
+    partition : str
+        Of Slurm; empty for its default.
     sbatch : tuple of str
         Further options of sbatch.
     """
 
-    engine: str = "local"
-    workers: Annotated[int, Field(ge=0)] = 0
-    threads: Annotated[int, Field(ge=1)] = 1
-    gpus: Annotated[int, Field(ge=0)] = 0
-    memory: Annotated[str, AfterValidator(megabytes)] = "8192"
-    walltime: Annotated[str, AfterValidator(minutes)] = "720"
-    partition: str = ""
-    sbatch: tuple[str, ...] = ()
-    retries: Annotated[int, Field(ge=0)] = 0
+    engine: str = setting("local", "local (here), slurm, or the folder of a Snakemake profile")
+    workers: int = setting(0, "at the same time; as many as fit, or 8 jobs, by default", ge=0)
+    threads: int = setting(1, "threads of each notebook", ge=1)
+    threads_alone: int = 0
+    gpus: int = setting(0, "GPUs of each notebook, none by default", ge=0)
+    memory: Memory = setting("8GB", "of each Slurm job; empty for the cluster's own")
+    walltime: Time = setting("12:00:00", "of each Slurm job; empty for the cluster's own")
+    partition: str = setting("", "of Slurm; its default one by default")
+    sbatch: Options = setting("", 'for sbatch, such as "--account=x --constraint=a100"')
+    retries: int = setting(0, "how often a notebook that failed is tried again in one call", ge=0)
 
     @property
-    def each(self) -> Each:
-        """What one notebook may use."""
-        if self.engine == "local":
-            asked = {"gpu": self.gpus} if self.gpus else {}
-            return Each(self.threads, self.threads, self.gpus, asked)
+    def each(self) -> dict[str, object]:
+        """What one notebook may use, as the Snakefile takes it."""
         found: dict[str, int | str] = {"gpu": self.gpus} if self.gpus else {}
-        # 0 keeps the engine's own guess out of the request as well
-        found |= {"mem_mb": int(self.memory or 0), "runtime": int(self.walltime or 0)}
-        extra = []
-        for option in self.sbatch:
-            name, _, value = option.partition("=")
-            if name in OWN:
-                found[OWN[name]] = value
-            else:
-                extra.append(option)
-        if self.partition:
-            found["slurm_partition"] = self.partition
-        if extra:
-            found["slurm_extra"] = shlex.join(extra)
-        return Each(self.threads, self.threads, 0, found)
+        local = self.engine == "local"
+        if not local:
+            # 0 keeps the engine's own guess out of the request as well
+            found |= {"mem_mb": self.memory, "runtime": self.walltime}
+            options = [option.partition("=") for option in self.sbatch]
+            found |= {OWN[name]: value for name, _, value in options if name in OWN}
+            extra = shlex.join("".join(option) for option in options if option[0] not in OWN)
+            also = {"slurm_partition": self.partition, "slurm_extra": extra}
+            found |= {name: value for name, value in also.items() if value}
+        alone = self.threads_alone or self.threads
+        each = {"threads": self.threads, "threads_alone": alone, "resources": found}
+        return {**each, "gpus": self.gpus if local else 0}
 
     @property
     def options(self) -> list[str]:
@@ -126,35 +118,36 @@ class Resources:
             If this machine has no GPU to give out, no ``sbatch``, or no such folder.
         """
         again = ["--retries", str(self.retries)] if self.retries else []
+        jobs = [*again, "--jobs", str(self.workers or 8)]
         if self.engine == "local":
             cores = self.workers * self.threads or len(os.sched_getaffinity(0))
             gpus = ["--resources", f"gpu={len(_enough_gpus(self.gpus))}"] if self.gpus else []
             return [*again, "--cores", str(max(cores, self.threads)), *gpus]
-        jobs = [*again, "--jobs", str(self.workers or 8)]
         if self.engine != "slurm":
-            if not Path(self.engine).is_dir():
-                raise ProfileError(
-                    f"ENGINE is {self.engine!r}. Expected: local, slurm, or the folder of a "
-                    "Snakemake profile."
-                )
-            return ["--profile", self.engine, *jobs]
+            if Path(self.engine).is_dir():
+                return ["--profile", self.engine, *jobs]
+            raise ProfileError(
+                f"ENGINE is {self.engine!r}. Expected: local, slurm, or the folder of a profile."
+            )
         if shutil.which("sbatch") is None:
             raise ProfileError(
                 "ENGINE=slurm, and this machine has no sbatch. Expected: a login node of a Slurm "
                 "cluster. Use ENGINE=local here."
             )
-        ask = ["sacct", "--noheader", "--jobs", "0"]  # fails where there is no accounting
-        accounting = not subprocess.run(ask, capture_output=True, check=False).returncode
-        command = "sacct" if accounting else "squeue"
         if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
             raise ProfileError(
                 "ENGINE=slurm takes Snakemake's executor for it, which is not installed. Install "
                 f'it: {sys.executable} -m pip install -c constraints.txt -e ".[slurm]"'
             )
-        return [
-            *("--executor", "slurm", "--slurm-status-command", command, *jobs),
-            *("--slurm-init-seconds-before-status-checks", "10"),
-        ]
+        ask = ["sacct", "--noheader", "--jobs", "0"]  # fails where there is no accounting
+        unknown = subprocess.run(ask, capture_output=True, check=False).returncode
+        status = ["--slurm-status-command", "squeue" if unknown else "sacct"]
+        status += ["--slurm-init-seconds-before-status-checks", "10"]
+        return ["--executor", "slurm", *status, *jobs]
+
+
+HERE = Resources()
+HELP = {k.upper(): f.description for k, f in Resources.__pydantic_fields__.items() if f.description}
 
 
 def _enough_gpus(needed: int) -> list[str]:
@@ -199,11 +192,5 @@ def resources_from(named: Mapping[str, str]) -> Resources:
     ProfileError
         On a value that is none.
     """
-    given = {
-        field.name: named[field.name.upper()]
-        for field in fields(Resources)
-        if field.name.upper() in named
-    }
-    if "sbatch" in given:
-        given["sbatch"] = tuple(shlex.split(given["sbatch"]))
+    given = {name.lower(): named[name] for name in HELP if name in named}
     return checked(Resources, given, "the resources")

@@ -1,5 +1,6 @@
 """Many runs at once: settings, states, dead workers, failing runs, the table over subjects."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_every_combination_is_a_run_with_folders_of_its_own():
     assert {run.profile.encoder.n_folds for run in sweep.runs} == {4}
     assert sweep.runs[2].profile.data.roi == "prf-visualrois:V1v,V1d"
     assert sweep.resources.sbatch == ("--account=x", "--exclusive")
-    assert sweep.resources.each.resources == {
+    assert sweep.resources.each["resources"] == {
         **{"gpu": 1, "mem_mb": 8192, "runtime": 720},
         **{"slurm_account": "x", "slurm_extra": "--exclusive"},
     }
@@ -98,7 +99,8 @@ def test_memory_and_time_are_asked_for_in_the_engines_units_and_left_out_if_empt
     memory, walltime, asked
 ):
     found = resources_from({"ENGINE": "slurm", "MEMORY": memory, "WALLTIME": walltime}).each
-    assert (found.resources["mem_mb"], found.resources["runtime"]) == asked
+    asked_for = found["resources"]
+    assert (asked_for["mem_mb"], asked_for["runtime"]) == asked
 
 
 def test_an_engine_that_is_not_there_is_refused_before_anything_starts(monkeypatch, tmp_path):
@@ -121,9 +123,9 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     with pytest.raises(ProfileError, match="each notebook is to have 3 GPUs, and this machine"):
         Resources(gpus=3).options  # noqa: B018
-    two = Resources(gpus=1, workers=2)
+    two = dataclasses.replace(Resources(gpus=1), workers=2)
     assert two.options == ["--cores", "2", "--resources", "gpu=2"]
-    assert (two.each.gpus, two.each.resources) == (1, {"gpu": 1})
+    assert (two.each["gpus"], two.each["resources"]) == (1, {"gpu": 1})
 
 
 def scores_file(run, values, name=SCORES, number="03"):

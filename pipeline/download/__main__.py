@@ -3,8 +3,6 @@
 Settings are given as ``NAME=value``; see :mod:`.settings`.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ chunks. So a session needs about five rounds, whatever the latency, and any inde
 will do.
 """
 
-from __future__ import annotations
-
 import mmap
 from collections.abc import Callable, Sequence
 

@@ -6,8 +6,6 @@ the ETag of the version that was begun, so bytes of two versions of a file never
 error says what to do next.
 """
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import re

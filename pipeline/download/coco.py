@@ -5,8 +5,6 @@ COCO's JPEGs, and are cropped here as the table of stimuli says. COCO's JPEGs an
 not known to the bit, so the results are near to what was shown, and not identical.
 """
 
-from __future__ import annotations
-
 import ast
 import functools
 import hashlib

@@ -4,8 +4,6 @@ The Natural Scenes Dataset's bucket is open to everybody; its agreement is what 
 the answer is asked for once, at a terminal, and recorded in the data folder.
 """
 
-from __future__ import annotations
-
 import datetime
 import functools
 import json
@@ -23,24 +21,7 @@ TERMS_URL = "https://cvnlab.slite.page/p/IB6BSeW_7o"  # codespell:ignore slite
 SITE_URL = "https://naturalscenesdataset.org"
 SUMMARY_VERSION = 1  # raise it when the summary changes in substance: everybody is asked again
 
-SUMMARY = f"""\
-The Natural Scenes Dataset (NSD) is free, but not without terms. Its authors ask everybody to
-submit the NSD Data Access Agreement before downloading. The form and the terms are linked from
-  {SITE_URL}
-  {TERMS_URL}
-In substance, and in our words (the terms themselves are what counts):
-  * Access is given for research and teaching only, free of charge, and to nobody exclusively.
-  * Neither the data nor parts of it may be passed on to any other person or organisation.
-    Copies on the web are no exception.
-  * Everybody in your team who works with the data keeps the terms; you see to it.
-  * The data may not be sold or used for profit.
-  * You follow the rules of your institution and its ethics board.
-  * You do not try to find out who the participants are. If something in the data tells it by
-    accident, you report that to the authors.
-  * Whatever you publish cites Allen et al. (2022), Nature Neuroscience 25, 116-126, and
-    acknowledges the grants NSF IIS-1822683 and IIS-1822929.
-  * The data come as they are, without warranty or liability. The law of your country applies.
-This program does not submit the form for you."""
+SUMMARY = Path(__file__).with_name("terms.txt").read_text()
 
 say = functools.partial(print, flush=True)
 
@@ -100,7 +81,7 @@ def ensure_consent(root: Path) -> None:
             f"asked (before any download); then set {VARIABLE}=yes here to confirm your answer."
         )
     if not given:
-        say(SUMMARY)
+        say(SUMMARY.format(SITE_URL=SITE_URL, TERMS_URL=TERMS_URL))
         agree(
             "have submitted the NSD Data Access Agreement and accept its terms",
             f"Read and submit the agreement ({SITE_URL}), then run the same command again.",

@@ -6,8 +6,6 @@ is consent to the licences, and a check of every file. LAFITE's checkpoints and 
 Dataset have other terms; where they are to be had is said at the end.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 
@@ -22,7 +20,7 @@ from fmri_utils.project.command import command
 from fmri_utils.project.errors import DataError, WeightsError
 from fmri_utils.project.profiles import Profile
 
-from ..request import parse_request
+from ..request import parse_request, taken
 from .consent import agree, at_terminal, say
 from .transfer import gigabytes
 
@@ -150,9 +148,9 @@ def run(profile: Profile) -> None:
 @command
 def main(arguments: list[str]) -> None:
     """Settings of a run and ``CONSENT=yes``."""
-    own = [argument for argument in arguments if argument.startswith(f"{VARIABLE}=")]
-    os.environ.update(argument.split("=", 1) for argument in own)
-    run(parse_request([argument for argument in arguments if argument not in own]).profile)
+    own, rest = taken(arguments, [VARIABLE])
+    os.environ.update(own)
+    run(parse_request(rest).profile)
 
 
 if __name__ == "__main__":

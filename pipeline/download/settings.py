@@ -1,18 +1,18 @@
 """What to download, as given to ``make nsd-download``."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, HttpUrl, ValidationInfo
 
 from fmri_utils.nsd.paths import SPACES
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.profiles import PROJECT_ROOT
 from fmri_utils.project.settings import checked, settings
+
+from .. import setting
 
 NSD_URL = "https://natural-scenes-dataset.s3.amazonaws.com"
 COCO_URL = "https://s3.amazonaws.com/images.cocodataset.org"
@@ -64,12 +64,6 @@ def _known_version(text: str, info: ValidationInfo) -> str:
     if text not in ("", *versions):
         raise ValueError(f"it is {text!r}; valid are {', '.join(versions)}")
     return text or versions[-1]
-
-
-def setting(default: object, text: str, **limits) -> Field:
-    """A setting, and what is said of it to people."""
-    said = f"{text} ({default} by default)" if default else text
-    return Field(default, description=said, validate_default=True, **limits)
 
 
 Sessions = Annotated[tuple[int, ...], BeforeValidator(_session_numbers)]

@@ -4,8 +4,6 @@ A list in the data folder, ``downloads.json``, tells files that were fetched and
 sizes and hashes, from anything else that lies there.
 """
 
-from __future__ import annotations
-
 import datetime
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """Command line: ``python -m pipeline.sweep SUBJECTS="1 2" AREAS="V1 V2" ENGINE=local``."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -53,11 +51,7 @@ def main(arguments: list[str]) -> int | None:
         return None
     sweep = parse(arguments)
     check_device(sweep.resources, sweep.runs[0].profile.device)
-    outcomes = run(
-        [run.request for run in sweep.runs],
-        each=sweep.resources.each,
-        options=sweep.resources.options,
-    )
+    outcomes = run([run.request for run in sweep.runs], sweep.resources)
     lacking = {
         run.name: next(iter(outcome.failed.values()))
         for run, outcome in zip(sweep.runs, outcomes, strict=True)

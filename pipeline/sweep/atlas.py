@@ -6,8 +6,6 @@ through the generator is the same for every voxel. As many blocks of pictures as
 are jobs of the engine; a picture that is finished is kept.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from dataclasses import replace
@@ -88,10 +86,7 @@ def main(arguments: list[str]) -> None:
         return
     sweep = parse(arguments)
     if len(sweep.runs) > 1:
-        raise ProfileError(
-            f"{len(sweep.runs)} runs. Expected: one subject, area and seed, whose pictures are "
-            "spread over the workers."
-        )
+        raise ProfileError(f"{len(sweep.runs)} runs. Expected: one subject, area and seed.")
     request = replace(sweep.runs[0].request, targets=("03",))  # all that it needs
     check_device(sweep.resources, request.profile.device)
     resources = _with_gpus(sweep.resources, request.profile.device)
@@ -100,7 +95,7 @@ def main(arguments: list[str]) -> None:
         Job(f"atlas-{block}-of-{n}", ("pipeline.sweep.atlas", f"block={block}/{n}"), READS)
         for block in range(n)
     ]
-    check(run([request], each=resources.each, options=resources.options, jobs=blocks))
+    check(run([request], resources, jobs=blocks))
     voxel_atlas(request.profile)
     sys.stderr.write(f"{Path(RESULT)} of {request.folder}\n")
 

@@ -1,7 +1,5 @@
 """The scores of all runs in one table: means over subjects with intervals over subjects."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Which runs, as given to ``make sweep``."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import PROJECT_ROOT, Profile
 
 from .. import resources
-from ..request import Request, parse_request
+from ..request import Request, parse_request, taken
 from ..resources import Resources, resources_from
 
 HELP = {
@@ -65,15 +63,13 @@ def parse(arguments: Sequence[str]) -> Sweep:
     ProfileError, DataError
         On an unknown setting, subject, area, seed or engine; the message names the valid ones.
     """
-    named, rest = {}, []
-    for argument in arguments:
-        key, separator, value = argument.partition("=")
-        if key in HELP and separator:
-            named[key] = value
-        elif key in ("SUBJECT", "SEED") or not separator:
-            raise ProfileError(_unknown(argument))
-        else:
-            rest.append(argument)
+    named, rest = taken(arguments, HELP)
+    for argument in rest:
+        if argument.startswith(("SUBJECT=", "SEED=")) or "=" not in argument:
+            raise ProfileError(
+                f"unknown setting {argument!r}. Settings of a sweep: {', '.join(HELP)}; PROFILE, "
+                "DEVICE; or a key of the profile such as encoder.n_folds=5."
+            )
     if any(argument.startswith("data.roi=") for argument in rest):
         raise ProfileError("data.roi is what AREAS sets, run by run. Expected: AREAS= only.")
     try:
@@ -97,13 +93,6 @@ def parse(arguments: Sequence[str]) -> Sweep:
     kind = base.name if not base.overridden else f"{base.name}-{sha256_json(base.overridden)[:8]}"
     folder = PROJECT_ROOT / base.output.figures / f"sweep-{kind}"
     return Sweep(tuple(runs), resources_from(named), folder)
-
-
-def _unknown(argument: str) -> str:
-    return (
-        f"unknown setting {argument!r}. Settings of a sweep: {', '.join(HELP)}; PROFILE, DEVICE; "
-        "or a key of the profile such as encoder.n_folds=5."
-    )
 
 
 def _run(base: Profile, rest: list[str], subject: int, area: str, seed: int) -> Run:
