@@ -4,8 +4,6 @@
 report of what has run.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

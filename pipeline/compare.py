@@ -9,8 +9,6 @@ must be equal; pictures (uint8) are rounded from floats, so they have a toleranc
 (Ways of using the generator within one run are compared in ``comparisons``.)
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -183,8 +181,7 @@ def main(arguments: list[str]) -> int:
     runs = [argument for argument in arguments if argument != "--all"]
     if len(runs) != 2:
         raise ArtifactError(
-            f"{len(runs)} runs were given. Expected two: python -m pipeline.compare RUN_A RUN_B; "
-            "--all shows all numbers, not only those beyond tolerance."
+            f"{len(runs)} runs were given. Expected: two, and --all to see all numbers."
         )
     settings, numbers = compare_runs(*map(Path, runs))
     print(report(settings, numbers, every="--all" in arguments))

@@ -5,8 +5,6 @@ defines ``plot_losses``, and not on all that the room exports. Comments, docstri
 not count. So an edited figure of notebook 07 reruns no training of notebook 03.
 """
 
-from __future__ import annotations
-
 import ast
 import functools
 import hashlib

@@ -4,8 +4,6 @@ Installed kernelspecs are ignored: a stray "python3" spec of another environment
 notebooks, and sockets instead of TCP ports let several runs share a machine.
 """
 
-from __future__ import annotations
-
 import ctypes
 import importlib.util
 import os

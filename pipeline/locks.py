@@ -1,7 +1,5 @@
 """One call at a time in a run's folder. The kernel's locks: they end with who holds them."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

@@ -1,7 +1,5 @@
 """The ``.ipynb`` twin of a ``.py`` notebook, determined by its source byte for byte."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -104,8 +102,7 @@ def _keep_edits(twin: Path) -> None:
         kept = twin.with_suffix(".edited.ipynb")
         if kept.exists():
             raise FmriUtilsError(
-                f"{twin} was edited, and {kept.name} holds earlier work. Move or delete that copy, "
-                "then sync again."
+                f"{kept} holds earlier work. Move or delete that copy, then sync again."
             )
         os.replace(twin, kept)
         print(f"{twin.name} was edited; your version is kept as {kept}")

@@ -1,7 +1,5 @@
 """The numbered notebooks: what each reads and writes, and what else its results come from."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import json

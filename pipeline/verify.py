@@ -17,8 +17,7 @@ Inputs that are not here (a fresh clone has figures, but no derived files) canno
 are counted and named.
 """
 
-from __future__ import annotations
-
+import contextlib
 import functools
 import json
 from collections.abc import Iterator, Mapping
@@ -53,25 +52,22 @@ class Report:
     """
 
     def __init__(self, root: Path):
-        self.root = root
+        self.root, self.notes = root, []
         self.checked: set[str] = set()
         self.findings: dict[tuple[str, str], str] = {}
-        self.notes: list[str] = []
         self.absent: set[str] = set()  # inputs that are not here
         self.hash_of = functools.cache(sha256_file)
-        for folder in FOLDERS:
-            for path in own_files(root / folder, "**/*.json"):
-                if path.name == PROVENANCE:
-                    self._check_figures(path)
-                elif path.with_suffix("").suffix:
-                    self._check_manifest(path)
-        patterns = [f"{f}/**/*{kind}" for f in ("figures", "runs/*/figures") for kind in FIGURES]
-        figures = {path.parent for pattern in patterns for path in own_files(root, pattern)}
-        for folder in sorted(figures):
-            if not (folder / PROVENANCE).is_file():
-                self._find(MISSING, folder / PROVENANCE, "nothing says what made the figures")
-        for runs in sorted({p.parent for p in own_files(root, "runs/**/*-record.json")}):
-            self._check_run(runs)
+        for path in (path for folder in FOLDERS for path in own_files(root / folder, "**/*.json")):
+            if path.name == PROVENANCE:
+                self._check_figures(path)
+            elif path.name.endswith("-record.json"):
+                self._check_record(path)
+            elif path.with_suffix("").suffix:
+                self._check_manifest(path)
+        for path in own_files(root, "figures/**/*") + own_files(root, "runs/*/figures/**/*"):
+            beside = path.with_name(PROVENANCE)
+            if path.suffix in FIGURES and not beside.is_file():
+                self._find(MISSING, beside, "nothing says what made the figures")
         if self.absent:
             self._note(f"inputs that are not here, not compared: {', '.join(sorted(self.absent))}")
 
@@ -109,21 +105,17 @@ class Report:
 
     def _read(self, path: Path, *names: str) -> dict | None:
         """A manifest with these mappings in it, or None if it is not readable as one."""
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             manifest = json.loads(path.read_text(encoding="utf-8"))
             if all(isinstance(manifest[name], Mapping) for name in names):
                 return manifest
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
         self._find(CHANGED, path, "it is no longer a manifest that can be read")
         return None
 
     def _check_manifest(self, path: Path) -> None:
-        manifest = self._read(path, "config", "inputs")
-        if manifest is not None:
-            file = path.with_suffix("")
-            self._check_bytes(file, manifest.get("sha256"), path)
-            self._check_origin(file, manifest)
+        if manifest := self._read(path, "config", "inputs"):
+            self._check_bytes(path.with_suffix(""), manifest.get("sha256"), path)
+            self._check_origin(path.with_suffix(""), manifest)
 
     def _check_figures(self, path: Path) -> None:
         """All files of a folder of figures, and what the figures say of themselves."""
@@ -143,9 +135,24 @@ class Report:
             drawn = file.suffix in FIGURES and file.is_file()
             if drawn and (why := _contradiction(figure_origin(file), provenance)):
                 self._find(CHANGED, file, why)
-        there = {f.name for kind in FIGURES for f in own_files(path.parent, f"*{kind}")}
+        there = {f.name for f in own_files(path.parent, "*") if f.suffix in FIGURES}
         if unnamed := sorted(there - set(provenance["files"])):
             self._note(f"{self._name(path)} does not name {', '.join(unnamed)}")
+
+    def _check_record(self, path: Path) -> None:
+        """What a notebook wrote in its last run, and whether it would run again."""
+        record = self._read(path, "written", "made_from")
+        if record is None:
+            return
+        for name, digest in record["written"].items():
+            self._check_bytes(self.root / name, digest, path)
+        profile = self._profile(path, record.get("config"), "")
+        for step in steps():
+            if profile and path == self.root / step.beside(profile, "record"):
+                now = made_from(profile, step).items()
+                if other := sorted({name for name, _ in now ^ record["made_from"].items()}):
+                    changed = f"it would run again: changed since are {', '.join(other)}"
+                    self._find(STALE, path, changed)
 
     def _check_origin(self, file: Path, manifest: Mapping) -> None:
         """Whether inputs and settings are still those that a file was made from."""
@@ -187,31 +194,6 @@ class Report:
         if changed:
             self._find(STALE, file, f"{what} are others now: {'; '.join(changed)}")
         return profile
-
-    def _check_run(self, runs: Path) -> None:
-        """What notebooks wrote in their last run, and whether they would run again."""
-        derived = self.root / "data" / "derived" / runs.relative_to(self.root / "runs")
-        profiles = filter(None, map(_profile_that_made, own_files(derived, "*.*.json")))
-        profile = next(profiles, None)
-        known = {step.stem: step for step in steps()} if profile else {}
-        for path in own_files(runs, "*-record.json"):
-            record = self._read(path, "written", "made_from") or {"written": {}}
-            for name, digest in record["written"].items():
-                self._check_bytes(self.root / name, digest, path)
-            step = known.get(path.name.removesuffix("-record.json"))
-            if step is not None and "made_from" in record:
-                now = made_from(profile, step)
-                other = sorted({name for name, _ in now.items() ^ record["made_from"].items()})
-                if other:
-                    why = f"it would run again: changed since are {', '.join(other)}"
-                    self._find(STALE, path, why)
-
-
-def _profile_that_made(file: Path) -> Profile | None:
-    try:
-        return profile_of(json.loads(file.read_text())["config"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
 
 
 def profile_of(config: Mapping) -> Profile:

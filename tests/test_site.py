@@ -9,9 +9,8 @@ from bs4 import BeautifulSoup
 from lab_browser import find_browser
 
 from fmri_utils.project.profiles import PROJECT_ROOT, load_profile
-from pipeline.pages import build as site
-from pipeline.pages.__main__ import main
-from pipeline.pages.build import EXPLORER, run_explorer
+from pipeline.pages import __main__ as site
+from pipeline.pages.__main__ import EXPLORER, main, run_explorer
 from pipeline.request import parse_request
 from pipeline.steps import steps
 

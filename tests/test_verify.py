@@ -200,6 +200,7 @@ def test_a_run_whose_notebooks_would_run_again(project):
     for step in steps.steps():
         record = {"made_from": steps.made_from(project, step), "seconds": 1.0}
         record["written"] = {"out.txt": artifacts.sha256_file(written)}
+        record["config"] = json.loads(json.dumps(project.as_dict()))
         step.beside(project, "record").write_text(json.dumps(record))
     assert not found(project)
     sources[1].write_text("x = 2\n")
