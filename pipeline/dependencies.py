@@ -53,34 +53,29 @@ def _parsed(path: Path) -> ast.Module:
 def _digest(tree: ast.Module) -> str:
     """Of what runs: docstrings and positions are left out."""
     for node in ast.walk(tree):
-        match node:
-            case (
-                ast.Module(body=[ast.Expr(ast.Constant(str())), *_])
-                | ast.ClassDef(body=[ast.Expr(ast.Constant(str())), *_])
-                | ast.FunctionDef(body=[ast.Expr(ast.Constant(str())), *_])
-            ):
-                node.body[0] = ast.Pass()
+        described = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if described and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass()
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
 def _needed(path: Path, tree: ast.Module, root: Path) -> Iterator[Path]:
     """Modules that define what a file imports, and uses of the rooms that it imports as a whole."""
-    rooms = {}  # local name to the folder of a package
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            base = _folder(path, node, root)
-            for alias in node.names if base else ():
-                place = _resolved(base, alias.name)
-                if isinstance(place, Path) and place.is_dir():
-                    rooms[alias.asname or alias.name] = place
-                elif place is not None:
-                    yield place
+    imported = list(_imported(path, tree, root))
+    rooms = {name: place for name, place in imported if place.is_dir()}
     for node in ast.walk(tree):
         match node:
             case ast.Attribute(value=ast.Name(id=name), attr=attr) if name in rooms:
-                place = _resolved(rooms[name], attr)
-                if place is not None and place.is_file():
-                    yield place
+                imported.append((attr, _resolved(rooms[name], attr)))
+    return (place for _, place in imported if place.is_file())
+
+
+def _imported(path: Path, tree: ast.Module, root: Path) -> Iterator[tuple[str, Path]]:
+    """Local name of all that a file imports from the project, and the module or room of each."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (base := _folder(path, node, root)):
+            for alias in node.names:
+                yield alias.asname or alias.name, _resolved(base, alias.name)
 
 
 def _folder(path: Path, node: ast.ImportFrom, root: Path) -> Path | None:
@@ -94,7 +89,7 @@ def _folder(path: Path, node: ast.ImportFrom, root: Path) -> Path | None:
     return base.joinpath(*(node.module or "").split("."))
 
 
-def _resolved(base: Path, name: str) -> Path | None:
+def _resolved(base: Path, name: str) -> Path:
     """Where ``from base import name`` finds it: the file that defines it, or a package's folder."""
     if base.with_suffix(".py").is_file():
         return base.with_suffix(".py")
@@ -110,12 +105,5 @@ def _resolved(base: Path, name: str) -> Path | None:
 def _exported(package: Path) -> dict[str, Path]:
     """Names that a package's ``__init__`` imports from its modules, and where each is defined."""
     front = package / "__init__.py"
-    found = {}
-    for node in ast.walk(_parsed(front)):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = front.parents[node.level - 1].joinpath(*(node.module or "").split("."))
-            for alias in node.names:
-                place = _resolved(base, alias.name)
-                if place is not None:
-                    found[alias.asname or alias.name] = place
-    return found
+    root = next(folder for folder in package.parents if not (folder / "__init__.py").is_file())
+    return dict(_imported(front, _parsed(front), root))

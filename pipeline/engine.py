@@ -121,7 +121,8 @@ def run(
         stale = [out_of_date(request) for request in requests]
         if not any(stale) and not jobs:
             return [Outcome() for _ in requests]
-        kept = {path: path.read_bytes() for r in requests for path in r.benchmarks()}
+        measured = [request.benchmark(step) for request in requests for step in request.steps]
+        kept = {path: path.read_bytes() for path in measured if path.is_file()}
         begun = time.time()
         settings = settings_file(requests, resources, jobs)
         log = settings.with_suffix(".log")

@@ -64,10 +64,6 @@ class Request:
         """Where the engine writes time and memory of a notebook."""
         return self.profile.runs / f"{step.stem}-benchmark.tsv"
 
-    def benchmarks(self) -> list[Path]:
-        """Those that are there."""
-        return [path for path in map(self.benchmark, self.steps) if path.is_file()]
-
 
 def taken(arguments: Sequence[str], names: Container[str]) -> tuple[dict[str, str], list[str]]:
     """NAME=value settings of some names, and all other arguments."""

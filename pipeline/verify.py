@@ -18,20 +18,19 @@ are counted and named.
 """
 
 import contextlib
-import functools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from fmri_utils.project.artifacts import own_files, package_versions, sha256_file, sha256_json
+from fmri_utils.project.artifacts import own_files, package_versions, sha256_json
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import PROJECT_ROOT, WHICH_RUN, Profile, load_profile
 from fmri_utils.project.provenance import FIGURES, INPUTS, PROVENANCE, figure_origin
 
-from .steps import made_from, steps
+from .steps import made_from, sha256_file, steps
 
 FOLDERS = ("data/derived", "figures", "runs")
 STUDIES = "figures/study_*.json"  # shipped: `make all` makes their inputs anew, but not them
@@ -56,7 +55,6 @@ class Report:
         self.checked: set[str] = set()
         self.findings: dict[tuple[str, str], str] = {}
         self.absent: set[str] = set()  # inputs that are not here
-        self.hash_of = functools.cache(sha256_file)
         for path in (path for folder in FOLDERS for path in own_files(root / folder, "**/*.json")):
             if path.name == PROVENANCE:
                 self._check_figures(path)
@@ -100,7 +98,7 @@ class Report:
             self._find(MISSING, path, f"{source.name} names it")
             return
         self.checked.add(self._name(path))
-        if self.hash_of(path) != digest:
+        if sha256_file(path) != digest:
             self._find(CHANGED, path, f"its bytes are not those that {source.name} names")
 
     def _read(self, path: Path, *names: str) -> dict | None:
@@ -165,7 +163,7 @@ class Report:
             source = next((p for p in _places(inner, file, profile) if p.is_file()), None)
             if source is None:
                 self.absent.add(name)
-            elif self.hash_of(source) != digest:
+            elif sha256_file(source) != digest:
                 if file.match(STUDIES) and profile and source.is_relative_to(profile.derived):
                     self._note(
                         f"{self._name(file)} was made from another {name}: of another machine, "

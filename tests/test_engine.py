@@ -175,17 +175,17 @@ def test_a_parameter_that_the_notebook_lacks_is_refused(tmp_path):
     assert not (tmp_path / "x.ipynb").exists()
 
 
-def test_a_notebook_that_hides_its_outputs_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("opening", "words"),
+    [
+        ("", r"its last cell is files\.finish"),
+        (" alt='a curve'", r"shows no picture\. Expected: a c"),
+    ],
+)
+def test_a_notebook_that_hides_what_it_did_is_refused(tmp_path, opening, words):
     source = tmp_path / "01_a.py"
-    source.write_text("# %% tags=['parameters']\nPROFILE = 1\n\n# %%\n1 + 1\n")
-    with pytest.raises(FmriUtilsError, match=r"its last cell is files\.finish"):
-        execute(source, tmp_path / "x.ipynb", {})
-
-
-def test_a_run_without_a_picture_that_is_described_is_refused(tmp_path):
-    source = tmp_path / "01_a.py"
-    source.write_text("# %% tags=['parameters']\nX = 1\n\n# %% alt='a curve'\n1 + 1\n")
-    with pytest.raises(FmriUtilsError, match=r"shows no picture\. Expected: a curve"):
+    source.write_text(f"# %% tags=['parameters']\nX = 1\n\n# %%{opening}\n1 + 1\n")
+    with pytest.raises(FmriUtilsError, match=words):
         execute(source, tmp_path / "x.ipynb", {})
     assert not (tmp_path / "x.ipynb").exists()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmri_utils.nsd.paths import NSDLayout
+from fmri_utils.nsd.rois import parse_term, split_union
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import DataError
 
@@ -16,7 +17,7 @@ from .area_betas import fetch_sessions
 from .client import Absent, Remote, head, parallel
 from .coco import JPEG_BYTES, SIDE, captions_here, fetch_captions, fetch_pictures
 from .consent import ensure_consent, say
-from .settings import ATLASES, N_IMAGES, Request, atlases_of, parse_request
+from .settings import ATLASES, N_IMAGES, Request, parse_request
 from .transfer import Records, alone, fetch_all, gigabytes
 
 PRF = ("R2", "angle", "eccentricity", "size", "exponent", "gain", "meanvol")
@@ -72,7 +73,8 @@ def wanted_files(request: Request) -> list[Wanted]:
     folder = bucket.ppdata / bucket.space
     valid = (folder / f"valid_session{session:02d}.nii.gz" for session in request.sessions)
     add("maps", *valid, optional=True)
-    needed = {"nsdgeneral", *(atlases_of(request.roi) if request.betas == "roi" else ())}
+    terms = split_union(request.roi if request.betas == "roi" else "nsdgeneral")
+    needed = {"nsdgeneral", *(parse_term(term)[1] for term in terms)}
     for atlas in ATLASES:
         add("ROIs", bucket.roi(atlas), optional=atlas not in needed)
         add("ROIs", bucket.roi(atlas, "lh"), bucket.roi(atlas, "rh"), optional=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, HttpUrl, ValidationInfo
 
 from fmri_utils.nsd.paths import SPACES
+from fmri_utils.nsd.rois import BRAINMASK, MORE_ATLASES, PUBLISHED_LABELS, region
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.profiles import PROJECT_ROOT
 from fmri_utils.project.settings import checked, settings
@@ -20,27 +21,7 @@ COCO_URL = "https://s3.amazonaws.com/images.cocodataset.org"
 N_SESSIONS = (40, 40, 32, 30, 40, 32, 40, 30)  # of subjects 1 to 8 (Allen et al., 2022)
 N_IMAGES = 10_000  # different ones that a subject sees in 40 sessions
 # Atlases in the volume spaces, as the bucket lists them for subject 1.
-ATLASES = (
-    *("nsdgeneral", "prf-visualrois", "prf-eccrois", "floc-faces", "floc-words", "floc-places"),
-    *("floc-bodies", "streams", "Kastner2015", "HCP_MMP1", "MTL", "corticalsulc", "thalamus"),
-)
-
-
-def atlases_of(roi: str) -> list[str]:
-    """Names of the atlases in a union such as ``nsdgeneral+lh.streams:early``."""
-    terms = re.split(r"\+(?=\s*[A-Za-z])", roi)  # a label may end in a plus: ecc4+
-    names = [term.partition(":")[0].strip() for term in terms]
-    return [name.removeprefix("lh.").removeprefix("rh.") for name in names]
-
-
-def _known_atlases(roi: str) -> str:
-    unknown = [name for name in atlases_of(roi) if name not in (*ATLASES, "brainmask")]
-    if unknown:
-        raise ValueError(
-            f"it names the atlas {unknown[0]!r}; valid are {', '.join(ATLASES)} and brainmask, "
-            "several joined by +, also single areas: prf-visualrois:V1v,V1d"
-        )
-    return roi.replace(" ", "")
+ATLASES = (*PUBLISHED_LABELS, *(name for name in MORE_ATLASES if name != BRAINMASK))
 
 
 def _session_numbers(text: str, info: ValidationInfo) -> tuple[int, ...]:
@@ -52,8 +33,7 @@ def _session_numbers(text: str, info: ValidationInfo) -> tuple[int, ...]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 1 <= first <= last <= n:
             raise ValueError(
-                f"it is {text!r}; expected such as 1-3 or 1,4,7-9, of the sessions 1-{n} that "
-                "this subject has"
+                f"it is {text!r}; expected such as 1-3 or 1,4,7-9, of the sessions 1-{n}"
             )
         sessions.update(range(first, last + 1))
     return tuple(sorted(sessions))
@@ -94,7 +74,7 @@ class Request:
     betas: Literal["roi", "hdf5", "nifti", "none"] = setting(
         "roi", "roi (only the voxels of ROI), hdf5, nifti or none"
     )
-    roi: Annotated[str, AfterValidator(_known_atlases)] = setting(
+    roi: Annotated[str, AfterValidator(region)] = setting(
         "nsdgeneral", "such as nsdgeneral+floc-faces+Kastner2015:V3A,V3B"
     )
     stimuli: Literal["coco", "brick", "none"] = setting(
