@@ -15,6 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellControlSignal
+
 from fmri_utils.project.artifacts import OUTPUTS_MIME, atomic_path, name_in, sha256_file
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import FmriUtilsError, ProfileError
@@ -63,10 +67,6 @@ def execute(
     list of str
         Files that the notebook declared in its last cell, relative to the project.
     """
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellControlSignal
-
     failed = executed.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
     notebook = nbformat.reads(notebook_from_source(source), as_version=4)
@@ -102,8 +102,6 @@ def execute(
 
 def _with_parameters(cells: list, parameters: dict[str, object], name: str) -> list:
     """The cells of a notebook with another one after that of its parameters, which sets them."""
-    import nbformat
-
     tagged = [i for i, c in enumerate(cells) if "parameters" in c.metadata.get("tags", [])]
     nodes = [node for i in tagged for node in ast.walk(ast.parse(cells[i].source))]
     known = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}

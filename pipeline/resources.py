@@ -121,7 +121,13 @@ class Resources:
         jobs = [*again, "--jobs", str(self.workers or 8)]
         if self.engine == "local":
             cores = self.workers * self.threads or len(os.sched_getaffinity(0))
-            gpus = ["--resources", f"gpu={len(_enough_gpus(self.gpus))}"] if self.gpus else []
+            there = len(visible_gpus()) if self.gpus else 0
+            if there < self.gpus:
+                raise ProfileError(
+                    f"each notebook is to have {self.gpus} GPUs, and this machine has {there}. "
+                    "Expected: at least as many. Set GPUS=0, or ENGINE=slurm."
+                )
+            gpus = ["--resources", f"gpu={there}"] if self.gpus else []
             return [*again, "--cores", str(max(cores, self.threads)), *gpus]
         if self.engine != "slurm":
             if Path(self.engine).is_dir():
@@ -148,16 +154,6 @@ class Resources:
 
 HERE = Resources()
 HELP = {k.upper(): f.description for k, f in Resources.__pydantic_fields__.items() if f.description}
-
-
-def _enough_gpus(needed: int) -> list[str]:
-    there = visible_gpus()
-    if len(there) < needed:
-        raise ProfileError(
-            f"each notebook is to have {needed} GPUs, and this machine has {len(there)}. Expected: "
-            "at least as many. Set GPUS=0, or ENGINE=slurm."
-        )
-    return there
 
 
 def check_device(resources: Resources, device: str) -> None:

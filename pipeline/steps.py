@@ -4,7 +4,7 @@ import ast
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -223,7 +223,9 @@ def reasons(profile: Profile, step: Step) -> list[str]:
     if not then["written"]:
         return ["it has not run"]
     now = made_from(profile, step)
-    found = [f"{name} has changed" for name in _different(then["made_from"], now)]
+    names = dict.fromkeys([*now, *then["made_from"]])
+    differing = [name for name in names if then["made_from"].get(name) != now.get(name)]
+    found = [f"{name} has changed" for name in differing]
     for name, digest in then["written"].items():
         path = PROJECT_ROOT / name
         if not path.is_file():
@@ -231,8 +233,3 @@ def reasons(profile: Profile, step: Step) -> list[str]:
         elif sha256_file(path) != digest:
             found.append(f"{name} is not what it wrote")
     return found
-
-
-def _different(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    names = dict.fromkeys([*now, *then])
-    return [name for name in names if then.get(name) != now.get(name)]

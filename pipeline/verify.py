@@ -231,7 +231,7 @@ def _contradiction(origin: Mapping[str, str], provenance: Mapping) -> str:
         "seed": str(provenance["config"]["seed"]),
     }
     said = {name: origin.get(name, "nothing") for name in sorted(expected)}
-    other = ", ".join(f"{name}={said[name]}" for name in said if said[name] != expected[name])
+    other = ", ".join(f"{name}={text}" for name, text in said.items() if text != expected[name])
     return other and f"the figure says: made from {other}; {PROVENANCE} says otherwise"
 
 
