@@ -5,7 +5,8 @@ import pytest
 from refusals import refused
 from test_controls import ridge, subject
 
-from fmri_utils.encoders import LinearEncoder, ceilings
+from fmri_utils.encoders import ceilings
+from fmri_utils.project.errors import DataError
 
 
 def noisy(n_repeats, *, signal=1.0, noise=1.5, said=0.6, n=1500, dim=12, seed=0):
@@ -43,28 +44,6 @@ def test_predictions_that_say_nothing_explain_nothing():
     curve = ceilings.repeat_curve(truth, predictions)
     np.testing.assert_allclose(curve["explained"][:3], 0, atol=0.008)
     np.testing.assert_allclose(curve["extrapolated"], 0, atol=0.015)
-
-
-def test_halves_agree_as_much_as_signal_and_noise_allow():
-    """A map that cannot be mistaken, so that only the test patterns are noisy."""
-    rng = np.random.default_rng(0)
-    signal = rng.standard_normal((3000, 4))
-    groups = np.repeat(np.arange(3000), 2)
-    betas = signal[groups] + 2.0 * rng.standard_normal((6000, 4))
-    identity = LinearEncoder(np.eye(4), np.zeros(4), "identity")
-    seen = []
-
-    def fit(part, embeddings, ids):
-        seen.append((len(part), len(np.unique(ids))))
-        return identity
-
-    given = fit, betas, signal[groups], groups, betas, groups
-    found = ceilings.half_split_ceiling(*given, n_repeats=2, rng=rng)
-    assert seen == [(3000, 3000)] * 10
-    np.testing.assert_allclose(found["half"], 1 / (1 + 4), atol=0.03)
-    np.testing.assert_allclose(found["reliability"], 1 / (1 + 4 / 2), atol=0.04)
-    np.testing.assert_allclose(found["ceiling"], np.sqrt(found["reliability"]))
-    refused("at least 2", ceilings.half_split_ceiling, *given, n_repeats=1, rng=rng)
 
 
 def test_the_curve_over_sessions_trains_on_the_first_sessions_only():
