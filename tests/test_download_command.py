@@ -80,6 +80,7 @@ def test_sessions_and_rois_are_taken_as_the_reader_takes_them():
         assert parse_request([f"SUBJECT={subject}"]).sessions[-1] == n
     for roi in ("lh.streams:early,ventral+prf-eccrois:ecc4++HCP_MMP1", "brainmask"):
         assert parse_request(["SUBJECT=1", f"ROI={roi}"]).roi == roi
+    assert parse_request(["SUBJECT=1", "ROI=V1+ faces"]).roi == "prf-visualrois:V1v,V1d+floc-faces"
 
 
 # Consent
