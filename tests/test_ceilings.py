@@ -6,7 +6,6 @@ from refusals import refused
 from test_controls import ridge, subject
 
 from fmri_utils.encoders import ceilings
-from fmri_utils.project.errors import DataError
 
 
 def noisy(n_repeats, *, signal=1.0, noise=1.5, said=0.6, n=1500, dim=12, seed=0):
