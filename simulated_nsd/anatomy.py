@@ -5,8 +5,6 @@ direction, so the direction from the centre is a coordinate on the cortical shee
 FreeSurfer's sphere: areas and maps are laid out there and keep their neighbourhood in the volume.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

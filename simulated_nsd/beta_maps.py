@@ -1,7 +1,5 @@
 """Maps that are computed from the stored betas of a subject: means, variance explained, ncsnr."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ visual field it sees (its population receptive field), whether it carries a sign
 strong that signal is against the noise.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -6,8 +6,6 @@ towards the front, across them the polar angle reverses at every border (Wandell
 Brewer, 2007, Neuron 56, 366-383). Category areas are caps at their usual places.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

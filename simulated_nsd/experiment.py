@@ -6,8 +6,6 @@ distribution over the experiment, so that some repetitions follow within minutes
 sessions (Allen et al., 2022, Nature Neuroscience 25, 116-126).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

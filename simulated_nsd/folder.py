@@ -1,7 +1,5 @@
 """The folder of a simulated dataset: whose it is, who is complete, who may write now."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json

@@ -4,8 +4,6 @@ It lies beside NSD's folders, in ``ground_truth/subjNN.h5``, so that no analysis
 asks for it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -5,8 +5,6 @@ Journal of Neuroscience 35, 12412-12424). A contrast is the mean response to a d
 its categories, against all other categories.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .brain import STAGES, Brain

@@ -4,8 +4,6 @@ Also the noise-ceiling SNR, computed from the measured betas by NSD's own recipe
 was planted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 

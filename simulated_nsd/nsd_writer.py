@@ -4,8 +4,6 @@ Names and places come from :class:`fmri_utils.nsd.paths.NSDLayout`, the same obj
 reader uses. Nothing here carries a date, so unchanged settings give unchanged bytes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the notebooks ask of the simulator; both answer "nothing" where a profile has real data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

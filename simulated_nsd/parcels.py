@@ -5,8 +5,6 @@ where the simulated areas of the same name or function lie. The others are sprea
 the sheet that belongs to their region in the paper (one of 22): right in kind, not in outline.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.spatial import cKDTree
 

@@ -6,8 +6,6 @@ the same family as the Gabor pyramid of Kay et al., 2008, Nature 452, 352-355). 
 are half-wave rectified opponent signals. No learned network takes part.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

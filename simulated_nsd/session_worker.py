@@ -1,7 +1,5 @@
 """One session in a worker process: measure and write."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

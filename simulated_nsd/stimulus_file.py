@@ -4,8 +4,6 @@
 up space in the file. All subjects of a folder share it.
 """
 
-from __future__ import annotations
-
 import shutil
 import zlib
 from collections.abc import Iterable, Mapping

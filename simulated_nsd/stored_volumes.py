@@ -3,8 +3,6 @@
 Worker processes import this module, so it imports little.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -5,8 +5,6 @@ on after the last finished file and ends with the same bytes. A subject counts a
 manifest lies in ``ground_truth/``.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

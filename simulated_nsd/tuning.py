@@ -8,8 +8,6 @@ number of things; parietal cortex). All of it comes from a scene's description a
 model that later decodes the brain has no part in it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

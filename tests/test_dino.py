@@ -12,6 +12,7 @@ from scipy.special import log_softmax, softmax
 from fmri_utils import dino, plots
 from fmri_utils.dino import distillation, probes, student_teacher, views
 from fmri_utils.project.errors import WeightsError
+from simulated_nsd.training.demo_dino import save_teacher
 
 SMALL = dino.ImageSettings(
     dino.DinoSettings(n_steps=4, batch_size=6, momentum=0.9),
@@ -240,7 +241,7 @@ def trained(pictures):
 def test_weights_come_back_with_their_record(pictures, trained, tmp_path):
     pair, record = trained
     path = tmp_path / "dino.safetensors"
-    dino.save_teacher(path, pair, SMALL, record)
+    save_teacher(path, pair, SMALL, record)
     teacher, settings, kept = dino.load_teacher(path)
     assert settings == SMALL
     images = dino.as_tensor(pictures, 16)

@@ -23,7 +23,7 @@ from safetensors.torch import save
 from fmri_utils.clip.space import open_clip_space
 from fmri_utils.dino.on_pictures import ImageSettings
 from fmri_utils.dino.student_teacher import DinoSettings
-from fmri_utils.dino.teacher_files import load_teacher, save_teacher
+from fmri_utils.dino.teacher_files import load_teacher
 from fmri_utils.encoders import load_encoder, save_encoder
 from fmri_utils.encoders.linear import LinearEncoder
 from fmri_utils.encoders.mlp import MLPEncoder, ResidualMLP
@@ -34,6 +34,8 @@ from fmri_utils.lafite.training.checkpoints import read_checkpoint, write_checkp
 from fmri_utils.lafite.training.config import TrainingConfig
 from fmri_utils.metrics import judge as judging
 from fmri_utils.project.profiles import PROJECT_ROOT
+from simulated_nsd.training.demo_dino import save_teacher
+from simulated_nsd.training.demo_judge import save_judge
 
 CPU = torch.device("cpu")
 
@@ -60,7 +62,7 @@ def folder(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("weights")
     classes = dict.fromkeys(judging.HEADS, ("a", "b", "c"))
-    judging.save_judge(judging.Judge(classes, 4), folder / "judge.safetensors")
+    save_judge(judging.Judge(classes, 4), folder / "judge.safetensors")
     small_teacher(folder)
     linear = LinearEncoder(np.ones((5, 3), np.float32), np.zeros(3, np.float32), "ridge")
     save_encoder(linear, folder / "linear.safetensors")

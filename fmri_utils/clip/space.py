@@ -59,10 +59,9 @@ class ClipSpace:
         torch.Tensor, (B, C)
             Unit-length embeddings.
         """
-        assert images.ndim == 4, images.shape
-        assert images.shape[1] == 3, images.shape
-        if images.shape[-2:] != (self.image_size, self.image_size):
-            size = (self.image_size, self.image_size)
+        assert images.ndim == 4 and images.shape[1] == 3, images.shape
+        size = (self.image_size, self.image_size)
+        if images.shape[-2:] != size:
             images = functional.interpolate(images, size, mode="bicubic", antialias=True)
             images = images.clamp(0, 1)
         features = self.model.encode_image((images - self._mean) / self._std)

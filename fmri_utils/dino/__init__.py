@@ -10,5 +10,5 @@ from .on_pictures import ImageSettings, LabelledPictures, as_tensor, train_image
 from .probes import features_of, knn_hits
 from .recipes import collapse_settings, live_settings, pictures_for, summarise, voxel_settings
 from .student_teacher import DinoSettings
-from .teacher_files import load_teacher, save_teacher
+from .teacher_files import load_teacher
 from .views import multi_crop

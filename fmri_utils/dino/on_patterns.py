@@ -18,10 +18,7 @@ from .views import RepeatSampler
 
 # "supervised only": the probe reads the voxels themselves, of the images with a known embedding.
 METHODS = (
-    "supervised only",
-    "PCA of repeat averages",
-    "denoising autoencoder",
-    "student-teacher",
+    *("supervised only", "PCA of repeat averages", "denoising autoencoder", "student-teacher"),
     "untrained network",
 )
 
@@ -65,16 +62,10 @@ class VoxelData:
     def of(cls, brain: Mapping[str, np.ndarray], clip: Mapping[str, np.ndarray]) -> VoxelData:
         """From the arrays of ``betas.h5`` and ``embeddings.h5``."""
         target = clip["image"][np.searchsorted(clip["nsd_id"], brain["nsd_id"])]
-        train, test, areas = brain["is_train"], brain["is_test"], brain["areas"]
-        return cls(
-            brain["betas"][train],
-            brain["nsd_id"][train],
-            target[train],
-            brain["betas"][test],
-            brain["nsd_id"][test],
-            target[test],
-            np.where(areas.any(0), areas.argmax(0), -1),
-        )
+        parts = (brain[name] for name in ("is_train", "is_test"))
+        trials = [(brain["betas"][rows], brain["nsd_id"][rows], target[rows]) for rows in parts]
+        areas = brain["areas"]
+        return cls(*trials[0], *trials[1], np.where(areas.any(0), areas.argmax(0), -1))
 
 
 def representations(
@@ -106,14 +97,9 @@ def representations(
     torch.manual_seed(seed)
     untrained = VoxelMLP(data.betas.shape[1])
     torch.manual_seed(seed)
-    denoiser = probes.train_denoiser(
-        sampler,
-        VoxelMLP(data.betas.shape[1]),
-        n_steps=settings.n_steps,
-        batch_size=settings.batch_size,
-        seed=seed,
-        progress=progress,
-    )
+    sizes = {"n_steps": settings.n_steps, "batch_size": settings.batch_size}
+    fresh = VoxelMLP(data.betas.shape[1])
+    denoiser = probes.train_denoiser(sampler, fresh, **sizes, seed=seed, progress=progress)
     averages = average_repeats(data.betas, data.nsd_id)[0]
     pca = PCA(min(untrained.width, *averages.shape), random_state=0).fit(averages)
     functions = {
@@ -145,7 +131,7 @@ def compare(
     dict
         ``[method][share]``: ``two-way`` and ``MRR`` of each test image.
     """
-    rng = np.random.default_rng(seed)
+    rng, folds = np.random.default_rng(seed), {"alphas": alphas, "n_folds": n_folds}
     truth, _, _ = average_repeats(data.test_targets, data.test_nsd_id)
     targets, ids, _ = average_repeats(data.targets, data.nsd_id)
     known = probes.label_subsets(ids, shares, rng)
@@ -153,16 +139,8 @@ def compare(
     for name, function in functions.items():
         train_features = average_repeats(function(data.betas), data.nsd_id)[0]
         test_features = average_repeats(function(data.test_betas), data.test_nsd_id)[0]
-        found[name] = {
-            share: probes.probe(
-                train_features[rows],
-                targets[rows],
-                ids[rows],
-                test_features,
-                truth,
-                alphas=alphas,
-                n_folds=n_folds,
-            )
-            for share, rows in known.items()
-        }
+        found[name] = {}
+        for share, rows in known.items():
+            train_rows = train_features[rows], targets[rows], ids[rows]
+            found[name][share] = probes.probe(*train_rows, test_features, truth, **folds)
     return found

@@ -198,11 +198,9 @@ def train_images(
     def watch(current: StudentTeacher) -> dict:
         seen = collapse_measures(current, watched) | snapshot(current, pictures, views)
         if labelled is not None:
-            train_features = current.features(as_tensor(labelled.train, settings.size))
-            test_features = current.features(as_tensor(labelled.test, settings.size))
-            hits = probes.knn_hits(
-                train_features, labelled.train_labels, test_features, labelled.test_labels
-            )
+            both = labelled.train, labelled.test
+            known, asked = (current.features(as_tensor(x, settings.size)) for x in both)
+            hits = probes.knn_hits(known, labelled.train_labels, asked, labelled.test_labels)
             seen["knn"] = float(hits.mean())
         return seen
 

@@ -149,9 +149,8 @@ def train_denoiser(
     network = nn.Sequential(encoder, nn.GELU(), decoder)
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.04)
     for step in tqdm(range(n_steps), desc="denoiser", disable=not progress, leave=False):
-        views, rows = sampler.draw(
-            batch_size, torch.Generator().manual_seed(1_000_003 * seed + step)
-        )
+        generator = torch.Generator().manual_seed(1_000_003 * seed + step)
+        views, rows = sampler.draw(batch_size, generator)
         target = sampler.tensor[torch.from_numpy(rows[1])]  # the other repeat, whole
         loss = functional.mse_loss(network(views.shared[0]), target)
         check_learning(loss.detach(), "the loss", step)

@@ -80,9 +80,8 @@ class StudentTeacher(nn.Module):
 
     def momentum(self) -> float:
         """Of the next update of the teacher."""
-        return distillation.cosine_schedule(
-            self.settings.momentum, 1.0, self.step, self.settings.n_steps
-        )
+        s = self.settings
+        return distillation.cosine_schedule(s.momentum, 1.0, self.step, s.n_steps)
 
     def look(self, views: Views) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Outputs of the student for all views, and of the teacher for the shared ones only."""

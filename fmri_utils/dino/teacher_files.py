@@ -1,42 +1,26 @@
 """Shipped weights of a teacher, with the record of its training."""
 
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..project.artifacts import atomic_path
 from ..project.errors import WeightsError
 from ..project.reading import reading
 from ..project.settings import checked
-from ..project.tensors import read_safetensors, write_safetensors
+from ..project.tensors import read_safetensors
 from .networks import Learner
 from .on_pictures import ImageSettings
-from .student_teacher import DinoSettings, StudentTeacher
+from .student_teacher import DinoSettings
 
 RECORD = "record/"
 
 
-def save_teacher(
-    path: Path, pair: StudentTeacher, settings: ImageSettings, record: dict[str, np.ndarray]
-) -> None:
-    """Write the teacher (float16), its centre, and the record of the training."""
-    state = {name: value.half().contiguous() for name, value in pair.teacher.state_dict().items()}
-    state["centre"] = pair.centre
-    for name, values in record.items():
-        values = np.asarray(values)
-        if values.dtype != np.uint8:
-            values = values.astype(np.float16 if values.ndim > 1 else np.float32)
-        state[RECORD + name] = torch.from_numpy(np.ascontiguousarray(values))
-    about = {"settings": json.dumps(dataclasses.asdict(settings), sort_keys=True)}
-    with atomic_path(path) as tmp:
-        write_safetensors(tmp, state, about, with_gaps=RECORD)
-
-
 def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarray]]:
-    """Open what :func:`save_teacher` wrote: teacher, settings, record.
+    """Open shipped weights: teacher, settings, and the record of the training.
+
+    :mod:`simulated_nsd.training.demo_dino` writes them.
 
     Raises
     ------

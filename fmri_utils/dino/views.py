@@ -148,12 +148,10 @@ def multi_crop(
     """
     check_range(images, "images")
     kinds = [(global_size, global_scale)] * 2 + [(local_size, local_scale)] * n_local
-    crops = [
-        jitter_colours(
-            random_crops(images, size, scale, generator, mirrored=mirrored)[0], generator
-        )
-        for size, scale in kinds
-    ]
+    crops = []
+    for size, scale in kinds:
+        crop, _ = random_crops(images, size, scale, generator, mirrored=mirrored)
+        crops.append(jitter_colours(crop, generator))
     return Views(tuple(crops[:2]), tuple(crops[2:]))
 
 
@@ -209,15 +207,11 @@ class RepeatSampler:
             self._drop(self.tensor[torch.from_numpy(row)], DROPOUT[0], generator) for row in pairs
         )
         sources = [pairs[v % 2] for v in range(N_LOCAL)]
-        own = tuple(
-            self._drop(
-                self.tensor[torch.from_numpy(row)] * self._region_mask(len(which), generator),
-                DROPOUT[1],
-                generator,
-            )
-            for row in sources
-        )
-        return Views(shared, own), np.stack([*pairs, *sources])
+        own = []
+        for row in sources:
+            seen = self.tensor[torch.from_numpy(row)] * self._region_mask(len(which), generator)
+            own.append(self._drop(seen, DROPOUT[1], generator))
+        return Views(shared, tuple(own)), np.stack([*pairs, *sources])
 
     @staticmethod
     def _drop(patterns: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:

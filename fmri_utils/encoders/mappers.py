@@ -17,14 +17,6 @@ from .mlp import fit_mlp
 from .ridge import RidgeBasis, fit_ridge
 
 MAPPERS = ("mean", "ridge", "contrastive", "mind_reader", "mlp")
-CONTRASTIVE = (
-    "n_steps",
-    "batch_size",
-    "learning_rate",
-    "weight_decay",
-    "temperature",
-    "voxel_dropout",
-)
 
 
 @settings
@@ -143,6 +135,6 @@ def fit_mapper(
             "soft_temperature": settings.mlp_soft_temperature,
         }
         return fit_mlp(*data, training=training, **of_mlp, **steps)
-    own = {name: getattr(settings, name) for name in CONTRASTIVE}
-    temperature = own.pop("temperature")
-    return fit_contrastive(*data, training=Training(**own), temperature=temperature, **steps)
+    names = (f.name for f in fields(Training) if hasattr(settings, f.name))
+    training = Training(**{name: getattr(settings, name) for name in names})
+    return fit_contrastive(*data, training=training, temperature=settings.temperature, **steps)

@@ -151,28 +151,23 @@ def _torchvision_file(network: str, weights: str) -> WeightsFile:
     from torchvision import models
 
     weights = models.get_weight(weights)
-    name = Path(urlparse(weights.url).path).name
-    found = torch.hub.HASH_REGEX.search(name)
-    return WeightsFile(
-        network=network,
-        name=name,
-        url=weights.url,
-        sha256_prefix=found.group(1) if found else "",
-        megabytes=weights.meta["_file_size"],
-        cached=hub_path(weights.url),
-        licence=IMAGENET_LICENCE,
-    )
+    found = torch.hub.HASH_REGEX.search(weights.url)
+    about = found[1] if found else "", weights.meta["_file_size"], IMAGENET_LICENCE
+    return hub_file(network, weights.url, *about)
 
 
-def hub_path(url: str) -> Path:
-    """Where torch.hub keeps what it fetched from an address."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+def hub_file(
+    network: str, url: str, sha256_prefix: str, megabytes: float, licence: str
+) -> WeightsFile:
+    """A file that torch.hub fetches from an address, where it keeps it."""
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    about = url, sha256_prefix, megabytes, cached
+    return WeightsFile(network, cached.name, *about, licence=licence)
 
 
 def _swav_file() -> WeightsFile:
-    cached = hub_path(SWAV_URL)
     licence = "CC BY-NC 4.0 (Meta); learned on ImageNet, which is for research only"
-    return WeightsFile("SwAV", cached.name, SWAV_URL, "", 108.0, cached, licence=licence)
+    return hub_file("SwAV", SWAV_URL, "", 108.0, licence)
 
 
 def _swav_tensors(state: dict) -> dict:

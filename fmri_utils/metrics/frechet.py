@@ -11,7 +11,7 @@ from torch import Tensor
 from ..project.checks import check_finite, check_pictures
 from ..project.errors import DataError, WeightsError
 from ..project.reading import reading
-from .feature_networks import DAMAGED, WeightsFile, hub_path
+from .feature_networks import DAMAGED, WeightsFile, hub_file
 
 FID_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
@@ -58,11 +58,8 @@ def fid_weights() -> WeightsFile:
     It is another one than torchvision's, which scores pictures here: only with this one do
     distances compare with published FIDs.
     """
-    cached = hub_path(FID_URL)
     licence = "Apache 2.0 (Google); learned on ImageNet, which is for research only"
-    return WeightsFile(
-        "Inception of the FID", cached.name, FID_URL, "", 91.2, cached, licence=licence
-    )
+    return hub_file("Inception of the FID", FID_URL, "", 91.2, licence)
 
 
 def training_monitor(

@@ -14,10 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..project.artifacts import atomic_path
 from ..project.checks import check_pictures
 from ..project.errors import DataError, WeightsError
-from ..project.tensors import read_safetensors, write_safetensors
+from ..project.tensors import read_safetensors
 from .arrays import to_tensor
 
 HEADS = ("kind", "background", "colour")
@@ -42,14 +41,9 @@ class Judge(nn.Module):
         stages, before = [], 3
         for stage in range(4):  # 64 -> 32 -> 16 -> 8 -> 4
             after = width * 2**stage
-            stages += [
-                nn.Conv2d(before, after, 3, padding=1, stride=2),
-                nn.GroupNorm(4, after),
-                nn.SiLU(),
-                nn.Conv2d(after, after, 3, padding=1),
-                nn.GroupNorm(4, after),
-                nn.SiLU(),
-            ]
+            for n_in, stride in ((before, 2), (after, 1)):
+                convolution = nn.Conv2d(n_in, after, 3, padding=1, stride=stride)
+                stages += [convolution, nn.GroupNorm(4, after), nn.SiLU()]
             before = after
         self.stages = nn.Sequential(*stages)
         self.embed = nn.Linear(before * 16, 128)
@@ -100,16 +94,8 @@ class Judge(nn.Module):
         return {name: np.concatenate(parts) for name, parts in out.items()}
 
 
-def save_judge(judge: Judge, path: Path) -> None:
-    """Write the judge's weights (float16) with its classes."""
-    state = {name: value.half().contiguous() for name, value in judge.state_dict().items()}
-    about = {"classes": json.dumps(judge.classes), "width": str(judge.width)}
-    with atomic_path(path) as tmp:
-        write_safetensors(tmp, state, about)
-
-
 def load_judge(path: Path) -> Judge:
-    """Open a judge that :func:`save_judge` wrote.
+    """Open a judge, as :mod:`simulated_nsd.training.demo_judge` writes it.
 
     Raises
     ------

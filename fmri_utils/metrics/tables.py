@@ -85,15 +85,9 @@ def score_table(
     for row, some in scores[baseline].items():
         cells = {name: _cell(scores[name][row], rng, n_resamples) for name in names}
         rows[row] = {"better": some.better, "statistic": some.statistic, "scores": cells}
-    return {
-        "about": dict(about),
-        "versions": package_versions(),
-        "n_images": sizes.pop() if sizes else None,
-        "baseline": baseline,
-        "ceiling": ceiling,
-        "sets": names,
-        "rows": rows,
-    }
+    known = {"about": dict(about), "versions": package_versions()}
+    known |= {"n_images": sizes.pop() if sizes else None}
+    return {**known, "baseline": baseline, "ceiling": ceiling, "sets": names, "rows": rows}
 
 
 def _cell(score: Score, rng: np.random.Generator, n_resamples: int) -> dict:

@@ -9,19 +9,12 @@ from .maps import check_mask
 from .paths import NSDLayout
 from .rois import read_roi
 
-FAMILIES = {
-    "visual": "prf-visualrois",
-    "eccentricity": "prf-eccrois",
-    "faces": "floc-faces",
-    "places": "floc-places",
-    "bodies": "floc-bodies",
-    "words": "floc-words",
-    "streams": "streams",
-    "hemispheres": "nsdgeneral",
-}
+FLOC = ("faces", "places", "bodies", "words")
+FAMILIES = {"visual": "prf-visualrois", "eccentricity": "prf-eccrois"}
+FAMILIES |= {name: f"floc-{name}" for name in FLOC}
+FAMILIES |= {"streams": "streams", "hemispheres": "nsdgeneral"}
 """Families of :func:`visual_areas` and the atlas that each is read from."""
 
-FLOC = ("faces", "places", "bodies", "words")
 NAMED_AREAS = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words")
 MAIN_AREAS = (*NAMED_AREAS, "unassigned")
 MERGED = {"V1": ("V1v", "V1d"), "V2": ("V2v", "V2d"), "V3": ("V3v", "V3d")}

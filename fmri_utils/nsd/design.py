@@ -14,8 +14,8 @@ import pandas as pd
 import scipy.io
 
 from ..project.errors import DataError
-from ..project.reading import reading
-from .paths import TRIALS_PER_SESSION, NSDLayout, check_sessions, require
+from ..project.reading import reading, require
+from .paths import REMEDY, TRIALS_PER_SESSION, NSDLayout, check_sessions
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def read_design(layout: NSDLayout) -> Design:
         If the file is missing or damaged, an index is out of its range, the shared images are not
         the first columns of ``subjectim``, or a session does not have 750 trials.
     """
-    path = require(layout.expdesign, "the experimental design")
+    path = require(layout.expdesign, "the experimental design", REMEDY)
     with reading(path, "the experimental design", damaged="fetch it again."):
         mat = scipy.io.loadmat(path)
     names = ("masterordering", "subjectim", "sharedix")
@@ -176,7 +176,7 @@ def read_responses(layout: NSDLayout) -> pd.DataFrame:
 
 
 def _read_table(path: Path, what: str, **how: object) -> pd.DataFrame:
-    require(path, what)
+    require(path, what, REMEDY)
     with reading(path, what, damaged="fetch it again."):
         return pd.read_csv(path, **how)
 

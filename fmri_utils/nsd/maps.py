@@ -8,8 +8,8 @@ import pandas as pd
 from isal import igzip
 
 from ..project.errors import DataError
-from ..project.reading import reading
-from .paths import REMEDY, NSDLayout, require
+from ..project.reading import reading, require
+from .paths import REMEDY, NSDLayout
 
 PRF_MAPS = ("angle", "eccentricity", "size", "R2")
 
@@ -66,7 +66,7 @@ def read_volume(path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:
     DataError
         If the file is missing, damaged, not three-dimensional, or has other axes than NSD's.
     """
-    require(path, what)
+    require(path, what, REMEDY)
     with reading(path, what, damaged=f"delete it. {REMEDY}"):
         with igzip.open(path) as stream:  # read to its end, where the checksum is
             image = nib.Nifti1Image.from_bytes(stream.read())

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..project import reading
 from ..project.artifacts import own_files
 from ..project.errors import DataError
 
@@ -36,26 +35,6 @@ REMEDY = (
     "Fetch it with `make nsd-download SUBJECT=...` (after submitting the NSD data access "
     "agreement), or write the simulated folder again."
 )
-
-
-def require(path: Path, what: str, remedy: str = REMEDY) -> Path:
-    """Return ``path`` if it is a file, and otherwise say what is missing and what to do.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file needed.
-    what : str
-        What it holds, for the message.
-    remedy : str
-        What to do if it is missing.
-
-    Raises
-    ------
-    DataError
-        If ``path`` is not a file, or its folder cannot be looked into.
-    """
-    return reading.require(path, what, remedy)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..project.errors import DataError
-from ..project.reading import reading
+from ..project.reading import reading, require
 from .design import read_stim_info
-from .paths import NSDLayout, require
+from .paths import REMEDY, NSDLayout
 
 AGAIN = "It is another file, or was changed: fetch it again."
 CAPTIONS_REMEDY = (
@@ -80,7 +80,7 @@ def read_images(
     path = layout.stimuli
     if not path.is_file() and layout.stimuli_coco.is_file():
         path = layout.stimuli_coco
-    require(path, "the file of stimuli")
+    require(path, "the file of stimuli", REMEDY)
     damaged = "delete it and fetch it again."
     with reading(path, "the images", damaged=damaged), h5py.File(path) as file:
         stored, rows = (_cropped if path == layout.stimuli_coco else _brick)(file, layout, nsd_ids)

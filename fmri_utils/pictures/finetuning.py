@@ -200,9 +200,8 @@ def fine_tuning_config(
 
 def adapted_config(base: TrainingConfig, option: FineTuning) -> TrainingConfig:
     """The settings of a run under one option."""
-    generator = dataclasses.replace(
-        base.generator, n_conditions=2 if option.two_conditions else base.generator.n_conditions
-    )
+    n_conditions = 2 if option.two_conditions else base.generator.n_conditions
+    generator = dataclasses.replace(base.generator, n_conditions=n_conditions)
     only = option.reconstruction_only
     n_images = base.n_images - (base.rest_images if only else 0)
     return dataclasses.replace(
@@ -315,15 +314,8 @@ def fine_tune(
         captions=captions if option.two_conditions else None,
         predicted=predicted,
     )
-    return train(
-        config,
-        data,
-        image_encoder,
-        perceptual=perceptual,
-        initial=state,
-        out_dir=out_dir,
-        **training,
-    )
+    training |= {"perceptual": perceptual, "initial": state, "out_dir": out_dir}
+    return train(config, data, image_encoder, **training)
 
 
 def _check_start(folder: Path, state: Mapping[str, Tensor]) -> None:

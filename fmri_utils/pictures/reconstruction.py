@@ -107,17 +107,12 @@ def draw(
     check_finite(truncation_psi, "truncation_psi")
     condition = unit_conditions(generator, condition, len(z))
     device = next(generator.parameters()).device
-    mode = "const" if noise_rng is None else "random"
+    how = {"noise_mode": "const" if noise_rng is None else "random", "rng": noise_rng}
+    how["truncation_psi"] = truncation_psi
     pictures = []
     for start in range(0, len(z), batch_size):
         rows = slice(start, start + batch_size)
-        images = generator(
-            z[rows].to(device),
-            condition[rows].to(device),
-            noise_mode=mode,
-            truncation_psi=truncation_psi,
-            rng=noise_rng,
-        )
+        images = generator(z[rows].to(device), condition[rows].to(device), **how)
         pictures.append(as_pictures(images))
     return np.concatenate(pictures)
 

@@ -223,12 +223,8 @@ def compare_searches(
     }
     if blurred is not None:
         guided = dataclasses.replace(objective, low_level_weight=blurred.weight)
-        ways[LOW_LEVEL] = (
-            search.optimise_z,
-            search.make_target(condition, blurred),
-            guided,
-            descent,
-        )
+        both = search.make_target(condition, blurred)
+        ways[LOW_LEVEL] = search.optimise_z, both, guided, descent
     trajectories, spent = {}, {PLAIN: 1}
     for name, (method, goal, aim, own) in ways.items():
         kept = None if folder is None else folder / folder_name(name)

@@ -177,17 +177,11 @@ class Files(dict):
             Name of the notebook.
         """
         cfg = self.cfg
-        weights = [
-            cfg.path(name) for name in (cfg.lafite.weights, cfg.lafite.judge, cfg.dino.weights)
-        ]
-        self.written += provenance.publish(
-            drawn,
-            cfg.figures,
-            made_by=made_by,
-            config=cfg.as_dict(),
-            weights={p.name: artifacts.sha256_file(p) for p in weights if p.is_file()},
-            inputs=self.hashes,
-        )
+        names = cfg.lafite.weights, cfg.lafite.judge, cfg.dino.weights
+        paths = [path for path in map(cfg.path, names) if path.is_file()]
+        weights = {path.name: artifacts.sha256_file(path) for path in paths}
+        about = {"made_by": made_by, "weights": weights, **self.origin}
+        self.written += provenance.publish(drawn, cfg.figures, **about)
 
     def finish(self, next_notebook: str) -> artifacts.OutputList:
         """Declare what was saved: the value of every numbered notebook's last cell."""

@@ -4,8 +4,6 @@ Stages whose result is there are skipped; delete a file in ``data/pretrained`` t
 Hours on two cores; every stage resumes where it was stopped.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import numpy as np
 
 from fmri_utils.clip.space import ClipSpace, open_clip_space
 from fmri_utils.lafite import TrainingData, save_generator
-from fmri_utils.metrics.judge import Judge, load_judge, save_judge
+from fmri_utils.metrics.judge import Judge, load_judge
 from fmri_utils.pictures.reconstruction import draw, draw_z
 from fmri_utils.project.artifacts import atomic_path, package_versions
 from fmri_utils.project.command import command
@@ -63,7 +61,7 @@ def train_judge(held_out: dict[str, np.ndarray]) -> Judge:
     path = SHIPPED / "judge.safetensors"
     if not path.is_file():
         data = drawn_scenes(WORK, stream=PRETRAINING, seed=JUDGE_SEED, n=N_JUDGE, size=64)
-        save_judge(demo_judge.train(data, n_epochs=5, seed=JUDGE_SEED), path)
+        demo_judge.save_judge(demo_judge.train(data, n_epochs=5, seed=JUDGE_SEED), path)
         path.with_name("judge-card.json").unlink(missing_ok=True)
     judged = load_judge(path)
     if not path.with_name("judge-card.json").is_file():

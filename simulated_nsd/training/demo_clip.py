@@ -1,7 +1,5 @@
 """Train the demo CLIP on scenes and captions and write it as an open_clip bundle."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

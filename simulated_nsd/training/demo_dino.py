@@ -1,7 +1,6 @@
 """Train the demo's student and teacher."""
 
-from __future__ import annotations
-
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,13 +13,15 @@ from fmri_utils.dino import (
     LabelledPictures,
     knn_hits,
     load_teacher,
-    save_teacher,
     train_images,
 )
 from fmri_utils.dino.on_pictures import as_tensor
+from fmri_utils.dino.student_teacher import StudentTeacher
+from fmri_utils.dino.teacher_files import RECORD
 from fmri_utils.metrics import bootstrap, paired_difference
 from fmri_utils.project.artifacts import atomic_path, package_versions
 from fmri_utils.project.profiles import PROJECT_ROOT
+from fmri_utils.project.tensors import write_safetensors
 
 from .drawn_data import HELD_OUT, PRETRAINING, drawn_scenes
 
@@ -73,6 +74,22 @@ def train_dino(
         f"{len(data['images'])}, seed {SEED}; no labels",
         "scores": report(path, labelled),
     }
+
+
+def save_teacher(
+    path: Path, pair: StudentTeacher, settings: ImageSettings, record: dict[str, np.ndarray]
+) -> None:
+    """Write the teacher (float16), its centre, and the record of the training."""
+    state = {name: value.half().contiguous() for name, value in pair.teacher.state_dict().items()}
+    state["centre"] = pair.centre
+    for name, values in record.items():
+        values = np.asarray(values)
+        if values.dtype != np.uint8:
+            values = values.astype(np.float16 if values.ndim > 1 else np.float32)
+        state[RECORD + name] = torch.from_numpy(np.ascontiguousarray(values))
+    about = {"settings": json.dumps(dataclasses.asdict(settings), sort_keys=True)}
+    with atomic_path(path) as tmp:
+        write_safetensors(tmp, state, about, with_gaps=RECORD)
 
 
 def report(path: Path, labelled: LabelledPictures) -> dict:

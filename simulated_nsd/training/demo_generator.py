@@ -1,7 +1,5 @@
 """Train the demo generator: redrawing of scenes, against a discriminator."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

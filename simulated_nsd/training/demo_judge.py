@@ -1,6 +1,7 @@
 """Train the judge: a classifier of scenes that no generator is ever trained against."""
 
-from __future__ import annotations
+import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,7 +9,9 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from fmri_utils.metrics.judge import HEADS, Judge
+from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.checks import check_learning, check_weights
+from fmri_utils.project.tensors import write_safetensors
 
 from .demo_clip import augment
 
@@ -41,3 +44,11 @@ def train(data: dict[str, np.ndarray], *, n_epochs: int, batch_size: int = 200, 
             schedule.step()
     check_weights(judge.state_dict(), schedule.last_epoch)
     return judge.eval()
+
+
+def save_judge(judge: Judge, path: Path) -> None:
+    """Write the judge's weights (float16) with its classes."""
+    state = {name: value.half().contiguous() for name, value in judge.state_dict().items()}
+    about = {"classes": json.dumps(judge.classes), "width": str(judge.width)}
+    with atomic_path(path) as tmp:
+        write_safetensors(tmp, state, about)

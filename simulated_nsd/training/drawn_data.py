@@ -1,7 +1,5 @@
 """Scenes and captions for training, drawn once and kept as arrays."""
 
-from __future__ import annotations
-
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path

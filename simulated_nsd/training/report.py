@@ -1,7 +1,5 @@
 """What the demo's networks can do, measured on scenes that none of them was trained on."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from fmri_utils.clip.space import ClipSpace
