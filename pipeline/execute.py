@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
 
 from fmri_utils.project.artifacts import OUTPUTS_MIME, atomic_path, name_in, sha256_file
@@ -67,49 +66,53 @@ def execute(
     list of str
         Files that the notebook declared in its last cell, relative to the project.
     """
+    import papermill  # takes a second, and a notebook that is up to date does not need it
+
     failed = executed.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
     notebook = nbformat.reads(notebook_from_source(source), as_version=4)
-    cells = notebook.cells = _with_parameters(notebook.cells, parameters, source.name)
+    _check_parameters(notebook, parameters, source.name)
+    under = [""]  # headings so far
 
     def begin(cell: dict, cell_index: int) -> None:
-        texts = [c.source for c in cells[:cell_index] if c.cell_type == "markdown"]
-        headings = re.findall(r"^## (.*)", "\n".join(texts), re.MULTILINE)
-        tell(cell_index + 1, len(cells), headings[-1] if headings else "")
+        if cell.cell_type == "markdown":
+            under.extend(re.findall(r"^## (.*)", cell.source, re.MULTILINE))
+        tell(cell_index + 1, len(notebook.cells) + 1, under[-1])  # and the cell of the values
 
-    client = NotebookClient(
-        notebook,
-        kernel_manager_class=IpcKernelManager,
-        resources={"metadata": {"path": str(source.parent)}},
-        on_cell_start=begin,
-        timeout=TIMEOUT_SECONDS,
-        startup_timeout=START_SECONDS,
-        iopub_timeout=START_SECONDS,  # for a figure to arrive; a busy kernel needs longer
-        raise_on_iopub_timeout=True,
-    )
     with atomic_path(executed) as tmp:
+        given = tmp.with_name("given.ipynb")
+        nbformat.write(notebook, given)
         try:
-            client.execute()
-        except (CellControlSignal, RuntimeError) as err:  # the latter of a dead kernel
-            nbformat.write(notebook, failed)
+            done = papermill.execute_notebook(
+                str(given),
+                str(tmp),
+                parameters=parameters,
+                kernel_name="python3",
+                kernel_manager_class=IpcKernelManager,
+                on_cell_start=begin,
+                progress_bar=False,
+                execution_timeout=TIMEOUT_SECONDS,
+                start_timeout=START_SECONDS,
+                iopub_timeout=START_SECONDS,  # for a figure to arrive; a busy kernel needs longer
+                cwd=str(source.parent),
+            )
+        except (papermill.PapermillExecutionError, CellControlSignal, RuntimeError) as err:
             name, value = getattr(err, "ename", type(err).__name__), getattr(err, "evalue", err)
-            raise FmriUtilsError(
-                f"{source.name} stopped: {name}: {value}\nThe notebook up to there: {failed}"
-            ) from err
-        nbformat.write(notebook, tmp)
-        return [*_declared_outputs(notebook, source), name_in(PROJECT_ROOT, executed)]
+            message = f"{source.name} stopped: {name}: {value}"  # RuntimeError: a dead kernel
+            if tmp.is_file():
+                os.replace(tmp, failed)
+                message += f"\nThe notebook up to there: {failed}"
+            raise FmriUtilsError(message) from err
+        return [*_declared_outputs(done, source), name_in(PROJECT_ROOT, executed)]
 
 
-def _with_parameters(cells: list, parameters: dict[str, object], name: str) -> list:
-    """The cells of a notebook with another one after that of its parameters, which sets them."""
-    tagged = [i for i, c in enumerate(cells) if "parameters" in c.metadata.get("tags", [])]
-    nodes = [node for i in tagged for node in ast.walk(ast.parse(cells[i].source))]
+def _check_parameters(notebook: dict, parameters: dict[str, object], name: str) -> None:
+    """Refuse values that the notebook does not ask for; papermill would set them all the same."""
+    tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    nodes = [node for cell in tagged for node in ast.walk(ast.parse(cell.source))]
     known = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     if unknown := sorted(set(parameters) - known):
         raise ProfileError(f"{name} has no parameter {unknown}. Valid: {sorted(known)}.")
-    given = "\n".join(f"{key} = {value!r}" for key, value in parameters.items())
-    cell = nbformat.v4.new_code_cell(given, metadata={"tags": ["injected-parameters"]})
-    return [*cells[: tagged[0] + 1], cell, *cells[tagged[0] + 1 :]]
 
 
 def _declared_outputs(notebook: dict, source: Path) -> list[str]:
