@@ -32,18 +32,9 @@ def fetch(server, tmp_path, monkeypatch):
     monkeypatch.setattr(job, "ATLASES", ATLASES)  # asking for the others takes time
 
     def fetch(*arguments):
-        given = {
-            "SUBJECT": "1",
-            "SESSIONS": "1",
-            "STIMULI": "none",
-            "BETAS": "none",
-            "CONNECTIONS": "8",
-        }
-        given |= {
-            "ROOT": fetch.root,
-            "NSD_URL": f"{server.url}/nsd",
-            "COCO_URL": f"{server.url}/coco",
-        }
+        given = {"SUBJECT": "1", "SESSIONS": "1", "STIMULI": "none", "BETAS": "none"}
+        given |= {"NSD_URL": f"{server.url}/nsd", "COCO_URL": f"{server.url}/coco"}
+        given |= {"CONNECTIONS": "8", "ROOT": fetch.root}
         given |= dict(argument.split("=", 1) for argument in arguments)
         request = parse_request([f"{k}={v}" for k, v in given.items()])
         with contextlib.redirect_stdout(io.StringIO()) as said:

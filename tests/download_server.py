@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections import defaultdict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +29,6 @@ class Fault:
     """What goes wrong in one answer."""
 
     status: int = 0  # answer this instead
-    headers: dict = field(default_factory=dict)
     drop_after: int | None = None  # close the connection after so many bytes of the body
     say_length: int | None = None  # a Content-Length of its own, and a body of that length
     flip: int | None = None  # change the byte at this place of the body
@@ -50,14 +49,8 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def do_HEAD(self):
-        self.answer(body=False)
-
     def do_GET(self):
-        self.answer(body=True)
-
-    def answer(self, body):
-        server, path = self.server.owner, self.path
+        body, server, path = self.command == "GET", self.server.owner, self.path
         entry = SimpleNamespace(
             method=self.command, path=path, headers=dict(self.headers), sent=0, status=0
         )
@@ -71,8 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault.status or entry.status in (404, 412, 416):
             entry.status = fault.status or entry.status
             self.send_response(entry.status)
-            for name, value in {"Content-Length": "5", **fault.headers}.items():
-                self.send_header(name, value)
+            self.send_header("Content-Length", "5")
             self.end_headers()
             if body:
                 self.wfile.write(b"sorry")
@@ -94,6 +86,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_body(bytes(part), fault, entry)
         if fault.replace_by is not None:
             server.files[path] = fault.replace_by
+
+    do_HEAD = do_GET
 
     def asked(self, data, tag, fault):
         """First byte, the one after the last, and the status of the answer."""

@@ -1,12 +1,10 @@
 """Kill a run of all notebooks with SIGKILL at random moments, resume it, compare what it leaves.
 
 ``python tests/kill_runs.py 30 1`` does it 30 times (seed 1), spread over several runs, and prints
-a line for each; the suite does it three times. Everything happens in a copy of the project.
+a line for each. Everything happens in a copy of the project.
 """
 
-import bisect
 import contextlib
-import itertools
 import json
 import os
 import random
@@ -23,7 +21,6 @@ import psutil
 from tiny_project import PROJECT, copy_project
 
 from pipeline.request import parse_request
-from pipeline.steps import steps
 
 SETTINGS = ("all", "PROFILE=smoke", "SEED=971")
 KILLS_PER_RUN = 10
@@ -63,24 +60,6 @@ def outputs(root):
     return found
 
 
-def durations(root):
-    """Seconds of each notebook of a finished run, in order: [(stem, seconds)]."""
-    runs = root / parse_request(SETTINGS).profile.runs.relative_to(PROJECT)
-    records = [runs / f"{step.stem}-record.json" for step in steps()]
-    read = [json.loads(path.read_text())["seconds"] for path in records]
-    return [(step.stem, seconds) for step, seconds in zip(steps(), read, strict=True)]
-
-
-def moments(rng, n, seconds):
-    """One random moment in each of n equal parts of a run: [(notebook or None, seconds in it)]."""
-    phases = [(None, STARTING_SECONDS), *seconds]
-    ends = list(itertools.accumulate(length for _, length in phases))
-    for i in range(n):
-        moment = rng.uniform(i, i + 1) / n * ends[-1]
-        index = bisect.bisect(ends, moment)
-        yield phases[index][0], moment - ends[index] + phases[index][1]
-
-
 def kill(process, everything):
     """Kill a run, or it and all that it started, unless it has ended.
 
@@ -110,41 +89,25 @@ def still_there(processes):
 class Tally:
     """What came of the kills."""
 
-    done: list = field(default_factory=list)  # (notebook, seconds after its beginning, everything)
+    done: list = field(default_factory=list)  # (seconds after the start, everything)
     runs: int = 0
     differing: list = field(default_factory=list)
     orphans: list = field(default_factory=list)
 
 
-def run_until(root, log, stem, after):
-    """Start a run and come back some seconds after a notebook has begun, or at the run's end."""
-    runs, begin = root / parse_request(SETTINGS).profile.runs.relative_to(PROJECT), time.time()
-    process = start(root, *SETTINGS, log=log)
-    while stem is not None and process.poll() is None:
-        states = [json.loads(path.read_text()) for path in runs.glob("*-state.json")]
-        numbers = [path.name for path in runs.glob("*-state.json")]
-        if any(s["begun"] > begin and n >= stem for s, n in zip(states, numbers, strict=True)):
-            break
-        time.sleep(0.02)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(after)
-    return process
-
-
 def killed_run(root, log, wanted, seconds, n, rng, tally):
-    """One run, killed n times and resumed as often, compared with an undisturbed one."""
-    for stem, after in moments(rng, n, seconds):
-        process = run_until(root, log, stem, after)
-        while process.poll() is not None:  # too late: its last notebook once more, for less long
-            assert process.returncode == 0, log.read_text()[-3000:]
-            next((root / "runs").rglob(f"{seconds[-1][0]}-record.json")).unlink()
-            after /= 2
-            process = run_until(root, log, None, after)
+    """One run, killed up to n times and resumed as often, compared with an undisturbed one."""
+    for _ in range(n):
+        process, begin = start(root, *SETTINGS, log=log), time.monotonic()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STARTING_SECONDS * rng.random() + 2 * seconds / n * rng.random())
+        if process.poll() is not None:  # it came to its end before
+            break
         everything = rng.random() < 0.5
         # The next run starts while the rest may still be ending, as a user would start it.
         tally.orphans += kill(process, everything)
         assert process.returncode == -signal.SIGKILL
-        tally.done.append((stem, round(after, 2), everything))
+        tally.done.append((round(time.monotonic() - begin, 2), everything))
     assert finish(root, *SETTINGS, log=log) == 0, log.read_text()[-3000:]
     tally.runs += 1
     found = outputs(root)
@@ -160,16 +123,15 @@ def main(n, seed, folder):
     undisturbed = copy_project(folder / "undisturbed")
     begin = time.monotonic()
     assert finish(undisturbed, *SETTINGS, log=folder / "undisturbed.log") == 0
-    print(f"undisturbed: {time.monotonic() - begin:.0f} s", flush=True)
-    wanted, seconds = outputs(undisturbed), durations(undisturbed)
-    while len(tally.done) < n:
-        number, before = f"killed-{tally.runs}", len(tally.done)
-        root, log = copy_project(folder / number), folder / f"{number}.log"
+    seconds, wanted = time.monotonic() - begin, outputs(undisturbed)
+    print(f"undisturbed: {seconds:.0f} s", flush=True)
+    while (before := len(tally.done)) < n:
+        root, log = copy_project(folder / f"killed-{tally.runs}"), folder / f"{tally.runs}.log"
         killed_run(root, log, wanted, seconds, min(KILLS_PER_RUN, n - before), rng, tally)
-        for stem, after, everything in tally.done[before:]:
+        for after, everything in tally.done[before:]:
             what = "all its processes" if everything else "its first process only"
-            print(f"{number}: {stem or 'start'} + {after:.1f} s: {what}", flush=True)
-        print(f"{number}: differing: {tally.differing}", flush=True)
+            print(f"run {tally.runs}, after {after:.1f} s: {what}", flush=True)
+        print(f"run {tally.runs}: differing: {tally.differing}", flush=True)
         shutil.rmtree(root)
     left = still_there(tally.orphans)
     print(f"{len(tally.done)} kills in {tally.runs} runs; of {len(wanted)} files compared after")

@@ -18,6 +18,8 @@ import urllib.request
 from pathlib import Path
 
 import psutil
+from papermill.iorw import load_notebook_node, write_ipynb
+from papermill.parameterize import parameterize_notebook
 
 ROOT = Path(__file__).parents[1]
 TOKEN = "explorer-test"
@@ -94,15 +96,10 @@ def at_most(seconds):
 
 
 def copy_of_explorer(folder, **parameters):
-    """explore.ipynb in a folder of its own, with other values in its parameters cell."""
-    notebook = json.loads((ROOT / "notebooks" / "explore.ipynb").read_text())
-    cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", ()))
-    text = "".join(cell["source"])
-    for name, value in parameters.items():
-        text, n = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value!r}", text)
-        assert n == 1, name
-    cell["source"] = text.splitlines(keepends=True)
-    (folder / "explore.ipynb").write_text(json.dumps(notebook))
+    """explore.ipynb in a folder of its own, with other parameters."""
+    notebook = load_notebook_node(str(ROOT / "notebooks" / "explore.ipynb"))
+    notebook = parameterize_notebook(notebook, parameters)
+    write_ipynb(notebook, str(folder / "explore.ipynb"))
 
 
 @contextlib.contextmanager

@@ -63,23 +63,13 @@ def encoder(images):
     return linear_encoder(6)(images)
 
 
-def run(folder, config=CONFIG, n=12, **more):
+def run(folder, **more):
     """Five steps, files in ``folder``; returns the result."""
-    images = np.random.default_rng(0).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
-    return train(
-        config,
-        TrainingData(
-            images,
-            rows_of(n, 8),
-            captions=rows_of(n, 3, 8),
-            predicted=rows_of(n, 2, 8),
-            noise_vectors=rows_of(n, GENERATOR.z_dim),
-        ),
-        encoder,
-        out_dir=folder,
-        progress=False,
-        **more,
-    )
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    given = {"captions": rows_of(12, 3, 8), "predicted": rows_of(12, 2, 8)}
+    given["noise_vectors"] = rows_of(12, GENERATOR.z_dim)
+    arrays = TrainingData(images, rows_of(12, 8), **given)
+    return train(CONFIG, arrays, encoder, out_dir=folder, progress=False, **more)
 
 
 def observed(folder, stops=0):

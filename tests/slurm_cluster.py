@@ -99,7 +99,7 @@ class Slurm:
         self._wait((munge / "socket").exists, "munge's socket")
         self._start("slurmctld", "-D")
         for node in NODES:
-            self.start_node(node)
+            self._start("slurmd", "-D", "-N", node, name=node)
         self._wait(lambda: self.call("sinfo", "-h", "-o", "%T").split() == ["idle"], "the nodes")
         return self
 
@@ -113,27 +113,13 @@ class Slurm:
         for process in self.processes.values():
             process.wait(20)
 
-    def start_node(self, node):
-        """Start the daemon of a node."""
-        self._start("slurmd", "-D", "-N", node, name=node)
-
-    def kill_node(self, node):
-        """End a node as a power cut does: its daemon and everything that runs on it."""
-        self.processes.pop(node).kill()
-        for process in self.processes_on(node):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-
-    def processes_on(self, node):
-        """Processes of the jobs on a node, those that Slurm watches them with included."""
-        found = set()
+    def notebooks(self):
+        """Processes of the jobs that run a notebook."""
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                environment = process.environ()
-                if environment.get("SLURMD_NODENAME") == node:
-                    watchers = [p for p in process.parents() if p.name().startswith("slurmstepd")]
-                    found |= {process, *watchers}
-        return found
+                of_a_job = "SLURMD_NODENAME" in process.environ()
+                if of_a_job and "pipeline.execute" in process.cmdline():
+                    yield process
 
     def call(self, *command):
         """Run one of Slurm's programs; returns what it says."""

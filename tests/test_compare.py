@@ -7,33 +7,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from fmri_utils.project.artifacts import save_arrays
 from fmri_utils.project.errors import ArtifactError
 from pipeline import compare
 from pipeline.compare import compare_runs, report
 
-NUMBERS = {
-    "value": 0.5,
-    "low": 0.4,
-    "high": 0.6,
-    "chance": 0.025,
-    "baseline": 0.025,
-    "ceiling": 1.0,
-}
+NUMBERS = dict(zip(compare.NUMBERS, (0.5, 0.4, 0.6, 0.025, 0.025, 1.0), strict=True))
 ROW = {"table": "embeddings", "metric": "brain_to_image top-1 of 40", "method": "ridge"}
 ROW |= {"n_images": 40, **NUMBERS, "not_available": None}
-RECORD = {
-    "profile": "demo",
-    "subject": 1,
-    "seed": 0,
-    "versions": {"numpy": "2.4"},
-    "rows": [
-        ROW,
-        {**ROW, "metric": "PixCorr", "value": 0.31234, "low": 0.21234, "high": 0.4},
-        {**ROW, "metric": "SwAV", **dict.fromkeys(compare.NUMBERS), "not_available": "no weights"},
-    ],
-}
+RECORD = {"profile": "demo", "subject": 1, "seed": 0, "versions": {"numpy": "2.4"}}
+RECORD["rows"] = [
+    ROW,
+    {**ROW, "metric": "PixCorr", "value": 0.31234, "low": 0.21234, "high": 0.4},
+    {**ROW, "metric": "SwAV", **dict.fromkeys(compare.NUMBERS), "not_available": "no weights"},
+]
 
 
 @pytest.fixture
@@ -64,18 +53,9 @@ def compared(folder):
 
 def test_a_run_agrees_with_itself(runs):
     comparison = runs[1]()
-    assert len(comparison.beyond) == 0
-    assert len(comparison.settings) == 0
+    assert len(comparison.beyond) == 0 and len(comparison.settings) == 0
     assert len(comparison.numbers) == 12 + 3
     assert "15 of 15 numbers agree, 0 do not" in report(comparison.settings, comparison.numbers)
-
-
-def test_what_macos_leaves_is_not_compared(runs):
-    folder, write = runs
-    for name in ("._effects.h5", "._results.json", ".DS_Store"):
-        (folder / "a" / name).write_bytes(b"\0")
-    (folder / "a" / "x.h5").mkdir()
-    assert len(write().beyond) == 0
 
 
 @pytest.mark.parametrize(
@@ -142,6 +122,9 @@ def test_ids_and_masks_must_be_equal_and_pictures_need_not(runs, monkeypatch):
 
 def test_the_command(runs, capsys):
     folder, write = runs
+    for name in ("._effects.h5", "._results.json", ".DS_Store"):  # macOS leaves them
+        (folder / "a" / name).write_bytes(b"\0")
+    (folder / "a" / "x.h5").mkdir()
     assert compare.main([str(folder / "a"), str(folder / "b")]) == 0
     write(1, value=0.9)
     assert compare.main([str(folder / "a"), str(folder / "b"), "--all"]) == 1
@@ -155,7 +138,5 @@ def test_runs_without_anything_in_common_are_refused(runs):
     folder = runs[0]
     (folder / "a" / "effects.h5").unlink()
     (folder / "b" / "results.json").unlink()
-    with pytest.raises(ArtifactError, match="nothing that both have"):
-        compare_runs(folder / "a", folder / "b")
-    with pytest.raises(ArtifactError, match="make all"):
-        compare_runs(Path("nowhere"), folder / "b")
+    refused("nothing that both have", compare_runs, folder / "a", folder / "b", error=ArtifactError)
+    refused("make all", compare_runs, Path("nowhere"), folder / "b", error=ArtifactError)

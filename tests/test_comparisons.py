@@ -200,8 +200,7 @@ def test_both_studies_run_and_resume(material, tmp_path, monkeypatch):
     monkeypatch.setattr(finetuning, "OPTIONS", options)
     study = study_generator.study_fine_tuning(material)
     assert set(study["rows"]["brain"]["PixCorr"]) == {"before", *names}
-    assert study["n_training_images"] == 16
-    assert study["n_images"] == N
+    assert study["n_training_images"] == 16 and study["n_images"] == N
 
     def times():
         kept = [*tmp_path.rglob("*.safetensors"), *tmp_path.rglob("*.h5")]

@@ -18,11 +18,11 @@ from fmri_utils import dino, encoders
 from fmri_utils.clip import joint
 from fmri_utils.dino import networks, probes, student_teacher, views
 from fmri_utils.encoders import gradient_fit as loop
-from fmri_utils.lafite import Generator, TrainingData, train
+from fmri_utils.lafite import TrainingData, train
 from fmri_utils.lafite.training import gan_losses
 from fmri_utils.lafite.training.checkpoints import checkpoint_files
 from fmri_utils.lafite.training.steps import TrainingState
-from fmri_utils.pictures import finetuning, search
+from fmri_utils.pictures import search
 from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.checks import check_learning, check_weights
 from fmri_utils.project.errors import DivergedError, FmriUtilsError, ProfileError, WeightsError
@@ -31,7 +31,6 @@ from pipeline import train_lafite
 from simulated_nsd import scenes
 from simulated_nsd.training import __main__ as pretrain_command
 from simulated_nsd.training import demo_clip, demo_judge, noise_vectors
-from simulated_nsd.training import demo_dino as pretrain_dino
 
 MESSAGE = r"step {}: this run diverged. Expected: finite numbers. Lower the learning rate"
 
@@ -126,8 +125,7 @@ def test_a_student_stops_at_the_step_that_sees_nan(tmp_path, monkeypatch, value)
     path, pair = tmp_path / "state.pt", student()
     with pytest.raises(DivergedError, match="the loss is .* at " + MESSAGE.format(5)):
         student_teacher.train(pair, patterns(5, value), seed=0, checkpoint=path)
-    assert pair.step == 5
-    assert all_finite(pair.state_dict())
+    assert pair.step == 5 and all_finite(pair.state_dict())
     state = read_saved_state(path, remedy="")
     assert state["step"] == 4 and all_finite(state["weights"])
     whole, again = student(), student()  # what is kept can be gone on from
@@ -237,15 +235,6 @@ def asked(tmp_path):
     return tmp_path / "run", [*files, CLIP, "DEVICE=cpu", *SIZES, "batch_size=8"]
 
 
-def test_the_command_says_in_one_line_that_it_diverged(asked, capsys):
-    out, arguments = asked
-    more = ["n_images=32", "checkpoint_images=16", "learning_rate_g=1e30"]
-    assert train_lafite.main([*arguments, *more]) == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(said) == 1 and "this run diverged" in said[0] and "Traceback" not in said[0]
-    assert not (out / "lafite.safetensors").exists() and not checkpoint_files(out)
-
-
 def test_the_command_keeps_the_checkpoint_from_before(asked, capsys, monkeypatch):
     out, arguments = asked
     arguments += ["checkpoint_images=8", "grid_images=800"]
@@ -256,7 +245,8 @@ def test_the_command_keeps_the_checkpoint_from_before(asked, capsys, monkeypatch
         loss = gan_losses.discriminator_adversarial_loss
         patch.setattr(gan_losses, "discriminator_adversarial_loss", nan_from(0, loss))
         assert train_lafite.main([*arguments, "n_images=24"]) == 2
-    assert "the discriminator's loss is nan at step 1:" in capsys.readouterr().err
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and "the discriminator's loss is nan at step 1: this run" in said[0]
     assert contents(out) == kept and "checkpoint-000000008.safetensors" in kept
     assert train_lafite.main([*arguments, "n_images=16"]) == 0
     assert [path.stem for path in checkpoint_files(out)] == ["checkpoint-000000016"]
@@ -279,19 +269,6 @@ def test_nan_weights_of_lafite_replace_no_checkpoint(lafite_data, tmp_path, monk
     assert all_finite(load_file(checkpoint_files(tmp_path)[0]))
 
 
-def test_a_fine_tuning_that_diverges_stops(lafite_data, tmp_path):
-    images, embeddings = lafite_data
-    settings = {"clip_size": 12, "rest_images": 0, "learning_rate": 1e30}
-    config = finetuning.fine_tuning_config(GENERATOR, n_images=32, **settings)
-    config = dataclasses.replace(config, batch_size=4)
-    with pytest.raises(DivergedError, match=r"the generator's loss is .* at step 1"):
-        finetuning.fine_tune(
-            Generator(GENERATOR), images, embeddings, embeddings[:, None], look, config=config,
-            option=finetuning.FineTuning(reconstruction_only=True), out_dir=tmp_path,
-        )  # fmt: skip
-    assert not checkpoint_files(tmp_path)
-
-
 # -- searches ------------------------------------------------------------------------------------
 
 
@@ -299,18 +276,6 @@ def test_a_fine_tuning_that_diverges_stops(lafite_data, tmp_path):
 def drawing():
     condition = np.random.default_rng(3).standard_normal((3, 8)).astype(np.float32)
     return noisy_generator(GENERATOR), condition, search.make_target(condition)
-
-
-def test_searches_that_diverge_stop(drawing, tmp_path, monkeypatch):
-    monkeypatch.setattr(search.problem, "LEARNING_RATE", 1e30)
-    z = torch.randn(3, GENERATOR.z_dim, generator=torch.Generator().manual_seed(1))
-    for n_steps in (1, 3):
-        with pytest.raises(DivergedError, match=r"the objective"):
-            search.optimise_z(
-                *drawing, search.Objective(look), n_steps=n_steps, z=z, folder=tmp_path,
-                rng=torch.Generator().manual_seed(0),
-            )  # fmt: skip
-    assert not list(tmp_path.rglob("part-*"))
 
 
 @pytest.mark.parametrize("method", ["best of n", "z", "noise"])
@@ -363,15 +328,12 @@ def test_the_judge_and_the_layouts_stop(drawn, monkeypatch):
         noise_vectors.fit_predictor(np.zeros((40, 8), np.float32), facts, n_epochs=1)
 
 
-@pytest.mark.parametrize("stage", ["CLIP", "student"])
-def test_make_pretrain_ends_with_one_message(monkeypatch, capsys, stage):
+def test_make_pretrain_ends_with_one_message(monkeypatch, capsys):
     def diverge(*_):
         check_learning(float("nan"), "the loss", 4)
 
     monkeypatch.setattr(pretrain_command, "drawn_scenes", lambda *a, **k: {})
-    for name in ("train_clip", "train_judge", "train_generator"):
-        monkeypatch.setattr(pretrain_command, name, diverge if stage == "CLIP" else print)
-    monkeypatch.setattr(pretrain_dino, "run", diverge)
+    monkeypatch.setattr(pretrain_command, "train_clip", diverge)
     assert pretrain_command.main([]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and said[0].startswith("error: the loss is nan at step 4")

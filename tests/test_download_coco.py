@@ -1,11 +1,8 @@
 """Stimuli cropped from COCO's photographs, and COCO's captions."""
 
-import errno
 import io
 import json
-import os
 import zipfile
-from pathlib import Path
 from unittest.mock import patch
 
 import h5py
@@ -13,10 +10,11 @@ import numpy as np
 import pytest
 from download_server import Fault
 from PIL import Image
+from refusals import refused
 
 from fmri_utils.nsd import NSDLayout, read_captions, read_images, trial_table
 from fmri_utils.nsd.design import read_stim_info
-from fmri_utils.project.errors import ArtifactError, DataError
+from fmri_utils.project.errors import DataError
 from pipeline.download import coco
 
 pytest_plugins = ["nsd_fixture", "download_fixture"]
@@ -113,29 +111,19 @@ def test_crops_follow_height_and_width():
     rows = np.ascontiguousarray(columns.transpose(1, 0, 2))
     top = coco.crop_picture(Image.fromarray(rows), (0.1, 14 / 60, 0, 0), 40)
     assert (top[0, 0, 0], top[-1, 0, 0]) == (6, 45)
-    with pytest.raises(DataError, match="leaves 60 x 36 pixels"):
-        coco.crop_picture(Image.fromarray(columns), (0.1, 0, 0, 0), 40)
+    unequal = Image.fromarray(columns), (0.1, 0, 0, 0), 40
+    refused("leaves 60 x 36 pixels", coco.crop_picture, *unequal)
+    for text in ("(0, 0, 0)", "(0, 0, 0, 1)", "(0,0,-.1,0)", "x", "__import__('os')"):
+        refused("cropBox is", coco.parse_crop, text)
 
 
-@pytest.mark.parametrize(
-    "text", ["(0, 0, 0)", "(0, 0, 0, 1)", "(0,0,-.1,0)", "x", "__import__('os')"]
-)
-def test_a_crop_that_is_none_is_refused(text):
-    with pytest.raises(DataError, match="cropBox is"):
-        coco.parse_crop(text)
-
-
-def test_an_image_that_was_not_downloaded_is_a_clear_error(layout, nsd, fetch):
+def test_images_that_were_not_downloaded_and_those_that_were_shown(layout, nsd, fetch):
+    ids = seen(layout)[:4]
     absent = np.setdiff1d(np.arange(nsd.n_all), seen(layout))[:2]
     with pytest.raises(DataError, match=rf"2 of 3 images .* first is {absent[0]}.*SUBJECT=1"):
-        read_images(layout, [*absent, seen(layout)[0]], progress=False)
-    with pytest.raises(DataError, match="73KID counts from 1"):
-        read_images(layout, [nsd.n_all], progress=False)
-
-
-def test_the_shown_images_are_preferred(layout, nsd, fetch):
-    ids = seen(layout)[:4]
-    fetch("STIMULI=brick")
+        read_images(layout, [*absent, ids[0]], progress=False)
+    refused("73KID counts from 1", read_images, layout, [nsd.n_all], progress=False)
+    fetch("STIMULI=brick")  # these are preferred
     np.testing.assert_array_equal(read_images(layout, ids, progress=False), nsd.images[ids])
 
 
@@ -156,11 +144,9 @@ def test_what_came_before_an_error_is_kept(bucket, fetch, nsd):
     ids = np.unique(nsd.nsd_id[1][:750:25])
     gone = url_of(ids[22])
     data = bucket.files.pop(gone)
-    with pytest.raises(DataError, match=r"000000\d+\.jpg does not exist"):
-        fetch("STIMULI=coco")
+    refused(r"000000\d+\.jpg does not exist", fetch, "STIMULI=coco")
     layout = NSDLayout(fetch.root, 1)
-    with pytest.raises(DataError, match="file of stimuli is missing"):
-        read_images(layout, ids[:2], progress=False)
+    refused("file of stimuli is missing", read_images, layout, ids[:2], progress=False)
     n_first = len([e for e in bucket.asked(part=".jpg") if e.status == 200])
     bucket.files[gone] = data
     bucket.log.clear()
@@ -177,40 +163,19 @@ def test_a_photograph_that_comes_damaged_is_not_kept(bucket, fetch, nsd):
     url = url_of(nsd_id)
     good = bucket.files[url]
     bucket.fail(url, Fault(drop_after=300), Fault(flip=300))
-    with pytest.raises(DataError, match=r"came damaged.*expected a JPEG of MD5"):
-        fetch("STIMULI=coco")  # what was dropped is repeated at once, and arrives spoilt
+    refused(r"came damaged.*expected a JPEG of MD5", fetch, "STIMULI=coco")
     bucket.files[url] = b"<html>log in</html>"
-    with pytest.raises(DataError, match=r"begins with b'<html>"):
-        fetch("STIMULI=coco")
+    refused(r"begins with b'<html>", fetch, "STIMULI=coco")
     bucket.files[url] = as_jpeg(Image.open(io.BytesIO(good)).convert("L"))  # grey becomes RGB
     fetch("STIMULI=coco")
     image = read_images(NSDLayout(fetch.root, 1), [nsd_id], progress=False)[0]
     assert (image == image[..., :1]).all() and image.std() > 5
 
 
-def test_a_photograph_spoilt_after_it_came_is_fetched_again_but_whole_ones_are_kept(bucket, fetch):
-    def fail(path, read=Path.read_bytes):
-        if path.suffix == ".jpg":
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return read(path)
-
-    with patch.object(Path, "read_bytes", fail), pytest.raises(OSError, match="output error"):
-        fetch("STIMULI=coco")
-    kept = [*(fetch.root / "nsddata_stimuli/stimuli/nsd/coco_jpegs.part").rglob("*.jpg")]
-    assert len(kept) == len(seen(NSDLayout(fetch.root, 1)))
-    kept[3].write_bytes(b"")
-    bucket.log.clear()
-    with pytest.raises(DataError, match="damaged after it came"):
-        fetch("STIMULI=coco")
-    fetch("STIMULI=coco")
-    assert [e.path.rsplit("/")[-1] for e in bucket.asked(part=".jpg")] == [kept[3].name]
-
-
 def test_a_damaged_file_of_pictures_is_noticed(layout, fetch):
     data = layout.stimuli_coco.read_bytes()
     layout.stimuli_coco.write_bytes(data[:-1000])
-    with pytest.raises(DataError, match="cannot be read"):
-        read_images(layout, seen(layout)[:3], progress=False)
+    refused("cannot be read", read_images, layout, seen(layout)[:3], progress=False)
     fetch("STIMULI=coco")
     assert layout.stimuli_coco.stat().st_size == len(data)
 
@@ -231,12 +196,10 @@ def test_captions_are_unpacked_and_nothing_else(layout, nsd, fetch, bucket):
     ("spoil", "limit"),
     [
         (lambda data: data.replace(b"captions_val2017", b"captions_val2014"), 2**30),
-        (lambda data: data[:-50], 2**30),
         (lambda data: data[:400] + bytes([data[400] ^ 1]) + data[401:], 2**30),
         (lambda data: b"<html>log in</html>", 2**30),
         (lambda data: data, 1000),
     ],
-    ids=["no member", "cut", "flipped", "no zip", "far too long"],
 )
 def test_a_bad_archive_is_refused_and_removed(bucket, fetch, archive, spoil, limit):
     bucket.multipart = True  # its ETag says nothing of its bytes
@@ -251,24 +214,9 @@ def test_a_bad_archive_is_refused_and_removed(bucket, fetch, archive, spoil, lim
     assert (fetch.root / CAPTIONS / "captions_val2017.json").is_file()
 
 
-def test_the_archive_is_kept_when_the_disk_is_full(bucket, fetch):
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    no_room = patch.object(coco.shutil, "copyfileobj", side_effect=full)
-    with no_room, pytest.raises(ArtifactError, match="No space left"):
-        fetch("STIMULI=brick")
-    assert (fetch.root / CAPTIONS / "annotations_trainval2017.zip").is_file()
-    bucket.log.clear()
-    fetch("STIMULI=brick")
-    assert not bucket.asked(method="GET", part="annotations_trainval2017")
-    assert (fetch.root / CAPTIONS / "captions_val2017.json").is_file()
-    assert not (fetch.root / CAPTIONS / "annotations_trainval2017.zip").exists()
-
-
 def test_a_table_without_crops_is_a_clear_error(layout, fetch, bucket):
-    path = "/nsd/nsddata/experiments/nsd/nsd_stim_info_merged.csv"
-    table = read_stim_info(layout).drop(columns="cropBox")
-    bucket.files[path] = table.to_csv().encode()
+    table = read_stim_info(layout).drop(columns="cropBox").to_csv().encode()
+    bucket.files["/nsd/nsddata/experiments/nsd/nsd_stim_info_merged.csv"] = table
     for name in (layout.stim_info, layout.stimuli_coco):
         name.unlink()
-    with pytest.raises(DataError, match="no column cropBox"):
-        fetch("STIMULI=coco")
+    refused("no column cropBox", fetch, "STIMULI=coco")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_lafite import GENERATOR, assert_same_weights, linear_encoder, unit_rows
+from refusals import refused
+from small_lafite import GENERATOR, linear_encoder, unit_rows
 
 from fmri_utils import encoders
 from fmri_utils.lafite import (
@@ -16,7 +17,6 @@ from fmri_utils.lafite import (
     load_generator,
     save_generator,
 )
-from fmri_utils.lafite.training.checkpoints import checkpoint_files
 from fmri_utils.lafite.training.data import Batches
 from fmri_utils.lafite.training.steps import TrainingState
 from fmri_utils.pictures.finetuning import (
@@ -160,13 +160,10 @@ def test_a_copied_branch_changes_nothing_and_survives_a_file(start, tmp_path):
 
 def test_two_conditions_need_structure_2_and_captions(data, tune):
     for change in ({"change": 8}, {"structure_1": ("b4.conv1",)}):
-        with pytest.raises(ValueError, match="structure 2"):
-            dataclasses.replace(TWO, **change)
+        refused("structure 2", dataclasses.replace, TWO, error=ValueError, **change)
     option = FineTuning(two_conditions=True)
-    with pytest.raises(DataError, match="no captions"):
-        tune(option=option, predicted=beside(data[2], data[2]), captions=None)
-    with pytest.raises(DataError, match=r"K, 16\)"):
-        tune(option=option)
+    refused("no captions", tune, option=option, predicted=beside(data[2], data[2]), captions=None)
+    refused(r"K, 16\)", tune, option=option)
 
 
 # -- what the networks are conditioned on --------------------------------------------------------
@@ -199,27 +196,21 @@ def test_the_asked_share_is_conditioned_on_the_brain(data, share):
         assert any(np.array_equal(row, variant) for variant in data[2][i])
 
 
-def test_two_conditions_are_images_and_captions_and_only_the_first_is_judged(data, encoder):
+def test_two_conditions_only_the_first_of_which_is_judged_and_zero_z(data, encoder):
     config = adapted_config(BASE, FineTuning(predicted_share=0.5, two_conditions=True))
-    config = dataclasses.replace(config, noise_level=0.0)
+    config = dataclasses.replace(config, noise_level=0.0, zero_z=True)
     _, state, batch = batch_of(config, data)
     condition = state.conditions(batch, 4)
     own = torch.cat([batch.embeddings, batch.captions], 1)
     assert ((condition == batch.predicted).all(1) | torch.isclose(condition, own).all(1)).all()
+    ws = state.latents(3, torch.arange(3))
+    torch.testing.assert_close(ws, state.generator.mapping(torch.zeros(3, 6)))
     judged = []
     state.discriminator.register_forward_pre_hook(lambda _, given: judged.append(given[1].shape))
     state.image_encoder = encoder
     state.images = 8
     state.train_step(batch)
-    assert set(judged) == {(4, 8)}
-    assert len(judged) >= 4
-
-
-def test_z_is_zero_if_asked(data):
-    _, state, _ = batch_of(dataclasses.replace(BASE, zero_z=True, predicted_share=1.0), data)
-    ws = state.latents(3, torch.arange(3))
-    expected = state.generator.mapping(torch.zeros(3, 6))
-    torch.testing.assert_close(ws, expected)
+    assert set(judged) == {(4, 8)} and len(judged) >= 4
 
 
 def test_a_fresh_discriminator_learns_alone_first(start, tune):
@@ -240,10 +231,8 @@ def test_impossible_settings_are_refused(data, tune):
         ({"warmup_images": 4}, "neither network"),
         ({"generator": TWO, "caption_probability": 0.1}, "second one already"),
     ):
-        with pytest.raises(ValueError, match=message):
-            dataclasses.replace(BASE, **changes)
-    with pytest.raises(DataError, match="norms"):
-        tune(predicted=2 * data[2])
+        refused(message, dataclasses.replace, BASE, error=ValueError, **changes)
+    refused("norms", tune, predicted=2 * data[2])
     with pytest.raises(DataError, match="no predicted embeddings"):
         Batches(dataclasses.replace(BASE, predicted_share=0.5), TrainingData(*data[:2]))
 
@@ -289,43 +278,10 @@ def test_fine_tuning_learns_what_predictions_mean(encoder):
     assert nearest(after, turned[:, 0]) == [0, 1, 2, 3]
 
 
-class Killed(Exception):
-    pass
-
-
-def test_killed_and_resumed_fine_tuning_gives_the_same_weights(
-    data, start, tune, encoder, tmp_path
-):
-    wide = beside(data[2], data[2][:, ::-1])
-    config = dataclasses.replace(BASE, checkpoint_images=8)
-
-    def run(folder, encoder, wide=wide):
-        option = FineTuning(predicted_share=0.5, two_conditions=True, zero_z=True)
-        return tune(config, option, wide, encoder, out_dir=folder)
-
-    calls = 0
-
-    def killing(shown):
-        nonlocal calls
-        calls += 1
-        if calls == 11:
-            raise Killed
-        return encoder(shown)
-
-    whole = run(tmp_path / "whole", encoder)
-    with pytest.raises(Killed):
-        run(tmp_path / "killed", killing)
-    (checkpoint,) = checkpoint_files(tmp_path / "killed")
-    assert checkpoint.name != "checkpoint-000000032.safetensors"
-    resumed = run(tmp_path / "killed", encoder)
-    assert_same_weights(whole.generator, resumed.generator)
-    with pytest.raises(WeightsError, match="began with other weights"):
-        fine_tune(
-            {key: value + 0.1 for key, value in start.state_dict().items()},
-            *(*data[:3], encoder),
-            config=config,
-            option=FineTuning(),
-            out_dir=tmp_path / "killed",
-        )
-    with pytest.raises(WeightsError, match=r"data\. data: \S+ then, \S+ now\. Use"):
-        run(tmp_path / "whole", encoder, -wide)
+def test_fine_tuning_goes_on_only_from_its_own_weights_and_data(data, start, tune, tmp_path):
+    """That it goes on after a kill with the same weights: `test_killed.py`."""
+    tune(out_dir=tmp_path)
+    changed = r"data\. data: \S+ then, \S+ now\. Use"
+    refused(changed, tune, predicted=-data[2], error=WeightsError, out_dir=tmp_path)
+    next(start.parameters()).data += 0.1
+    refused("began with other weights", tune, error=WeightsError, out_dir=tmp_path)

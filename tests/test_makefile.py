@@ -60,8 +60,6 @@ def make(folder, *arguments, code=0, **variables):
 @pytest.mark.parametrize(
     "setting",
     [
-        "encoder.n_folds=5",
-        "SUBJECTS=1 2",
         'perturbation.pictured=["V1 to V3: V1 V2 V3"]',
         'SBATCH=--comment="my run" --account=x,y',
         "SBATCH=--comment='it is'",
@@ -70,6 +68,8 @@ def make(folder, *arguments, code=0, **variables):
     ],
 )
 def test_settings_arrive_as_they_were_given(folder, setting):
+    said = make(folder, "compare", f"A=my {setting}", "B=it's $(x)")
+    assert said == f"<-m><pipeline.compare><my {setting}><it's $(x)>\n"
     assert make(folder, "all", "DEVICE=cpu", setting) == (
         "<-m><pipeline><all>"
         + "".join(f"<{given}>" for given in sorted(["DEVICE=cpu", setting]))
@@ -89,11 +89,6 @@ def test_what_jupyterlab_leaves_is_no_target(folder):
     make(folder, "04", code=2)
 
 
-def test_two_folders_are_compared_whatever_their_names(folder):
-    said = make(folder, "compare", "A=my figures", "B=it's $(x)")
-    assert said == "<-m><pipeline.compare><my figures><it's $(x)>\n"
-
-
 @pytest.mark.parametrize("flags", ["-eu -o pipefail -c", "-c"], ids=["", "make 3.81"])
 def test_what_fails_in_a_loop_ends_it(folder, flags):
     """Make 3.81, that of macOS, does not know .SHELLFLAGS."""
@@ -104,17 +99,14 @@ def test_what_fails_in_a_loop_ends_it(folder, flags):
     assert make(folder, "study", "SUBJECTS=1,2") == "<-m><pipeline.studies><SUBJECTS=1,2>\n"
 
 
-def test_the_environment_is_made_in_the_folder_itself(folder):
+def test_the_environment_is_made_in_the_folder_itself_or_is_condas(folder):
+    program(folder / "conda env/bin/python", SAYS)
+    conda = {"CONDA_DEFAULT_ENV": "fmri-utils", "CONDA_PREFIX": str(folder / "conda env")}
+    assert "<-m><pipeline><03>\n" in make(folder, "03", **conda)
     (folder / ".venv/ready").unlink()
     program(folder / "programs" / "uv", UV)
     said = make(folder, "env", PATH=f"{folder / 'programs'}:{os.environ['PATH']}")
     assert f"<{folder}/.venv><pip><install>" in said
-
-
-def test_conda_may_lie_in_a_folder_with_a_space(folder):
-    program(folder / "conda env/bin/python", SAYS)
-    conda = {"CONDA_DEFAULT_ENV": "fmri-utils", "CONDA_PREFIX": str(folder / "conda env")}
-    assert "<-m><pipeline><03>\n" in make(folder, "03", **conda)
 
 
 def test_help_is_aligned_and_names_every_target(folder):
@@ -122,12 +114,3 @@ def test_help_is_aligned_and_names_every_target(folder):
     assert {line.index(line[7:].split("  ")[-1].strip()) for line in lines} == {23}
     targets = re.findall(r"(?m)^([a-z-]+):.* ## ", (ROOT / "Makefile").read_text())
     assert [line.split()[1] for line in lines] == [*targets, "03"]
-
-
-def test_the_numerical_tests_that_make_names_are_there():
-    text = (ROOT / "Makefile").read_text()
-    names = [
-        name for line in re.findall(r"(?m)^NUMERICAL \+?:?= (.+)", text) for name in line.split()
-    ]
-    assert len(names) > 10
-    assert all((ROOT / "tests" / f"test_{name}.py").is_file() for name in names)

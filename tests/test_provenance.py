@@ -3,7 +3,6 @@
 import itertools
 import json
 import shutil
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -79,14 +78,7 @@ def test_what_differs_by_rounding_stays_whatever_the_code(again, tmp_path, scale
     assert not replaced(before, after) - {"provenance.json"}
 
 
-CHANGES = {
-    "a shape": {"scale": 1.02},
-    "a shade": {"shade": 0.02},
-    "a digit": {"title": "0.392"},
-}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("change", [{"scale": 1.02}, {"shade": 0.02}, {"title": "0.392"}])
 def test_figures_that_show_something_else_are_replaced_if_the_code_is_another(
     again, tmp_path, change
 ):
@@ -120,8 +112,7 @@ def test_what_was_changed_by_hand_or_removed_is_made_again(again, tmp_path):
         assert not replaced(before, again())
     (tmp_path / "figures" / "provenance.json").write_text("{")  # nothing says what the files were
     after = again(scale=1 + 1e-5)
-    assert not replaced(drawn(tmp_path), after)
-    assert replaced(before, after)
+    assert not replaced(drawn(tmp_path), after) and replaced(before, after)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +123,6 @@ def test_what_was_changed_by_hand_or_removed_is_made_again(again, tmp_path):
         ({}, PAGE + " on Linux", {"results.md"}),
         ({"rows": [{"value": 0.48, "n_images": 100}]}, PAGE.replace("0.470", "0.480"), RESULTS),
         ({"rows": [{"value": 0.47, "n_images": 101}]}, PAGE, {"results.json"}),
-        ({"rows": [{"value": None, "n_images": 100}]}, PAGE, {"results.json"}),
         ({"seed": 1}, PAGE, {"results.json"}),
     ],
 )
@@ -172,68 +162,49 @@ def test_numbers_are_the_same_but_for_rounding():
 # --- the smoke run, as another machine would do it again -----------------------------------------
 
 
-@pytest.fixture
-def another_machine(smoke, tmp_path):
-    """A function that changes every derived float, runs notebook 08 and gives what it wrote."""
-    profile, arguments, _ = smoke
-    folders = {folder: tmp_path / str(i) for i, folder in enumerate(folders_of(profile))}
-    for folder, kept in folders.items():
-        shutil.copytree(folder, kept)
-
-    def again(names, change):
-        for path in artifacts.own_files(profile.derived, "*.h5"):
-            if path.stem in names:
-                manifest = json.loads(artifacts.manifest_path(path).read_text())
-                arrays = artifacts.load_arrays(path, remedy="")
-                about = {name: manifest[name] for name in ("config", "inputs")}
-                artifacts.save_arrays(path, dict(changed(arrays, change)), **about)
-        (profile.runs / "08_figures-record.json").unlink(missing_ok=True)
-        written = execute(NOTEBOOK, profile.runs / "08_figures.ipynb", parameters(arguments))
-        return {
-            Path(name).name: (PROJECT_ROOT / name).read_bytes()
-            for name in written
-            if not name.endswith(".ipynb")
-        }
-
-    yield again, profile
-    for folder, kept in folders.items():
-        shutil.rmtree(folder)
-        shutil.copytree(kept, folder)
-
-
-NOTEBOOK = PROJECT_ROOT / "notebooks" / "08_figures.py"
-
-
-def folders_of(profile):
-    return profile.derived, profile.figures, profile.runs
-
-
-def parameters(arguments):
-    return parse_request(arguments).parameters
-
-
-def changed(arrays, change, before=""):
-    """All arrays by their names in the file, floats changed."""
+def changed(arrays, rng, before=""):
+    """All arrays by their names in the file, floats changed by their rounding."""
     for name, value in arrays.items():
         if isinstance(value, dict):
-            yield from changed(value, change, f"{before}{name}/")
-        else:
-            value = np.asarray(value)
-            yield f"{before}{name}", change(value) if value.dtype.kind == "f" else value
+            yield from changed(value, rng, f"{before}{name}/")
+            continue
+        value = np.asarray(value)
+        if value.dtype.kind == "f":
+            value = (value * (1 + 1e-6 * rng.standard_normal(value.shape))).astype(value.dtype)
+        yield f"{before}{name}", value
 
 
-def of_other_code(profile):
-    """As if other code had made the figures that are there; gives all files of the folder."""
-    path = profile.figures / "provenance.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"code": "other"}))
-    return {path.name: path.read_bytes() for path in artifacts.own_files(profile.figures, "*")}
+@pytest.fixture
+def disturbed(smoke, tmp_path):
+    """The smoke run with other roundings in every derived file, as if other code had drawn it."""
+    profile, arguments, _ = smoke
+    folders = profile.derived, profile.figures, profile.runs
+    folders = {folder: tmp_path / str(i) for i, folder in enumerate(folders)}
+    for folder, kept in folders.items():
+        shutil.copytree(folder, kept)
+    try:
+        path, rng = profile.figures / "provenance.json", np.random.default_rng(0)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"code": "other"}))
+        for path in artifacts.own_files(profile.derived, "*.h5"):
+            manifest = json.loads(artifacts.manifest_path(path).read_text())
+            arrays = dict(changed(artifacts.load_arrays(path, remedy=""), rng))
+            about = {name: manifest[name] for name in ("config", "inputs")}
+            artifacts.save_arrays(path, arrays, **about)
+        (profile.runs / "08_figures-record.json").unlink()
+        yield profile, parse_request(arguments).parameters
+    finally:
+        for folder, kept in folders.items():
+            shutil.rmtree(folder)
+            shutil.copytree(kept, folder)
 
 
-def test_another_machine_and_other_code_leave_figures_that_show_the_same(another_machine):
-    again, profile = another_machine
-    before, rng = of_other_code(profile), np.random.default_rng(0)
-    every = [path.stem for path in artifacts.own_files(profile.derived, "*.h5")]
-    after = again(every, lambda x: (x * (1 + 1e-6 * rng.standard_normal(x.shape))).astype(x.dtype))
+def test_another_machine_and_other_code_leave_figures_that_show_the_same(disturbed):
+    profile, parameters = disturbed
+    before = {path.name: path.read_bytes() for path in artifacts.own_files(profile.figures, "*")}
+    source = PROJECT_ROOT / "notebooks" / "08_figures.py"
+    written = execute(source, profile.runs / "08_figures.ipynb", parameters)
+    paths = [PROJECT_ROOT / name for name in written if not name.endswith(".ipynb")]
+    after = {path.name: path.read_bytes() for path in paths}
     assert after.keys() == before.keys()
     assert replaced(before, after) == {"provenance.json", "inputs.json"}
     found = verify.Report(verify.PROJECT_ROOT).findings
@@ -242,15 +213,3 @@ def test_another_machine_and_other_code_leave_figures_that_show_the_same(another
     one, two = (json.loads(files["inputs.json"])["inputs"] for files in (before, after))
     assert one["effects.h5"] != two["effects.h5"]
     assert two["effects.h5"] == artifacts.sha256_file(profile.derived / "effects.h5")
-
-
-def test_a_training_that_another_machine_takes_elsewhere_changes_nothing_but_other_code_does(
-    another_machine,
-):
-    again, profile = another_machine
-    before = {path.name: path.read_bytes() for path in artifacts.own_files(profile.figures, "*")}
-    after = again(["joint"], lambda x: x * 0.9)
-    assert replaced(before, after) == {"inputs.json"}
-    before = of_other_code(profile)
-    figure = {f"fig3_joint_embedding.{suffix}" for suffix in ("png", "pdf")}
-    assert replaced(before, again([], None)) == {*figure, "provenance.json"}

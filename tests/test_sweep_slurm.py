@@ -55,7 +55,7 @@ def test_a_disturbed_slurm_sweep_ends_with_what_a_local_one_gives(slurm, tmp_pat
     sweep = remote.start(*settings, module="pipeline.sweep", SLURM_CONF=slurm.env["SLURM_CONF"])
     cancelled = killed = None
     while sweep.poll() is None:
-        at_work = [p for node in ("node1", "node2") for p in notebooks_on(slurm, node)]
+        at_work = list(slurm.notebooks())
         if at_work and not cancelled:
             cancelled = next(iter(slurm.jobs()))
             slurm.call("scancel", cancelled)
@@ -70,15 +70,6 @@ def test_a_disturbed_slurm_sweep_ends_with_what_a_local_one_gives(slurm, tmp_pat
     assert cancelled and killed
     assert "4 of 4 runs have their results" in said
     assert derived(remote) == derived(local) and len(derived(local)) == 8
-
-
-def notebooks_on(slurm, node):
-    found = []
-    for process in slurm.processes_on(node):
-        with contextlib.suppress(psutil.Error):  # it has just ended
-            if "pipeline.execute" in process.cmdline():
-                found.append(process)
-    return found
 
 
 def test_a_refused_job_ends_with_the_schedulers_own_words_within_seconds(slurm, tmp_path):
