@@ -115,7 +115,7 @@ def test_solutions_have_run_and_are_folded(pages):
         assert not any(d.has_attr("open") for d in [*folded, *answers])
 
 
-def test_tables_are_tables_formulas_formulas_and_progress_and_settings_are_not_shown(pages):
+def test_tables_and_formulas_are_drawn_and_neither_progress_nor_settings(pages):
     for path, soup in articles(pages).items():
         text = soup.get_text()
         for bad in ("it/s]", "0%|", "OVERRIDES = []"):
