@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections import defaultdict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +29,7 @@ class Fault:
     """What goes wrong in one answer."""
 
     status: int = 0  # answer this instead
+    headers: dict = field(default_factory=dict)
     drop_after: int | None = None  # close the connection after so many bytes of the body
     say_length: int | None = None  # a Content-Length of its own, and a body of that length
     flip: int | None = None  # change the byte at this place of the body
@@ -64,7 +65,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault.status or entry.status in (404, 412, 416):
             entry.status = fault.status or entry.status
             self.send_response(entry.status)
-            self.send_header("Content-Length", "5")
+            for name, value in {"Content-Length": "5", **fault.headers}.items():
+                self.send_header(name, value)
             self.end_headers()
             if body:
                 self.wfile.write(b"sorry")
