@@ -37,7 +37,7 @@ TRAINING = TrainingConfig(
     discriminator=DiscriminatorConfig(
         condition_dim=128, resolution=64, channel_base=2048, channel_max=128
     ),
-    batch_size=16,
+    batch_size=32,
     n_images=900_000,
     # Most samples redraw their scene under its own noise vector; the others, of blurred
     # embeddings and fresh noise vectors, have to please the discriminator only.
@@ -45,19 +45,23 @@ TRAINING = TrainingConfig(
     noise_level=0.3,
     style_mixing=0.0,
     warmup_images=300_000,
-    reconstruction_weight=2.0,
+    reconstruction_weight=1.5,
+    reconstruction_decay_images=100_000,
+    reconstruction_floor=0.4,
     reconstruction_scales=(1, 4),
     perceptual_weight=0.5,
     outline_weight=0.5,
     itd=0.5,
-    itc=0.0,
+    itc=1.0,
     lam=1.0,
     clip_size=64,
-    r1_gamma=2.0,
+    smallest_crop=0.8,
+    r1_gamma=4.0,  # with less, edges get halos and planes get grain
     path_weight=0.0,
-    learning_rate_g=0.0005,
+    learning_rate_g=0.0006,
     learning_rate_d=0.001,
     condition_rate=5.0,
+    noise_rate=0.02,
     ema_images=10_000,
     reuse_fakes=True,
     log_images=2000,
@@ -136,8 +140,8 @@ def train_to_draw(
     """Train the demo generator; the same call goes on from what ``folder`` holds.
 
     First it only learns to redraw scenes under their noise vectors (``config.warmup_images``), then
-    against a discriminator as well, which adds the edges that redrawing blurs. The judge has no
-    part in it, nor has the whole of CLIP's embedding.
+    against a discriminator as well, which adds the edges that redrawing blurs, and by the contrast
+    of CLIP's view of a picture with its condition. The judge has no part in it.
 
     Parameters
     ----------
