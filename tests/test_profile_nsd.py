@@ -112,7 +112,7 @@ def test_it_says_which_data_it_had_and_which_networks_it_lacked(real):
     assert re.search(r"judge kind: not available: there is no judge", text)
     assert re.search(r"Alex\(2\): not available: the weights .* are not on this machine", text)
     assert not re.search(r"\bnan\b", text)
-    assert "not available: real data" in printed(profile)  # of what only simulations have
+    assert "not available: planted truth (real data)" in printed(profile)
     assert "PixCorr" in rows and "not available" not in rows["PixCorr"]
 
 
