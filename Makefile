@@ -39,7 +39,7 @@ help: ## this help
 all: $(READY) ## run every notebook that is not up to date, make every figure
 	@$(PYTHON) -m pipeline all $(SETTINGS)
 
-smoke: $(READY) ## the same on tiny data, in under three minutes
+smoke: $(READY) ## the same on tiny data, in about three minutes
 	@$(PYTHON) -m pipeline all PROFILE=smoke $(SETTINGS)
 
 plan: $(READY) ## what would run, and why
