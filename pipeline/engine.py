@@ -240,6 +240,7 @@ class _Board:
     def __init__(self, requests: Sequence[Request], progress: bool):
         self.requests, self.progress, self.begun = requests, progress, time.time()
         self.bars: dict[Path, tqdm] = {}
+        self.seconds: dict[Path, float] = {}  # of the last time
         self.said: set[tuple[Path, float]] = set()
 
     def close(self) -> None:
@@ -262,10 +263,11 @@ class _Board:
             if path not in self.bars:
                 shape = "{desc} {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
                 self.bars[path] = tqdm(bar_format=shape, disable=None, leave=False)
+                self.seconds[path] = last_record(request.profile, step)["seconds"]
             bar = self.bars[path]
             bar.total, bar.n = state["of"], state["cell"]
             bar.set_description_str(f"{name}: {state['heading']}", refresh=False)
-            if last := last_record(request.profile, step)["seconds"]:
+            if last := self.seconds[path]:
                 left = max(0, last - (time.time() - state["begun"]))
                 bar.set_postfix_str(f"about {left:.0f} s left, as last time", refresh=False)
             bar.refresh()

@@ -71,7 +71,7 @@ class Resources:
     threads, gpus, retries : int
         Of each notebook.
     threads_alone : int
-        Of a notebook beside which at most one other of its run can run; 0 for no more.
+        Of a notebook beside which no other of its run can run; 0 for no more.
     memory, walltime : int
         Of each Slurm job, in megabytes and minutes; 0 for Slurm's default.
     partition : str

@@ -1,6 +1,6 @@
 """Scores of pixels: PixCorr and SSIM."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from skimage.color import rgb2gray
@@ -41,7 +41,7 @@ PIXEL_SCORES = {"PixCorr": _pixcorr, "SSIM": _ssim}
 def pixel_scores(
     truth: np.ndarray,
     reconstruction: np.ndarray,
-    scores: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = PIXEL_SCORES,
+    names: Sequence[str] = tuple(PIXEL_SCORES),
 ) -> dict[str, np.ndarray]:
     """PixCorr and SSIM of each pair at 425 x 425.
 
@@ -54,7 +54,7 @@ def pixel_scores(
     ----------
     truth, reconstruction : numpy.ndarray, (n, H, W, 3)
         float RGB in [0, 1], or uint8; resized to 256 x 256, then to 425 x 425.
-    scores : mapping of str to callable
+    names : sequence of str
         Those of :data:`PIXEL_SCORES` that are wanted.
 
     Returns
@@ -62,18 +62,18 @@ def pixel_scores(
     dict of str to numpy.ndarray, (n,)
     """
     pairs = _pairs_at_size(truth, reconstruction)
-    rows = np.array([[score(*pair) for score in scores.values()] for pair in pairs])
-    return dict(zip(scores, rows.T, strict=True))
+    rows = np.array([[PIXEL_SCORES[name](*pair) for name in names] for pair in pairs])
+    return dict(zip(names, rows.T, strict=True))
 
 
 def pixcorr_scores(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
     """PixCorr of each pair, (n,); see :func:`pixel_scores`."""
-    return pixel_scores(truth, reconstruction, {"": _pixcorr})[""]
+    return pixel_scores(truth, reconstruction, ["PixCorr"])["PixCorr"]
 
 
 def ssim_scores(truth: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
     """SSIM of each pair, (n,); see :func:`pixel_scores`."""
-    return pixel_scores(truth, reconstruction, {"": _ssim})[""]
+    return pixel_scores(truth, reconstruction, ["SSIM"])["SSIM"]
 
 
 def pixcorr(truth: np.ndarray, reconstruction: np.ndarray) -> float:

@@ -10,9 +10,13 @@ from .paths import NSDLayout
 from .rois import read_roi
 
 FLOC = ("faces", "places", "bodies", "words")
-FAMILIES = {"visual": "prf-visualrois", "eccentricity": "prf-eccrois"}
-FAMILIES |= {name: f"floc-{name}" for name in FLOC}
-FAMILIES |= {"streams": "streams", "hemispheres": "nsdgeneral"}
+FAMILIES = {
+    "visual": "prf-visualrois",
+    "eccentricity": "prf-eccrois",
+    **{name: f"floc-{name}" for name in FLOC},
+    "streams": "streams",
+    "hemispheres": "nsdgeneral",
+}
 """Families of :func:`visual_areas` and the atlas that each is read from."""
 
 NAMED_AREAS = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words")

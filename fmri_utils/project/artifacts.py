@@ -29,8 +29,15 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 FULL_BYTES = 2**20  # libraries that do not say "no space left": less than this is left then
 OUTPUTS_MIME = "application/vnd.fmri-utils.outputs+json"
 PACKAGES = (
-    *("torch", "torchvision", "open_clip_torch", "nilearn", "nibabel", "numpy", "scipy"),
-    *("scikit-image", "scikit-learn"),
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "nilearn",
+    "nibabel",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "scikit-learn",
 )
 
 

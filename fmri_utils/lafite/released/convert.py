@@ -71,12 +71,13 @@ def import_official(
             f"the checkpoint holds {sorted(states)}; expected a generator, G_ema or G."
         )
     paths = [out.with_name(f"{out.stem}-training.safetensors"), out]  # the generator last
-    if not training or "D" not in states:
+    with_training = training and "D" in states
+    if not with_training:
         del paths[0]
     done = [_is_done(path, checkpoint) for path in paths]
     if all(done):
         return []
-    names = [name for name in ("G_ema", "G", "D") if name in states and paths[1:]] or [best]
+    names = [n for n in ("G_ema", "G", "D") if n in states] if with_training else [best]
     networks = {name: _build(name, checkpoint, source) for name in names}
     card = {
         "what": "LAFITE, converted from a released checkpoint; same numbers",

@@ -130,9 +130,6 @@ class Observers:
     on_step: Callable[[int, dict], None] | None = None
 
 
-NOBODY = Observers()
-
-
 def train(
     config: TrainingConfig,
     data: TrainingData,
@@ -140,7 +137,7 @@ def train(
     *,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     initial: str | Path | Mapping[str, Tensor] | None = None,
-    observers: Observers = NOBODY,
+    observers: Observers = Observers(),
     out_dir: str | Path | None = None,
     max_seconds: float | None = None,
     device: str | torch.device = "cpu",
