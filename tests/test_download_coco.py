@@ -1,5 +1,6 @@
 """Stimuli cropped from COCO's photographs, and COCO's captions."""
 
+import errno
 import io
 import json
 import zipfile
@@ -14,7 +15,7 @@ from refusals import refused
 
 from fmri_utils.nsd import NSDLayout, read_captions, read_images, trial_table
 from fmri_utils.nsd.design import read_stim_info
-from fmri_utils.project.errors import DataError
+from fmri_utils.project.errors import ArtifactError, DataError
 from pipeline.download import coco
 
 pytest_plugins = ["nsd_fixture", "download_fixture"]
@@ -190,6 +191,17 @@ def test_captions_are_unpacked_and_nothing_else(layout, nsd, fetch, bucket):
     bucket.log.clear()
     fetch("STIMULI=coco")
     assert bucket.asked(method="HEAD", part="annotations") == bucket.asked() == []
+
+
+def test_the_archive_is_kept_when_the_disk_is_full(bucket, fetch):
+    full = OSError(errno.ENOSPC, "No space left")
+    with patch.object(coco.shutil, "copyfileobj", side_effect=full):
+        refused("No space left", fetch, "STIMULI=brick", error=ArtifactError)
+    bucket.log.clear()
+    fetch("STIMULI=brick")
+    assert not bucket.asked(method="GET", part="annotations_trainval2017")
+    assert (fetch.root / CAPTIONS / "captions_val2017.json").is_file()
+    assert not (fetch.root / CAPTIONS / "annotations_trainval2017.zip").exists()
 
 
 @pytest.mark.parametrize(
