@@ -102,7 +102,7 @@ def test_it_stops_when_held_out_images_get_no_better_and_keeps_the_best():
 def test_the_mlp_retrieves_images_never_seen():
     betas, embeddings, image = planted(noise=0.7)
     train = image < 100
-    longer = dataclasses.replace(QUICK, n_steps=120, voxel_dropout=0.0, validation_share=0.05)
+    longer = dataclasses.replace(QUICK, n_steps=240, voxel_dropout=0.0, validation_share=0.05)
     encoder, _ = fit_mlp((betas[train], embeddings[train], image[train]), training=longer)
     average = betas[~train].reshape(20, 3, -1).mean(1)
     assert top1(embeddings[~train][::3], encoder.predict(average)) > 0.4  # chance is 0.05

@@ -72,8 +72,20 @@ def seeded(*numbers: int, device: torch.device) -> Iterator[None]:
     """Seed torch from some numbers, for one block only; the caller's random state is kept."""
     seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 2 ms: too much a step
+        if device.type == "cuda":
+            torch.cuda.manual_seed(seed)
         yield
+
+
+def silence(betas: torch.Tensor, share: float) -> torch.Tensor:
+    """Set a share of the entries to 0 and scale the others, as dropout does, in half its time.
+
+    One draw of 64 bits decides about four entries, so that the share is true to 1 in 65,536.
+    """
+    words = torch.empty(-(-betas.numel() // 4), dtype=torch.int64, device=betas.device)
+    draws = words.random_(-(2**63), None).view(torch.int16)[: betas.numel()].view_as(betas)
+    return (betas * (draws >= round(share * 2**16) - 2**15)).mul_(1 / (1 - share))
 
 
 def hold_out(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -204,7 +216,7 @@ def train(
             break
         with seeded(seed, 2, step, device=device):
             x, y = batches.draw(training.batch_size)
-            x = nn.functional.dropout(x, training.voxel_dropout)
+            x = silence(x, training.voxel_dropout)
             loss = loss_of(network.train(), x, y, step / training.n_steps)
         last_loss = loss.item()
         check_learning(last_loss, "the loss", step)

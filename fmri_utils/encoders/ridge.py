@@ -10,6 +10,8 @@ forms a matrix of voxels x trials for every penalty and fold, which pays for ten
 targets. For few targets it takes about ten times as long.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
@@ -231,13 +233,59 @@ def refit_ridge(
     kernel = len(x) < x.shape[1]
     gram = x @ x.T if kernel else x.T @ x
     right = y if kernel else x.T @ y
-    weights = torch.empty(x.shape[1], y.shape[1], device=x.device)
+    solved = _solve(gram, right, alpha)
+    return _finish(x.T @ solved if kernel else solved, mean, target_mean)
+
+
+def _solve(gram: torch.Tensor, right: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    """(gram + alpha I)^-1 right, with a penalty for each column of ``right``."""
+    solved = torch.empty_like(right)
     for value in torch.unique(alpha):  # one Cholesky factor each: a tenth of a decomposition
         columns = alpha == value
-        factor = torch.linalg.cholesky(gram + value * torch.eye(len(gram), device=x.device))
-        solved = torch.cholesky_solve(right[:, columns], factor)
-        weights[:, columns] = x.T @ solved if kernel else solved
-    return _finish(weights, mean, target_mean)
+        factor = torch.linalg.cholesky(gram + value * torch.eye(len(gram), device=gram.device))
+        solved[:, columns] = torch.cholesky_solve(right[:, columns], factor)
+    return solved
+
+
+class CrossProducts(NamedTuple):
+    """What ridge regression needs of the training trials, for any choice of their voxels.
+
+    Attributes
+    ----------
+    mean : torch.Tensor, (V,)
+    target_mean : torch.Tensor, (C,)
+    gram : torch.Tensor, (V, V)
+        Products of the centred voxels: 1 GB for NSD's 15,724.
+    with_targets : torch.Tensor, (V, C)
+        Products of the centred voxels and targets.
+    """
+
+    mean: torch.Tensor
+    target_mean: torch.Tensor
+    gram: torch.Tensor
+    with_targets: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, betas: np.ndarray, embeddings: np.ndarray, device: str | torch.device = "cpu"
+    ) -> CrossProducts:
+        """Of single training trials, as for :func:`refit_ridge`."""
+        check_training(betas, embeddings, np.arange(len(betas)))
+        x, y = (
+            torch.tensor(values, dtype=torch.float32, device=compute_device(device))
+            for values in (betas, embeddings)
+        )
+        mean, target_mean = x.mean(0), y.mean(0)
+        x -= mean
+        return cls(mean, target_mean, x.T @ x, x.T @ (y - target_mean))
+
+    def refit(self, voxels: np.ndarray, alphas: np.ndarray) -> LinearEncoder:
+        """The ridge encoder of some voxels (n,) only, with penalties (C,)."""
+        check_finite(alphas, "alphas", ("dimension",))
+        chosen = torch.as_tensor(voxels, device=self.mean.device)
+        alpha = torch.tensor(alphas, dtype=torch.float32, device=chosen.device)
+        weights = _solve(self.gram[chosen][:, chosen], self.with_targets[chosen], alpha)
+        return _finish(weights, self.mean[chosen], self.target_mean)
 
 
 def out_of_fold(

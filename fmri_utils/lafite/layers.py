@@ -109,7 +109,7 @@ class FullyConnected(nn.Module):
         bias: float = 0.0,
     ):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(n_out, n_in) / lr_multiplier)
+        self.weight = nn.Parameter(torch.randn(n_out, n_in).mul_(1 / lr_multiplier))
         self.bias = nn.Parameter(torch.full((n_out,), bias / lr_multiplier))
         self.weight_gain = lr_multiplier / math.sqrt(n_in)
         self.bias_gain = lr_multiplier

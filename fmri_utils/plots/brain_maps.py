@@ -1,6 +1,8 @@
 """Values of voxels shown on the subject's own mean volume."""
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +14,19 @@ from nilearn import plotting
 
 from ..nsd.area_masks import not_available
 from .style import AREA_COLOURS, COLOURS, draw_chance, say_nothing, styled
+
+
+@contextmanager
+def _quick_garbage() -> Iterator[None]:
+    """Hide what exists from the garbage collector, which nilearn calls for every image it reads.
+
+    One search of all that a notebook holds takes longer than the drawing.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @styled
@@ -54,7 +69,8 @@ def plot_volume(
     if data.any():
         colours = {"cmap": cmap, "vmin": low, "vmax": high, "threshold": 1e-9}
         interpolation = {"resampling_interpolation": "nearest"}
-        plotting.plot_stat_map(shown, bg_img=background, **slices, **colours, **interpolation)
+        with _quick_garbage():
+            plotting.plot_stat_map(shown, bg_img=background, **slices, **colours, **interpolation)
     else:
         not_available(title or "the map", "no voxel with a value")
         plotting.plot_anat(background, **slices)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..encoders import LinearEncoder, MapperSettings, fit_ridge, match_spread, refit_ridge
-from ..encoders.ridge import ridge_basis, scaled
+from ..encoders import LinearEncoder, MapperSettings, fit_ridge, match_spread
+from ..encoders.ridge import CrossProducts, ridge_basis, scaled
 from ..perturbation.refit import Precision, by_penalty
 from .decoding import SCORES, AreaScores, embedding_scores_of
 
@@ -59,6 +59,7 @@ def score_retrained(
         Of the kind "retrained".
     """
     found, sizes = [], []
+    products = CrossProducts.of(betas, embeddings, device) if n_random else None
     for group in tqdm(groups.values(), desc="retraining", disable=not progress, leave=False):
         columns = np.flatnonzero(group)
         x, n_voxels = betas[:, columns], betas.shape[1]
@@ -69,7 +70,7 @@ def score_retrained(
         made = [matched.predict(pattern[:, columns])]
         for _ in range(n_random):
             drawn = rng.choice(n_voxels, len(columns), replace=False)
-            other = refit_ridge(betas[:, drawn], embeddings, **best, device=device)
+            other = products.refit(drawn, **best)
             other = scaled(other, embeddings.mean(0), scale, other.method)
             made.append(other.predict(pattern[:, drawn]))
         found.append(embedding_scores_of(np.stack(made), truth))
