@@ -12,9 +12,10 @@ from fmri_utils.project.command import command
 from fmri_utils.project.errors import FmriUtilsError
 from fmri_utils.project.profiles import PROJECT_ROOT
 
-from .engine import make, out_of_date, settings_file, snakemake
+from .engine import make, out_of_date, snakemake
 from .pairing import warn_of_edits
 from .request import Request, parse_request
+from .resources import Resources
 
 NOTHING = "nothing to do: every notebook and figure is up to date"
 REPORT = PROJECT_ROOT / "build" / "report.html"
@@ -30,8 +31,8 @@ def plan(request: Request) -> str:
 def report(request: Request) -> None:
     """Snakemake's report of the run's notebooks."""
     REPORT.parent.mkdir(exist_ok=True)
-    targets = [request.target(step) for step in request.steps]
-    call = [*snakemake(settings_file([request])), "--report", str(REPORT), "--", *targets]
+    targets = [name_in(PROJECT_ROOT, step.executed(request.profile)) for step in request.steps]
+    call = [*snakemake([request], Resources())[0], "--report", str(REPORT), "--", *targets]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     if done.returncode:
         raise FmriUtilsError(f"no report. Snakemake says:\n{done.stderr.strip()}")

@@ -63,10 +63,9 @@ def _needed(path: Path, tree: ast.Module, root: Path) -> Iterator[Path]:
     """Modules that define what a file imports, and uses of the rooms that it imports as a whole."""
     imported = list(_imported(path, tree, root))
     rooms = {name: place for name, place in imported if place.is_dir()}
-    for node in ast.walk(tree):
-        match node:
-            case ast.Attribute(value=ast.Name(id=name), attr=attr) if name in rooms:
-                imported.append((attr, _resolved(rooms[name], attr)))
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    uses = [node for node in attributes if getattr(node.value, "id", None) in rooms]
+    imported += [(node.attr, _resolved(rooms[node.value.id], node.attr)) for node in uses]
     return (place for _, place in imported if place.is_file())
 
 
@@ -80,24 +79,19 @@ def _imported(path: Path, tree: ast.Module, root: Path) -> Iterator[tuple[str, P
 
 def _folder(path: Path, node: ast.ImportFrom, root: Path) -> Path | None:
     """The package or module that names are imported from; None if it is not the project's."""
-    if node.level:
-        base = path.parents[node.level - 1]
-    elif node.module and node.module.split(".")[0] in PACKAGES:
-        base = root
-    else:
+    parts = (node.module or "").split(".")
+    if not node.level and parts[0] not in PACKAGES:
         return None
-    return base.joinpath(*(node.module or "").split("."))
+    return (path.parents[node.level - 1] if node.level else root).joinpath(*parts)
 
 
 def _resolved(base: Path, name: str) -> Path:
     """Where ``from base import name`` finds it: the file that defines it, or a package's folder."""
-    if base.with_suffix(".py").is_file():
-        return base.with_suffix(".py")
-    inner = base / name
-    if inner.with_suffix(".py").is_file():
-        return inner.with_suffix(".py")
-    if (inner / "__init__.py").is_file():
-        return inner
+    for module in (base, base / name):
+        if module.with_suffix(".py").is_file():
+            return module.with_suffix(".py")
+    if (base / name / "__init__.py").is_file():
+        return base / name
     return _exported(base).get(name, base / "__init__.py")
 
 

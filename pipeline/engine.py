@@ -9,23 +9,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from fmri_utils.project.artifacts import atomic_path, sha256_json
+from fmri_utils.project.artifacts import atomic_path, name_in, sha256_json
 from fmri_utils.project.errors import FmriUtilsError
 from fmri_utils.project.profiles import PROJECT_ROOT
 
 from .locks import one_call_at_a_time
 from .request import Request
-from .resources import HERE, Resources
-from .steps import Step, check_there, last_record, reasons
+from .resources import Resources
+from .steps import Step, check_there, content, reasons
 
 LOOK_SECONDS = 0.25
+BAR = "{desc} {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 END_SECONDS = 20  # for notebooks to end after Ctrl-C
-RUNNING = "--nolock", "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime"
+RUNNING = "--nolock", "--rerun-incomplete", "--keep-going", "--force", "--rerun-triggers", "mtime"
+Outcome = dict[str, str]
 TAIL_LINES = 15  # of the engine's log, where no notebook says what went wrong
 
 
@@ -41,39 +43,13 @@ class Job:
     reads : tuple of str
         Derived files.
     runs : tuple of str
-        Folders of the runs that it belongs to; all runs of the call if none is named.
+        Folders of the runs that it belongs to.
     """
 
     name: str
     command: tuple[str, ...]
-    reads: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ()
-
-    def of(self, request: Request) -> bool:
-        """Whether it belongs to a run."""
-        return not self.runs or request.folder in self.runs
-
-
-@dataclass
-class Outcome:
-    """What one call did in a run.
-
-    Attributes
-    ----------
-    executed, same : list of str
-        Notebooks that ran, and those that turned out to be up to date.
-    failed : dict of str to str
-        Notebook to why it stopped.
-    """
-
-    executed: list[str] = field(default_factory=list)
-    same: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def ended(self) -> set[str]:
-        """All that were looked at."""
-        return {*self.executed, *self.same, *self.failed}
+    reads: tuple[str, ...]
+    runs: tuple[str, ...]
 
 
 def out_of_date(request: Request) -> dict[Step, list[str]]:
@@ -88,25 +64,22 @@ def out_of_date(request: Request) -> dict[Step, list[str]]:
 
 
 def run(
-    requests: Sequence[Request],
-    resources: Resources = HERE,
-    *,
-    jobs: Sequence[Job] = (),
-    progress: bool = True,
+    requests: list[Request], resources: Resources, jobs: Sequence[Job] = (), progress: bool = True
 ) -> list[Outcome]:
     """Run what is not up to date, and jobs whatever they are.
 
     Parameters
     ----------
-    requests : sequence of Request
+    requests : list of Request
     resources : Resources
     jobs : sequence of Job
     progress : bool
 
     Returns
     -------
-    list of Outcome
-        For each request.
+    list of dict of str to str
+        For each request, what came of each notebook that was looked at: "done", "same" (as before),
+        or why it stopped; and of jobs that stopped.
 
     Raises
     ------
@@ -116,26 +89,27 @@ def run(
     with contextlib.ExitStack() as stack:
         for request in requests:
             check_there(request.profile, request.steps)
-            folder = request.profile.runs
-            stack.enter_context(one_call_at_a_time(folder, progress=progress))
+            stack.enter_context(one_call_at_a_time(request.profile.runs, progress=progress))
         stale = [out_of_date(request) for request in requests]
         if not any(stale) and not jobs:
-            return [Outcome() for _ in requests]
+            return [{} for _ in requests]
         measured = [request.benchmark(step) for request in requests for step in request.steps]
         kept = {path: path.read_bytes() for path in measured if path.is_file()}
         begun = time.time()
-        settings = settings_file(requests, resources, jobs)
-        log = settings.with_suffix(".log")
-        wanted = _wanted(requests, stale, jobs)
-        call = [*snakemake(settings), *RUNNING, *resources.options, *wanted]
-        code = _watched(call, log, requests, progress)
+        call, log = snakemake(requests, resources, jobs)
+        pairs = zip(requests, stale, strict=True)
+        paths = [step.executed(request.profile) for request, steps in pairs for step in steps]
+        paths += [r.job(job.name, "done") for job in jobs for r in requests if r.folder in job.runs]
+        wanted = [name_in(PROJECT_ROOT, path) for path in paths]
+        call += [*RUNNING, *resources.options, "--", *wanted]
+        code = _watched(call, log, requests if progress else [], begun)
         outcomes = [_outcome(request, begun, kept, jobs) for request in requests]
-        if code and not any(outcome.ended for outcome in outcomes):
+        if code and not any(outcomes):
             raise FmriUtilsError(_last_words(log))
         for outcome, steps in zip(outcomes, stale, strict=True):
-            left = [step.stem for step in steps if step.stem not in outcome.ended]
-            if code and left and not outcome.failed:
-                outcome.failed[left[0]] = _last_words(log)
+            left = [step.stem for step in steps if step.stem not in outcome]
+            if code and left and not failures(outcome):
+                outcome[left[0]] = _last_words(log)
         return outcomes
 
 
@@ -150,7 +124,12 @@ def make(request: Request, *, progress: bool = True) -> list[str]:
     cores = len(os.sched_getaffinity(0))
     resources = Resources(threads=max(1, cores // 4), threads_alone=cores)  # 04 to 07: side by side
     (outcome,) = check(run([request], resources, progress=progress))
-    return outcome.executed
+    return [name for name, state in outcome.items() if state == "done"]
+
+
+def failures(outcome: Outcome) -> list[str]:
+    """Why what failed did."""
+    return [state for state in outcome.values() if state not in ("done", "same")]
 
 
 def check(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
@@ -161,67 +140,41 @@ def check(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
     FmriUtilsError
         Why each that failed did.
     """
-    failed = [why for outcome in outcomes for why in outcome.failed.values()]
-    if failed:
+    if failed := [why for outcome in outcomes for why in failures(outcome)]:
         raise FmriUtilsError("\n".join(failed))
     return outcomes
 
 
-def settings_file(
-    requests: Sequence[Request], resources: Resources = HERE, jobs: Sequence[Job] = ()
-) -> Path:
-    """The file from which the Snakefile takes what is wanted."""
+def snakemake(
+    requests: Sequence[Request], resources: Resources, jobs: Sequence[Job] = ()
+) -> tuple[list[str], Path]:
+    """The engine's command line, with a file of what its rules are to know, and its log."""
     runs = {request.folder: request.arguments for request in requests}
-    content = {"started_by": os.getpid(), "runs": runs, "each": resources.each}
-    content["jobs"] = {job.name: asdict(job) for job in jobs}
+    known = {"started_by": os.getpid(), "runs": runs, "each": resources.each}
+    known["jobs"] = {job.name: asdict(job) for job in jobs}
     path = PROJECT_ROOT / "runs" / "engine" / f"{sha256_json(sorted(runs))[:12]}.json"
     with atomic_path(path) as tmp:
-        tmp.write_text(json.dumps(content, indent=1) + "\n")
-    return path
-
-
-def _wanted(
-    requests: Sequence[Request], stale: Sequence[dict[Step, list[str]]], jobs: Sequence[Job]
-) -> list[str]:
-    """What Snakemake is asked for: what is stale must run, and what needs it follows."""
-    others = [
-        request.job(job.name, "done").relative_to(PROJECT_ROOT).as_posix()
-        for request in requests
-        for job in jobs
-        if job.of(request)
-    ]
-    wanted = {
-        request.target(step): why
-        for request, steps in zip(requests, stale, strict=True)
-        for step, why in steps.items()
-    }
-    forced = [target for target, why in wanted.items() if not why[0].startswith("after ")]
-    return ["--forcerun", *forced, *others, "--", *wanted, *others]
-
-
-def snakemake(settings: Path) -> list[str]:
-    """The engine, with the collection's rules and a file of settings."""
+        tmp.write_text(json.dumps(known, indent=1) + "\n")
     rules = Path(__file__).with_name("Snakefile")
-    return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(rules)),
-        *("--directory", str(PROJECT_ROOT), "--configfile", str(settings)),
-    ]
+    call = [sys.executable, "-m", "snakemake", "--snakefile", rules, "--directory", PROJECT_ROOT]
+    return [*map(str, call), "--configfile", str(path)], path.with_suffix(".log")
 
 
-def _watched(command: Sequence[str], log: Path, requests: Sequence[Request], progress: bool) -> int:
+def _watched(command: Sequence[str], log: Path, requests: Sequence[Request], since: float) -> int:
     """Run the engine and show how far the notebooks are; its exit status."""
+    shown, environment = ({}, set()), {**os.environ, "GIT_PYTHON_REFRESH": "quiet"}  # without git
     with open(log, "wb") as out:
-        environment = {**os.environ, "GIT_PYTHON_REFRESH": "quiet"}  # a machine may lack git
-        engine = subprocess.Popen(
-            command, env=environment, stdout=out, stderr=out, start_new_session=True
-        )
+        channels = {"stdout": out, "stderr": out, "start_new_session": True}
+        engine = subprocess.Popen(command, env=environment, **channels)
         try:
-            with contextlib.closing(_Board(requests, progress)) as board:
-                while engine.poll() is None:
-                    board.look()
-                    time.sleep(LOOK_SECONDS)
+            while engine.poll() is None:
+                time.sleep(LOOK_SECONDS)
+                _show(requests, since, *shown)
+            _show(requests, since, *shown)
         finally:
             _end(engine)
+            for bar in shown[0].values():
+                bar.close()
     return engine.returncode
 
 
@@ -234,83 +187,47 @@ def _end(engine: subprocess.Popen) -> None:
                 engine.wait(END_SECONDS)
 
 
-class _Board:
+def _show(requests: Sequence[Request], since: float, bars: dict[str, tqdm], said: set) -> None:
     """A bar for each notebook that runs on a terminal; a line for each that has ended."""
-
-    def __init__(self, requests: Sequence[Request], progress: bool):
-        self.requests, self.progress, self.begun = requests, progress, time.time()
-        self.bars: dict[Path, tqdm] = {}
-        self.seconds: dict[Path, float] = {}  # of the last time
-        self.said: set[tuple[Path, float]] = set()
-
-    def close(self) -> None:
-        """Draw it for the last time."""
-        self.look()
-        for bar in self.bars.values():
-            bar.close()
-
-    def look(self) -> None:
-        """Draw what has changed."""
-        if self.progress:
-            for request in self.requests:
-                for step, state in states(request, self.begun):
-                    self._show(request, step, state)
-
-    def _show(self, request: Request, step: Step, state: dict) -> None:
-        path = step.beside(request.profile, "state")
-        name = step.stem if len(self.requests) == 1 else f"{request.folder} {step.number}"
+    found = [(request, *pair) for request in requests for pair in states(request, since)]
+    for request, step, state in found:
+        name = step.stem if len(requests) == 1 else f"{request.folder} {step.number}"
         if state["state"] == "running":
-            if path not in self.bars:
-                shape = "{desc} {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-                self.bars[path] = tqdm(bar_format=shape, disable=None, leave=False)
-                self.seconds[path] = last_record(request.profile, step)["seconds"]
-            bar = self.bars[path]
-            bar.total, bar.n = state["of"], state["cell"]
-            bar.set_description_str(f"{name}: {state['heading']}", refresh=False)
-            if last := self.seconds[path]:
-                left = max(0, last - (time.time() - state["begun"]))
-                bar.set_postfix_str(f"about {left:.0f} s left, as last time", refresh=False)
-            bar.refresh()
-        else:
-            if path in self.bars:
-                self.bars.pop(path).close()
-            if state["state"] != "same" and (path, state["begun"]) not in self.said:
-                self.said.add((path, state["begun"]))
-                after = f" in {state['seconds']:.0f} s" if state["state"] == "done" else ""
-                tqdm.write(f"{name} {state['state']}{after}", file=sys.stderr)
+            if name not in bars:
+                bars[name] = tqdm(bar_format=BAR, disable=None, leave=False)
+            bars[name].total, bars[name].n = state["of"], state["cell"]
+            if state["last"]:
+                left = max(0, state["last"] - (time.time() - state["begun"]))
+                bars[name].set_postfix_str(f"about {left:.0f} s left, as last time", refresh=False)
+            bars[name].set_description_str(f"{name}: {state['heading']}")
+            continue
+        if name in bars:
+            bars.pop(name).close()
+        if state["state"] != "same" and (name, state["begun"]) not in said:
+            said.add((name, state["begun"]))
+            after = f" in {state['seconds']:.0f} s" if state["state"] == "done" else ""
+            tqdm.write(f"{name} {state['state']}{after}", file=sys.stderr)
 
 
 def states(request: Request, since: float) -> list[tuple[Step, dict]]:
     """How far the notebooks of a run are that have begun since a time."""
-    found = []
-    for step in request.steps:
-        try:
-            state = json.loads(step.beside(request.profile, "state").read_text())
-        except (OSError, ValueError):
-            continue
-        if state["begun"] >= since:
-            found.append((step, state))
-    return found
+    found = [(step, content(step.beside(request.profile, "state"))) for step in request.steps]
+    return [(step, state) for step, state in found if state.get("begun", 0) >= since]
 
 
 def _outcome(
     request: Request, since: float, kept: dict[Path, bytes], jobs: Sequence[Job]
 ) -> Outcome:
-    outcome = Outcome()
+    outcome = {}
     for step, state in states(request, since):
-        if state["state"] == "done":
-            outcome.executed.append(step.stem)
-        elif state["state"] == "same":  # time and memory of the last execution stay
-            outcome.same.append(step.stem)
-            path = request.benchmark(step)
-            if path in kept:
-                path.write_bytes(kept[path])
-        else:
-            outcome.failed[step.stem] = state.get("why") or "its process was lost"
+        lost = state.get("why") or "its process was lost"
+        outcome[step.stem] = state["state"] if state["state"] in ("done", "same") else lost
+        if state["state"] == "same" and (path := request.benchmark(step)) in kept:
+            path.write_bytes(kept[path])  # of the last execution
     for job in jobs:
         log, done = (request.job(job.name, ending) for ending in ("log", "done"))
-        if job.of(request) and log.is_file() and not done.is_file():
-            outcome.failed[job.name] = f"{job.name} stopped. {_last_words(log)}"
+        if request.folder in job.runs and log.is_file() and not done.is_file():
+            outcome[job.name] = f"{job.name} stopped. {_last_words(log)}"
     return outcome
 
 

@@ -6,6 +6,7 @@ that was made from the same as now is not run again: what came before it was, an
 
 import ast
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -27,11 +28,11 @@ from .kernels import IpcKernelManager, end_with
 from .locks import at_work, own_gpus, visible_gpus
 from .pairing import notebook_from_source
 from .request import Request, parse_request
-from .steps import Step, made_from, reasons, steps
+from .steps import Step, last_record, made_from, reasons
 
-TIMEOUT_SECONDS = 6 * 3600  # of one cell: a wedged kernel must not hold a night's run
-START_SECONDS = 300  # of a kernel, on a machine with much else to do
-FAILED = "failed"
+# Seconds for one cell (a wedged kernel must not hold a night's run), for a kernel to start, and for
+# a figure to arrive, on a machine with much else to do.
+PATIENCE = {"execution_timeout": 6 * 3600, "start_timeout": 300, "iopub_timeout": 300}
 GPUS = "FMRI_UTILS_GPUS"  # of this machine, for one notebook
 
 
@@ -42,10 +43,7 @@ def write_state(profile: Profile, step: Step, **about: object) -> None:
 
 
 def execute(
-    source: Path,
-    executed: Path,
-    parameters: dict[str, object],
-    tell: Callable[[int, int, str], None] = lambda *_: None,
+    source: Path, executed: Path, parameters: dict, tell: Callable[..., None] = lambda **_: None
 ) -> list[str]:
     """Run one notebook in a fresh kernel and keep the executed copy.
 
@@ -59,7 +57,8 @@ def execute(
     parameters : dict
         Values for the notebook's ``parameters`` cell; an unknown name is refused.
     tell : callable, optional
-        Called before each cell with its number, the number of cells, and the heading it is under.
+        Called before each cell with its number (``cell``), the number of cells (``of``), and the
+        ``heading`` it is under.
 
     Returns
     -------
@@ -77,7 +76,8 @@ def execute(
     def begin(cell: dict, cell_index: int) -> None:
         if cell.cell_type == "markdown":
             under.extend(re.findall(r"^## (.*)", cell.source, re.MULTILINE))
-        tell(cell_index + 1, len(notebook.cells) + 1, under[-1])  # and the cell of the values
+        of = len(notebook.cells) + 1  # and the cell of the values
+        tell(cell=cell_index + 1, of=of, heading=under[-1])
 
     with atomic_path(executed) as tmp:
         given = tmp.with_name("given.ipynb")
@@ -87,14 +87,11 @@ def execute(
                 str(given),
                 str(tmp),
                 parameters=parameters,
-                kernel_name="python3",
                 kernel_manager_class=IpcKernelManager,
                 on_cell_start=begin,
                 progress_bar=False,
-                execution_timeout=TIMEOUT_SECONDS,
-                start_timeout=START_SECONDS,
-                iopub_timeout=START_SECONDS,  # for a figure to arrive; a busy kernel needs longer
                 cwd=str(source.parent),
+                **PATIENCE,
             )
         except (papermill.PapermillExecutionError, CellControlSignal, RuntimeError) as err:
             name, value = getattr(err, "ename", type(err).__name__), getattr(err, "evalue", err)
@@ -134,31 +131,28 @@ def _declared_outputs(notebook: dict, source: Path) -> list[str]:
 def run(step: Step, request: Request) -> bool:
     """Execute a notebook unless it is up to date; whether it was executed."""
     profile, executed, begun = request.profile, step.executed(request.profile), time.time()
+    say = functools.partial(write_state, profile, step, begun=begun)
     if not reasons(profile, step):
         for path in (executed, *(profile.derived / name for name in step.writes)):
             os.utime(path)  # newer than its inputs again
-        write_state(profile, step, state="same", begun=begun)
+        say(state="same")
         return False
-
-    def tell(cell: int, of: int, heading: str) -> None:
-        where = {"cell": cell, "of": of, "heading": heading}
-        write_state(profile, step, state="running", begun=begun, **where)
-
-    tell(0, 0, "starting")
+    tell = functools.partial(say, state="running", last=last_record(profile, step)["seconds"])
+    tell(cell=0, of=0, heading="starting")
     origin = made_from(profile, step)
     try:
         written = execute(step.source, executed, request.parameters, tell)
         hashes = {name: sha256_file(PROJECT_ROOT / name) for name in written}
     except BaseException as err:
         why = str(err) if isinstance(err, FmriUtilsError) else f"{type(err).__name__}: {err}"
-        write_state(profile, step, state=FAILED, begun=begun, why=why)
+        say(state="failed", why=why)
         raise
     with atomic_path(step.beside(profile, "record")) as tmp:
         config = {name: getattr(profile, name) for name in WHICH_RUN}
         record = {"made_from": origin, "written": hashes, "config": config}
         record["seconds"] = time.time() - begun
         tmp.write_text(json.dumps(record, indent=1) + "\n")
-    write_state(profile, step, state="done", begun=begun, seconds=time.time() - begun)
+    say(state="done", seconds=record["seconds"])
     return True
 
 
@@ -166,23 +160,19 @@ def run(step: Step, request: Request) -> bool:
 def as_job() -> Iterator[None]:
     """For no longer than the engine, on GPUs of its own; on a cluster the scheduler gives them."""
     end_with(os.getppid())
-    number = int(os.environ.get(GPUS, 0))
-    if not number:
-        yield
-        return
-    with own_gpus(number, visible_gpus(), PROJECT_ROOT / "runs") as mine:
-        os.environ["CUDA_VISIBLE_DEVICES"] = mine
+    with contextlib.ExitStack() as stack:
+        if number := int(os.environ.get(GPUS, 0)):
+            mine = own_gpus(number, visible_gpus(), PROJECT_ROOT / "runs")
+            os.environ["CUDA_VISIBLE_DEVICES"] = stack.enter_context(mine)
         yield
 
 
 @command
 def main(arguments: list[str]) -> None:
     """A notebook's number and the settings of a run."""
-    number, *rest = arguments
-    request = parse_request(rest)
-    step = next(step for step in steps() if step.number == number)
+    request = parse_request(arguments)
     with as_job(), at_work(request.profile.runs):
-        run(step, request)
+        run(request.steps[-1], request)
 
 
 if __name__ == "__main__":

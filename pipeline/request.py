@@ -24,20 +24,15 @@ class Request:
     def parameters(self) -> dict[str, object]:
         """Of the notebooks."""
         profile = self.profile
-        return {
-            "PROFILE": profile.name,
-            "SUBJECT": profile.subject,
-            "SEED": profile.seed,
-            "DEVICE": profile.device,
-            "OVERRIDES": list(profile.overridden),
-            "INTERACTIVE": False,
-        }
+        which = profile.name, profile.subject, profile.seed, profile.device
+        more = {"OVERRIDES": list(profile.overridden), "INTERACTIVE": False}
+        return dict(zip(VARIABLES, which, strict=True)) | more
 
     @property
     def arguments(self) -> list[str]:
         """The settings again, as a command line takes them."""
-        named = zip(VARIABLES, self.parameters.values(), strict=False)
-        return [f"{name}={value}" for name, value in named] + list(self.profile.overridden)
+        named = [f"{name}={self.parameters[name]}" for name in VARIABLES]
+        return [*named, *self.profile.overridden]
 
     @functools.cached_property
     def steps(self) -> list[Step]:
@@ -51,10 +46,6 @@ class Request:
     def folder(self) -> str:
         """Of the run, below ``runs`` and ``data/derived``: "demo/subj01"."""
         return f"{self.profile.name}/{self.profile.run_name}"
-
-    def target(self, step: Step) -> str:
-        """What the engine calls the executed notebook."""
-        return f"runs/{self.folder}/{step.stem}.ipynb"
 
     def job(self, name: str, ending: str) -> Path:
         """What another job than a notebook leaves: ``done`` at its end, ``log``."""
@@ -72,10 +63,10 @@ def taken(arguments: Sequence[str], names: Container[str]) -> tuple[dict[str, st
     return named, [argument for argument, key, equals, _ in pairs if not equals or key not in names]
 
 
-def parse_request(arguments: Sequence[str], default: Sequence[str] = ("all",)) -> Request:
+def parse_request(arguments: Sequence[str]) -> Request:
     """Read targets ("all", "03", ...) and NAME=value settings, refusing what is not known.
 
-    Without a target the default ones are meant.
+    Without a target all are meant.
 
     Raises
     ------
@@ -93,14 +84,10 @@ def parse_request(arguments: Sequence[str], default: Sequence[str] = ("all",)) -
             f"unknown setting {unknown}. Valid settings: {', '.join(VARIABLES)}, or a key of the "
             f"profile such as encoder.n_folds=5. Valid profiles: {', '.join(PROFILES)}."
         )
-    profile = load_profile(
-        named.get("PROFILE", "demo"),
-        subject=_integer(named, "SUBJECT"),
-        seed=_integer(named, "SEED"),
-        device=named.get("DEVICE"),
-        overrides=[f"{key}={value}" for key, value in overrides.items()],
-    )
-    return Request(tuple(targets or default), profile)
+    which = {key.lower(): _integer(named, key) for key in ("SUBJECT", "SEED")}
+    which["overrides"] = [f"{key}={value}" for key, value in overrides.items()]
+    profile = load_profile(named.get("PROFILE", "demo"), device=named.get("DEVICE"), **which)
+    return Request(tuple(targets) or ("all",), profile)
 
 
 def _integer(named: dict[str, str], key: str) -> int | None:

@@ -23,8 +23,8 @@ from .locks import visible_gpus
 UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}
 MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT])i?B?", re.IGNORECASE)
 TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d\d))?(?::(\d\d))?")
+# Options of sbatch that the executor takes under names of its own.
 OWN = {"--account": "slurm_account", "--qos": "qos", "--constraint": "constraint"}
-"""Options of sbatch that the executor takes under names of its own."""
 
 
 def megabytes(given: str | int) -> int:
@@ -152,7 +152,6 @@ class Resources:
         return ["--executor", "slurm", *status, *jobs]
 
 
-HERE = Resources()
 HELP = {k.upper(): f.description for k, f in Resources.__pydantic_fields__.items() if f.description}
 
 

@@ -4,12 +4,12 @@ import ast
 import functools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fmri_utils.project import artifacts
 from fmri_utils.project.artifacts import name_in, own_files
-from fmri_utils.project.artifacts import sha256_file as hash_anew
 from fmri_utils.project.errors import DataError, WeightsError
 from fmri_utils.project.notebook_files import WRITTEN_BY
 from fmri_utils.project.profiles import PROJECT_ROOT, Profile
@@ -81,28 +81,21 @@ def beside(step: Step) -> list[Step]:
 
 
 def _opened(source: Path) -> Iterator[str]:
-    """Files that a notebook names in its call of ``open_inputs``."""
+    """Files that a notebook names in its call of ``open_inputs``, where ``*names`` may stand."""
     tree = ast.parse(source.read_text())
+    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    spelt_out = {ast.unparse(node.targets[0]): node.value for node in reversed(assigned)}
     known = [file for files in WRITTEN_BY.values() for file in files]
-    for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "open_inputs":
-            for argument in call.args[1:]:
-                for node in ast.walk(_spelt_out(argument, tree)):
-                    if isinstance(node, ast.Constant) and node.value != "generator":
-                        name = node.value
-                        yield next(f for f in known if name in (f, f.partition(".")[0]))
+    for argument in (node for call in _calls(tree, "open_inputs") for node in call.args[1:]):
+        for node in ast.walk(spelt_out.get(ast.unparse(argument).removeprefix("*"), argument)):
+            name = getattr(node, "value", "")
+            yield from [f for f in known if name in (f, f.partition(".")[0])][:1]
 
 
-def _spelt_out(argument: ast.expr, tree: ast.Module) -> ast.expr:
-    """The tuple that ``*names`` stands for."""
-    if not isinstance(argument, ast.Starred):
-        return argument
-    return next(
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign)
-        and argument.value.id in [getattr(target, "id", "") for target in node.targets]
-    )
+def _calls(tree: ast.Module, name: str) -> list[ast.Call]:
+    """Calls of one function."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [call for call in calls if getattr(call.func, "id", "") == name]
 
 
 def made_from(profile: Profile, step: Step) -> dict[str, str]:
@@ -112,26 +105,23 @@ def made_from(profile: Profile, step: Step) -> dict[str, str]:
     count with their bytes. Of real data, which are too large for that, the names and sizes of the
     subject's files count: a session more is another run.
     """
-    tree = ast.parse(step.source.read_text())
-    settings = profile.as_dict()
-    named = _named(step)
+    settings, named = profile.as_dict(), _named(step)
     if "as_dict" in named:
         named |= set(settings)
     if "data_root" in named:
         named |= {"data", "simulation"}
-    found = {
-        f"code of {name}": digest
-        for name, digest in code_digests(step.source, PROJECT_ROOT).items()
-    }
+    code = code_digests(step.source, PROJECT_ROOT)
+    found = {f"code of {name}": digest for name, digest in code.items()}
     for name in ("name", "subject", "seed", "device", *sorted(named & set(settings))):
         found[f"setting {name}"] = json.dumps(settings[name], sort_keys=True)
-    weights = [path for section in sorted(named) for path in _weights(profile, section)]
-    weights += [profile.figures / f"study_{name}.json" for name in _studies(tree)]
-    found |= {f"file {p.name}": sha256_file(p) for p in weights if p.is_file()}
+    files = [path for section in sorted(named) for path in weights(profile, section)]
+    studies = _calls(ast.parse(step.source.read_text()), "open_study")
+    files += [profile.figures / f"study_{call.args[1].value}.json" for call in studies]
+    found |= {f"file {p.name}": sha256_file(p) for p in files if p.is_file()}
     if "data_root" in named and profile.simulation is None:
         found |= dict(_real_data(profile))
-    files = {name: profile.derived / name for name in step.reads}
-    return found | {f"input {n}": sha256_file(p) for n, p in files.items() if p.is_file()}
+    inputs = [profile.derived / name for name in step.reads]
+    return found | {f"input {p.name}": sha256_file(p) for p in inputs if p.is_file()}
 
 
 def check_there(profile: Profile, wanted: Sequence[Step]) -> None:
@@ -150,7 +140,7 @@ def check_there(profile: Profile, wanted: Sequence[Step]) -> None:
             f"SUBJECT={profile.subject}; name another by data.root=; or simulate: PROFILE=demo."
         )
     for section in sorted(named):
-        for path in _weights(profile, section):
+        for path in weights(profile, section):
             if not path.is_file():
                 raise WeightsError(
                     f"{name_in(PROJECT_ROOT, path)} is missing, which section {section!r} of the "
@@ -168,24 +158,13 @@ def _named(step: Step) -> set[str]:
     }
 
 
-def _weights(profile: Profile, section: str) -> list[Path]:
+def weights(profile: Profile, section: str) -> list[Path]:
     """Files that a section of the settings names."""
     if section == "clip" and profile.clip.model.startswith(LOCAL):
         return own_files(profile.path(profile.clip.model.removeprefix(LOCAL)), "*")
-    names = {
-        "lafite": (profile.lafite.weights, profile.lafite.judge),
-        "dino": [profile.dino.weights],
-    }
+    lafite, dino = profile.lafite, profile.dino
+    names = {"lafite": [lafite.weights, lafite.judge], "dino": [dino.weights]}
     return [profile.path(name) for name in names.get(section, ()) if name]
-
-
-def _studies(tree: ast.Module) -> list[str]:
-    """Names of the studies that a notebook shows where `make study` has made them."""
-    return [
-        call.args[1].value
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "open_study"
-    ]
 
 
 def _real_data(profile: Profile) -> Iterator[tuple[str, str]]:
@@ -204,17 +183,28 @@ def sha256_file(path: Path) -> str:
 
 @functools.cache
 def _hash(path: Path, *about: int) -> str:
-    return hash_anew(path)
+    return artifacts.sha256_file(path)
 
 
 def last_record(profile: Profile, step: Step) -> dict:
     """Of a notebook's last execution: ``made_from``, ``written`` (hashes) and ``seconds``."""
+    nothing = {"made_from": {}, "written": {}, "seconds": 0.0}
+    return nothing | content(step.beside(profile, "record"))
+
+
+def content(path: Path) -> dict:
+    """Of a JSON file; empty if it is not there, damaged, or holds anything else than a mapping."""
     try:
-        record = json.loads(step.beside(profile, "record").read_text())
-        made_from, written = dict(record["made_from"]), dict(record["written"])
-        return {"made_from": made_from, "written": written, "seconds": float(record["seconds"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"made_from": {}, "written": {}, "seconds": 0.0}
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def changed(profile: Profile, step: Step, record: Mapping) -> list[str]:
+    """What is not as it was, of all that the results of a recorded execution came from."""
+    differing = made_from(profile, step).items() ^ record["made_from"].items()
+    return sorted({name for name, _ in differing})
 
 
 def reasons(profile: Profile, step: Step) -> list[str]:
@@ -222,10 +212,7 @@ def reasons(profile: Profile, step: Step) -> list[str]:
     then = last_record(profile, step)
     if not then["written"]:
         return ["it has not run"]
-    now = made_from(profile, step)
-    names = dict.fromkeys([*now, *then["made_from"]])
-    differing = [name for name in names if then["made_from"].get(name) != now.get(name)]
-    found = [f"{name} has changed" for name in differing]
+    found = [f"{name} has changed" for name in changed(profile, step, then)]
     for name, digest in then["written"].items():
         path = PROJECT_ROOT / name
         if not path.is_file():

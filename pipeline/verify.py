@@ -17,8 +17,8 @@ Inputs that are not here (a fresh clone has figures, but no derived files) canno
 are counted and named.
 """
 
-import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import PROJECT_ROOT, WHICH_RUN, Profile, load_profile
 from fmri_utils.project.provenance import FIGURES, INPUTS, PROVENANCE, figure_origin
 
-from .steps import made_from, sha256_file, steps
+from .steps import changed, content, sha256_file, steps, weights
 
 FOLDERS = ("data/derived", "figures", "runs")
 STUDIES = "figures/study_*.json"  # shipped: `make all` makes their inputs anew, but not them
@@ -51,10 +51,8 @@ class Report:
     """
 
     def __init__(self, root: Path):
-        self.root, self.notes = root, []
-        self.checked: set[str] = set()
-        self.findings: dict[tuple[str, str], str] = {}
-        self.absent: set[str] = set()  # inputs that are not here
+        self.root, self.checked, self.findings, self.notes = root, set(), {}, []
+        self.absent = set()  # inputs that are not here
         for path in (path for folder in FOLDERS for path in own_files(root / folder, "**/*.json")):
             if path.name == PROVENANCE:
                 self._check_figures(path)
@@ -73,8 +71,8 @@ class Report:
         """All of it, in lines."""
         lines = [f"{kind:<8} {name}: {why}" for (kind, name), why in sorted(self.findings.items())]
         lines += [f"note     {note}" for note in self.notes]
-        counts = {k: sum(kind == k for kind, _ in self.findings) for k in (CHANGED, MISSING, STALE)}
-        found = ", ".join(f"{n} {kind}" for kind, n in counts.items())
+        n = Counter(kind for kind, _ in self.findings)
+        found = ", ".join(f"{n[kind]} {kind}" for kind in (CHANGED, MISSING, STALE))
         lines.append(f"{len(self.checked)} files compared with what was written: {found}")
         if self.findings:
             lines.append(
@@ -103,10 +101,9 @@ class Report:
 
     def _read(self, path: Path, *names: str) -> dict | None:
         """A manifest with these mappings in it, or None if it is not readable as one."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            if all(isinstance(manifest[name], Mapping) for name in names):
-                return manifest
+        manifest = content(path)
+        if all(isinstance(manifest.get(name), Mapping) for name in names):
+            return manifest
         self._find(CHANGED, path, "it is no longer a manifest that can be read")
         return None
 
@@ -145,12 +142,10 @@ class Report:
         for name, digest in record["written"].items():
             self._check_bytes(self.root / name, digest, path)
         profile = self._profile(path, record.get("config"), "")
-        for step in steps():
-            if profile and path == self.root / step.beside(profile, "record"):
-                now = made_from(profile, step).items()
-                if other := sorted({name for name, _ in now ^ record["made_from"].items()}):
-                    changed = f"it would run again: changed since are {', '.join(other)}"
-                    self._find(STALE, path, changed)
+        for step in steps() if profile else ():
+            is_its = path == self.root / step.beside(profile, "record")
+            if is_its and (other := ", ".join(changed(profile, step, record))):
+                self._find(STALE, path, f"it would run again: changed since are {other}")
 
     def _check_origin(self, file: Path, manifest: Mapping) -> None:
         """Whether inputs and settings are still those that a file was made from."""
@@ -182,7 +177,8 @@ class Report:
         if not isinstance(config, Mapping) or not set(WHICH_RUN) <= set(config):
             return None
         try:
-            profile = profile_of(config)
+            which = {name: config[name] for name in ("subject", "seed", "device")}
+            profile = load_profile(config["name"], overrides=config["overridden"], **which)
         except ProfileError as err:
             self._find(STALE, file, f"{what} are no longer valid ({err})")
             return None
@@ -192,18 +188,6 @@ class Report:
         if changed:
             self._find(STALE, file, f"{what} are others now: {'; '.join(changed)}")
         return profile
-
-
-def profile_of(config: Mapping) -> Profile:
-    """Today's profile with the settings that a manifest names.
-
-    Raises
-    ------
-    ProfileError
-        If the profile, or one of its overridden keys, no longer exists.
-    """
-    which = {name: config[name] for name in ("subject", "seed", "device")}
-    return load_profile(config["name"], overrides=config["overridden"], **which)
 
 
 def _flat(settings: Mapping) -> dict:
@@ -216,20 +200,18 @@ def _places(name: str, file: Path, profile: Profile | None) -> Iterator[Path]:
     yield file.parent / name
     if profile is not None:
         yield profile.derived / name
-        for relative in (profile.lafite.weights, profile.lafite.judge, profile.dino.weights):
-            if name == Path(relative).name:
-                yield profile.path(relative)
+        for path in (*weights(profile, "lafite"), *weights(profile, "dino")):
+            if name == path.name:
+                yield path
 
 
 def _contradiction(origin: Mapping[str, str], provenance: Mapping) -> str:
     """What a figure's own metadata say otherwise than the file beside it; empty if nothing."""
     if not origin:
         return "the figure does not say what made it"
-    expected = {
-        "notebook": provenance["made_by"],
-        "configuration": sha256_json(provenance["config"])[:12],
-        "seed": str(provenance["config"]["seed"]),
-    }
+    config = provenance["config"]
+    expected = {"notebook": provenance["made_by"], "seed": str(config["seed"])}
+    expected["configuration"] = sha256_json(config)[:12]
     said = {name: origin.get(name, "nothing") for name in sorted(expected)}
     other = ", ".join(f"{name}={text}" for name, text in said.items() if text != expected[name])
     return other and f"the figure says: made from {other}; {PROVENANCE} says otherwise"

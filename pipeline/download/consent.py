@@ -14,6 +14,8 @@ from pathlib import Path
 from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.errors import DataError
 
+from ..steps import content
+
 ANSWER = "I agree"
 MARKER = "nsd-terms-accepted.json"
 VARIABLE = "NSD_TERMS_ACCEPTED"
@@ -101,8 +103,5 @@ def ensure_consent(root: Path) -> None:
 
 def _recorded(marker: Path) -> bool:
     """Whether this version of the summary was accepted."""
-    try:
-        said = json.loads(marker.read_text())
-        return said["accepted"] is True and said["summary_version"] == SUMMARY_VERSION
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
+    said = content(marker)
+    return said.get("accepted") is True and said.get("summary_version") == SUMMARY_VERSION

@@ -11,7 +11,7 @@ from fmri_utils.project.command import command
 from fmri_utils.project.profiles import PROJECT_ROOT
 from fmri_utils.project.provenance import write_provenance
 
-from ..engine import run
+from ..engine import failures, run
 from ..resources import check_device
 from .gather import figure_rows, gather, page
 from .runs import HELP, Run, Sweep, parse
@@ -52,11 +52,8 @@ def main(arguments: list[str]) -> int | None:
     sweep = parse(arguments)
     check_device(sweep.resources, sweep.runs[0].profile.device)
     outcomes = run([run.request for run in sweep.runs], sweep.resources)
-    lacking = {
-        run.name: next(iter(outcome.failed.values()))
-        for run, outcome in zip(sweep.runs, outcomes, strict=True)
-        if outcome.failed
-    }
+    stopped = zip(sweep.runs, map(failures, outcomes), strict=True)
+    lacking = {run.name: why[0] for run, why in stopped if why}
     finished = [run for run in sweep.runs if run.name not in lacking]
     sys.stderr.write(f"{len(finished)} of {len(sweep.runs)} runs have their results\n")
     if finished:

@@ -19,10 +19,10 @@ from ..engine import Job, check, run
 from ..execute import as_job
 from ..locks import visible_gpus
 from ..request import parse_request
-from ..resources import Resources, check_device
+from ..resources import check_device
 from .runs import parse
 
-RESULT = "atlas.h5"
+MODULE, RESULT = "pipeline.sweep.atlas", "atlas.h5"
 READS = "predictions.h5", "matched.safetensors"
 
 
@@ -52,28 +52,16 @@ def voxel_atlas(profile: Profile, block: int = 0, n_blocks: int = 1) -> None:
     files = open_inputs(profile, "predictions", "matched", "generator")
     arrays, encoder = files["predictions"], encoders.load_encoder(files["matched"])
     generator = load_generator(files["generator"], device=choose_device(profile.device))
+    pattern, z = arrays["pattern"], reconstruction.draw_z(generator, 1, profile.seed)
+    how = {"n_probes": profile.perturbation.n_probes, "psi": profile.lafite.truncation_psi}
+    kept = {"folder": profile.derived / "parts", "key": {"atlas": True, **files.hashes}}
+    only = range(block, len(pattern), n_blocks) if n_blocks > 1 else None
     effects = perturbation.image_effects(
-        generator,
-        encoder,
-        arrays["pattern"],
-        reconstruction.draw_z(generator, 1, profile.seed),
-        folder=profile.derived / "parts",
-        key={"atlas": True, **files.hashes},
-        n_probes=profile.perturbation.n_probes,
-        psi=profile.lafite.truncation_psi,
-        seed=profile.seed,
-        progress=True,
-        only=range(block, len(arrays["pattern"]), n_blocks) if n_blocks > 1 else None,
+        generator, encoder, pattern, z, **how, **kept, only=only, seed=profile.seed, progress=True
     )
     if effects is not None:
         found = {"sensitivity": effects.sensitivity, "test_ids": arrays["test_ids"]}
         artifacts.save_arrays(profile.derived / RESULT, found, **files.origin)
-
-
-def _with_gpus(resources: Resources, device: str) -> Resources:
-    """Where blocks on this machine compute on GPUs, one each: all would crowd onto the first."""
-    unsaid = resources.engine == "local" and not resources.gpus and device in ("auto", "cuda")
-    return replace(resources, gpus=1) if unsaid and visible_gpus() else resources
 
 
 @command
@@ -89,13 +77,14 @@ def main(arguments: list[str]) -> None:
         raise ProfileError(f"{len(sweep.runs)} runs. Expected: one subject, area and seed.")
     request = replace(sweep.runs[0].request, targets=("03",))  # all that it needs
     check_device(sweep.resources, request.profile.device)
-    resources = _with_gpus(sweep.resources, request.profile.device)
-    n = resources.workers or (8 if resources.engine != "local" else len(os.sched_getaffinity(0)))
-    blocks = [
-        Job(f"atlas-{block}-of-{n}", ("pipeline.sweep.atlas", f"block={block}/{n}"), READS)
-        for block in range(n)
-    ]
-    check(run([request], resources, jobs=blocks))
+    resources, local = sweep.resources, sweep.resources.engine == "local"
+    on_gpu = local and not resources.gpus and request.profile.device in ("auto", "cuda")
+    if on_gpu and visible_gpus():  # one each: all would crowd onto the first
+        resources = replace(resources, gpus=1)
+    n = resources.workers or (len(os.sched_getaffinity(0)) if local else 8)
+    calls = {f"atlas-{i}-of-{n}": (MODULE, f"block={i}/{n}") for i in range(n)}
+    jobs = [Job(name, call, READS, (request.folder,)) for name, call in calls.items()]
+    check(run([request], resources, jobs=jobs))
     voxel_atlas(request.profile)
     sys.stderr.write(f"{Path(RESULT)} of {request.folder}\n")
 
