@@ -104,9 +104,8 @@ def _settings(*records: Mapping) -> pd.DataFrame:
         | {f"version of {k}": v for k, v in record.get("versions", {}).items()}
         for record in records
     ]
-    both = {name: [values.get(name) for values in flat] for name in flat[0] | flat[1]}
-    differing = {name: values for name, values in both.items() if values[0] != values[1]}
-    return pd.DataFrame.from_dict(differing, orient="index", columns=["a", "b"])
+    both = pd.DataFrame(flat, index=["a", "b"], dtype=object).T
+    return both[[a != b for a, b in both.to_numpy()]]
 
 
 def _scores(record: Mapping) -> dict[str, tuple[float, float]]:

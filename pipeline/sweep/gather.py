@@ -53,7 +53,7 @@ def gather(runs: Sequence[Run], *, n_resamples: int = 1000) -> dict:
     ArtifactError
         If a file differs from its manifest.
     """
-    values, about, inputs = defaultdict(list), {}, {}
+    values, about, inputs = {}, {}, {}
     for run in runs:
         records = (last_record(run.profile, step) for step in run.request.steps)
         written = {PROJECT_ROOT / name for record in records for name in record["written"]}
@@ -69,23 +69,22 @@ def gather(runs: Sequence[Run], *, n_resamples: int = 1000) -> dict:
                 if row["statistic"] == "mean":
                     start = {"kind": kind, "set": set_name, "score": score, "better": row["better"]}
                     about[kind, key] = start | {"chance": row["scores"][set_name]["chance"]}
-                    values[kind, key, run.area, run.profile.subject].append(np.array(scores))
-    means, n_seeds = defaultdict(dict), defaultdict(int)
-    for (kind, key, area, subject), seeds in values.items():
-        means[kind, key].setdefault(area, {})[subject] = np.mean(seeds, axis=0)
-        n_seeds[kind, key, area] = max(n_seeds[kind, key, area], len(seeds))
+                    subjects = values.setdefault((kind, key), {}).setdefault(run.area, {})
+                    subjects.setdefault(run.profile.subject, []).append(scores)
     same = len({_test_images(run) for run in runs}) == 1
     boot = {"n_resamples": n_resamples, "shared_images": same}
     table = {"rows": [], "differences": [], "inputs": inputs}
-    for which, areas in means.items():
-        first = next(iter(areas))
-        for area, scores in areas.items():
-            zero = {subject: np.zeros(len(one)) for subject, one in scores.items()}
-            row = {**about[which], "area": area, "n_seeds": n_seeds[*which, area]}
-            table["rows"].append(row | _interval(scores, zero, **boot))
-            if area != first and set(scores) & set(areas[first]):
+    for which, areas in values.items():
+        means = {}
+        for area, subjects in areas.items():
+            means[area] = {subject: np.mean(seeds, axis=0) for subject, seeds in subjects.items()}
+            zero = {subject: np.zeros(len(mean)) for subject, mean in means[area].items()}
+            row = {**about[which], "area": area, "n_seeds": max(map(len, subjects.values()))}
+            table["rows"].append(row | _interval(means[area], zero, **boot))
+            first = next(iter(means))
+            if area != first and set(means[area]) & set(means[first]):
                 row |= {"area": f"{area} - {first}", "chance": None}
-                table["differences"].append(row | _interval(scores, areas[first], **boot))
+                table["differences"].append(row | _interval(means[area], means[first], **boot))
     return table
 
 

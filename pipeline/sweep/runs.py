@@ -65,25 +65,25 @@ def parse(arguments: Sequence[str]) -> Sweep:
     """
     named, rest = taken(arguments, HELP)
     for argument in rest:
-        if argument.startswith(("SUBJECT=", "SEED=")) or "=" not in argument:
+        name, equals, _ = argument.partition("=")
+        if not equals or ("." not in name and name not in ("PROFILE", "DEVICE")):
             raise ProfileError(
                 f"unknown setting {argument!r}. Settings of a sweep: {', '.join(HELP)}; PROFILE, "
                 "DEVICE; or a key of the profile such as encoder.n_folds=5."
             )
     if any(argument.startswith("data.roi=") for argument in rest):
         raise ProfileError("data.roi is what AREAS sets, run by run. Expected: AREAS= only.")
-    try:
-        base = parse_request(rest).profile
-    except ProfileError as err:
-        raise ProfileError(f"{err} Settings of a sweep: {', '.join(HELP)}.") from None
-    target = named.get("TARGET", "all")
+    base, target = parse_request(rest).profile, named.get("TARGET", "all")
     subjects = numbers(named, "SUBJECTS", [base.subject])
     seeds = numbers(named, "SEEDS", [base.seed])
     areas = named.get("AREAS", "").split() or [base.data.roi]
-    runs = [
-        _run(base, [target, *rest], subject, area, seed)
-        for subject, area, seed in itertools.product(subjects, areas, seeds)
-    ]
+    runs = []
+    for subject, area, seed in itertools.product(subjects, areas, seeds):
+        which = [f"SUBJECT={subject}", f"SEED={seed}"]
+        if (where := region(area)) != base.data.roi:  # whose folder is that of `make all`
+            which.append(f"data.roi={where}")
+        name = f"subj{subject:02d} {area} seed {seed}"
+        runs.append(Run(name, area, parse_request([target, *rest, *which])))
     folders = {run.profile.runs: run for run in runs}
     if len(folders) < len(runs):
         raise ProfileError(
@@ -93,14 +93,6 @@ def parse(arguments: Sequence[str]) -> Sweep:
     kind = base.name if not base.overridden else f"{base.name}-{sha256_json(base.overridden)[:8]}"
     folder = PROJECT_ROOT / base.output.figures / f"sweep-{kind}"
     return Sweep(tuple(runs), resources_from(named), folder)
-
-
-def _run(base: Profile, rest: list[str], subject: int, area: str, seed: int) -> Run:
-    arguments = [*rest, f"SUBJECT={subject}", f"SEED={seed}"]
-    where = region(area)
-    if where != base.data.roi:  # the profile's own area keeps the folder that `make all` uses
-        arguments.append(f"data.roi={where}")
-    return Run(f"subj{subject:02d} {area} seed {seed}", area, parse_request(arguments))
 
 
 def numbers(named: Mapping[str, str], key: str, default: list[int]) -> list[int]:
