@@ -16,7 +16,6 @@ generator, ``lafite.safetensors``.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import sys
@@ -46,6 +45,8 @@ from fmri_utils.project.devices import choose_device
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.reading import reading
 
+from .request import taken
+
 NEEDED = ("IMAGES", "OUT", "CLIP")
 NAMES = (*NEEDED, "PRETRAINED", "INITIAL", "DEVICE")
 AT_ONCE = 1000  # images of which a copy is made
@@ -60,15 +61,12 @@ def parse_settings(arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, 
     DataError
         If a name is unknown, a value cannot be read, or something needed is missing.
     """
-    named, settings = {}, {part: {} for part in PARTS}
-    for argument in arguments:
+    named, rest = taken(arguments, NAMES)
+    settings = {part: {} for part in PARTS}
+    for argument in rest:
         name, _, text = argument.partition("=")
         part, _, field = name.rpartition(".")
-        if name in NAMES and text:
-            named[name] = text
-            continue
-        valid = {f.name for f in dataclasses.fields(PARTS[part])} if part in PARTS else set()
-        if field not in valid - {"generator", "discriminator"}:
+        if field in PARTS or field not in getattr(PARTS.get(part), "__pydantic_fields__", ()):
             raise DataError(
                 f"setting {argument!r} is unknown. Expected: NAME=value, with NAME one of "
                 f"{', '.join(NAMES)}, a setting of TrainingConfig, or generator.NAME or "
@@ -80,7 +78,7 @@ def parse_settings(arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, 
             raise DataError(
                 f"{argument!r}: {text!r} is no value. Expected: a number, true, false or [list]."
             ) from err
-    if missing := [name for name in NEEDED if name not in named]:
+    if missing := [name for name in NEEDED if not named.get(name)]:
         raise DataError(f"{', '.join(missing)} not given. Expected: {', '.join(NEEDED)}.")
     return named, settings
 
@@ -155,16 +153,11 @@ def run(named: dict[str, str], settings: dict[str, dict], device: torch.device) 
         shared_embeddings(images, clip, processes, out, mirror=mirror) if wanted else None
         for mirror, wanted in ((False, True), (True, config.mirror))
     )
-    label = Path(named["IMAGES"]).stem
-    result = train(
-        config,
-        TrainingData(images, embeddings, mirrored),
-        lambda pictures: clip.embed(pictures / 2 + 0.5),
-        initial=named.get("INITIAL"),
-        observers=Observers(save_progress(out, label, about={"made by": "pipeline.train_lafite"})),
-        out_dir=out,
-        device=device,
-    )
+    data, label = TrainingData(images, embeddings, mirrored), Path(named["IMAGES"]).stem
+    drawn = save_progress(out, label, about={"made by": "pipeline.train_lafite"})
+    how = {"observers": Observers(drawn), "out_dir": out, "device": device}
+    how["initial"] = named.get("INITIAL")
+    result = train(config, data, lambda pictures: clip.embed(pictures / 2 + 0.5), **how)
     if processes.rank > 0:
         return None
     card = {"data": f"{len(images)} images, {label}", "clip": clip.name, "images": result.images}

@@ -1,7 +1,6 @@
 """The cells of the encoders' study: one fit or one control each, of one subject and seed."""
 
 import itertools
-from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Annotated, NamedTuple
 
@@ -109,41 +108,27 @@ class Bench:
         """Of all training trials; most cells with ridge need it."""
         return encoders.ridge_basis(self.betas, device=self.device)
 
-    @property
-    def data(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Training trials with the image embedding as the target."""
-        return self.betas, self.targets["image"], self.groups
+    def how(self, cell: Cell) -> dict[str, object]:
+        """Settings, seed and device of the cell's mapper."""
+        return {"settings": self.settings, "seed": cell.seed, "device": self.device}
 
-    def fit(
-        self, cell: Cell, embeddings: np.ndarray | None = None, n_targets: int = 1
-    ) -> tuple[Mapper, dict]:
-        """Fit the cell's mapper to all training trials; to image embeddings by default."""
-        target = self.targets["image"] if embeddings is None else embeddings
-        how = {"n_targets": n_targets, **self._settings(cell)}
+    def fit(self, cell: Cell, target: np.ndarray, n_targets: int = 1) -> tuple[Mapper, dict]:
+        """Fit the cell's mapper to all training trials and a target (n_trials, C) of each."""
+        how = {"n_targets": n_targets, **self.how(cell)}
         how["basis"] = self.basis if cell.mapper == "ridge" else None
         return encoders.fit_mapper(cell.mapper, self.betas, target, self.groups, **how)
 
-    def fitter(self, cell: Cell) -> controls.Fit:
-        """The cell's mapper as a function of any training data."""
-        fit = partial(encoders.fit_mapper, cell.mapper)
-        return controls.fitter(fit, **self._settings(cell))
 
-    def _settings(self, cell: Cell) -> dict[str, object]:
-        return {"settings": self.settings, "seed": cell.seed, "device": self.device}
+def scores(readout: str, truth: np.ndarray, prediction: np.ndarray) -> Arrays:
+    """Scores of one way of reading embeddings (n, C) of the test images, image by image.
 
-    def scores(
-        self, readout: object, prediction: np.ndarray, truth: np.ndarray | None = None
-    ) -> Arrays:
-        """Scores of one way of reading embeddings (n, C) of the test images, image by image.
-
-        Returns
-        -------
-        dict of str to numpy.ndarray, (n,)
-            Named "readout|score".
-        """
-        truth = self.truth["image"] if truth is None else truth
-        found = controls.scores_per_image(truth, prediction)
-        return {f"{readout}|{score}": values for score, values in found.items()}
+    Returns
+    -------
+    dict of str to numpy.ndarray, (n,)
+        Named "readout|score".
+    """
+    found = controls.scores_per_image(truth, prediction)
+    return {f"{readout}|{score}": values for score, values in found.items()}
 
 
 def run_mapper(bench: Bench, cell: Cell) -> Arrays:
@@ -160,11 +145,11 @@ def run_mapper(bench: Bench, cell: Cell) -> Arrays:
     for suffix, prediction in read.items():
         parts = dict(zip(names, np.split(prediction, len(names), axis=1), strict=True))
         for name, part in parts.items():
-            found |= bench.scores(name + suffix, part, bench.truth[name])
+            found |= scores(name + suffix, bench.truth[name], part)
         if len(names) > 1:  # cosines of image and caption count alike
             both = np.concatenate([encoders.unit(part) for part in parts.values()], axis=1)
             truth = np.concatenate([bench.truth[name] for name in names], axis=1)
-            found |= bench.scores("both" + suffix, both, truth)
+            found |= scores("both" + suffix, truth, both)
     return found
 
 
@@ -204,19 +189,22 @@ def run_shuffled(bench: Bench, cell: Cell) -> Arrays:
     """The whole fit with every image's embedding exchanged; must be at chance."""
     rng = np.random.default_rng(cell.seed)
     wrong = controls.shuffle_pairing(bench.targets["image"], bench.groups, rng)
-    return bench.scores("image", bench.fit(cell, wrong)[0].predict(bench.pattern))
+    mapper, _ = bench.fit(cell, wrong)
+    return scores("image", bench.truth["image"], mapper.predict(bench.pattern))
 
 
 def run_curve(bench: Bench, cell: Cell) -> Arrays:
     """Learning curve over sessions, or over voxels drawn at random: the size is the readout."""
-    fit, test = bench.fitter(cell), (bench.pattern, bench.truth["image"])
+    fit = controls.fitter(partial(encoders.fit_mapper, cell.mapper), **bench.how(cell))
+    data = bench.betas, bench.targets["image"], bench.groups
+    test = bench.pattern, bench.truth["image"]
     if cell.kind == "sessions":
-        found = ceilings.curve_over_sessions(fit, *bench.data, bench.session, *test)
+        found = ceilings.curve_over_sessions(fit, *data, bench.session, *test)
     else:
         total = bench.betas.shape[1]
         sizes = {"n_draws": bench.study.n_draws, "rng": np.random.default_rng(cell.seed)}
         sizes["n_voxels"] = sorted({min(n, total) for n in bench.study.n_voxels})
-        found = ceilings.curve_over_voxels(fit, *bench.data, *test, **sizes)
+        found = ceilings.curve_over_voxels(fit, *data, *test, **sizes)
     return {
         f"{size}|{score}": values[i]
         for i, size in enumerate(found[f"n_{cell.kind}"])
@@ -224,9 +212,4 @@ def run_curve(bench: Bench, cell: Cell) -> Arrays:
     }
 
 
-KINDS: dict[str, Callable[[Bench, Cell], Arrays]] = {
-    "mapper": run_mapper,
-    "shuffled": run_shuffled,
-    "sessions": run_curve,
-    "voxels": run_curve,
-}
+KINDS = {"mapper": run_mapper, "shuffled": run_shuffled, "sessions": run_curve, "voxels": run_curve}

@@ -7,11 +7,7 @@ from fmri_utils.project.parts import Arrays, Parts
 
 
 def finished(
-    files: Files,
-    study: str,
-    settings: Mapping,
-    numbers: Sequence[int],
-    compute: Callable[[int], Arrays],
+    files: Files, study: str, settings: Mapping, numbers: Sequence[int], compute: Callable
 ) -> list[Arrays]:
     """The arrays of all parts; those that are missing are computed, shown by a bar and kept.
 

@@ -131,9 +131,7 @@ def curve_rows(rows: pd.DataFrame, kind: str, difference: Difference) -> list[di
     return points[[size, "value", "low", "high"]].agg(list).reset_index().to_dict("records")
 
 
-def summarise(
-    cells: pd.DataFrame, *, rng: np.random.Generator, n_resamples: int, shared_images: bool
-) -> dict:
+def summarise(cells: pd.DataFrame, difference: Difference) -> dict:
     """All tables of the study, as JSON keeps them.
 
     Parameters
@@ -141,11 +139,8 @@ def summarise(
     cells : pandas.DataFrame
         A row for each score of each cell: ``subject``, ``kind``, ``mapper``, ``target``, ``seed``,
         ``readout``, ``score`` and ``values``, an array with an entry for each image.
-    rng : numpy.random.Generator
-        Of the bootstrap.
-    n_resamples : int
-    shared_images : bool
-        Whether all subjects were tested on the same images.
+    difference : callable
+        Of two scores of each subject, image by image: mean with its interval.
 
     Returns
     -------
@@ -154,12 +149,6 @@ def summarise(
         ``score``, ``value``, ``low``, ``high``, ``chance``, ``subjects``, ``seed_sd``;
         ``differences``; ``sessions`` and ``voxels``: curves.
     """
-
-    def difference(first: Scores, second: Scores) -> Interval:
-        same = shared_images and len({len(scores) for scores in first}) == 1
-        boot = {"rng": rng, "n_resamples": n_resamples, "shared_images": same}
-        return paired_difference(first, second, **boot)
-
     subjects = cells["subject"].unique().tolist()
     of_kind = dict(list(cells[cells["score"].isin(SCORES)].groupby("kind")))
     found = {"n_subjects": len(subjects), "subjects": subjects}
@@ -187,12 +176,13 @@ def run_study(profile: Profile, study: StudySettings) -> None:
         "settings": dataclasses.asdict(MapperSettings.of(profile.encoder)),
         "seconds": float(table.query("score == 'seconds'")["values"].sum()),
     }
-    summary = summarise(
-        table,
-        rng=np.random.default_rng(profile.seed),
-        n_resamples=study.n_resamples,
-        shared_images=len(tested) == 1,
-    )
+    boot = {"rng": np.random.default_rng(profile.seed), "n_resamples": study.n_resamples}
+
+    def difference(first: Scores, second: Scores) -> Interval:
+        same = len(tested) == 1 and len({len(scores) for scores in first}) == 1
+        return paired_difference(first, second, shared_images=same, **boot)
+
+    summary = summarise(table, difference)
     config = {**profile.as_dict(*SECTIONS), "study": dataclasses.asdict(study)}
     path = profile.figures / "study_encoders.json"
     save_json(path, {"about": about, **summary}, config=config, inputs=inputs)

@@ -7,7 +7,7 @@ pictures of every fine-tuning and its weights, which can be used as ``lafite.wei
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from fmri_utils.encoders import MapperSettings
 from fmri_utils.lafite import Generator, Observers, TrainingConfig, load_generator, save_generator
 from fmri_utils.metrics.judge import load_judge
 from fmri_utils.pictures import finetuning, search, strategies
+from fmri_utils.pictures.finetuning import FineTuning
 from fmri_utils.pictures.reconstruction import at_resolution, draw, draw_z
 from fmri_utils.pictures.strategies import folder_name
 from fmri_utils.project.devices import choose_device
@@ -27,8 +28,6 @@ from fmri_utils.project.profiles import PROJECT_ROOT
 READS = ("betas", "stimuli", "embeddings", "predictions", "generator")
 # What the study reads.
 SECTIONS = ("data", "clip", "simulation", "encoder", "lafite", "reconstruction")
-LEARNING_RATE = 0.001  # of a fine-tuning
-Predictions = dict[str, tuple[finetuning.HeldOutPredictions, np.ndarray]]
 
 
 class Material:
@@ -60,6 +59,11 @@ class Material:
         rows = np.searchsorted(self.stimuli["nsd_id"], self.predicted["test_ids"])
         self.seen = self.stimuli["images"][rows]
 
+    @cached_property
+    def predictions(self) -> dict[str, tuple[finetuning.HeldOutPredictions, np.ndarray]]:
+        """Of "image" and "caption" embeddings, from :func:`held_out`."""
+        return {kind: held_out(self, kind) for kind in ("image", "caption")}
+
 
 def study_searches(material: Material) -> dict:
     """The table of :func:`~fmri_utils.pictures.strategies.compare_searches` on all test images."""
@@ -72,18 +76,13 @@ def study_searches(material: Material) -> dict:
     blurred, alone = search.read_blurred(*data, **low_level), {}
     if blurred is not None:
         alone["blurred picture alone"] = [search.enlarge(blurred.picture, seen.shape[1])]
+    how = {"passes": settings.study_passes, "blurred": blurred, **material.drawing}
     repeats = []
     for seed in material.seeds:
+        rng = torch.Generator().manual_seed(seed)
+        own = {"rng": rng, "folder": material.folder / "searches" / f"seed-{seed}"}
         found = strategies.compare_searches(
-            material.generator,
-            predicted["condition"],
-            objective,
-            passes=settings.study_passes,
-            rng=torch.Generator().manual_seed(seed),
-            blurred=blurred,
-            folder=material.folder / "searches" / f"seed-{seed}",
-            progress=True,
-            **material.drawing,
+            material.generator, predicted["condition"], objective, **own, **how, progress=True
         )
         ceiling = draw(material.generator, found.z, predicted["truth"], **material.drawing)
         sets = {**found.draws, **alone, "ceiling": [ceiling]}
@@ -114,19 +113,12 @@ def held_out(material: Material, kind: str) -> tuple[finetuning.HeldOutPredictio
 
 
 def fine_tuned(
-    material: Material,
-    predictions: Predictions,
-    config: TrainingConfig,
-    monitor: Callable[[torch.Tensor], dict[str, float]],
-    option: finetuning.FineTuning,
-    name: str,
+    material: Material, config: TrainingConfig, monitor: Callable, option: FineTuning, name: str
 ) -> Generator:
     """The generator after one option; its folder gets checkpoints, curves, pictures and weights.
 
     Parameters
     ----------
-    predictions : dict of str to (HeldOutPredictions, numpy.ndarray)
-        "image" and "caption", from :func:`held_out`.
     config, option
         As for :func:`~fmri_utils.pictures.finetuning.fine_tune`.
     monitor : callable
@@ -135,29 +127,19 @@ def fine_tuned(
         Of the option.
     """
     stimuli, clip = material.stimuli, material.clip
-    train, test = zip(*predictions.values(), strict=True)
+    train, test = zip(*material.predictions.values(), strict=True)
     parts = slice(2 if option.two_conditions else 1)
     rows = np.searchsorted(stimuli["nsd_id"], train[0].ids)
     folder = material.folder / "fine-tuning" / f"seed-{config.seed}" / folder_name(name)
     about = {"fine-tuning": name, "seed": str(config.seed), "images": str(config.n_images)}
-    result = finetuning.fine_tune(
-        material.generator,
-        stimuli["images"][rows],
-        clip["image"][rows],
-        np.concatenate([one.predicted for one in train[parts]], axis=2),
-        material.encode,
-        config=config,
-        option=option,
-        captions=encoders.unit(clip["caption"][rows])[:, None],
-        out_dir=folder,
-        observers=Observers(
-            plots.save_progress(folder, material.cfg.dataset_label, about=about),
-            monitor,
-            np.concatenate(test[parts], axis=1),
-        ),
-        device=material.device,
-        progress=True,
-    )
+    predicted = np.concatenate([one.predicted for one in train[parts]], axis=2)
+    data = stimuli["images"][rows], clip["image"][rows], predicted, material.encode
+    captions = encoders.unit(clip["caption"][rows])[:, None]
+    drawn = plots.save_progress(folder, material.cfg.dataset_label, about=about)
+    observers = Observers(drawn, monitor, np.concatenate(test[parts], axis=1))
+    how = {"out_dir": folder, "observers": observers, "device": material.device, "progress": True}
+    settings = {"config": config, "option": option, "captions": captions}
+    result = finetuning.fine_tune(material.generator, *data, **settings, **how)
     weights = folder / "generator.safetensors"
     if not weights.is_file():
         save_generator(weights, result.generator, about)
@@ -169,11 +151,10 @@ def study_fine_tuning(material: Material) -> dict:
     clip, generator, settings = material.clip, material.generator, material.cfg.reconstruction
     seen, truth = material.seen, material.predicted["truth"]
     sizes = {"n_images": settings.study_images, "rest_images": settings.study_rest_images}
-    predictions = {kind: held_out(material, kind) for kind in ("image", "caption")}
-    image, test_image = predictions["image"]
+    image, test_image = material.predictions["image"]
     test_rows = np.searchsorted(clip["nsd_id"], material.predicted["test_ids"])
     conditions = {
-        "brain": [test_image, predictions["caption"][1]],
+        "brain": [test_image, material.predictions["caption"][1]],
         "ceiling": [truth, encoders.unit(clip["caption"][test_rows])],
     }
     small = at_resolution(seen, generator.config.resolution)
@@ -182,19 +163,12 @@ def study_fine_tuning(material: Material) -> dict:
     repeats = {"brain": [], "ceiling": []}
     for seed in material.seeds:
         config = finetuning.fine_tuning_config(
-            generator.config,
-            **sizes,
-            learning_rate=LEARNING_RATE,
-            clip_size=material.space.image_size,
-            seed=seed,
+            generator.config, **sizes, clip_size=material.space.image_size, seed=seed
         )
+        tune = partial(fine_tuned, material, config, monitor)
+        how = {"z": draw_z(generator, len(truth), seed)[None], **material.drawing}
         pictures = strategies.compare_fine_tuning(
-            generator,
-            partial(fine_tuned, material, predictions, config, monitor),
-            finetuning.OPTIONS,
-            conditions,
-            z=draw_z(generator, len(truth), seed)[None],
-            **material.drawing,
+            generator, tune, finetuning.OPTIONS, conditions, **how
         )
         for kind, draws in pictures.items():
             scores = strategies.mean_scores(seen / 255.0, draws, judge=material.judge)
