@@ -85,15 +85,9 @@ def bring(file: WeightsFile) -> None:
         if file.hub:  # what open_clip calls before it builds the network
             huggingface_hub.hf_hub_download(*file.hub.split())
         else:
-            torch.hub.load_state_dict_from_url(
-                file.url,
-                str(file.cached.parent),
-                map_location="cpu",
-                progress=sys.stderr.isatty(),
-                check_hash=bool(file.sha256_prefix),
-                file_name=file.name,
-                weights_only=True,
-            )
+            how = {"progress": sys.stderr.isatty(), "check_hash": bool(file.sha256_prefix)}
+            how |= {"file_name": file.name, "map_location": "cpu", "weights_only": True}
+            torch.hub.load_state_dict_from_url(file.url, str(file.cached.parent), **how)
     except Exception as err:  # of urllib, torch, pickle and the hub's own HTTP client
         if not there:
             file.cached.unlink(missing_ok=True)  # torch.hub keeps a file that is cut off

@@ -75,14 +75,10 @@ class Records:
 
     def add(self, path: Path, remote: Remote) -> None:
         """List a finished file, and what it was made from; files that are gone are taken off."""
-        self.files[self._name(path)] = {
-            "url": remote.url,
-            "etag": remote.etag,
-            "bytes": path.stat().st_size,
-            "sha256": sha256_file(path),
-            "mtime_ns": path.stat().st_mtime_ns,
-            "fetched": datetime.date.today().isoformat(),
-        }
+        about, today = path.stat(), datetime.date.today().isoformat()
+        entry = {"url": remote.url, "etag": remote.etag, "fetched": today}
+        entry |= {"bytes": about.st_size, "mtime_ns": about.st_mtime_ns}
+        self.files[self._name(path)] = entry | {"sha256": sha256_file(path)}
         here = {name: entry for name, entry in self.files.items() if (self.root / name).exists()}
         with atomic_path(self.root / LIST) as part:
             part.write_text(json.dumps({"files": here}, indent=1, sort_keys=True) + "\n")
