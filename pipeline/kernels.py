@@ -88,6 +88,8 @@ def main() -> None:
     """Be a kernel; what ``python -m ipykernel_launcher`` does, for no longer than the run."""
     end_with(int(os.environ["JPY_PARENT_PID"]))
     _be_nobodys()
+    # Waiting threads sleep: beside other work a notebook would take four times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from ipykernel import kernelapp
 
     kernelapp.launch_new_instance()
