@@ -5,7 +5,6 @@ notebooks, and sockets instead of TCP ports let several runs share a machine.
 """
 
 import ctypes
-import importlib.util
 import os
 import shutil
 import signal
@@ -77,9 +76,8 @@ def _be_nobodys() -> None:
 
     With ``MPLBACKEND=Agg`` in the environment a whole run would end well without one picture.
     """
-    (package,) = importlib.util.find_spec("matplotlib").submodule_search_locations
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    os.environ["MATPLOTLIBRC"] = str(Path(package, "mpl-data", "matplotlibrc"))
+    os.environ["MATPLOTLIBRC"] = os.devnull  # which leaves matplotlib's own settings
     os.environ["IPYTHONDIR"] = str(Path(sys.argv[sys.argv.index("-f") + 1]).parent / "ipython")
     os.environ.pop("PYTHONSTARTUP", None)
 

@@ -55,11 +55,15 @@ class Report:
         self.absent = set()  # inputs that are not here
         for path in (path for folder in FOLDERS for path in own_files(root / folder, "**/*.json")):
             if path.name == PROVENANCE:
-                self._check_figures(path)
+                check, names = self._check_figures, ("config", "inputs", "files")
             elif path.name.endswith("-record.json"):
-                self._check_record(path)
+                check, names = self._check_record, ("written", "made_from")
             elif path.with_suffix("").suffix:
-                self._check_manifest(path)
+                check, names = self._check_manifest, ("config", "inputs")
+            else:
+                continue
+            if manifest := self._read(path, *names):
+                check(path, manifest)
         for path in own_files(root, "figures/**/*") + own_files(root, "runs/*/figures/**/*"):
             beside = path.with_name(PROVENANCE)
             if path.suffix in FIGURES and not beside.is_file():
@@ -107,16 +111,12 @@ class Report:
         self._find(CHANGED, path, "it is no longer a manifest that can be read")
         return None
 
-    def _check_manifest(self, path: Path) -> None:
-        if manifest := self._read(path, "config", "inputs"):
-            self._check_bytes(path.with_suffix(""), manifest.get("sha256"), path)
-            self._check_origin(path.with_suffix(""), manifest)
+    def _check_manifest(self, path: Path, manifest: Mapping) -> None:
+        self._check_bytes(path.with_suffix(""), manifest.get("sha256"), path)
+        self._check_origin(path.with_suffix(""), manifest)
 
-    def _check_figures(self, path: Path) -> None:
+    def _check_figures(self, path: Path, provenance: Mapping) -> None:
         """All files of a folder of figures, and what the figures say of themselves."""
-        provenance = self._read(path, "config", "inputs", "files")
-        if provenance is None:
-            return
         beside, here = path.with_name(INPUTS), {"inputs": {}}
         if beside.is_file():
             here = self._read(beside, "inputs", "versions") or here
@@ -134,11 +134,8 @@ class Report:
         if unnamed := sorted(there - set(provenance["files"])):
             self._note(f"{self._name(path)} does not name {', '.join(unnamed)}")
 
-    def _check_record(self, path: Path) -> None:
+    def _check_record(self, path: Path, record: Mapping) -> None:
         """What a notebook wrote in its last run, and whether it would run again."""
-        record = self._read(path, "written", "made_from")
-        if record is None:
-            return
         for name, digest in record["written"].items():
             self._check_bytes(self.root / name, digest, path)
         profile = self._profile(path, record.get("config"), "")
