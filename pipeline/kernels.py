@@ -16,7 +16,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-LONGEST_FOLDER = 90  # bytes: a socket's whole path has at most 103 (macOS) or 107 (Linux)
+LONGEST_FOLDER = 65  # bytes: a socket's whole path has at most 103 (macOS) or 107 (Linux)
 
 
 class IpcKernelManager(AsyncKernelManager):
@@ -25,10 +25,9 @@ class IpcKernelManager(AsyncKernelManager):
     def __init__(self, **kwargs):
         # In a folder of their own: by default sockets lie in the working directory, where a killed
         # kernel leaves them and two runs at once may take each other's.
-        folder = Path(tempfile.mkdtemp(prefix="fmri-kernel-"))
-        if len(os.fsencode(folder)) > LONGEST_FOLDER:
-            folder.rmdir()
-            folder = Path(tempfile.mkdtemp(prefix="fmri-kernel-", dir="/tmp"))
+        where = tempfile.gettempdir()
+        where = where if len(os.fsencode(where)) <= LONGEST_FOLDER else "/tmp"
+        folder = Path(tempfile.mkdtemp(prefix="fmri-kernel-", dir=where))
         super().__init__(**{**kwargs, "transport": "ipc", "ip": str(folder / "socket")})
         self.connection_file = str(folder / "kernel.json")
 

@@ -151,11 +151,9 @@ def check_there(profile: Profile, wanted: Sequence[Step]) -> None:
 
 def _named(step: Step) -> set[str]:
     """What a notebook takes from its settings: ``cfg.encoder``, ``cfg.data_root`` ..."""
-    return {
-        node.attr
-        for node in ast.walk(ast.parse(step.source.read_text()))
-        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "cfg"
-    }
+    nodes = ast.walk(ast.parse(step.source.read_text()))
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    return {node.attr for node in attributes if getattr(node.value, "id", "") == "cfg"}
 
 
 def weights(profile: Profile, section: str) -> list[Path]:

@@ -9,7 +9,6 @@ from sphinx.writers.html5 import HTML5Translator
 
 project = "From fMRI to a picture"
 html_title = project
-language = "en"
 extensions = ["myst_nb"]
 html_theme = "furo"
 html_static_path = [str(Path(__file__).with_name("site.css"))]
@@ -29,17 +28,12 @@ myst_heading_anchors = 3
 html_math_renderer = "mathml"  # browsers know it; Sphinx's default loads a script from elsewhere
 
 
-def _inline(translator: HTML5Translator, node: nodes.math) -> None:
-    translator.body.append(tex2mathml(node.astext()))
+def _formula(translator: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    as_block = isinstance(node, nodes.math_block)
+    translator.body.append(tex2mathml(node.astext(), as_block=as_block))
     raise nodes.SkipNode
 
 
-def _block(translator: HTML5Translator, node: nodes.math_block) -> None:
-    translator.body.append(tex2mathml(node.astext(), as_block=True))
-    raise nodes.SkipNode
-
-
-def setup(app: Sphinx) -> dict:
+def setup(app: Sphinx) -> None:
     """Formulas as MathML, by docutils."""
-    app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    app.add_html_math_renderer("mathml", (_formula, None), (_formula, None))
