@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fmri_utils.nsd.paths import NSDLayout
+from fmri_utils.nsd.paths import COCO_SPLITS, NSDLayout
 from fmri_utils.nsd.rois import parse_term, split_union
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import DataError
 
 from .area_betas import fetch_sessions
 from .client import Absent, Remote, head, parallel
-from .coco import JPEG_BYTES, SIDE, captions_here, fetch_captions, fetch_pictures
+from .coco import JPEG_BYTES, SIDE, fetch_pictures, unpack_captions
 from .consent import ensure_consent, say
 from .settings import ATLASES, N_IMAGES, Request, parse_request
 from .transfer import Records, alone, fetch_all, gigabytes
@@ -66,13 +66,11 @@ def wanted_files(request: Request) -> list[Wanted]:
 
     add("design", bucket.expdesign, bucket.stim_info)
     add("behaviour", bucket.responses)
-    add("maps", bucket.brainmask, bucket.mean_volume)
-    add("maps", *map(bucket.prf, PRF), optional=True)
-    add("maps", bucket.ncsnr())
-    add("maps", bucket.ncsnr(1), bucket.ncsnr(2), optional=True)
+    add("maps", bucket.brainmask, bucket.mean_volume, bucket.ncsnr())
     folder = bucket.ppdata / bucket.space
     valid = (folder / f"valid_session{session:02d}.nii.gz" for session in request.sessions)
-    add("maps", *valid, optional=True)
+    halves = bucket.ncsnr(1), bucket.ncsnr(2)
+    add("maps", *map(bucket.prf, PRF), *halves, *valid, optional=True)
     terms = split_union(request.roi if request.betas == "roi" else "nsdgeneral")
     needed = {"nsdgeneral", *(parse_term(term)[1] for term in terms)}
     for atlas in ATLASES:
@@ -149,20 +147,19 @@ def download(request: Request) -> None:
         records = Records(root, thorough=request.verify)
         layout = NSDLayout(root, request.subject, request.space, request.version)
         files = wanted_files(request)
-        if captions_here(layout, records):
+        if all(records.is_whole(layout.captions(split)) for split in COCO_SPLITS):
             files = [wanted for wanted in files if wanted.what != CAPTIONS]
         found = present(ask_all(files, request.connections))
         sessions = [remote for wanted, remote in found.items() if wanted.what == SOME_VOXELS]
-        captions = [remote for wanted, remote in found.items() if wanted.what == CAPTIONS]
-        whole = [wanted for wanted in found if wanted.what not in (SOME_VOXELS, CAPTIONS)]
-        fetch_all([(found[wanted], root / wanted.key) for wanted in whole], records)
+        whole = {w.key: remote for w, remote in found.items() if w.what != SOME_VOXELS}
+        fetch_all([(remote, root / key) for key, remote in whole.items()], records)
         if sessions:
             remotes = dict(zip(request.sessions, sessions, strict=True))
             fetch_sessions(request, layout, remotes, records)
         if request.stimuli == "coco":
             fetch_pictures(request, layout, records)
-        for archive in captions:
-            fetch_captions(layout, archive, records)
+        for key in (wanted.key for wanted in found if wanted.what == CAPTIONS):
+            unpack_captions(layout, root / key, whole[key], records)
 
 
 def list_files(request: Request) -> None:

@@ -29,7 +29,7 @@ from fmri_utils.project.reading import reading
 from .client import Remote, get, parallel
 from .consent import say
 from .settings import Request
-from .transfer import Records, check_space, fetch_all
+from .transfer import Records, check_space
 
 SIDE = 425  # pixels of NSD's stimuli
 JPEG_START = b"\xff\xd8"
@@ -202,13 +202,15 @@ def parse_crop(text: object) -> tuple[float, ...]:
     raise DataError(f"cropBox is {text!r}; expected four shares from 0 to 1, in brackets.")
 
 
-def fetch_captions(layout: NSDLayout, remote: Remote, records: Records) -> None:
-    """Bring COCO's captions; their archive is removed afterwards.
+def unpack_captions(layout: NSDLayout, archive: Path, remote: Remote, records: Records) -> None:
+    """Take COCO's captions out of their archive, which is removed afterwards.
 
     Parameters
     ----------
     layout : NSDLayout
         The folder.
+    archive : pathlib.Path
+        As it came.
     remote : Remote
         The archive on the server.
     records : Records
@@ -219,19 +221,12 @@ def fetch_captions(layout: NSDLayout, remote: Remote, records: Records) -> None:
     DataError
         If the archive is damaged or lacks them.
     """
-    archive = layout.captions(COCO_SPLITS[0]).with_name("annotations_trainval2017.zip")
-    fetch_all([(remote, archive)], records)
     for split in COCO_SPLITS:
         with atomic_path(layout.captions(split)) as part:
             extract(archive, f"annotations/captions_{split}.json", part)
     archive.unlink()
     for split in COCO_SPLITS:
         records.add(layout.captions(split), remote)
-
-
-def captions_here(layout: NSDLayout, records: Records) -> bool:
-    """Whether the captions of both splits are here."""
-    return all(records.is_whole(layout.captions(split)) for split in COCO_SPLITS)
 
 
 def extract(archive: Path, member: str, path: Path) -> None:

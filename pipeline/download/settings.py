@@ -47,6 +47,8 @@ def _known_version(text: str, info: ValidationInfo) -> str:
 
 
 Sessions = Annotated[tuple[int, ...], BeforeValidator(_session_numbers)]
+Region = Annotated[str, AfterValidator(region)]
+Version = Annotated[str, AfterValidator(_known_version)]
 Address = Annotated[HttpUrl, AfterValidator(lambda url: str(url).rstrip("/"))]
 Folder = Annotated[Path, AfterValidator(Path.absolute)]
 
@@ -74,16 +76,12 @@ class Request:
     betas: Literal["roi", "hdf5", "nifti", "none"] = setting(
         "roi", "roi (only the voxels of ROI), hdf5, nifti or none"
     )
-    roi: Annotated[str, AfterValidator(region)] = setting(
-        "nsdgeneral", "such as nsdgeneral+floc-faces+Kastner2015:V3A,V3B"
-    )
+    roi: Region = setting("nsdgeneral", "such as nsdgeneral+floc-faces+Kastner2015:V3A,V3B")
     stimuli: Literal["coco", "brick", "none"] = setting(
         "coco", "coco (cropped from COCO's images), brick (39.6 GB, exact) or none"
     )
     space: Literal[tuple(SPACES)] = setting("func1pt8mm", "func1pt8mm or func1mm")
-    version: Annotated[str, AfterValidator(_known_version)] = setting(
-        "", "of the betas; betas_fithrf_GLMdenoise_RR by default"
-    )
+    version: Version = setting("", "of the betas; betas_fithrf_GLMdenoise_RR by default")
     root: Folder = setting(PROJECT_ROOT / "data/nsd", "the data folder")
     dry_run: bool = setting(False, "1 to list files and bytes only")
     verify: bool = setting(False, "1 to hash every file that is here again")
