@@ -26,9 +26,9 @@ TOKEN = "explorer-test"
 PICTURE = "img.fmri-utils-picture"
 BRAIN = ".fmri-utils-brain img"
 ERRORS = '.jp-OutputArea-output[data-mime-type*="error"]'
+# Limits: of a program that starts, of all cells, and of one event; several times what they take on
+# two cores that a dozen other programs share.
 START_SECONDS, RUN_SECONDS, ACTION_SECONDS = 300, 300, 60
-"""Limits: of a program that starts, of all cells, and of one event; several times what they take
-on two cores that a dozen other programs share."""
 # From the event to the frame in which the new picture has been decoded. A drag ends with pointerup.
 STOPWATCH = """
 (selector) => {

@@ -12,7 +12,7 @@ from fmri_utils import encoders
 from fmri_utils.encoders import gradient_fit as loop
 from fmri_utils.encoders.contrastive import fit_mind_reader
 from fmri_utils.encoders.mlp import mlp_loss, risen
-from fmri_utils.project.errors import DivergedError, ProfileError
+from fmri_utils.project.errors import ProfileError
 
 QUICK = loop.Training(
     n_steps=60, batch_size=40, learning_rate=3e-3, weight_decay=0.01, one_cycle=True,
@@ -162,11 +162,5 @@ def test_bad_data_and_absent_gpus_are_clear_errors(name):  # NaN: test_not_finit
     constant[:, 2] = 1
     refused(r"dimensions \[2\] are constant", FITS[name], betas, constant, image)
     refused("train on more images", FITS[name], betas[:9], embeddings[:9], image[:9])
-    with pytest.raises(ProfileError, match="'cuda:77' is not available here"):
-        FITS[name](betas, embeddings, image, device="cuda:77")
-
-
-def test_a_loss_that_explodes_is_named():
-    data = planted()
-    with pytest.raises(DivergedError, match=r"the loss is nan at step 1: .* Lower the learning"):
-        fit_mlp(data, training=dataclasses.replace(QUICK, learning_rate=1e30, one_cycle=False))
+    absent = {"device": "cuda:77", "error": ProfileError}
+    refused("'cuda:77' is not available here", FITS[name], betas, embeddings, image, **absent)

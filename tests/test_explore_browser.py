@@ -9,8 +9,8 @@ from playwright.sync_api import sync_playwright
 
 LIMIT_MS = 300
 N_EVENTS = 20
+# Limit of everything in this file after the smoke run; about 30 s on two idle cores.
 WHOLE_SECONDS = 1200
-"""Limit of everything in this file after the smoke run; about 30 s on two idle cores."""
 
 
 @pytest.fixture(scope="session")

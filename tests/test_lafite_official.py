@@ -40,16 +40,13 @@ CONFIGS = {
     "structure 1 from 8 on": dataclasses.replace(TINY, change=4, hidden_dim=512),
     "a choice of layers": dataclasses.replace(TINY, structure_1=("b4.torgb", "b16.conv0")),
     "32 px, odd channels": dataclasses.replace(TINY, resolution=32, channels=(8, 12, 6, 4)),
-    "256 px": dataclasses.replace(TINY, resolution=256, channel_base=512),
     "1024 px": dataclasses.replace(TINY, resolution=1024, channel_base=1024, channel_max=2),
 }
 
 # -- what can be read ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "protocol"), list(zip(CONFIGS, 2 * (3, 4) + (3, 3, 4), strict=True))
-)
+@pytest.mark.parametrize(("name", "protocol"), list(zip(CONFIGS, 3 * (3, 4), strict=True)))
 def test_every_structure_and_size_comes_out_as_it_went_in(name, protocol, monkeypatch, tmp_path):
     config = CONFIGS[name]
     torch.manual_seed(1)

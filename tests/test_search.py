@@ -151,8 +151,7 @@ def test_bad_targets_are_refused():
         (np.full((1, 4, 4, 3), 90.0), flat, "float64 values from 90"),
         (np.zeros((1, 4, 4, 3)), np.inf * flat, "variances: 48 of 48"),
     ):
-        with pytest.raises(DataError, match=message):
-            search.make_target(one, search.Blurred(pictures, variance))
+        refused(message, search.make_target, one, search.Blurred(pictures, variance))
 
 
 # -- searches ------------------------------------------------------------------------------------

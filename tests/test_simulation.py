@@ -7,7 +7,7 @@ import pytest
 from refusals import refused
 
 from fmri_utils.nsd import estimate_ncsnr
-from fmri_utils.project.errors import DataError, ProfileError
+from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.settings import checked
 from fmri_utils.project.simulation_config import BETA_VERSIONS, SimulationConfig
 from simulated_nsd import measurement
@@ -75,8 +75,7 @@ def test_areas_follow_nsd_conventions(brain):
 
 def test_a_grid_that_cannot_hold_the_voxels_is_refused():
     config = dataclasses.replace(SMALL, n_nsdgeneral=5000)
-    with pytest.raises(DataError, match="cortex"):
-        make_brain(config, 1)
+    refused("cortex", make_brain, config, 1)
 
 
 # --- receptive fields ------------------------------------------------------------------------

@@ -8,8 +8,6 @@ all, take several times faster; the large ones are made with fewer multiplicatio
 (:mod:`.winograd`). Not for training or :mod:`torch.func`: those use the layers' own forward passes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -19,8 +17,8 @@ from torch import Tensor
 from . import winograd
 from .layers import GAIN, LEAK, SynthesisConvolution, ToRGB, filter_image, upsample_image
 
+# Size of one sample's activations from which samples run one by one.
 LARGE_BYTES = 2**20
-"""Size of one sample's activations from which samples run one by one."""
 
 
 def double_one(x: Tensor, weight: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..project.errors import DataError, WeightsError
-from .arrays import first_of_equals, picture_pairs
+from .arrays import first_of_equals
 from .feature_networks import NETWORKS, FeatureNetwork
 from .features import FeatureScorer, mean_of_wrong_pairs, scores_and_chance
 from .identification import CSLS_NEIGHBOURS, chance, retrieval, retrieval_scores, two_way_scores
@@ -84,8 +84,6 @@ def picture_scores(
     """
     if not pictures:
         raise DataError("no set of pictures was given. Expected: at least one.")
-    for images in pictures.values():
-        picture_pairs(truth, images)
     out: Scores = {name: _pixel_scores(truth, images) for name, images in pictures.items()}
     parts = [_network_scores(network, truth, pictures, device) for network in networks]
     for part in [*parts, _judge_scores(judge, truth, pictures)]:
@@ -95,11 +93,10 @@ def picture_scores(
 
 
 def _pixel_scores(truth: np.ndarray, images: np.ndarray) -> dict[str, Score]:
-    n = len(truth)
+    found, n = pixel_scores(truth, images), len(truth)
     rows = np.unique(np.linspace(0, n - 1, min(n, CHANCE_PAIRS)).astype(int))
     others = (rows + n // 2) % n
-    wrong = np.asarray(truth)[others], np.asarray(images)[rows]
-    found, unpaired = pixel_scores(truth, images), pixel_scores(*wrong)
+    unpaired = pixel_scores(np.asarray(truth)[others], np.asarray(images)[rows])
     return {name: Score("higher", found[name], float(unpaired[name].mean())) for name in found}
 
 

@@ -10,6 +10,7 @@ from .paths import NSDLayout
 from .rois import read_roi
 
 FLOC = ("faces", "places", "bodies", "words")
+# Families of :func:`visual_areas` and the atlas that each is read from.
 FAMILIES = {
     "visual": "prf-visualrois",
     "eccentricity": "prf-eccrois",
@@ -17,7 +18,6 @@ FAMILIES = {
     "streams": "streams",
     "hemispheres": "nsdgeneral",
 }
-"""Families of :func:`visual_areas` and the atlas that each is read from."""
 
 NAMED_AREAS = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words")
 MAIN_AREAS = (*NAMED_AREAS, "unassigned")

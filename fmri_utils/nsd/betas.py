@@ -21,8 +21,8 @@ from .maps import check_axes, check_mask
 from .paths import PSC_SCALE, REMEDY, TRIALS_PER_SESSION, NSDLayout, check_sessions
 from .roi_betas import check_roi_files, flat_voxels, is_roi_file, roi_blocks
 
+# Memory for one block of volumes while a file is read.
 BLOCK_BYTES = 32 * 2**20
-"""Memory for one block of volumes while a file is read."""
 
 RUNS_AT_ONCE = 500  # rows of neighbouring voxels; one has up to 0.1 MB
 

@@ -16,20 +16,20 @@ import numpy as np
 from ..project.artifacts import own_files
 from ..project.errors import DataError
 
+# Stimulus trials in every NSD session: 12 runs of alternately 63 and 62 trials.
 TRIALS_PER_SESSION = 750
-"""Stimulus trials in every NSD session: 12 runs of alternately 63 and 62 trials."""
 
+# Volume betas are stored as int16 of 300 times percent signal change.
 PSC_SCALE = 300
-"""Volume betas are stored as int16 of 300 times percent signal change."""
 
+# Volume spaces that this reader knows, and the beta versions that exist in each.
 SPACES = {
     "func1pt8mm": ("betas_assumehrf", "betas_fithrf", "betas_fithrf_GLMdenoise_RR"),
     "func1mm": ("betas_fithrf", "betas_fithrf_GLMdenoise_RR"),
 }
-"""Volume spaces that this reader knows, and the beta versions that exist in each."""
 
+# The parts of COCO that NSD's images come from; each has a file of captions.
 COCO_SPLITS = ("train2017", "val2017")
-"""The parts of COCO that NSD's images come from; each has a file of captions."""
 
 REMEDY = (
     "Fetch it with `make nsd-download SUBJECT=...` (after submitting the NSD data access "

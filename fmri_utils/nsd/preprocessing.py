@@ -13,8 +13,8 @@ import scipy.sparse
 from ..project.errors import DataError
 from .paths import PSC_SCALE
 
+# Percent signal change that int16 can hold, 109.2. No voxel's standard deviation is beyond it.
 MAX_PSC = 2**15 / PSC_SCALE
-"""Percent signal change that int16 can hold, 109.2. No voxel's standard deviation is beyond it."""
 
 MIN_ZEROS, MIN_ZERO_SHARE = 10, 0.01  # more exact zeros than these are trials without data
 TRIALS_AT_ONCE = 512

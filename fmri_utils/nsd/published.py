@@ -11,24 +11,22 @@ from .design import Design
 from .paths import NSDLayout
 from .rois import roi_mask
 
+# Shared images in the first n sessions of the real experiment, the same for all subjects: how many
+# were shown at least once (the usual test set), in how many trials, and where it is published how
+# many were shown 3, 2 and 1 times (NSD Data Manual, technical notes; Allen et al., 2022). 40, 32
+# and 30 are all that subjects took part in. Older papers used 37, because the last three sessions
+# were withheld until August 2023: 982 images, not all of them shown three times.
 SHARED_COUNTS = {
     40: (1000, 3000, 1000, 0, 0),
     37: (982, 2770),
     32: (930, 2371, 614, 213, 103),
     30: (907, 2188, 515, 251, 141),
 }
-"""Shared images in the first n sessions of the real experiment, the same for all subjects: how
-many were shown at least once (the usual test set), in how many trials, and where it is published
-how many were shown 3, 2 and 1 times (NSD Data Manual, technical notes; Allen et al., 2022).
 
-40, 32 and 30 are all that subjects took part in. Older papers used 37, because the last three
-sessions were withheld until August 2023: 982 images, not all of them shown three times.
-"""
-
+# Voxels of each subject's nsdgeneral at 1.8 mm.
 NSDGENERAL_VOXELS = dict(
     enumerate((15724, 14278, 15226, 13153, 13039, 17907, 12682, 14386), start=1)
 )
-"""Voxels of each subject's nsdgeneral at 1.8 mm."""
 
 SHARED_SPAN = (2950, 72948)  # first and last NSD id (from 0) of the shared images
 FIRST_IMAGE_OF_SUBJECT_1 = 46002

@@ -14,9 +14,9 @@ from scipy.spatial.distance import cdist
 from ..project.errors import DataError
 from .preprocessing import average_repeats, groups_with_data
 
+# Bins of distance: the first holds the six neighbours of a voxel of 1.8 mm, the second those that
+# share an edge or a corner.
 DISTANCE_EDGES_MM = (0.0, 2.2, 3.3, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 70.0)
-"""Bins of distance: the first holds the six neighbours of a voxel of 1.8 mm, the second those that
-share an edge or a corner."""
 
 MAX_LAG = 10  # largest distance of two trials
 N_SEEDS = 400  # voxels whose distances to all others are computed

@@ -11,8 +11,8 @@ from .paths import PSC_SCALE
 from .published import NSDGENERAL_VOXELS
 from .quality import drift_by_chance
 
+# Median noise-ceiling SNR of each subject, for the data of :data:`PUBLISHED_FOR`.
 PUBLISHED_NCSNR = dict(enumerate((0.361, 0.361, 0.324, 0.296, 0.415, 0.343, 0.281, 0.226), start=1))
-"""Median noise-ceiling SNR of each subject, for the data of :data:`PUBLISHED_FOR`."""
 
 PUBLISHED_FOR = ("nsdgeneral", "func1pt8mm", "betas_fithrf_GLMdenoise_RR")
 PUBLISHED_V1_PSC = (2.2, 3.3)  # mean and SD over trials and voxels, subject 1, session 1

@@ -14,6 +14,8 @@ from ..project.reading import reading
 from .maps import read_brainmask, read_volume
 from .paths import REMEDY, NSDLayout
 
+# Label names in the order of their ids, as NSD's documentation and colour tables give them. Used
+# where the colour table (``.ctab``) of an atlas is not in the folder.
 PUBLISHED_LABELS = {
     "nsdgeneral": ("nsdgeneral",),
     "prf-visualrois": ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"),
@@ -32,13 +34,9 @@ PUBLISHED_LABELS = {
         *("IPS0", "IPS1", "IPS2", "IPS3", "IPS4", "IPS5", "SPL1", "FEF"),
     ),
 }
-"""Label names in the order of their ids, as NSD's documentation and colour tables give them.
 
-Used where the colour table (``.ctab``) of an atlas is not in the folder.
-"""
-
+# Name by which :func:`roi_mask` gives the whole brain.
 BRAINMASK = "brainmask"
-"""Name by which :func:`roi_mask` gives the whole brain."""
 
 # An id, a name that may hold spaces, and in FreeSurfer's own tables a colour of three or four
 # numbers. Real lines of NSD end in tabs and spaces.
@@ -213,11 +211,12 @@ def _term_mask(
     return np.isin(labels, [i for i, label in names.items() if label in areas])
 
 
+# Atlases of NSD whose labels are read from the subject's folder only.
 MORE_ATLASES = ("HCP_MMP1", "MTL", "corticalsulc", "thalamus", BRAINMASK)
-"""Atlases of NSD whose labels are read from the subject's folder only."""
 
 _SINGLE = ("prf-visualrois", "floc-faces", "floc-places", "floc-bodies", "floc-words", "streams")
 
+# Name of an area to the atlas and labels that hold it.
 FIELD_NAMES = (
     {label: f"{atlas}:{label}" for atlas in _SINGLE for label in PUBLISHED_LABELS[atlas]}
     | {name: f"prf-visualrois:{name}v,{name}d" for name in ("V1", "V2", "V3")}
@@ -225,7 +224,6 @@ FIELD_NAMES = (
     | {"FFA": "floc-faces:FFA-1,FFA-2", "FBA": "floc-bodies:FBA-1,FBA-2"}
     | {"VWFA": "floc-words:VWFA-1,VWFA-2"}
 )
-"""Name of an area to the atlas and labels that hold it."""
 
 
 def region(name: str) -> str:

@@ -15,8 +15,8 @@ from ..project.artifacts import atomic_path, sha256_json
 from ..project.errors import ArtifactError
 from ..project.reading import reading
 
+# The numbers of a row of ``results.json``.
 NUMBERS = ("value", "low", "high", "chance", "baseline", "ceiling")
-"""The numbers of a row of ``results.json``."""
 
 
 def results_page(

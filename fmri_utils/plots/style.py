@@ -36,7 +36,6 @@ SLIDE = 13.33  # inches: as wide as a figure can be shown, so that wider ones sh
 STYLE = {
     "font.size": 11,
     "axes.titlesize": 12,
-    "axes.labelsize": 11,
     "xtick.labelsize": SMALL,
     "ytick.labelsize": SMALL,
     "legend.fontsize": SMALL,
@@ -56,7 +55,6 @@ STYLE = {
     "lines.linewidth": 2.0,
     "image.interpolation": "nearest",
     "pdf.fonttype": 42,
-    "svg.hashsalt": "fmri-utils",
 }
 
 

@@ -203,8 +203,7 @@ def write_manifest(
         "versions": package_versions(),
         **extra,
     }
-    with atomic_path(manifest_path(path)) as tmp:
-        tmp.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    write_json(manifest_path(path), manifest, sort_keys=True)
     return manifest
 
 
@@ -253,13 +252,18 @@ def save_arrays(
     config, inputs
         As for :func:`write_manifest`.
     """
+    write_arrays(path, arrays)
+    return write_manifest(path, config=config, inputs=inputs)
+
+
+def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """As :func:`save_arrays`, without a manifest."""
     with atomic_path(path) as tmp, h5py.File(tmp, "w", track_order=True) as file:
         for name, value in arrays.items():
             value = np.asarray(value)
             if value.dtype.kind in "UO":
                 value = value.astype(h5py.string_dtype("utf-8"))
             file.create_dataset(name, data=value, track_times=False)
-    return write_manifest(path, config=config, inputs=inputs)
 
 
 def load_arrays(
@@ -309,9 +313,14 @@ def save_json(
     path: str | os.PathLike, value: object, *, config: Mapping, inputs: Mapping[str, str] = ()
 ) -> dict:
     """Write a JSON-serialisable value atomically, with its manifest."""
-    with atomic_path(path) as tmp:
-        tmp.write_text(json.dumps(value, indent=1) + "\n")
+    write_json(path, value)
     return write_manifest(path, config=config, inputs=inputs)
+
+
+def write_json(path: str | os.PathLike, value: object, **form: object) -> None:
+    """As :func:`save_json`, without a manifest; ``form`` is for :func:`json.dumps`."""
+    with atomic_path(path) as tmp:
+        tmp.write_text(json.dumps(value, indent=1, **form) + "\n")
 
 
 def load_json(path: str | os.PathLike, *, remedy: str) -> object:

@@ -1,6 +1,5 @@
 """Long computations in parts: what is finished is kept, so that a killed run goes on from there."""
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ import h5py
 import numpy as np
 from tqdm.auto import tqdm
 
-from .artifacts import atomic_path, sha256_json
+from .artifacts import sha256_json, write_arrays, write_json
 from .errors import ArtifactError
 from .reading import reading
 
@@ -58,18 +57,10 @@ class Parts:
             ``compute(number) -> {name: array}``; a part depends on its number only, so that a
             resumed run ends with the same values.
         """
-        with atomic_path(self.folder / "key.json") as tmp:
-            tmp.write_text(json.dumps(self._key, indent=1, sort_keys=True, default=str) + "\n")
-
+        write_json(self.folder / "key.json", self._key, sort_keys=True, default=str)
         missing = [number for number in numbers if not self.path(number).is_file()]
         for number in tqdm(missing, desc=what, disable=not progress, leave=False):
-            arrays = compute(number)
-            with (
-                atomic_path(self.path(number)) as tmp,
-                h5py.File(tmp, "w", track_order=True) as file,
-            ):
-                for name, values in arrays.items():
-                    file.create_dataset(name, data=values, track_times=False)
+            write_arrays(self.path(number), compute(number))
 
     def load(self, number: int) -> Arrays:
         """Arrays of one finished part, in the order in which they were computed.

@@ -13,6 +13,7 @@ from .settings import (
     Name,
     NotNegative,
     Number,
+    Part,
     Positive,
     Several,
     Whole,
@@ -37,7 +38,6 @@ def _inside_project(folder: str) -> str:
 
 
 Passes = Annotated[Integer, Field(ge=4)]  # of the generator: a gradient step costs about three
-Share = Annotated[Number, Field(gt=0, le=1)]
 Words = Annotated[Line, AfterValidator(_named_words)]
 
 
@@ -161,7 +161,7 @@ class DinoConfig:
     collapse_steps: Count
     voxel_steps: Count
     voxel_batch: Count
-    shares: tuple[Share, ...]  # of the training images whose embedding is known
+    shares: tuple[Part, ...]  # of the training images whose embedding is known
     n_frames: Count  # of the animation
     study_steps: Count  # on brain patterns, in `make study`
     study_collapse_steps: Count

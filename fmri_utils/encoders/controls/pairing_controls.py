@@ -10,8 +10,8 @@ from ...project.checks import check_finite
 from ...project.errors import DataError
 from .. import Mapper, check_patterns, check_training, unit
 
+# ``fit(betas, embeddings, groups) -> mapper``: a fit function with its settings filled in.
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Mapper]
-"""``fit(betas, embeddings, groups) -> mapper``: a fit function with its settings filled in."""
 
 
 def fitter(fit: Callable, **settings: object) -> Fit:

@@ -6,8 +6,6 @@ with ``G.``, ``D.`` and ``G_ema.`` in front). Only a complete pair counts, so a 
 while writing resumes from the pair before.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Settings of a training run, validated when they are made."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Iterator

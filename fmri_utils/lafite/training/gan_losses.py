@@ -7,8 +7,6 @@ Karras et al. 2020, arXiv 1912.04958 (path length regulariser, lazy regularisati
 Mescheder et al. 2018, arXiv 1801.04406 (R1).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

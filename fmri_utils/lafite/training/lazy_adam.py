@@ -1,7 +1,5 @@
 """The optimiser of both networks."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -5,8 +5,6 @@ the same weights bit for bit as one that was not. Under torchrun several process
 (:mod:`.processes`); ``python -m pipeline.train_lafite`` is the command for it.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The state of a training run, and what one step does to it."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 
