@@ -8,8 +8,8 @@
 # |---|---|
 # | you learn | ridge and contrastive decoding, retrieval scores beside chance and ceiling, controls that tell reading the brain from something easier |
 # | you need | notebooks 01 and 02; linear regression, cross-validation |
-# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5` (notebooks 01, 02) |
-# | writes | `ridge`, `contrastive`, `mlp` and `matched.safetensors`, `predictions.h5`, `encoder_scores.json` |
+# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5` (notebooks 01, 02); the prior's bank |
+# | writes | `ridge`, `contrastive`, `mlp`, `matched` and `prior.safetensors`, `predictions.h5`, `encoder_scores.json` |
 # | minutes | to run: smoke 0.3 · demo 1.5 · nsd not measured; to work through: about 75 |
 #
 # A *mapper* predicts an embedding from a pattern of betas. Five of them follow, all on one split and
@@ -28,9 +28,12 @@ INTERACTIVE = True
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import RidgeCV
 
 from fmri_utils import encoders, metrics, nsd, plots
 from fmri_utils.encoders import ceilings, controls
+from fmri_utils.pictures import finetuning
+from fmri_utils.pictures.prior import fit_prior, load_bank, save_prior
 from fmri_utils.project.devices import choose_device
 from fmri_utils.project.notebook_files import open_inputs, open_study
 from fmri_utils.project.profiles import load_profile
@@ -121,6 +124,39 @@ for name, encoder in (("ridge", ridge), ("spread matched", matched)):
     print(f"{name:15s} spread of predictions / spread of embeddings: {sd:.2f}")
 
 # %% [markdown]
+# ## A prior: which embedding is meant?
+#
+# Even then a prediction is not the embedding of any picture. Noise has moved it away, and a generator knows
+# pictures only. *Bayes' rule* helps; Naselaris et al. (2009) used it so on pictures. Take a large
+# *bank* of embeddings of pictures, none of them a test image. Learn from held-out training images how
+# predictions come about from true embeddings: by a linear map, and noise. Weigh each embedding of the bank by
+# how well it explains the prediction. The generator gets the weighted mean. Beside it a *regression* from
+# held-out predictions to true embeddings: it learns from the same errors, but knows no pictures.
+
+# %%
+held = finetuning.predict_held_out(betas, target, groups, **best)
+held_truth = clip["image"][np.searchsorted(clip["nsd_id"], held.ids)]
+bank = load_bank(cfg.path(cfg.lafite.bank)) if cfg.lafite.bank else held_truth
+prior = fit_prior(held.predicted[:, 0], held_truth, bank)
+print("bank (n_pictures, n_dimensions) =", bank.shape)
+
+# %%
+read = matched.predict(pattern)
+regression = RidgeCV(np.logspace(-4, 2, 13)).fit(held.predicted[:, 0], held_truth)
+meant = {"none": ridge.predict(pattern), "spread matched": read}
+meant |= {"regression": regression.predict(encoders.unit(read)), "prior": prior.condition(read)}
+nearness = {name: (encoders.unit(e) * truth).sum(1) for name, e in meant.items()}
+for name, cosine in nearness.items():
+    gain = metrics.paired_difference(
+        cosine, nearness["spread matched"], rng=rng, n_resamples=cfg.encoder.n_bootstrap
+    )
+    print(f"{name:15s} cosine with the truth {cosine.mean():.3f} | against spread matched {gain}")
+
+# %% [markdown]
+# The retrieval scores and the maps of notebooks 05 and 06 ask what the *encoder* predicts. The prior adds no
+# information about the brain; it only says which pictures there are. It stands between encoder and generator,
+# so the pictures go through it, and whatever a voxel does to a picture.
+#
 # ## Which mapper is best?
 #
 # *Brain to image* ranks all test images for a brain pattern, *image to brain* all patterns for an image.
@@ -383,12 +419,14 @@ for gain in (1 / 3, 1, 3):
 trained = {"ridge": ridge, "contrastive": contrastive, "mlp": mlp, "matched": matched}
 for name, encoder in trained.items():
     files.save(name, encoder, encoders.save_encoder)
+files.save("prior", prior, save_prior)
 
 # %%
 _, first = np.unique(groups, return_index=True)
 arrays = {"test_ids": test_ids, "pattern": pattern, "truth": truth, "repeats": counts}
 arrays |= {"ridge": predictions["ridge"], "contrastive": predictions["contrastive-linear"]}
-arrays |= {"mlp": predictions["MLP"], "condition": matched.predict(pattern)}
+arrays |= {"mlp": predictions["MLP"], "condition": meant["prior"]}
+arrays |= {f"conditions/{name}": e for name, e in meant.items()}
 arrays |= {"other_embeddings": target[first], "cluster": left["cluster"]}
 files.save("predictions", arrays)
 kept = {"n_images": len(truth), "table": table, "validity": rows}

@@ -64,7 +64,8 @@ print(f"generator: {n_parameters / 1e6:.1f} M parameters, {generator.config.reso
 # %% [markdown]
 # ## The embedding that the generator gets
 #
-# The ridge prediction, its spread matched to that of real embeddings (notebook 03).
+# The ridge prediction, its spread matched to that of real embeddings, and then what the prior makes of it
+# (notebook 03): the mean of the embeddings that it can stand for.
 
 # %%
 test_ids, truth = predicted["test_ids"], predicted["truth"]
@@ -205,10 +206,27 @@ Markdown(metrics.table_markdown(table))
 # %% [markdown]
 # Read each row from left to right: chance, without the right embedding, from the brain, and at best. In the
 # demo the judge tells two images apart by their reconstructions in more than nine of ten cases, but names the
-# right main thing, of twenty kinds, in two of five. The distance to the ceiling is what the brain reading
+# right main thing, of twenty kinds, in about half of them. The distance to the ceiling is what the brain reading
 # loses; the distance from the ceiling to 1 is what the embedding leaves out and what this small generator loses,
 # together.
 #
+# ## What the prior gains
+#
+# The same z and the same images, drawn from the embedding before and after each step of notebook 03. The
+# differences are between pairs of pictures of one image.
+
+# %%
+steps = {name: e for name, e in predicted["conditions"].items() if name != "prior"}
+first_z = z[0].expand(n, -1)
+drawn = {name: reconstruction.draw(generator, first_z, e, **draw) for name, e in steps.items()}
+before = metrics.picture_scores(seen, drawn, judge=judge, pixels=["PixCorr"], device=device)
+before["prior"] = {row: scores["from the brain"][row] for row in before["none"]}
+boot = dict(rng=rng, n_resamples=cfg.encoder.n_bootstrap)
+pd.DataFrame({name: metrics.differences(before, "prior", name, **boot) for name in steps}).map(
+    str
+).add_prefix("prior - ")
+
+# %% [markdown]
 # ## What searching gains
 #
 # Each search against the plain random z on the twelve images above, by scores that it did not see. An interval
@@ -217,15 +235,14 @@ Markdown(metrics.table_markdown(table))
 
 # %%
 searched = strategies.mean_scores(seen[:m], searches.draws, judge=judge)
-boot = dict(rng=rng, n_resamples=cfg.encoder.n_bootstrap)
 gains = {
     n: metrics.differences(searched, n, strategies.PLAIN, **boot) for n in searches.trajectories
 }
 pd.DataFrame(gains).map(str)
 
 # %% [markdown]
-# The same on all test images, with more passes and several seeds, is what `make study` computes. Of the
-# plain random z the scores themselves, of the others the difference from it, with 95 % intervals over images
+# The same on all test images, with more passes and several seeds, is what `make study` computes, from the
+# predictions before the prior. Of the plain random z the scores themselves, of the others the difference from it, with 95 % intervals over images
 # and seeds. The blurred picture alone, which no generator drew, shows what pixels reward:
 
 # %%
@@ -243,8 +260,9 @@ if study:
 # ## Teaching the generator how a brain errs
 #
 # The generator has learned from embeddings without error, and takes every error of a predicted one for
-# content. Its training can go on with predictions instead: of the *training* images, each from encoders that
-# had not seen that image, so that they err as they do at test.
+# content. The prior is one remedy. Another is to train it further on predictions: of the *training* images, each
+# from encoders that had not seen that image, so that they err as they do at test. Here it gets them without
+# the prior.
 
 # %%
 train = brain["is_train"]
@@ -256,8 +274,9 @@ folds = dict(n_folds=e.n_folds, basis=encoders.ridge_basis(betas))
 _, report = encoders.fit_ridge(betas, target, groups, alphas=alphas, **folds)
 best = report["best_alphas"]
 held = finetuning.predict_held_out(betas, target, groups, alphas=best, **folds)
+matched_cosine = (encoders.unit(predicted["conditions"]["spread matched"]) * truth).sum(1).mean()
 print("(n_train_images, n_variants, n_dimensions) =", held.predicted.shape)
-print(f"cosine with the truth: {held.cosine.mean():.2f}; of test images {cosine.mean():.2f}")
+print(f"cosine with the truth: {held.cosine.mean():.2f}; of test images {matched_cosine:.2f}")
 
 # %% [markdown]
 # A small live version: a few steps of redrawing the training images from these predictions.
@@ -286,13 +305,16 @@ run = finetuning.fine_tune(
 axes = plots.plot_losses(run.history)
 
 # %% alt="Rows of pictures: seen, reconstructions before and after fine-tuning on a few training images"
-after = reconstruction.draw(run.generator, z[0].expand(n, -1), condition, **draw)
-rows = [seen[:m], samples[:m, 0], after[:m]]
+read = "spread matched"
+after = reconstruction.draw(run.generator, first_z, predicted["conditions"][read], **draw)
+rows = [seen[:m], drawn[read][:m], after[:m]]
 _ = plots.plot_picture_grid(rows, ["seen", "before", f"after {tuning.n_images} images"])
 
 # %%
-both = {"before": scores["from the brain"]}
-both |= metrics.picture_scores(seen, {"after": after}, judge=judge, device=device)
+both = {"before": before[read]}
+both |= metrics.picture_scores(
+    seen, {"after": after}, judge=judge, pixels=["PixCorr"], device=device
+)
 gains = metrics.differences(both, "after", "before", **boot)
 pd.DataFrame({"after - before": gains}).map(str)
 

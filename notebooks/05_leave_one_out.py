@@ -8,7 +8,7 @@
 # |---|---|
 # | you learn | to tell what a model uses from what a voxel carries, to hold noise still, to correct for thousands of tests, why redundancy hides importance |
 # | you need | notebooks 01 to 04; p values, the chain rule |
-# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge` and `matched.safetensors`; `study_perturbation.json` where it is |
+# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge`, `matched` and `prior.safetensors`; `study_perturbation.json` where it is |
 # | writes | `effects.h5` and maps of the brain (`*.nii.gz`) |
 # | minutes | to run: smoke 0.5 · demo 1.2 · nsd not measured; to work through: about 90 |
 #
@@ -39,8 +39,8 @@ from nilearn import plotting
 from scipy.stats import spearmanr
 
 from fmri_utils import encoders, nsd, perturbation, plots, visual_areas
-from fmri_utils.lafite import load_generator
 from fmri_utils.pictures import reconstruction
+from fmri_utils.pictures.prior import open_generator
 from fmri_utils.plots import effects as effect_plots
 from fmri_utils.project.devices import choose_device
 from fmri_utils.project.notebook_files import open_inputs, open_study
@@ -59,7 +59,7 @@ print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
 names = "betas", "stimuli", "embeddings", "predictions"
-files = open_inputs(cfg, *names, "ridge", "matched", "generator")
+files = open_inputs(cfg, *names, "ridge", "matched", "prior", "generator")
 brain, stimuli, clip, predicted = (files[name] for name in names)
 ridge, encoder = (encoders.load_encoder(files[name]) for name in ("ridge", "matched"))
 
@@ -260,11 +260,13 @@ for name, where in nsd.available(areas, ["early"]).items():
 # %% [markdown]
 # ## One voxel and the picture
 #
-# The voxels that move the first test image's embedding most, each set to 0 alone, with **the same z and the same noise
-# buffers**; below, every voxel in place and only the noise drawn anew.
+# So far the effects are those on the encoder's prediction. The picture is drawn as in notebook 04: the prior
+# turns the prediction into a condition, and the generator draws it. Here the voxels that move the first test image's
+# embedding most are each set to 0 alone, with **the same z and the same noise buffers**; below, every voxel is in place
+# and only the noise is drawn anew.
 
 # %%
-generator = load_generator(files["generator"], device=device)
+generator = open_generator(files, device=device)
 psi, image = cfg.lafite.truncation_psi, 0
 voxels = np.argsort(-effect[image])[: p.n_voxels]
 base_z = reconstruction.draw_z(generator, 1, cfg.seed)
@@ -287,7 +289,7 @@ results |= {"perturbed": result.perturbed, "names": nsd.voxel_names(areas, voxel
 results |= {"rms": result.rms(), "new_noise_rms": result.noise_rms(), "effect": mean_effect}
 results |= {"null": np.zeros(0, bool) if null is None else null}
 
-# %% alt="Pictures with one voxel left out, their enlarged differences, pictures with new noise only, and the effect of every voxel on the brain and by area"
+# %% alt="Pictures with one voxel left out, their differences, scaled, pictures with new noise only, and the effect of every voxel on the brain and by area"
 background = nib.Nifti1Image(brain["background"], brain["affine"])
 effect_map = nsd.to_volume(mean_effect, brain["mask"], brain["affine"])
 volumes = {"effect_map": effect_map, "background": background}
@@ -295,7 +297,7 @@ _ = plots.fig_leave_one_out(
     results, areas=nsd.main_areas(areas), label=cfg.dataset_label, **volumes
 )
 # %% [markdown]
-# The differences are enlarged by the factor that each is labelled with. Is it only these voxels? The same
+# The differences are scaled by the factor that each is labelled with. Is it only these voxels? The same
 # comparison for many test images: the voxel that moves each image's embedding most against one new draw of the
 # noise.
 
@@ -310,8 +312,8 @@ print(f"images in which the noise changes more: {(noise_rms > voxel_rms).mean():
 
 # %% [markdown]
 # Which of the two is larger has to be measured for each generator. The voxel that moves the embedding most need not
-# be the one that changes the picture most: that one may come near to a draw of the noise, as the second voxel of the
-# figure above does in the demo. Noise decides what an embedding leaves
+# be the one that changes the picture most: in the demo the second voxel of the figure above changes it more than any
+# draw of the noise does. Without it the prior finds other scenes likelier. Noise decides what an embedding leaves
 # open: here where things are, which way they turn and what else is there. The other way round: let the
 # strongest voxel vary as it does from trial to trial, z and the noise buffers too, in all combinations. How
 # much of the pictures' variance is whose?
@@ -335,9 +337,9 @@ _ = effect_plots.plot_shares(shares, ax=ax)
 #
 # ## All voxels and the picture
 #
-# A picture for every voxel and image would take days on real data. But the generator sees a voxel only
-# through its condition, so to first order one *Jacobian* J of the picture serves all voxels: voxel v changes
-# the picture by J w, with w the derivative of the condition. First the range in which that holds.
+# A picture for every voxel and image would take days on real data. But a voxel reaches the picture only
+# through the predicted embedding, so to first order one *Jacobian* J of prior and generator serves all voxels: voxel v
+# changes the picture by J w, with w the derivative of the embedding. First the range in which that holds.
 
 # %%
 steps = np.array([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])

@@ -8,7 +8,7 @@
 # |---|---|
 # | you learn | to compare an area with random voxels, why kept, left out and retrained give different answers, what Shapley values share out |
 # | you need | notebooks 01 to 05 |
-# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge` and `matched.safetensors`; the subject's betas once more |
+# | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge`, `matched` and `prior.safetensors`; the subject's betas once more |
 # | writes | `areas.h5`, `areas.json` |
 # | minutes | to run: smoke 0.2 · demo 1.1 · nsd not measured; to work through: about 60 |
 #
@@ -33,8 +33,8 @@ import pandas as pd
 import torch
 
 from fmri_utils import encoders, metrics, nsd, perturbation, plots, visual_areas
-from fmri_utils.lafite import load_generator
 from fmri_utils.pictures import reconstruction
+from fmri_utils.pictures.prior import open_generator
 from fmri_utils.plots import area_figure as area_plots
 from fmri_utils.project.devices import choose_device
 from fmri_utils.project.notebook_files import open_inputs
@@ -49,7 +49,7 @@ print(cfg.name, "|", cfg.dataset_label, "|", device)
 
 # %%
 names = "betas", "stimuli", "embeddings", "predictions"
-files = open_inputs(cfg, *names, "ridge", "matched", "generator")
+files = open_inputs(cfg, *names, "ridge", "matched", "prior", "generator")
 brain, stimuli, clip, predicted = (files[name] for name in names)
 ridge, encoder = (encoders.load_encoder(files[name]) for name in ("ridge", "matched"))
 
@@ -329,10 +329,11 @@ for name in [c for c in concepts if c in named]:
 #
 # ## The pictures
 #
-# The same z and the same noise buffers for every picture of a row. What differs is the group.
+# The same z and the same noise buffers for every picture of a row, drawn through the prior. What differs is
+# the group.
 
 # %%
-generator = load_generator(files["generator"], device=device)
+generator = open_generator(files, device=device)
 base_z = reconstruction.draw_z(generator, 1, cfg.seed)
 draw = perturbation.renderer(generator, psi=cfg.lafite.truncation_psi, seed=cfg.seed)
 pictured = visual_areas.unions(perturbation.parse_concepts(p.pictured), areas)

@@ -114,7 +114,7 @@ drawn += plots.save_figure(figure, fresh, "fig3_joint_embedding", about=about)
 # %% [markdown]
 # ## Figure 4: leave one voxel out
 
-# %% alt="Figure 4: pictures without one voxel, enlarged differences, new noise only, and the effect of every voxel on the brain and by area"
+# %% alt="Figure 4: pictures without one voxel, scaled differences, new noise only, and the effect of every voxel on the brain and by area"
 effects = data["effects"]
 areas = dict(zip(brain["area_names"], brain["areas"], strict=True))
 figure = plots.fig_leave_one_out(

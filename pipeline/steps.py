@@ -161,7 +161,7 @@ def weights(profile: Profile, section: str) -> list[Path]:
     if section == "clip" and profile.clip.model.startswith(LOCAL):
         return own_files(profile.path(profile.clip.model.removeprefix(LOCAL)), "*")
     lafite, dino = profile.lafite, profile.dino
-    names = {"lafite": [lafite.weights, lafite.judge], "dino": [dino.weights]}
+    names = {"lafite": [lafite.weights, lafite.judge, lafite.bank], "dino": [dino.weights]}
     return [profile.path(name) for name in names.get(section, ()) if name]
 
 

@@ -8,8 +8,8 @@ import torch
 
 from .. import nsd
 from ..encoders import LinearEncoder, load_encoder, unit
-from ..lafite import Generator, load_generator
 from ..perturbation import concept_directions, parse_concepts
+from ..pictures.prior import GeneratorWithPrior, open_generator
 from ..project.checks import check_finite, check_pictures
 from ..project.errors import DataError
 from ..project.notebook_files import open_inputs
@@ -67,8 +67,8 @@ class Material:
     Attributes
     ----------
     encoder : LinearEncoder
-    generator : Generator
-        LAFITE.
+    generator : GeneratorWithPrior
+        LAFITE behind the prior.
     pattern : numpy.ndarray, (n_images, n_voxels)
         z-scored betas of the test images, averaged over repeats.
     seen : numpy.ndarray, uint8 (n_images, H, W, 3)
@@ -91,7 +91,7 @@ class Material:
     """
 
     encoder: LinearEncoder
-    generator: Generator
+    generator: GeneratorWithPrior
     pattern: np.ndarray
     seen: np.ndarray
     captions: Sequence[str]
@@ -135,7 +135,7 @@ def load_material(cfg: Profile, *, device: torch.device | str) -> Material:
     ArtifactError, WeightsError
         If one is missing or damaged; the message says which notebook writes it.
     """
-    files = open_inputs(cfg, *SOURCES, "matched", "generator")
+    files = open_inputs(cfg, *SOURCES, "matched", "prior", "generator")
     brain, stimuli, clip, predicted, pictures, effects = (files[name] for name in SOURCES)
     known = np.isin(clip["nsd_id"], brain["nsd_id"][brain["is_train"]])
     training = stimuli["captions"][np.searchsorted(stimuli["nsd_id"], clip["nsd_id"][known]), 0]
@@ -146,7 +146,7 @@ def load_material(cfg: Profile, *, device: torch.device | str) -> Material:
     tested = np.searchsorted(stimuli["nsd_id"], predicted["test_ids"])
     return Material(
         encoder=load_encoder(files["matched"]),
-        generator=load_generator(files["generator"], device=device),
+        generator=open_generator(files, device=device),
         pattern=predicted["pattern"].astype(np.float64),
         seen=pictures["seen"],
         captions=stimuli["captions"][tested, 0].tolist(),

@@ -12,7 +12,7 @@ from .feature_networks import NETWORKS, FeatureNetwork
 from .features import FeatureScorer, mean_of_wrong_pairs, scores_and_chance
 from .identification import CSLS_NEIGHBOURS, chance, retrieval, retrieval_scores, two_way_scores
 from .judge import HEADS, Judge
-from .pixels import pixel_scores
+from .pixels import PIXEL_SCORES, pixel_scores
 from .statistics import Interval
 
 JUDGE_ROWS = ("judge two-way", *(f"judge {head}" for head in HEADS))
@@ -56,6 +56,7 @@ def picture_scores(
     *,
     judge: Judge | None = None,
     networks: Sequence[FeatureNetwork] = tuple(NETWORKS.values()),
+    pixels: Sequence[str] = tuple(PIXEL_SCORES),
     device: str | torch.device = "cpu",
 ) -> Scores:
     """Every score of several sets of reconstructions of the same images.
@@ -70,6 +71,8 @@ def picture_scores(
     judge : Judge, optional
         The independent judge of simulated scenes.
     networks : sequence of FeatureNetwork
+    pixels : sequence of str
+        Which scores of pixels; SSIM takes longest of all.
     device : str or torch.device
         Of the networks; "auto" for a GPU where there is one.
 
@@ -84,7 +87,7 @@ def picture_scores(
     """
     if not pictures:
         raise DataError("no set of pictures was given. Expected: at least one.")
-    out: Scores = {name: _pixel_scores(truth, images) for name, images in pictures.items()}
+    out: Scores = {name: _pixel_scores(truth, images, pixels) for name, images in pictures.items()}
     parts = [_network_scores(network, truth, pictures, device) for network in networks]
     for part in [*parts, _judge_scores(judge, truth, pictures)]:
         for name, rows in part.items():
@@ -92,11 +95,11 @@ def picture_scores(
     return out
 
 
-def _pixel_scores(truth: np.ndarray, images: np.ndarray) -> dict[str, Score]:
-    found, n = pixel_scores(truth, images), len(truth)
+def _pixel_scores(truth: np.ndarray, images: np.ndarray, names: Sequence[str]) -> dict[str, Score]:
+    found, n = pixel_scores(truth, images, names), len(truth)
     rows = np.unique(np.linspace(0, n - 1, min(n, CHANCE_PAIRS)).astype(int))
     others = (rows + n // 2) % n
-    unpaired = pixel_scores(np.asarray(truth)[others], np.asarray(images)[rows])
+    unpaired = pixel_scores(np.asarray(truth)[others], np.asarray(images)[rows], names)
     return {name: Score("higher", found[name], float(unpaired[name].mean())) for name in found}
 
 

@@ -96,7 +96,7 @@ def fig_model(
     figure.text(0.87, 0.9, "LAFITE draws it, coarse to fine", ha="center", weight="bold")
     for start, end in pairwise(ax.values()):
         _arrow(figure, start, end, "")
-    _arrow(figure, ax["space"], grown[0], "condition\n+ noise z")
+    _arrow(figure, ax["space"], grown[0], "prior,\nnoise z")
     label_dataset(figure, label)
     return figure
 
@@ -106,7 +106,8 @@ def _plot_plane(ax: Axes, embeddings: np.ndarray, predicted: np.ndarray, truth: 
     ax.plot(*embeddings.T, ".", color=COLOURS["chance"], ms=5, alpha=0.6)
     ax.annotate("", truth, predicted, arrowprops={"arrowstyle": "-", "color": "#888888", "ls": ":"})
     ax.plot(*truth, "o", color=COLOURS["image"], ms=10, label="the image itself")
-    ax.plot(*predicted, "*", color=COLOURS["brain"], ms=15, label="read from the brain")
+    where = {"color": COLOURS["brain"], "label": "from the brain, after the prior"}
+    ax.plot(*predicted, "*", ms=15, **where)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set(visible=True, color="#bbbbbb")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), fontsize=SMALL, handletextpad=0.2)
@@ -210,7 +211,7 @@ def fig_leave_one_out(
     shown = zip(results["noise"], results["new_noise_rms"], axes[2, 1:], strict=False)
     for picture, value, ax in shown:
         plot_picture(picture, title=f"RMS {value:.2g}", ax=ax)
-    words = ("one voxel\nleft out", "difference,\nenlarged", "only the noise\nis new")
+    words = ("one voxel\nleft out", "difference,\nscaled", "only the noise\nis new")
     for ax, text in zip(axes[:, 1], words, strict=True):
         ax.set_ylabel(text)
     axes[2, 0].axis("off")

@@ -16,7 +16,7 @@ WRITTEN_BY = {
     "02": ("embeddings.h5", "joint.h5"),
     "03": (
         *(f"{encoder}.safetensors" for encoder in ("ridge", "contrastive", "mlp", "matched")),
-        *("predictions.h5", "encoder_scores.json"),
+        *("prior.safetensors", "predictions.h5", "encoder_scores.json"),
     ),
     "04": ("reconstructions.h5", "picture_scores.json"),
     "05": ("effects.h5",),
@@ -177,7 +177,7 @@ class Files(dict):
             Name of the notebook.
         """
         cfg = self.cfg
-        names = cfg.lafite.weights, cfg.lafite.judge, cfg.dino.weights
+        names = cfg.lafite.weights, cfg.lafite.judge, cfg.lafite.bank, cfg.dino.weights
         paths = [path for path in map(cfg.path, names) if path.is_file()]
         weights = {path.name: artifacts.sha256_file(path) for path in paths}
         about = {"made_by": made_by, "weights": weights, **self.origin}

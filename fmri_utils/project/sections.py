@@ -96,9 +96,10 @@ class EncoderConfig:
 
 @settings
 class LafiteConfig:
-    """The generator's and the judge's weights."""
+    """The weights of generator and judge, and the prior's bank of embeddings."""
 
     weights: Line
+    bank: Line  # empty: the embeddings of the training images
     judge: Line
     truncation_psi: NotNegative
     batch_size: Count

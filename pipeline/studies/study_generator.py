@@ -68,6 +68,7 @@ class Material:
 def study_searches(material: Material) -> dict:
     """The table of :func:`~fmri_utils.pictures.strategies.compare_searches` on all test images."""
     predicted, settings = material.predicted, material.cfg.reconstruction
+    read = predicted["conditions"]["spread matched"]  # without the prior, as in fine-tuning
     mappers = MapperSettings.of(material.cfg.encoder)
     objective, seen = search.Objective(material.encode), material.seen / 255.0
     low_level = {"size": settings.low_level_size, "weight": settings.low_level_weight}
@@ -82,7 +83,7 @@ def study_searches(material: Material) -> dict:
         rng = torch.Generator().manual_seed(seed)
         own = {"rng": rng, "folder": material.folder / "searches" / f"seed-{seed}"}
         found = strategies.compare_searches(
-            material.generator, predicted["condition"], objective, **own, **how, progress=True
+            material.generator, read, objective, **own, **how, progress=True
         )
         ceiling = draw(material.generator, found.z, predicted["truth"], **material.drawing)
         sets = {**found.draws, **alone, "ceiling": [ceiling]}

@@ -23,7 +23,7 @@ from ..resources import check_device
 from .runs import parse
 
 MODULE, RESULT = "pipeline.sweep.atlas", "atlas.h5"
-READS = "predictions.h5", "matched.safetensors"
+READS = "predictions.h5", "matched.safetensors", "prior.safetensors"
 
 
 def voxel_atlas(profile: Profile, block: int = 0, n_blocks: int = 1) -> None:
@@ -43,15 +43,15 @@ def voxel_atlas(profile: Profile, block: int = 0, n_blocks: int = 1) -> None:
         If notebook 03 has not been run.
     """
     from fmri_utils import encoders, perturbation
-    from fmri_utils.lafite import load_generator
     from fmri_utils.pictures import reconstruction
+    from fmri_utils.pictures.prior import open_generator
     from fmri_utils.project import artifacts
     from fmri_utils.project.devices import choose_device
     from fmri_utils.project.notebook_files import open_inputs
 
-    files = open_inputs(profile, "predictions", "matched", "generator")
+    files = open_inputs(profile, "predictions", "matched", "prior", "generator")
     arrays, encoder = files["predictions"], encoders.load_encoder(files["matched"])
-    generator = load_generator(files["generator"], device=choose_device(profile.device))
+    generator = open_generator(files, device=choose_device(profile.device))
     pattern, z = arrays["pattern"], reconstruction.draw_z(generator, 1, profile.seed)
     how = {"n_probes": profile.perturbation.n_probes, "psi": profile.lafite.truncation_psi}
     kept = {"folder": profile.derived / "parts", "key": {"atlas": True, **files.hashes}}

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fmri_utils.clip.space import ClipSpace, open_clip_space
 from fmri_utils.lafite import TrainingData, save_generator
@@ -17,6 +18,7 @@ from fmri_utils.project.artifacts import atomic_path, package_versions
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import PROJECT_ROOT
+from fmri_utils.project.tensors import write_safetensors
 
 from .. import scenes
 from . import demo_clip, demo_dino, demo_generator, demo_judge, noise_vectors, report
@@ -24,7 +26,7 @@ from .drawn_data import HELD_OUT, PRETRAINING, drawn_scenes
 
 SHIPPED = PROJECT_ROOT / "data" / "pretrained"
 WORK = PROJECT_ROOT / "data" / "pretraining"
-N_CLIP, N_JUDGE, N_GENERATOR, N_HELD_OUT = 50_000, 20_000, 100_000, 1_000
+N_CLIP, N_JUDGE, N_GENERATOR, N_BANK, N_HELD_OUT = 50_000, 20_000, 100_000, 10_000, 1_000
 CLIP_SEED, JUDGE_SEED, GENERATOR_SEED = 0, 1, 2
 LICENCE = "MIT, like the code; made of drawn scenes only"
 
@@ -75,6 +77,15 @@ def train_judge(held_out: dict[str, np.ndarray]) -> Judge:
     return judged
 
 
+def make_bank(space: ClipSpace) -> None:
+    """Embeddings of scenes that no subject sees, for the prior, if the file is not there."""
+    path = SHIPPED / "bank.safetensors"
+    if not path.is_file():
+        data = drawn_scenes(WORK, stream=PRETRAINING, seed=GENERATOR_SEED, n=N_BANK, size=64)
+        embeddings = torch.from_numpy(space.encode_images(data["images"], progress=True))
+        write_safetensors(path, {"bank": embeddings.half()})
+
+
 def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndarray]) -> None:
     """LAFITE's generator with its card, trained to redraw scenes if it is not there."""
     path = SHIPPED / "lafite.safetensors"
@@ -116,6 +127,7 @@ def main(arguments: list[str]) -> None:
     held_out = drawn_scenes(WORK, stream=HELD_OUT, seed=0, n=N_HELD_OUT, size=64)
     space = train_clip(held_out)
     judged = train_judge(held_out)
+    make_bank(space)
     train_generator(space, judged, held_out)
     demo_dino.run()
 
