@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from refusals import refused
-from sklearn.linear_model import Ridge
+from test_perturbation_refit import ridge
 
 from fmri_utils import encoders, metrics, perturbation, visual_areas
-from fmri_utils.encoders import LinearEncoder, unit
+from fmri_utils.encoders import unit
 from fmri_utils.plots import area_figure as area_plots
 
 N, C, SIZE = 40, 6, 8
@@ -138,18 +138,11 @@ def test_refit_without_a_group_equals_an_actual_refit():
     x = rng.standard_normal((60, 24)) + 0.5 * rng.standard_normal((60, 1)) + 1
     y, pattern = rng.standard_normal((60, C)), rng.standard_normal((4, 24))
     alphas = np.array([3.0, 3.0, 40.0, 3.0, 40.0, 40.0])
-
-    def ridge(columns):
-        fits = [Ridge(alpha=a).fit(x[:, columns], t) for a, t in zip(alphas, y.T, strict=True)]
-        return fits, np.stack([fit.predict(pattern[:, columns]) for fit in fits], axis=1)
-
-    fits, _ = ridge(np.arange(24))
-    weights = np.stack([fit.coef_ for fit in fits], axis=1)
-    encoder = LinearEncoder(weights, np.array([fit.intercept_ for fit in fits]), "ridge")
     groups = {**masks(3), "one": np.arange(24) == 5}
-    found = visual_areas.refit_without(encoder, perturbation.fit_precision(x), groups, alphas)
+    fitted = ridge(x, y, alphas), perturbation.fit_precision(x)
+    found = visual_areas.refit_without(*fitted, groups, alphas)
     for name, group in groups.items():
-        _, expected = ridge(np.flatnonzero(~group))
+        expected = ridge(x[:, ~group], y, alphas).predict(pattern[:, ~group])
         np.testing.assert_allclose(found[name].predict(pattern), expected, atol=1e-10, rtol=0)
         assert (found[name].weights[group] == 0).all()
 

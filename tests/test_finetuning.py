@@ -31,12 +31,8 @@ from fmri_utils.pictures.finetuning import (
 from fmri_utils.project.errors import DataError, WeightsError
 
 TWO = dataclasses.replace(GENERATOR, n_conditions=2)
-BASE = dataclasses.replace(
-    fine_tuning_config(GENERATOR, n_images=24, rest_images=8, clip_size=12),
-    batch_size=4,
-    checkpoint_images=4,
-    log_images=4,
-)
+BASE = fine_tuning_config(GENERATOR, n_images=24, rest_images=8, clip_size=12)
+BASE = dataclasses.replace(BASE, batch_size=4, checkpoint_images=4, log_images=4)
 N = 10
 
 
@@ -264,9 +260,8 @@ def test_fine_tuning_learns_what_predictions_mean(encoder):
     turned = np.roll(own, 1, axis=0)[:, None]
     arrays = (images, own, turned, encoder)
     before = fine_tune(Generator(GENERATOR), *arrays, config=config, option=true).generator
-    after = fine_tune(
-        before, *arrays, config=config, option=FineTuning(reconstruction_only=True)
-    ).generator
+    option = FineTuning(reconstruction_only=True)
+    after = fine_tune(before, *arrays, config=config, option=option).generator
 
     def nearest(network, condition):
         with torch.no_grad():

@@ -45,14 +45,8 @@ def program(path, text):
 def make(folder, *arguments, code=0, **variables):
     names = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV")  # `make test` set some
     environment = {k: v for k, v in os.environ.items() if k not in names} | variables
-    done = subprocess.run(
-        ["make", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    how = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run(["make", *arguments], **how, check=False)
     assert done.returncode == code, done.stderr
     return done.stdout
 
@@ -70,11 +64,8 @@ def make(folder, *arguments, code=0, **variables):
 def test_settings_arrive_as_they_were_given(folder, setting):
     said = make(folder, "compare", f"A=my {setting}", "B=it's $(x)")
     assert said == f"<-m><pipeline.compare><my {setting}><it's $(x)>\n"
-    assert make(folder, "all", "DEVICE=cpu", setting) == (
-        "<-m><pipeline><all>"
-        + "".join(f"<{given}>" for given in sorted(["DEVICE=cpu", setting]))
-        + "\n"
-    )
+    given = "><".join(sorted(["DEVICE=cpu", setting]))
+    assert make(folder, "all", "DEVICE=cpu", setting) == f"<-m><pipeline><all><{given}>\n"
     assert not (folder / "executed").exists()
 
 

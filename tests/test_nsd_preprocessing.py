@@ -102,23 +102,18 @@ def test_average_repeats_is_a_group_mean():
     assert means.dtype == np.float32
 
 
-def simulate(ncsnr, n_images=800, seed=0):
-    """Three trials per image over 4 sessions, of voxels with a known SNR; last: constant."""
-    rng = np.random.default_rng(seed)
-    nsd_id = rng.permutation(np.repeat(np.arange(n_images), 3))
-    session = np.arange(nsd_id.size) * 4 // nsd_id.size + 1
-    signal = rng.normal(size=(n_images, len(ncsnr))) * ncsnr
-    betas = 3 * (signal[nsd_id] + rng.normal(size=(nsd_id.size, len(ncsnr)))) + session[:, None]
-    betas = np.column_stack([betas, np.full(nsd_id.size, 0.1)])
-    return betas.astype(np.float32), session, nsd_id
-
-
 def test_estimated_ncsnr_follows_the_recipe():
     """Equals the slow way: variance over each image's trials, averaged, then compared with 1.
 
     That it finds what was planted: test_nsd_lacking.py, test_simulation.py.
     """
-    betas, session, nsd_id = simulate(np.linspace(0, 1, 6), n_images=50)
+    # Three trials per image over 4 sessions, of voxels with a known SNR; last: constant.
+    rng = np.random.default_rng(0)
+    nsd_id = rng.permutation(np.repeat(np.arange(50), 3))
+    session = np.arange(150) * 4 // 150 + 1
+    signal = rng.normal(size=(50, 6)) * np.linspace(0, 1, 6)
+    betas = 3 * (signal[nsd_id] + rng.normal(size=(150, 6))) + session[:, None]
+    betas = np.column_stack([betas, np.full(150, 0.1)]).astype(np.float32)
     kept = ~np.isin(nsd_id, [3, 4]) | (np.arange(nsd_id.size) <= 100)  # others have fewer trials
     betas, session, nsd_id = betas[kept], session[kept], nsd_id[kept]
     z = reader.zscore_sessions(betas, session, np.ones(len(betas), bool))

@@ -168,13 +168,9 @@ def test_split_half_and_maps_agree_as_much_as_planted():
     refused("two or more", perturbation.between_maps, common[None])
 
 
-def truth_like(encoder, betas):
-    return unit(encoder.predict(betas) + np.random.default_rng(7).standard_normal((len(betas), C)))
-
-
 def test_sampled_shapley_values_approach_the_exact_ones(encoder):
     betas = np.random.default_rng(8).standard_normal((15, V))
-    truth = truth_like(encoder, betas)
+    truth = unit(encoder.predict(betas) + np.random.default_rng(7).standard_normal((15, C)))
     groups = {name: np.zeros(V, bool) for name in "abcd"}
     for v, name in enumerate("aabbbccd"):
         groups[name][v] = True

@@ -17,14 +17,9 @@ from fmri_utils.project.errors import WeightsError
 from fmri_utils.project.profiles import load_profile
 from pipeline.download import network_weights
 
-
-def saved_tensors():
-    buffer = io.BytesIO()
-    torch.save({"w": torch.arange(75_000.0)}, buffer)
-    return buffer.getvalue()
-
-
-BYTES = saved_tensors()
+SAVED = io.BytesIO()
+torch.save({"w": torch.arange(75_000.0)}, SAVED)
+BYTES = SAVED.getvalue()
 DIGEST = hashlib.sha256(BYTES).hexdigest()
 REPO = "timm/vit_base_patch32_clip_224.openai"
 COMMIT = "c0ffee" + 34 * "0"

@@ -96,16 +96,10 @@ class TinyProject:
         """Start a command line of the project's own code."""
         variables = os.environ | {"PYTHONPATH": str(self.root), "HF_HUB_OFFLINE": "1"} | environment
         command = [sys.executable, "-m", module, *arguments]
-        return subprocess.Popen(
-            command,
-            cwd=self.root,
-            env=variables,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            # Ctrl-C is ignored by what a shell has started in the background, tests for instance.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        how = {"cwd": self.root, "env": variables, "text": True, "stdout": subprocess.PIPE}
+        # Ctrl-C is ignored by what a shell has started in the background, tests for instance.
+        how["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(command, **how, stderr=log)
 
     def call(self, *arguments, module="pipeline", **environment):
         """Exit status, and what it said."""

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from ..encoders import info_nce
+from ..encoders.embedding_losses import cosine_loss, info_nce
 from ..metrics import retrieval_scores
 from ..project.checks import check_finite, check_learning
 from ..project.errors import DataError
@@ -36,11 +36,6 @@ class Heads(nn.Module):
         return nn.Sequential(
             nn.Linear(n_in, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, n_out)
         )
-
-
-def positive_only(brain: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """1 - cosine of matching rows of (B, C) tensors: nothing keeps the space from collapsing."""
-    return 1 - functional.cosine_similarity(brain, image).mean()
 
 
 def variance_term(embeddings: torch.Tensor) -> torch.Tensor:
@@ -67,7 +62,7 @@ def loss_of(name: str, heads: Heads, temperature: float) -> Callable:
     if name == "infonce":
         return lambda brain, image: info_nce(brain, image, temperature)
     if name == "positive_only":
-        return positive_only
+        return cosine_loss  # nothing keeps the space from collapsing
     if name == "variance":
         return lambda brain, image: (
             25 * functional.mse_loss(brain, image)
@@ -77,8 +72,8 @@ def loss_of(name: str, heads: Heads, temperature: float) -> Callable:
         )
     if name == "stop_gradient":
         return lambda brain, image: (
-            positive_only(heads.predictor(brain), image.detach())
-            + positive_only(heads.predictor(image), brain.detach())
+            cosine_loss(heads.predictor(brain), image.detach())
+            + cosine_loss(heads.predictor(image), brain.detach())
         )
     raise DataError(f"no objective {name!r}. Valid objectives: {', '.join(OBJECTIVES)}.")
 

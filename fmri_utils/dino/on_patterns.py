@@ -18,10 +18,7 @@ from .views import RepeatSampler
 
 # "supervised only": the probe reads the voxels themselves, of the images with a known embedding.
 METHODS = (
-    "supervised only",
-    "PCA of repeat averages",
-    "denoising autoencoder",
-    "student-teacher",
+    *("supervised only", "PCA of repeat averages", "denoising autoencoder", "student-teacher"),
     "untrained network",
 )
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..project.settings import Count, Flag, Positive, settings
+from ..project.settings import Count, Flag, settings
 from .generator import NetworkSizes, block_resolutions
 from .layers import Convolution, FullyConnected
 
@@ -43,17 +43,8 @@ class DiscriminatorConfig(NetworkSizes):
         If a size is not a positive integer or the resolution not a power of two.
     """
 
-    condition_dim: Count = 512
-    resolution: Count = 256
-    channel_base: Count = 32768
-    channel_max: Count = 512
-    channels: tuple[Count, ...] | None = None
     group_size: Count = 4
     normalize_features: Flag = False
-    clamp: Positive | None = 256.0
-
-    def __post_init__(self):
-        self.check()
 
 
 def minibatch_deviation(x: Tensor, group_size: int = 4) -> Tensor:

@@ -42,11 +42,18 @@ def channels_by_rule(resolution: int, channel_base: int, channel_max: int) -> tu
     return tuple(min(channel_base // r, channel_max) for r in block_resolutions(resolution))
 
 
+@settings
 class NetworkSizes:
     """What the sizes of the generator and of the discriminator have in common."""
 
-    def check(self) -> None:
-        """Raise ValueError if resolution and channels do not fit."""
+    condition_dim: Count = 512
+    resolution: Count = 256
+    channel_base: Count = 32768
+    channel_max: Count = 512
+    channels: tuple[Count, ...] | None = None
+    clamp: Positive | None = 256.0
+
+    def __post_init__(self):
         blocks = block_resolutions(self.resolution)
         if len(self.block_channels) != len(blocks) or min(self.block_channels) < 1:
             raise ValueError(
@@ -100,24 +107,18 @@ class GeneratorConfig(NetworkSizes):
 
     z_dim: Count = 512
     w_dim: Count = 512
-    condition_dim: Count = 512
     hidden_dim: Count = 512
     inner_dim: Count | None = None
-    resolution: Count = 256
-    channel_base: Count = 32768
-    channel_max: Count = 512
-    channels: tuple[Count, ...] | None = None
     mapping_layers: Count = 8
     change: Count = 256
     structure_1: tuple[Line, ...] | None = None
-    clamp: Positive | None = 256.0
     n_conditions: Literal[1, 2] = 1
 
     def __post_init__(self):
         if self.inner_dim is None:
             inner_dim = (self.condition_dim + self.hidden_dim) // 2
             object.__setattr__(self, "inner_dim", inner_dim)
-        self.check()
+        super().__post_init__()
         one = self.resolution > self.change if self.structure_1 is None else bool(self.structure_1)
         if self.n_conditions == 2 and one:
             raise ValueError(

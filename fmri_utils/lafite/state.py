@@ -91,11 +91,11 @@ def _resolutions(state: Mapping[str, Tensor], pattern: str) -> list[int]:
 
 
 def _channel_sizes(resolution: int, channels: tuple[int, ...]) -> dict:
-    """channel_base and channel_max if they describe the channels, else the channels."""
+    """Resolution, channel_base and channel_max; the channels if these do not describe them."""
     base, most = channels[-1] * resolution, max(channels)
-    if channels_by_rule(resolution, base, most) == channels:
-        return {"channel_base": base, "channel_max": most}
-    return {"channel_base": base, "channel_max": most, "channels": channels}
+    sizes = {"resolution": resolution, "channel_base": base, "channel_max": most}
+    ruled = channels_by_rule(resolution, base, most) == channels
+    return sizes if ruled else sizes | {"channels": channels}
 
 
 def _build(kind: type, config, state: dict[str, Tensor]) -> nn.Module:
@@ -143,18 +143,11 @@ def infer_generator_config(state: Mapping[str, Tensor]) -> GeneratorConfig:
     kind = "scale_layer" if f"{first}.scale_layer_0.weight" in state else "pre"
     inner_dim, condition_dim = _shape(state, f"{first}.{kind}_0.weight", 2)
     hidden_dim, _ = _shape(state, f"{first}.{kind}_1.weight", 2)
-    return GeneratorConfig(
-        n_conditions=2 if f"{first}.second_0.weight" in state else 1,
-        z_dim=z_dim,
-        w_dim=w_dim,
-        condition_dim=condition_dim,
-        hidden_dim=hidden_dim,
-        inner_dim=inner_dim,
-        resolution=resolutions[-1],
-        mapping_layers=n_mapping,
-        **_channel_sizes(resolutions[-1], channels),
-        **_structure_1(state, resolutions),
-    )
+    sizes = _channel_sizes(resolutions[-1], channels) | _structure_1(state, resolutions)
+    sizes |= {"z_dim": z_dim, "w_dim": w_dim, "condition_dim": condition_dim}
+    sizes |= {"hidden_dim": hidden_dim, "inner_dim": inner_dim, "mapping_layers": n_mapping}
+    n_conditions = 2 if f"{first}.second_0.weight" in state else 1
+    return GeneratorConfig(**sizes, n_conditions=n_conditions)
 
 
 def infer_discriminator_config(
@@ -170,12 +163,9 @@ def infer_discriminator_config(
     resolutions = _resolutions(state, r"b(\d+)\.")
     channels = tuple(_shape(state, f"b{r}.conv0.weight", 4)[1] for r in resolutions[1:])
     channels = (_shape(state, "b4.conv.weight", 4)[0], *channels)
-    return DiscriminatorConfig(
-        condition_dim=_shape(state, "b4.fts.weight", 2)[0],
-        resolution=resolutions[-1],
-        normalize_features=normalize_features,
-        **_channel_sizes(resolutions[-1], channels),
-    )
+    sizes = _channel_sizes(resolutions[-1], channels)
+    sizes["condition_dim"] = _shape(state, "b4.fts.weight", 2)[0]
+    return DiscriminatorConfig(**sizes, normalize_features=normalize_features)
 
 
 def generator_from_state(state: Mapping, *, config: GeneratorConfig | None = None) -> Generator:

@@ -209,15 +209,11 @@ def retrieval_scores(
         The mean of ``reciprocal_rank`` is the MRR.
     """
     similarity = similarity_matrix(truth, reconstruction, csls_neighbours=csls_neighbours)
-    return {
-        name: {
-            "top1": places.top(1),
-            "top5": places.top(5),
-            "reciprocal_rank": places.reciprocal_rank,
-            "rank": places.rank,
-        }
-        for name, places in places_in(similarity).items()
-    }
+    out = {}
+    for name, places in places_in(similarity).items():
+        out[name] = {"top1": places.top(1), "top5": places.top(5)}
+        out[name] |= {"reciprocal_rank": places.reciprocal_rank, "rank": places.rank}
+    return out
 
 
 def retrieval(
@@ -226,15 +222,14 @@ def retrieval(
     *,
     n_candidates: int = 300,
     n_draws: int = 30,
-    csls_neighbours: int = 0,
     rng: np.random.Generator,
 ) -> dict[str, dict[str, float]]:
     """Retrieval scores in both directions.
 
     Parameters
     ----------
-    truth, reconstruction, csls_neighbours
-        As for :func:`similarity_matrix`. CSLS is computed once, over all samples.
+    truth, reconstruction
+        As for :func:`similarity_matrix`.
     n_candidates, n_draws : int
         ``top1_drawn`` is the top-1 share among ``min(n_candidates, n)`` candidates drawn without
         replacement, averaged over draws; its 95 % interval is over draws and has no width when
@@ -247,7 +242,7 @@ def retrieval(
         set, ``top1_drawn``, ``top1_drawn_low``, ``top1_drawn_high``, ``n_candidates``,
         ``chance_drawn`` (1 / n_candidates) and ``chance`` (1 / n).
     """
-    similarity = similarity_matrix(truth, reconstruction, csls_neighbours=csls_neighbours)
+    similarity = similarity_matrix(truth, reconstruction)
     n, size = len(similarity), min(n_candidates, len(similarity))
     draws = [rng.choice(n, size, replace=False) for _ in range(n_draws)]
     drawn = [places_in(similarity[np.ix_(rows, rows)]) for rows in draws]
@@ -255,16 +250,9 @@ def retrieval(
     for name, places in places_in(similarity).items():
         top1 = np.array([d[name].top(1).mean() for d in drawn])
         low, high = np.percentile(top1, [2.5, 97.5])
-        out[name] = {
-            "top1": float(places.top(1).mean()),
-            "top5": float(places.top(5).mean()),
-            "median_rank": float(np.median(places.rank)),
-            "mrr": float(places.reciprocal_rank.mean()),
-            "top1_drawn": float(top1.mean()),
-            "top1_drawn_low": float(low),
-            "top1_drawn_high": float(high),
-            "n_candidates": size,
-            "chance_drawn": 1 / size,
-            "chance": 1 / n,
-        }
+        found = {"top1": places.top(1).mean(), "top5": places.top(5).mean()}
+        found |= {"median_rank": np.median(places.rank), "mrr": places.reciprocal_rank.mean()}
+        found |= {"top1_drawn": top1.mean(), "top1_drawn_low": low, "top1_drawn_high": high}
+        sizes = {"n_candidates": size, "chance_drawn": 1 / size, "chance": 1 / n}
+        out[name] = {score: float(value) for score, value in found.items()} | sizes
     return out

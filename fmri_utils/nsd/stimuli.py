@@ -159,9 +159,7 @@ def read_captions(layout: NSDLayout, nsd_ids: Sequence[int]) -> list[list[str]]:
         for split, images in chosen.groupby("cocoSplit")
     }
     found = []
-    for nsd_id, coco_id, split in zip(
-        chosen["nsdId"], chosen["cocoId"], chosen["cocoSplit"], strict=True
-    ):
+    for nsd_id, coco_id, split in chosen[["nsdId", "cocoId", "cocoSplit"]].itertuples(index=False):
         if coco_id not in captions[split]:
             raise DataError(
                 f"image {nsd_id} (COCO {coco_id}) has no caption in {layout.captions(split)}. "

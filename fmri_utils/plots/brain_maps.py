@@ -146,8 +146,7 @@ def plot_area_effects(
         ax.plot(x, values, ".", ms=2.5, alpha=0.35, color=COLOURS["brain"], rasterized=True)
         if len(values):
             ax.plot([column - 0.35, column + 0.35], [np.median(values)] * 2, color=COLOURS["ink"])
-    if reference is not None:
-        draw_chance(ax, reference)
+    draw_chance(ax, reference)
     ax.set_xticks(range(len(areas)), list(areas), rotation=45, ha="right")
     ax.set_ylabel("embedding effect (1 - cosine)")
     return ax

@@ -87,8 +87,7 @@ def plot_collapse(
     for name, record in records.items():
         label, colour, line = OBJECTIVE_STYLES[name]
         ax.plot(record["step"], record[quantity], line, color=colour, label=label)
-    if chance is not None:
-        draw_chance(ax, chance, label="chance")
+    draw_chance(ax, chance, label="chance")
     ax.set_xlabel("training steps")
     return ax
 

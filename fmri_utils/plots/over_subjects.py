@@ -42,8 +42,7 @@ def plot_study_curves(
         name, colour, marker = MAPPER_STYLES[row["mapper"]]
         ax.fill_between(row[size], row["low"], row["high"], color=colour, alpha=0.15, lw=0)
         ax.plot(row[size], row["value"], marker=marker, ms=5, color=colour, label=name)
-    if chance is not None:
-        draw_chance(ax, chance, label="chance")
+    draw_chance(ax, chance, label="chance")
     ax.set(xlabel=size.removeprefix("n_"), ylabel=score)
     ax.set_ylim(bottom=0)
     return ax

@@ -98,8 +98,7 @@ def plot_label_budgets(
         colour, marker = LINES[row["method"]]
         ax.fill_between(row["share"], row["low"], row["high"], color=colour, alpha=0.1, lw=0)
         ax.plot(row["share"], row["value"], marker=marker, ms=5, color=colour, label=row["method"])
-    if chance is not None:
-        draw_chance(ax, chance, label="chance")
+    draw_chance(ax, chance, label="chance")
     ax.set(xscale="log", xlabel="images with a known embedding (%)", ylabel=score)
     ax.set_xticks([5, 10, 25, 50, 100], ["5", "10", "25", "50", "100"])
     ax.minorticks_off()

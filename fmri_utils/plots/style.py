@@ -87,9 +87,10 @@ def say_nothing(ax: Axes, text: str = "nothing to show") -> Axes:
     return ax
 
 
-def draw_chance(ax: Axes, value: float, *, label: str | None = None) -> None:
-    """Draw a dashed line at the height that chance reaches."""
-    ax.axhline(value, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label=label)
+def draw_chance(ax: Axes, value: float | None, *, label: str | None = None) -> None:
+    """Draw a dashed line at the height that chance reaches, if there is one."""
+    if value is not None:
+        ax.axhline(value, color=COLOURS["chance"], ls=(0, (2, 2)), lw=1.5, label=label)
 
 
 def draw_frame(ax: Axes, colour: str | None, width: float = 2) -> None:

@@ -29,15 +29,8 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 FULL_BYTES = 2**20  # libraries that do not say "no space left": less than this is left then
 OUTPUTS_MIME = "application/vnd.fmri-utils.outputs+json"
 PACKAGES = (
-    "torch",
-    "torchvision",
-    "open_clip_torch",
-    "nilearn",
-    "nibabel",
-    "numpy",
-    "scipy",
-    "scikit-image",
-    "scikit-learn",
+    *("torch", "torchvision", "open_clip_torch", "nilearn", "nibabel"),
+    *("numpy", "scipy", "scikit-image", "scikit-learn"),
 )
 
 
@@ -194,15 +187,10 @@ def write_manifest(
     dict
         The manifest, as written to ``<path>.json``.
     """
-    manifest = {
-        "file": Path(path).name,
-        "sha256": sha256_file(path),
-        "bytes": Path(path).stat().st_size,
-        "config": dict(config),
-        "inputs": dict(inputs),
-        "versions": package_versions(),
-        **extra,
-    }
+    path = Path(path)
+    manifest = {"file": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
+    manifest |= {"config": dict(config), "inputs": dict(inputs), "versions": package_versions()}
+    manifest |= extra
     write_json(manifest_path(path), manifest, sort_keys=True)
     return manifest
 

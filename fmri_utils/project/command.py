@@ -24,23 +24,20 @@ def command(function: Callable[[list[str]], int | None]) -> Callable[..., int]:
 
     @functools.wraps(function)
     def main(arguments: list[str] | None = None) -> int:
+        say = functools.partial(print, file=sys.stderr)
         try:
             return function(sys.argv[1:] if arguments is None else list(arguments)) or 0
         except FmriUtilsError as err:
-            print(f"error: {err}", file=sys.stderr)
+            say(f"error: {err}")
             return 2
         except OSError as err:
-            print(
+            say(
                 f"error: {type(err).__name__}: {err}. Check disk and permissions, then run the "
-                "same command again: it goes on where it stopped.",
-                file=sys.stderr,
+                "same command again: it goes on where it stopped."
             )
             return 2
         except (KeyboardInterrupt, EOFError):
-            print(
-                "\nstopped. What is finished stays; the same command goes on where it stopped.",
-                file=sys.stderr,
-            )
+            say("\nstopped. What is finished stays; the same command goes on where it stopped.")
             return 130
 
     return main

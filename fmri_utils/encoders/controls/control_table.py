@@ -7,12 +7,8 @@ import numpy as np
 from ... import metrics
 
 SCORES = (
-    "two-way",
-    "brain_to_image top-1",
-    "brain_to_image MRR",
-    "image_to_brain top-1",
-    "image_to_brain MRR",
-    "brain_to_image top-1, CSLS",
+    *("two-way", "brain_to_image top-1", "brain_to_image MRR", "image_to_brain top-1"),
+    *("image_to_brain MRR", "brain_to_image top-1, CSLS"),
 )
 
 

@@ -181,14 +181,11 @@ class TrainingState:
         own = int((self.rows < n_clean).sum())
         if not own:
             return fake.sum() * 0
-        loss = gan_losses.reconstruction_loss(
-            fake[:own],
-            batch.images[:own],
-            scales=self.config.reconstruction_scales,
-            perceptual=self.perceptual,
-            perceptual_weight=self.config.perceptual_weight,
-            outline_weight=self.config.outline_weight,
-        )
+        config = self.config
+        how = {"scales": config.reconstruction_scales, "perceptual": self.perceptual}
+        how |= {"perceptual_weight": config.perceptual_weight}
+        how |= {"outline_weight": config.outline_weight}
+        loss = gan_losses.reconstruction_loss(fake[:own], batch.images[:own], **how)
         return loss * (own * self.processes.size / n_clean)
 
     def _judged_terms(self, batch: Batch, fake: Tensor, condition: Tensor) -> dict[str, Tensor]:
@@ -219,13 +216,9 @@ class TrainingState:
     def _contrast(self, features: Tensor, condition: Tensor) -> Tensor:
         """Mean contrastive score of the whole batch."""
         config, processes = self.config, self.processes
-        score = gan_losses.contrastive_score(
-            processes.gather(features),
-            processes.gather(condition),
-            temperature=config.temperature,
-            lam=config.lam,
-            published=config.published_contrast,
-        )
+        both = processes.gather(features), processes.gather(condition)
+        how = {"temperature": config.temperature, "lam": config.lam}
+        score = gan_losses.contrastive_score(*both, **how, published=config.published_contrast)
         return processes.with_summed_gradient(score.mean())
 
     def _path_length_loss(self, batch: Batch) -> tuple:
@@ -344,14 +337,9 @@ class TrainingState:
 
     def other(self) -> dict:
         """What besides the networks decides how the run goes on."""
-        return {
-            "adam_g": self.adam_g.state_dict(),
-            "adam_d": self.adam_d.state_dict(),
-            "rng": self.rng.get_state(),
-            "mean_length": self.mean_length,
-            "step": self.step,
-            "images": self.images,
-        }
+        adams = {"adam_g": self.adam_g.state_dict(), "adam_d": self.adam_d.state_dict()}
+        counts = {"mean_length": self.mean_length, "step": self.step, "images": self.images}
+        return {**adams, "rng": self.rng.get_state(), **counts}
 
     def load_other(self, other: dict) -> None:
         """Take over what :meth:`other` gave."""
