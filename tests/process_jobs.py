@@ -14,27 +14,15 @@ from small_lafite import DISCRIMINATOR, GENERATOR, linear_encoder, unit_rows
 
 from fmri_utils.lafite import Observers, TrainingConfig, TrainingData, train
 
+# Three of eight images are clean: not the same number in both processes.
 CONFIG = TrainingConfig(
     generator=dataclasses.replace(GENERATOR, resolution=8),
     discriminator=dataclasses.replace(DISCRIMINATOR, resolution=8),
-    batch_size=8,
-    n_images=40,
-    reconstruction_weight=1.0,
-    clean_fraction=0.375,  # three of eight: not the same number in both processes
-    noise_level=0.5,
-    caption_probability=0.3,
-    predicted_share=0.2,
-    iid=1.0,
-    iic=1.0,
-    lam=0.3,
-    clip_size=6,
-    r1_interval=2,
-    path_interval=2,
-    path_decay=0.3,
-    log_images=8,
-    grid_images=16,
+    batch_size=8, n_images=40, reconstruction_weight=1.0, clean_fraction=0.375, noise_level=0.5,
+    caption_probability=0.3, predicted_share=0.2, iid=1.0, iic=1.0, lam=0.3, clip_size=6,
+    r1_interval=2, path_interval=2, path_decay=0.3, log_images=8, grid_images=16,
     checkpoint_images=16,
-)
+)  # fmt: skip
 
 
 @contextlib.contextmanager

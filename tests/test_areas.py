@@ -218,14 +218,9 @@ def test_pictures_differ_by_the_group_and_share_z():
     assert (changed["stimulate"][..., 2] == 0.5).all()
 
 
-AREAS = {
-    "V1": np.array([1, 1, 0, 0, 0, 0], bool),
-    "faces": np.array([0, 1, 1, 0, 0, 0], bool),
-    "bodies": np.array([0, 0, 1, 1, 0, 0], bool),
-    "words": np.zeros(6, bool),
-    "lh": np.array([1, 1, 1, 0, 0, 0], bool),
-    "unassigned": np.array([0, 0, 0, 0, 1, 1], bool),
-}
+VOXELS = {"V1": [0, 1], "faces": [1, 2], "bodies": [2, 3], "words": [], "lh": [0, 1, 2]}
+VOXELS |= {"unassigned": [4, 5]}
+AREAS = {name: np.isin(np.arange(6), voxels) for name, voxels in VOXELS.items()}
 
 
 def test_families_keep_the_areas_that_hold_a_voxel():

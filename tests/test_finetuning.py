@@ -124,9 +124,8 @@ def test_two_conditions_by_definition(start):
     for key in [k for k in state if "second" in k]:
         state[key] = state[key] + torch.randn(state[key].shape, generator=rng) * 30
     network = generator_from_state(state)
-    assert network.config == dataclasses.replace(
-        TWO, change=16, channel_base=network.config.channel_base
-    )
+    base = network.config.channel_base
+    assert network.config == dataclasses.replace(TWO, change=16, channel_base=base)
     condition = F.normalize(torch.randn(3, 2, 8, generator=rng), dim=2).flatten(1)
     w = torch.randn(3, 7, generator=rng)
     layer = network.synthesis.b8.conv0

@@ -228,7 +228,7 @@ SPOILED = {
     "unexpected": (changed("b7.bias", lambda _: torch.zeros(3)), "Unexpected key.*b7.bias"),
     "shape": (changed(BIAS, lambda x: x[1:]), r"shape torch.Size\(\[7\]\)"),
     "axes": (changed("mapping.fc0.weight", lambda x: x[0]), "expected 2 axes"),
-    "nan": (changed(CONST, lambda x: x * float("nan")), "not-a-number"),
+    "nan": (changed(CONST, lambda x: x * float("nan")), "NaN or infinite"),
     "integers": (changed(CONST, lambda x: x.int()), "floating point"),
     "block gap": (without("synthesis.b8."), r"blocks at \[4, 16\]"),
     "odd block": (changed("synthesis.b24.x", lambda _: torch.zeros(1)), "power of two"),

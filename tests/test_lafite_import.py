@@ -109,9 +109,7 @@ def test_the_normalisation_of_features_is_taken_over(normalized, monkeypatch, tm
     ],
 )
 def test_unknown_structures_name_their_tensors(spoiled, key, message, monkeypatch, tmp_path):
-    content = {
-        name: fixture.network_object(network) for name, network in fixture.networks().items()
-    }
+    content = {n: fixture.network_object(network) for n, network in fixture.networks().items()}
     change = {"change": lambda state: {k: v for k, v in state.items() if k != key}}
     content[spoiled] = fixture.network_object(fixture.networks()[spoiled], **change)
     path = fixture.write(tmp_path, fixture.official_pickle(monkeypatch, content))

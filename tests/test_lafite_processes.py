@@ -110,18 +110,15 @@ def test_every_sample_is_somebodys_with_its_whole_group(batch, size):
         torch.testing.assert_close(minibatch_deviation(x[rows], 4), expected[rows])
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_shares_that_are_not_even_are_refused():
+    for changes, message in (
         ({"batch_size": 12}, "multiple of 8"),
         ({"path_fraction": 0.4}, "path length"),
         ({"batch_summed": True}, "batch_summed"),
-    ],
-)
-def test_shares_that_are_not_even_are_refused(changes, message):
-    config = dataclasses.replace(process_jobs.CONFIG, **changes)
-    Processes().check(config)
-    refused(message, Processes(0, 2).check, config)
+    ):
+        config = dataclasses.replace(process_jobs.CONFIG, **changes)
+        Processes().check(config)
+        refused(message, Processes(0, 2).check, config)
 
 
 # -- the command ---------------------------------------------------------------------------------
@@ -150,9 +147,8 @@ def test_the_command_in_two_processes_and_on_from_there_in_one(tmp_path, capsys)
     generator = load_generator(out / "lafite.safetensors")
     assert (generator.config.resolution, generator.config.condition_dim) == (16, 128)
     expected = load_file(checkpoint_files(out)[0])["G_ema.mapping.fc0.weight"]
-    torch.testing.assert_close(
-        generator.mapping.fc0.weight.detach(), expected, rtol=1e-3, atol=1e-3
-    )
+    found = generator.mapping.fc0.weight.detach()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_both_halves_of_the_images_are_embedded(tmp_path):
@@ -163,20 +159,17 @@ def test_both_halves_of_the_images_are_embedded(tmp_path):
         np.testing.assert_allclose(found, clip.encode_images(seen), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_wrong_settings_of_the_command(tmp_path, capsys):
+    np.save(tmp_path / "flat.npy", np.zeros((3, 16), dtype=np.uint8))
+    np.save(tmp_path / "small.npy", np.zeros((3, 16, 16, 3), dtype=np.uint8))
+    paths = {name: tmp_path / f"{name}.npy" for name in ("flat", "small")}
+    for arguments, message in (
         (["n_pictures=3"], "'n_pictures=3' is unknown"),
         (["itd=much"], "'much' is no value"),
         ([], "IMAGES, OUT, CLIP not given"),
         (["IMAGES=none.npy", "OUT=run", CLIP], "cannot be read"),
         (["IMAGES={flat}", "OUT=run", CLIP], "uint8"),
         (["IMAGES={small}", "OUT=run", CLIP, "itd=-1"], "settings do not fit"),
-    ],
-)
-def test_wrong_settings_of_the_command(arguments, message, tmp_path, capsys):
-    np.save(tmp_path / "flat.npy", np.zeros((3, 16), dtype=np.uint8))
-    np.save(tmp_path / "small.npy", np.zeros((3, 16, 16, 3), dtype=np.uint8))
-    paths = {name: tmp_path / f"{name}.npy" for name in ("flat", "small")}
-    assert train_lafite.main([text.format(**paths) for text in arguments]) == 2
-    assert message in capsys.readouterr().err
+    ):
+        assert train_lafite.main([text.format(**paths) for text in arguments]) == 2
+        assert message in capsys.readouterr().err

@@ -41,9 +41,8 @@ def test_overrides_set_their_key():
     assert (profile.simulation.ncsnr, profile.encoder.weight_decay) == (0.3, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_what_is_unknown_is_refused_and_the_valid_is_named():
+    for arguments, message in (
         (["PROFILE=demi"], "Valid profiles: demo, nsd, smoke"),
         (["SUBJEKT=1"], "Valid settings: PROFILE, SUBJECT, SEED, DEVICE"),
         (["SUBJECT=one"], "Expected: a whole number"),
@@ -55,11 +54,9 @@ def test_overrides_set_their_key():
         (["simulation.colour=3"], "unknown key"),
         (["perturbation.concepts=['places']"], "expected 'name: word word"),
         (["99"], "no notebook '99'"),
-    ],
-)
-def test_what_is_unknown_is_refused_and_the_valid_is_named(arguments, message):
-    with pytest.raises(ProfileError, match=message):
-        parse_request(arguments)
+    ):
+        with pytest.raises(ProfileError, match=message):
+            parse_request(arguments)
 
 
 @pytest.mark.parametrize("folder", ["/elsewhere/figures", "../figures", "figures/../../x"])

@@ -61,9 +61,8 @@ def test_every_combination_is_a_run_with_folders_of_its_own():
     assert one.profile.derived == load_profile("smoke").derived
 
 
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
+def test_settings_that_do_not_fit_are_refused():
+    for setting, message in (
         ("SUBJECTS=1 nine", "SUBJECTS is '1 nine'. Expected: whole numbers"),
         ("SUBJECT=1", "unknown setting 'SUBJECT=1'. Settings of a sweep: SUBJECTS, AREAS"),
         ("AREAS=V1 prf-visualrois:V1v,V1d", "2 runs, but 1 different ones"),
@@ -73,28 +72,21 @@ def test_every_combination_is_a_run_with_folders_of_its_own():
         ("WALLTIME=0:00", "walltime: '0:00' is no time to work in"),
         ("TARGET=99", "no notebook '99'"),
         ("data.roi=V1", "Expected: AREAS= only"),
-    ],
-)
-def test_settings_that_do_not_fit_are_refused(setting, message):
-    refused(message.replace("(", r"\("), parse, ["PROFILE=smoke", setting], error=ProfileError)
+    ):
+        refused(message.replace("(", r"\("), parse, ["PROFILE=smoke", setting], error=ProfileError)
 
 
-@pytest.mark.parametrize(
-    ("memory", "walltime", "asked"),
-    [
+def test_memory_and_time_are_asked_for_in_the_engines_units_and_left_out_if_empty():
+    for memory, walltime, asked in (
         ("8GB", "12:00:00", (8192, 720)),
         ("1.5 g", "1-06:30", (1536, 1830)),
         ("2TiB", "2-0", (2 * 1024**2, 2880)),
         ("512MB", "45:30", (512, 46)),
         ("", "", (0, 0)),
-    ],
-)
-def test_memory_and_time_are_asked_for_in_the_engines_units_and_left_out_if_empty(
-    memory, walltime, asked
-):
-    found = resources_from({"ENGINE": "slurm", "MEMORY": memory, "WALLTIME": walltime}).each
-    asked_for = found["resources"]
-    assert (asked_for["mem_mb"], asked_for["runtime"]) == asked
+    ):
+        found = resources_from({"ENGINE": "slurm", "MEMORY": memory, "WALLTIME": walltime}).each
+        asked_for = found["resources"]
+        assert (asked_for["mem_mb"], asked_for["runtime"]) == asked
 
 
 def test_an_engine_that_is_not_there_is_refused_before_anything_starts(monkeypatch, tmp_path):

@@ -145,9 +145,7 @@ def train_joint(
     x, y = (torch.from_numpy(np.asarray(a, np.float32)) for a in (brain, image))
     held = [torch.from_numpy(np.asarray(a, np.float32)) for a in (held_brain, held_image)]
     checks = set(np.linspace(0, n_steps, n_checks + 1).astype(int).tolist())
-    record: dict[str, list] = {
-        k: [] for k in ("step", "spread", "top1", "matching", "non_matching")
-    }
+    record = {k: [] for k in ("step", "spread", "top1", "matching", "non_matching")}
     generator = torch.Generator().manual_seed(seed)
     for step in tqdm(range(n_steps + 1), desc=name, disable=not progress, leave=False):
         if step in checks:

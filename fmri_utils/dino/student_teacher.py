@@ -131,9 +131,8 @@ class StudentTeacher(nn.Module):
         check_inputs(inputs)
         s = self.settings
         student = torch.softmax(self.student(inputs) / s.student_temperature, 1)
-        teacher = distillation.teacher_probabilities(
-            self.teacher(inputs), self.centre, s.teacher_temperature
-        )
+        temperature = s.teacher_temperature
+        teacher = distillation.teacher_probabilities(self.teacher(inputs), self.centre, temperature)
         return student.numpy(), teacher.numpy()
 
     @torch.no_grad()

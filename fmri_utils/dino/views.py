@@ -203,9 +203,8 @@ class RepeatSampler:
             for i in which
         ]
         pairs = np.stack(picks, 1)  # (2, n)
-        shared = tuple(
-            self._drop(self.tensor[torch.from_numpy(row)], DROPOUT[0], generator) for row in pairs
-        )
+        first = (self.tensor[torch.from_numpy(row)] for row in pairs)
+        shared = tuple(self._drop(seen, DROPOUT[0], generator) for seen in first)
         sources = [pairs[v % 2] for v in range(N_LOCAL)]
         own = []
         for row in sources:

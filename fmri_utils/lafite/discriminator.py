@@ -132,9 +132,7 @@ class Discriminator(nn.Module):
         self.resolutions = block_resolutions(config.resolution)[::-1]
         channels = config.block_channels[::-1]
         for i, resolution in enumerate(self.resolutions[:-1]):
-            block = DiscriminatorBlock(
-                channels[i], channels[i + 1], first=i == 0, clamp=config.clamp
-            )
+            block = DiscriminatorBlock(*channels[i : i + 2], first=i == 0, clamp=config.clamp)
             self.add_module(f"b{resolution}", block)
         self.b4 = DiscriminatorEpilogue(config)
 

@@ -315,9 +315,7 @@ class SynthesisNetwork(nn.Module):
             noise = self.noise_images(noise_mode, ws.shape[0], rng)
         expected = len(self.convolutions())
         if len(noise) != expected:
-            raise ValueError(
-                f"{len(noise)} noise images; expected {expected}, one per convolution."
-            )
+            raise ValueError(f"{len(noise)} noise images; expected {expected}, one per convolution")
         return self.render(self.styles(ws, condition), noise)
 
 

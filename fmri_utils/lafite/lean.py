@@ -62,9 +62,8 @@ class Modulated:
         self.layer, self.style = layer, style
         energy = layer.weight.square().sum(dim=(2, 3))  # (n_out, n_in)
         self.demodulation = torch.rsqrt(style.square() @ energy.t() + 1e-8) * GAIN  # (B, n_out)
-        self.tiled = not layer.up and winograd.pays(
-            layer.weight, layer.resolution, layer.resolution
-        )
+        side = layer.resolution
+        self.tiled = not layer.up and winograd.pays(layer.weight, side, side)
         if self.tiled:
             self.weight = winograd.transform_kernel(layer.weight)
         else:

@@ -58,9 +58,7 @@ def _select(state: Mapping, wanted: tuple[str, ...]) -> dict[str, Tensor]:
     out = {key: tensor.detach().to(**kind, copy=True).contiguous() for key, tensor in out.items()}
     bad = [key for key, tensor in out.items() if not torch.isfinite(tensor).all()]
     if bad:
-        raise WeightsError(
-            f"not-a-number or infinite values in {_short(bad)}. Take another checkpoint."
-        )
+        raise WeightsError(f"NaN or infinite values in {_short(bad)}. Take another checkpoint.")
     return out
 
 

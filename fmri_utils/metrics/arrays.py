@@ -49,9 +49,8 @@ def first_of_equals(images: np.ndarray) -> np.ndarray:
     them by these rows, and identical pictures tie.
     """
     rows: dict[bytes, int] = {}
-    return np.array(
-        [rows.setdefault(hashlib.sha256(p.tobytes()).digest(), i) for i, p in enumerate(images)]
-    )
+    digests = (hashlib.sha256(picture.tobytes()).digest() for picture in images)
+    return np.array([rows.setdefault(digest, i) for i, digest in enumerate(digests)])
 
 
 def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:

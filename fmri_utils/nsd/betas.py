@@ -134,9 +134,7 @@ def _check_stored(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
             "again."
         )
     if dtype.kind != "i" or dtype.itemsize != 2:
-        raise DataError(
-            f"{path} holds {dtype}; expected int16, as NSD stores betas. Fetch the original."
-        )
+        raise DataError(f"{path} holds {dtype}; expected int16, as in NSD. Fetch the original.")
 
 
 def _nifti_blocks(path: Path, mask: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
@@ -173,9 +171,7 @@ def _hdf5_blocks(path: Path, mask: np.ndarray) -> Iterator[tuple[tuple, np.ndarr
     """
     with h5py.File(path) as file:
         if "betas" not in file:
-            raise DataError(
-                f"{path} has no dataset 'betas'; it holds {sorted(file)}. Fetch it again."
-            )
+            raise DataError(f"{path} has no dataset 'betas' but {sorted(file)}. Fetch it again.")
         stored = file["betas"]
         shape = stored.shape[::-1]
         _check_stored(path, shape, stored.dtype)

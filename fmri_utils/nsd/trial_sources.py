@@ -89,9 +89,7 @@ def _check_responses(layout: NSDLayout, table: pd.DataFrame) -> int | None:
         return None
     responses = read_responses(layout)
     if np.any(responses["SUBJECT"] != layout.subject):
-        raise DataError(
-            f"{path} belongs to another subject. Fetch that of subject {layout.subject}."
-        )
+        raise DataError(f"{path} is another subject's. Fetch that of subject {layout.subject}.")
     if len(responses) <= table["trial"].max():
         raise DataError(
             f"{path} has {len(responses)} trials, but session {table['session'].max()} ends with "

@@ -89,9 +89,8 @@ def fig_sweep(panels: Mapping[str, Sequence[Mapping]], *, label: str) -> Figure:
     """
     areas = list(dict.fromkeys(row["area"] for rows in panels.values() for row in rows))
     size = (3.4 * len(panels) + 1, 1.4 + 0.5 * len(areas))
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=size, layout="constrained", sharey=True, squeeze=False
-    )
+    how = {"layout": "constrained", "sharey": True, "squeeze": False}
+    figure, axes = plt.subplots(1, len(panels), figsize=size, **how)
     for ax, (title, rows) in zip(axes[0], panels.items(), strict=True):
         for row in rows:
             y = areas.index(row["area"])

@@ -178,10 +178,8 @@ def _moment(
     _network(networks[0], "student", "learns by gradient", STUDENT)
     _network(networks[1], "teacher", "follows the student", TEACHER)
     _follow(figure, networks, float(arrays["momentum"][now]))
-    answers = (
-        (student[now, 2], STUDENT, "small view"),
-        (teacher[now].mean(0), TEACHER, "large views"),
-    )
+    answers = [(student[now, 2], STUDENT, "small view")]
+    answers += [(teacher[now].mean(0), TEACHER, "large views")]
     for i, (p, colour, views) in enumerate(answers):
         title = f"answer to the {'first ' if i == 0 else ''}{views}"
         _outputs(figure.add_subplot(upper[i, -1]), p[used], colour, top, title)

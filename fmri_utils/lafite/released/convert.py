@@ -67,9 +67,7 @@ def import_official(
     states = checkpoint.networks
     best = next((name for name in ("G_ema", "G") if name in states), None)
     if best is None:
-        raise WeightsError(
-            f"the checkpoint holds {sorted(states)}; expected a generator, G_ema or G."
-        )
+        raise WeightsError(f"the file holds {sorted(states)}; expected a generator, G_ema or G.")
     paths = [out.with_name(f"{out.stem}-training.safetensors"), out]  # the generator last
     with_training = training and "D" in states
     if not with_training:

@@ -59,9 +59,8 @@ def _persistent_object(meta: object) -> PersistentObject:
         raise refuse(name, quoted(meta), "one dictionary that describes a class")
     class_name, state = meta.get("class_name"), meta.get("state")
     if type(class_name) is not str or type(state) is not dict:
-        raise refuse(
-            name, f"class {quoted(class_name)}, state {quoted(state)}", "a name and a dict"
-        )
+        came = f"class {quoted(class_name)}, state {quoted(state)}"
+        raise refuse(name, came, "a name and a dict")
     return PersistentObject(class_name, state)
 
 
@@ -87,9 +86,7 @@ def _number_type(code: object, align: object, copy: object) -> np.dtype:
 def _number(kind: object, data: object) -> int | float | bool:
     """numpy's scalar(dtype, bytes), as a Python number."""
     if not isinstance(kind, np.dtype) or type(data) is not bytes or len(data) != kind.itemsize:
-        raise refuse(
-            "numpy's scalar", f"{quoted(kind)} and {quoted(data)}", "a dtype and its bytes"
-        )
+        raise refuse("numpy's scalar", f"{quoted(kind)} and {quoted(data)}", "a dtype and bytes")
     return np.frombuffer(data, kind)[0].item()
 
 

@@ -156,9 +156,8 @@ def pseudo_text_feature(
     """
     if noise_level == 0:
         return F.normalize(embedding, dim=1)
-    noise = torch.randn(
-        embedding.shape, generator=rng, device=embedding.device, dtype=embedding.dtype
-    )
+    like = {"device": embedding.device, "dtype": embedding.dtype}
+    noise = torch.randn(embedding.shape, generator=rng, **like)
     mixed = (1 - noise_level) * embedding + noise_level * F.normalize(noise, dim=1)
     return F.normalize(mixed, dim=1)
 

@@ -240,9 +240,7 @@ def _check_agreement(state: TrainingState, fingerprint: str) -> None:
     """Refuse to start if processes see other data or another checkpoint than this one."""
     own = torch.tensor([[state.images, int(fingerprint[:12], 16)]], device=state.device)
     if (state.processes.gather(own) != own).any():
-        raise DataError(
-            "the processes began with other data or checkpoints. Expected: the same for all."
-        )
+        raise DataError("the processes began with other data or checkpoints. Expected: the same.")
 
 
 def _due(images: int, config: TrainingConfig, name: str) -> bool:

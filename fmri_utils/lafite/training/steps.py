@@ -86,9 +86,8 @@ class TrainingState:
         (B, 2 C), the second is a caption's embedding as it is.
         """
         config = self.config
-        clean = gan_losses.pseudo_text_feature(
-            batch.embeddings[:n_clean], config.clean_noise_level, self.rng
-        )
+        own = batch.embeddings[:n_clean]
+        clean = gan_losses.pseudo_text_feature(own, config.clean_noise_level, self.rng)
         rest = batch.embeddings[n_clean:]
         h = gan_losses.pseudo_text_feature(rest, config.noise_level, self.rng)
         if batch.captions is not None and config.caption_probability > 0:
@@ -164,9 +163,8 @@ class TrainingState:
         condition = self.conditions(batch, n_clean)
         fake, ws = self.fakes(condition, self.rows, batch.head(n_clean).noise_vectors)
         condition = self._first(condition)[self.rows]
-        self.generator.mapping.update_average(
-            self.processes.mean(ws[:, 0].mean(dim=0, keepdim=True))
-        )
+        mean = ws[:, 0].mean(dim=0, keepdim=True)
+        self.generator.mapping.update_average(self.processes.mean(mean))
         terms = {}
         weight = config.reconstruction_weight_at(self.images)
         if n_clean and weight > 0:
@@ -247,9 +245,8 @@ class TrainingState:
         """The loss on fakes and real images, and terms, detached."""
         fake_logits, _ = self.judged(fake, condition)
         real_logits, features = self.judged(real, condition)
-        terms = {
-            "d_adversarial": gan_losses.discriminator_adversarial_loss(fake_logits, real_logits)
-        }
+        adversarial = gan_losses.discriminator_adversarial_loss(fake_logits, real_logits)
+        terms = {"d_adversarial": adversarial}
         if self.config.itd > 0:
             terms["d_itd"] = -self.config.itd * self._contrast(features, condition)
         signs = {"d_real_sign": real_logits.sign().mean(), "d_fake_sign": fake_logits.sign().mean()}
