@@ -162,7 +162,12 @@ def material(generator, encoder, tmp_path, monkeypatch):
         {"betas": betas, "nsd_id": ids, "is_train": ~test, **areas},
         {"nsd_id": np.arange(20), "images": pictures},
         {"nsd_id": np.arange(20), "image": image, "caption": np.roll(image, 1, 1)},
-        {"test_ids": np.arange(N), "pattern": pattern, "truth": image[:N], "condition": image[:N]},
+        {
+            "test_ids": np.arange(N),
+            "pattern": pattern,
+            "truth": image[:N],
+            "conditions": {"spread matched": image[:N]},
+        },
         Path("weights"),
     )
     sizes = {"study_passes": 4, "study_images": 8, "study_rest_images": 8}
