@@ -331,8 +331,9 @@ _ = effect_plots.plot_shares(shares, ax=ax)
 # %% [markdown]
 # (The four values are the middles of the quarters of a normal distribution.)
 #
-# In the demo nearly all of it is z's, and nothing the noise buffers': this generator was trained to
-# redraw pictures, without a discriminator, and such a training has no use for random texture. A generator
+# In the demo nine tenths of it are z's, a few percent the voxel's (alone and together with z), and nothing
+# the noise buffers': this generator was trained to redraw pictures, without a discriminator, and such a
+# training has no use for random texture. A generator
 # trained as a GAN uses them.
 #
 # ## All voxels and the picture
