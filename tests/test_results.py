@@ -80,7 +80,8 @@ def test_every_file_of_the_figures_folder_is_described(smoke):
     for name, digest in provenance["files"].items():
         assert sha256_file(profile.figures / name) == digest
     assert provenance["config"] == json.loads(json.dumps(profile.as_dict()))
-    weights = [profile.path(name) for name in (profile.lafite.weights, profile.lafite.judge)]
+    lafite = profile.lafite
+    weights = [profile.path(name) for name in (lafite.weights, lafite.judge, lafite.bank)]
     assert provenance["inputs"] == {path.name: sha256_file(path) for path in weights}
     assert "versions" not in provenance  # the same file on every machine
     here = json.loads((profile.figures / "inputs.json").read_text())
