@@ -43,7 +43,9 @@ def knn_hits(
         1 for a hit; the mean is the accuracy.
     """
     if n_neighbours > len(train):
-        raise DataError(f"{n_neighbours} neighbours among {len(train)} known. Lower n_neighbours.")
+        raise DataError(
+            f"{n_neighbours} neighbours among {len(train)} pictures. Lower n_neighbours."
+        )
     check_finite(train, "train features", ("picture", "feature"))
     check_finite(test, "test features", ("picture", "feature"))
     found = KNeighborsClassifier(n_neighbours, metric="cosine", weights="distance")
@@ -66,7 +68,9 @@ def label_subsets(
     Subsets are nested: what 10 % know, 25 % know too.
     """
     ids = rng.permutation(np.unique(nsd_id))
-    return {s: np.isin(nsd_id, ids[: max(2, round(s * len(ids)))]) for s in sorted(shares)}
+    return {
+        share: np.isin(nsd_id, ids[: max(2, round(share * len(ids)))]) for share in sorted(shares)
+    }
 
 
 def probe(

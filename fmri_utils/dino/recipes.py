@@ -34,7 +34,10 @@ def collapse_settings(numbers: DinoConfig, n_steps: int = 0) -> dict[str, ImageS
     small |= {"global_size": 32, "local_size": 16}
     steps = n_steps or numbers.collapse_steps
     common = {"n_steps": steps, "momentum": 0.95, "learning_rate": 5e-4}
-    return {n: ImageSettings(DinoSettings(**common, **own), **small) for n, own in VARIANTS.items()}
+    return {
+        name: ImageSettings(DinoSettings(**common, **change), **small)
+        for name, change in VARIANTS.items()
+    }
 
 
 def voxel_settings(numbers: DinoConfig, n_steps: int = 0) -> DinoSettings:
@@ -96,7 +99,9 @@ def summarise(
     scores, differences = [], []
     methods, shares = list(runs[0]), list(next(iter(runs[0].values())))
     for score in next(iter(runs[0][methods[0]].values())):
-        mean = {(m, s): np.mean([r[m][s][score] for r in runs], 0) for m in methods for s in shares}
+        mean = {
+            (m, s): np.mean([run[m][s][score] for run in runs], 0) for m in methods for s in shares
+        }
         level = chance(len(mean[methods[0], shares[0]]))[CHANCE[score]]
         for method in methods:
             found = [bootstrap(mean[method, s], **boot) for s in shares]

@@ -131,8 +131,9 @@ class StudentTeacher(nn.Module):
         check_inputs(inputs)
         s = self.settings
         student = torch.softmax(self.student(inputs) / s.student_temperature, 1)
-        temperature = s.teacher_temperature
-        teacher = distillation.teacher_probabilities(self.teacher(inputs), self.centre, temperature)
+        teacher = distillation.teacher_probabilities(
+            self.teacher(inputs), self.centre, s.teacher_temperature
+        )
         return student.numpy(), teacher.numpy()
 
     @torch.no_grad()

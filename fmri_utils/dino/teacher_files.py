@@ -28,9 +28,10 @@ def load_teacher(path: Path) -> tuple[Learner, ImageSettings, dict[str, np.ndarr
         If the file is missing, damaged or something else.
     """
     remedy = "Restore data/pretrained from the repository, or run `make pretrain`."
-    what = "a teacher's weights"
-    state, about = read_safetensors(path, what=what, remedy=remedy, with_gaps=RECORD)
-    with reading(path, what, damaged=remedy, error=WeightsError):
+    state, about = read_safetensors(
+        path, what="a teacher's weights", remedy=remedy, with_gaps=RECORD
+    )
+    with reading(path, "a teacher's weights", damaged=remedy, error=WeightsError):
         kept = json.loads(about["settings"])
         kept = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
         of_dino = checked(DinoSettings, kept["dino"], str(path), WeightsError)

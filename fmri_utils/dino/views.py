@@ -203,8 +203,9 @@ class RepeatSampler:
             for i in which
         ]
         pairs = np.stack(picks, 1)  # (2, n)
-        first = (self.tensor[torch.from_numpy(row)] for row in pairs)
-        shared = tuple(self._drop(seen, DROPOUT[0], generator) for seen in first)
+        shared = tuple(
+            self._drop(self.tensor[torch.from_numpy(row)], DROPOUT[0], generator) for row in pairs
+        )
         sources = [pairs[v % 2] for v in range(N_LOCAL)]
         own = []
         for row in sources:

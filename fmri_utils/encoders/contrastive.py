@@ -90,11 +90,16 @@ def fit_mind_reader(
     loss = per_target(mind_reader_loss, n_targets)
     batch_size, validation_share = 32, 0.1
     per_epoch = max(1, round(len(betas) * (1 - validation_share) / batch_size))
-    total = n_epochs * per_epoch
-    steps = {"n_steps": total, "check_every": per_epoch, "patience": total}
-    settings = {"batch_size": batch_size, "learning_rate": 2e-4, "weight_decay": 0.0, **steps}
-    shares = {"voxel_dropout": voxel_dropout, "validation_share": validation_share}
-    training = Training(**settings, **shares)
+    training = Training(
+        n_steps=n_epochs * per_epoch,
+        batch_size=batch_size,
+        learning_rate=2e-4,
+        weight_decay=0.0,
+        voxel_dropout=voxel_dropout,
+        validation_share=validation_share,
+        check_every=per_epoch,
+        patience=n_epochs * per_epoch,
+    )
     check = lambda network, x, y: loss(network(x), y)  # noqa: E731
     return _fit_linear("mind_reader", check, betas, targets, groups, training=training, **how)
 

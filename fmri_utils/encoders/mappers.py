@@ -120,12 +120,20 @@ def fit_mapper(
         own = dict(n_epochs=settings.mind_reader_epochs, voxel_dropout=settings.voxel_dropout)
         return fit_mind_reader(*data, **own, **steps)
     if name == "mlp":
-        n_steps = settings.mlp_steps
-        how = {"n_steps": n_steps, "patience": n_steps, "batch_size": settings.batch_size}
-        how |= {"learning_rate": settings.mlp_learning_rate, "weight_decay": 0.01}
-        training = Training(**how, one_cycle=True, voxel_dropout=settings.mlp_voxel_dropout)
-        names = ("hidden", "mixco_temperature", "soft_temperature")
-        of_mlp = {name: getattr(settings, f"mlp_{name}") for name in names}
+        training = Training(
+            n_steps=settings.mlp_steps,
+            batch_size=settings.batch_size,
+            learning_rate=settings.mlp_learning_rate,
+            weight_decay=0.01,
+            one_cycle=True,
+            voxel_dropout=settings.mlp_voxel_dropout,
+            patience=settings.mlp_steps,
+        )
+        of_mlp = {
+            "hidden": settings.mlp_hidden,
+            "mixco_temperature": settings.mlp_mixco_temperature,
+            "soft_temperature": settings.mlp_soft_temperature,
+        }
         return fit_mlp(*data, training=training, **of_mlp, **steps)
     names = (f.name for f in fields(Training) if hasattr(settings, f.name))
     training = Training(**{name: getattr(settings, name) for name in names})

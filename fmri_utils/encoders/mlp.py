@@ -24,8 +24,9 @@ class Residual(nn.Module):
 
     def __init__(self, width: int, dropout: float):
         super().__init__()
-        layers = nn.Linear(width, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(dropout)
-        self.body = nn.Sequential(*layers)
+        self.body = nn.Sequential(
+            nn.Linear(width, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(dropout)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.body(x)

@@ -141,11 +141,17 @@ def infer_generator_config(state: Mapping[str, Tensor]) -> GeneratorConfig:
     kind = "scale_layer" if f"{first}.scale_layer_0.weight" in state else "pre"
     inner_dim, condition_dim = _shape(state, f"{first}.{kind}_0.weight", 2)
     hidden_dim, _ = _shape(state, f"{first}.{kind}_1.weight", 2)
-    sizes = _channel_sizes(resolutions[-1], channels) | _structure_1(state, resolutions)
-    sizes |= {"z_dim": z_dim, "w_dim": w_dim, "condition_dim": condition_dim}
-    sizes |= {"hidden_dim": hidden_dim, "inner_dim": inner_dim, "mapping_layers": n_mapping}
-    n_conditions = 2 if f"{first}.second_0.weight" in state else 1
-    return GeneratorConfig(**sizes, n_conditions=n_conditions)
+    return GeneratorConfig(
+        n_conditions=2 if f"{first}.second_0.weight" in state else 1,
+        z_dim=z_dim,
+        w_dim=w_dim,
+        condition_dim=condition_dim,
+        hidden_dim=hidden_dim,
+        inner_dim=inner_dim,
+        mapping_layers=n_mapping,
+        **_channel_sizes(resolutions[-1], channels),
+        **_structure_1(state, resolutions),
+    )
 
 
 def infer_discriminator_config(

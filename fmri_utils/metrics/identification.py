@@ -209,11 +209,15 @@ def retrieval_scores(
         The mean of ``reciprocal_rank`` is the MRR.
     """
     similarity = similarity_matrix(truth, reconstruction, csls_neighbours=csls_neighbours)
-    out = {}
-    for name, places in places_in(similarity).items():
-        out[name] = {"top1": places.top(1), "top5": places.top(5)}
-        out[name] |= {"reciprocal_rank": places.reciprocal_rank, "rank": places.rank}
-    return out
+    return {
+        name: {
+            "top1": places.top(1),
+            "top5": places.top(5),
+            "reciprocal_rank": places.reciprocal_rank,
+            "rank": places.rank,
+        }
+        for name, places in places_in(similarity).items()
+    }
 
 
 def retrieval(
@@ -250,9 +254,16 @@ def retrieval(
     for name, places in places_in(similarity).items():
         top1 = np.array([d[name].top(1).mean() for d in drawn])
         low, high = np.percentile(top1, [2.5, 97.5])
-        found = {"top1": places.top(1).mean(), "top5": places.top(5).mean()}
-        found |= {"median_rank": np.median(places.rank), "mrr": places.reciprocal_rank.mean()}
-        found |= {"top1_drawn": top1.mean(), "top1_drawn_low": low, "top1_drawn_high": high}
-        sizes = {"n_candidates": size, "chance_drawn": 1 / size, "chance": 1 / n}
-        out[name] = {score: float(value) for score, value in found.items()} | sizes
+        out[name] = {
+            "top1": float(places.top(1).mean()),
+            "top5": float(places.top(5).mean()),
+            "median_rank": float(np.median(places.rank)),
+            "mrr": float(places.reciprocal_rank.mean()),
+            "top1_drawn": float(top1.mean()),
+            "top1_drawn_low": float(low),
+            "top1_drawn_high": float(high),
+            "n_candidates": size,
+            "chance_drawn": 1 / size,
+            "chance": 1 / n,
+        }
     return out

@@ -59,8 +59,9 @@ def bootstrap(
     scores = _finite(scores)
     if np.ptp(scores) == 0:  # scipy warns and gives NaN for a constant sample
         return Interval(float(scores[0]), float(scores[0]), float(scores[0]))
-    how = {"n_resamples": n_resamples, "method": "percentile", "rng": rng}
-    result = stats.bootstrap((scores,), statistic, **how)
+    result = stats.bootstrap(
+        (scores,), statistic, n_resamples=n_resamples, method="percentile", rng=rng
+    )
     interval = result.confidence_interval
     return Interval(float(statistic(scores)), float(interval.low), float(interval.high))
 
@@ -115,7 +116,9 @@ def paired_difference(
     for a, b in zip(first, second, strict=True):
         a, b = _finite(a, "first scores"), _finite(b, "second scores")
         if len(a) != len(b):
-            raise DataError(f"{len(a)} scores and {len(b)}. Expected: scores of the same images.")
+            raise DataError(
+                f"{len(a)} scores against {len(b)}. Expected: scores of the same images."
+            )
         differences.append(a - b)
     if one_subject:
         return bootstrap(differences[0], rng=rng, n_resamples=n_resamples)

@@ -91,7 +91,9 @@ def check_axes(affine: np.ndarray, path: Path) -> None:
     sound = np.isfinite(affine).all() and np.linalg.matrix_rank(affine) == 4
     axes = "".join(code or "?" for code in nib.aff2axcodes(affine)) if sound else "undefined"
     if axes != "RAS":
-        raise DataError(f"axes of {path} are {axes}; expected RAS, as in NSD: fetch the original.")
+        raise DataError(
+            f"the axes of {path} are {axes}; expected RAS, as in NSD: fetch the original."
+        )
 
 
 def to_volume(values: np.ndarray, mask: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
@@ -218,7 +220,9 @@ def noise_ceiling(ncsnr: np.ndarray, n_repeats: int | np.ndarray) -> np.ndarray:
     """
     counts = np.atleast_1d(np.asarray(n_repeats, dtype=float))
     if counts.size == 0 or not np.all(counts >= 1):
-        raise DataError("n_repeats must be at least 1 for every image; leave out the others.")
+        raise DataError(
+            "n_repeats must be at least 1 for every image; leave out images without trials."
+        )
     ncsnr = np.asarray(ncsnr)
     if np.any(ncsnr < 0):
         raise DataError(f"ncsnr has negative values, down to {np.nanmin(ncsnr)}; expected >= 0.")

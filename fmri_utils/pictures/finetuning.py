@@ -163,11 +163,15 @@ def fine_tuning_config(
     rest_images, learning_rate, seed
         See :class:`~fmri_utils.lafite.TrainingConfig`.
     """
-    sizes = {"condition_dim": generator.condition_dim, "resolution": generator.resolution}
-    sizes |= {"channel_base": 16 * generator.resolution, "channel_max": 128}
+    discriminator = DiscriminatorConfig(
+        condition_dim=generator.condition_dim,
+        resolution=generator.resolution,
+        channel_base=16 * generator.resolution,
+        channel_max=128,
+    )
     return TrainingConfig(
         generator=generator,
-        discriminator=DiscriminatorConfig(**sizes),
+        discriminator=discriminator,
         batch_size=BATCH_SIZE,
         n_images=n_images + rest_images,
         rest_images=rest_images,
@@ -200,11 +204,16 @@ def adapted_config(base: TrainingConfig, option: FineTuning) -> TrainingConfig:
     generator = dataclasses.replace(base.generator, n_conditions=n_conditions)
     only = option.reconstruction_only
     n_images = base.n_images - (base.rest_images if only else 0)
-    changed = {"generator": generator, "n_images": n_images}
-    changed |= {"predicted_share": option.predicted_share, "zero_z": option.zero_z}
-    if only:
-        changed |= {"warmup_images": n_images, "rest_images": 0}
-    return dataclasses.replace(base, **changed, mirror=False)  # nobody saw the mirrored images
+    return dataclasses.replace(
+        base,
+        generator=generator,
+        predicted_share=option.predicted_share,
+        zero_z=option.zero_z,
+        n_images=n_images,
+        warmup_images=n_images if only else base.warmup_images,
+        rest_images=0 if only else base.rest_images,
+        mirror=False,  # nobody saw the mirrored images
+    )
 
 
 def with_second_branch(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -299,9 +308,12 @@ def fine_tune(
     if out_dir is not None:
         _check_start(Path(out_dir), state)
     perceptual = clip_distance(image_encoder) if config.perceptual_weight > 0 else None
-    images = at_resolution(images, config.generator.resolution)
-    captions = captions if option.two_conditions else None
-    data = TrainingData(images, embeddings, captions=captions, predicted=predicted)
+    data = TrainingData(
+        at_resolution(images, config.generator.resolution),
+        embeddings,
+        captions=captions if option.two_conditions else None,
+        predicted=predicted,
+    )
     training |= {"perceptual": perceptual, "initial": state, "out_dir": out_dir}
     return train(config, data, image_encoder, **training)
 

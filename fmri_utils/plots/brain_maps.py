@@ -66,14 +66,14 @@ def plot_volume(
     slices = {"display_mode": "z", "cut_coords": cuts, "axes": ax, "title": None}
     # nilearn would write the numbers of its colour bar over the last slice.
     slices |= {"annotate": False, "black_bg": False, "colorbar": False}
-    if data.any():
-        colours = {"cmap": cmap, "vmin": low, "vmax": high, "threshold": 1e-9}
-        interpolation = {"resampling_interpolation": "nearest"}
-        with _quick_garbage():
+    with _quick_garbage():
+        if data.any():
+            colours = {"cmap": cmap, "vmin": low, "vmax": high, "threshold": 1e-9}
+            interpolation = {"resampling_interpolation": "nearest"}
             plotting.plot_stat_map(shown, bg_img=background, **slices, **colours, **interpolation)
-    else:
-        not_available(title or "the map", "no voxel with a value")
-        plotting.plot_anat(background, **slices)
+        else:
+            not_available(title or "the map", "no voxel with a value")
+            plotting.plot_anat(background, **slices)
     if title:
         ax.set_title(title)
     if colorbar and data.any():

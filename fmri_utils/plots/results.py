@@ -92,11 +92,19 @@ def results_record(
     rows = [*_table_rows("embeddings", encoder_table), *_table_rows("pictures", picture_table)]
     voxels, ends = ("voxels", "AUROC"), {"chance": 0.5, "ceiling": 1.0}
     rows += [_row(*voxels, n, "method", "higher", value=v, **ends) for n, v in auroc.items()]
-    record = {"dataset": about["dataset"], "simulated": about["simulated"]}
-    record |= {"subject": config["subject"], "seed": config["seed"], "profile": config["name"]}
-    record |= {"roi": config["data"]["roi"], "overridden": list(config["overridden"])}
-    record |= {"configuration": sha256_json(config), "clip_model": about["clip_model"]}
-    return record | {"versions": picture_table["versions"], "rows": rows}
+    return {
+        "dataset": about["dataset"],
+        "simulated": about["simulated"],
+        "subject": config["subject"],
+        "seed": config["seed"],
+        "profile": config["name"],
+        "roi": config["data"]["roi"],
+        "overridden": list(config["overridden"]),
+        "configuration": sha256_json(config),
+        "clip_model": about["clip_model"],
+        "versions": picture_table["versions"],
+        "rows": rows,
+    }
 
 
 def _table_rows(name: str, table: Mapping) -> Iterator[dict]:

@@ -1,5 +1,7 @@
 """The state of a training run, and what one step does to it."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable
 
@@ -86,8 +88,9 @@ class TrainingState:
         (B, 2 C), the second is a caption's embedding as it is.
         """
         config = self.config
-        own = batch.embeddings[:n_clean]
-        clean = gan_losses.pseudo_text_feature(own, config.clean_noise_level, self.rng)
+        clean = gan_losses.pseudo_text_feature(
+            batch.embeddings[:n_clean], config.clean_noise_level, self.rng
+        )
         rest = batch.embeddings[n_clean:]
         h = gan_losses.pseudo_text_feature(rest, config.noise_level, self.rng)
         if batch.captions is not None and config.caption_probability > 0:
@@ -163,8 +166,9 @@ class TrainingState:
         condition = self.conditions(batch, n_clean)
         fake, ws = self.fakes(condition, self.rows, batch.head(n_clean).noise_vectors)
         condition = self._first(condition)[self.rows]
-        mean = ws[:, 0].mean(dim=0, keepdim=True)
-        self.generator.mapping.update_average(self.processes.mean(mean))
+        self.generator.mapping.update_average(
+            self.processes.mean(ws[:, 0].mean(dim=0, keepdim=True))
+        )
         terms = {}
         weight = config.reconstruction_weight_at(self.images)
         if n_clean and weight > 0:
@@ -179,11 +183,14 @@ class TrainingState:
         own = int((self.rows < n_clean).sum())
         if not own:
             return fake.sum() * 0
-        config = self.config
-        how = {"scales": config.reconstruction_scales, "perceptual": self.perceptual}
-        how |= {"perceptual_weight": config.perceptual_weight}
-        how |= {"outline_weight": config.outline_weight}
-        loss = gan_losses.reconstruction_loss(fake[:own], batch.images[:own], **how)
+        loss = gan_losses.reconstruction_loss(
+            fake[:own],
+            batch.images[:own],
+            scales=self.config.reconstruction_scales,
+            perceptual=self.perceptual,
+            perceptual_weight=self.config.perceptual_weight,
+            outline_weight=self.config.outline_weight,
+        )
         return loss * (own * self.processes.size / n_clean)
 
     def _judged_terms(self, batch: Batch, fake: Tensor, condition: Tensor) -> dict[str, Tensor]:
@@ -214,9 +221,13 @@ class TrainingState:
     def _contrast(self, features: Tensor, condition: Tensor) -> Tensor:
         """Mean contrastive score of the whole batch."""
         config, processes = self.config, self.processes
-        both = processes.gather(features), processes.gather(condition)
-        how = {"temperature": config.temperature, "lam": config.lam}
-        score = gan_losses.contrastive_score(*both, **how, published=config.published_contrast)
+        score = gan_losses.contrastive_score(
+            processes.gather(features),
+            processes.gather(condition),
+            temperature=config.temperature,
+            lam=config.lam,
+            published=config.published_contrast,
+        )
         return processes.with_summed_gradient(score.mean())
 
     def _path_length_loss(self, batch: Batch) -> tuple:
@@ -245,8 +256,9 @@ class TrainingState:
         """The loss on fakes and real images, and terms, detached."""
         fake_logits, _ = self.judged(fake, condition)
         real_logits, features = self.judged(real, condition)
-        adversarial = gan_losses.discriminator_adversarial_loss(fake_logits, real_logits)
-        terms = {"d_adversarial": adversarial}
+        terms = {
+            "d_adversarial": gan_losses.discriminator_adversarial_loss(fake_logits, real_logits)
+        }
         if self.config.itd > 0:
             terms["d_itd"] = -self.config.itd * self._contrast(features, condition)
         signs = {"d_real_sign": real_logits.sign().mean(), "d_fake_sign": fake_logits.sign().mean()}
@@ -334,9 +346,14 @@ class TrainingState:
 
     def other(self) -> dict:
         """What besides the networks decides how the run goes on."""
-        adams = {"adam_g": self.adam_g.state_dict(), "adam_d": self.adam_d.state_dict()}
-        counts = {"mean_length": self.mean_length, "step": self.step, "images": self.images}
-        return {**adams, "rng": self.rng.get_state(), **counts}
+        return {
+            "adam_g": self.adam_g.state_dict(),
+            "adam_d": self.adam_d.state_dict(),
+            "rng": self.rng.get_state(),
+            "mean_length": self.mean_length,
+            "step": self.step,
+            "images": self.images,
+        }
 
     def load_other(self, other: dict) -> None:
         """Take over what :meth:`other` gave."""

@@ -38,7 +38,9 @@ def shrink(images: np.ndarray, size: int) -> np.ndarray:
     """
     images = check_pictures(images, "pictures")
     if not 1 <= size <= min(images.shape[1:3]):
-        raise DataError(f"pictures are {images.shape}. Expected: not smaller than {size} pixels.")
+        raise DataError(
+            f"pictures have shape {images.shape}. Expected: not smaller than {size} pixels."
+        )
     parts = [to_tensor(images[start : start + 500]) for start in range(0, len(images), 500)]
     parts = [F.adaptive_avg_pool2d(part, size).permute(0, 2, 3, 1).numpy() for part in parts]
     return np.concatenate(parts)

@@ -105,7 +105,10 @@ def optimise_z(
             [search.start(rows)],
             lambda variables: (search.draw(variables[0], rows), variables[0]),
             lambda variables: shell_penalty(variables[0]),
-            *(goal, rng, n_steps, list),
+            goal,
+            rng,
+            n_steps,
+            list,
         )
 
     return search.run("optimising z", find, PASSES_PER_STEP * n_steps + 1)
@@ -155,7 +158,10 @@ def optimise_noise(
             standardised(generator.synthesis.draw_noise(len(goal), rng)),
             lambda variables: (search.draw(fixed, rows, variables), fixed),
             noise_penalty,
-            *(goal, rng, n_steps, standardised),
+            goal,
+            rng,
+            n_steps,
+            standardised,
         )
 
     return search.run("optimising noise", find, PASSES_PER_STEP * n_steps + 1)

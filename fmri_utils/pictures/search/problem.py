@@ -66,7 +66,9 @@ class Best:
     """The best picture of each row so far, with its noise vector, and the trajectory."""
 
     def __init__(self):
-        self.loss = self.images = self.z = None  # tensors from the first update on
+        self.loss: Tensor | None = None
+        self.images: Tensor | None = None
+        self.z: Tensor | None = None
         self.records: dict[str, list[Tensor]] = {}
 
     @torch.no_grad()
@@ -179,13 +181,20 @@ class Search:
         with torch.no_grad():
             seen = self.objective.image_encoder(ramp)
         target = self.target
-        key = {"method": method, "passes": passes, "seed": self.seed, "batch_size": self.batch_size}
-        key |= {"truncation_psi": self.psi, "low_level_weight": self.objective.low_level_weight}
-        key |= {"condition": tensor_hash(self.condition), "z": tensor_hash(self.z)}
-        key["generator"] = tensor_hash(*self.generator.state_dict().values())
-        key["target"] = tensor_hash(target.embedding, target.picture, target.precision)
-        # Its last digits depend on the number of threads.
-        return key | {"image_encoder": [round(value, 2) for value in seen.flatten().tolist()]}
+        return {
+            "method": method,
+            "passes": passes,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "truncation_psi": self.psi,
+            "low_level_weight": self.objective.low_level_weight,
+            # Its last digits depend on the number of threads.
+            "image_encoder": [round(value, 2) for value in seen.flatten().tolist()],
+            "generator": tensor_hash(*self.generator.state_dict().values()),
+            "condition": tensor_hash(self.condition),
+            "target": tensor_hash(target.embedding, target.picture, target.precision),
+            "z": tensor_hash(self.z),
+        }
 
     def descend(
         self,

@@ -23,7 +23,11 @@ SMALLEST_CROP = 0.8  # its side, as a fraction of the picture
 
 def clip_encoder(space: ClipSpace) -> ImageEncoder:
     """CLIP as training and search call it: (B, 3, H, W) in [-1, 1] to unit embeddings (B, C)."""
-    return lambda images: space.embed(images / 2 + 0.5)
+
+    def encode(images: Tensor) -> Tensor:
+        return space.embed(images / 2 + 0.5)
+
+    return encode
 
 
 def as_rows(values: np.ndarray | Tensor) -> Tensor:
