@@ -186,8 +186,12 @@ def _hash(path: Path, *about: int) -> str:
 
 def last_record(profile: Profile, step: Step) -> dict:
     """Of a notebook's last execution: ``made_from``, ``written`` (hashes) and ``seconds``."""
-    nothing = {"made_from": {}, "written": {}, "seconds": 0.0}
-    return nothing | content(step.beside(profile, "record"))
+    found = content(step.beside(profile, "record"))
+    try:
+        made_from, written = dict(found["made_from"]), dict(found["written"])
+        return {"made_from": made_from, "written": written, "seconds": float(found["seconds"])}
+    except (ValueError, KeyError, TypeError):
+        return {"made_from": {}, "written": {}, "seconds": 0.0}
 
 
 def content(path: Path) -> dict:
@@ -201,8 +205,8 @@ def content(path: Path) -> dict:
 
 def changed(profile: Profile, step: Step, record: Mapping) -> list[str]:
     """What is not as it was, of all that the results of a recorded execution came from."""
-    differing = made_from(profile, step).items() ^ record["made_from"].items()
-    return sorted({name for name, _ in differing})
+    now, then = made_from(profile, step), record["made_from"]
+    return [name for name in {**now, **then} if now.get(name) != then.get(name)]
 
 
 def reasons(profile: Profile, step: Step) -> list[str]:

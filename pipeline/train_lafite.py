@@ -16,6 +16,7 @@ generator, ``lafite.safetensors``.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import sys
@@ -66,7 +67,8 @@ def parse_settings(arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, 
     for argument in rest:
         name, _, text = argument.partition("=")
         part, _, field = name.rpartition(".")
-        if field in PARTS or field not in getattr(PARTS.get(part), "__pydantic_fields__", ()):
+        valid = {f.name for f in dataclasses.fields(PARTS[part])} if part in PARTS else set()
+        if field not in valid - {"generator", "discriminator"}:
             raise DataError(
                 f"setting {argument!r} is unknown. Expected: NAME=value, with NAME one of "
                 f"{', '.join(NAMES)}, a setting of TrainingConfig, or generator.NAME or "
