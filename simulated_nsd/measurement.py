@@ -50,6 +50,8 @@ class Measurement:
         Their SD in percent signal change.
     shared : ndarray of float32, shape (V,)
         Share of the noise variance that lies in the signal's subspace.
+    noise_patterns : ndarray of float32, shape (n_images, V)
+        What that share is a random mixture of, from :func:`noise_patterns`.
     covered : ndarray of bool, shape (n_sessions, M)
         False where a session's field of view misses a voxel.
     """
@@ -62,6 +64,7 @@ class Measurement:
     signal: np.ndarray
     signal_sd: np.ndarray
     shared: np.ndarray
+    noise_patterns: np.ndarray
     covered: np.ndarray
 
 
@@ -92,6 +95,8 @@ def make_measurement(
     ratio = np.zeros(inside.size, np.float32)
     ratio[responsive] = voxels.ncsnr
     noise_sd = total / np.sqrt(1 + ratio**2)
+    shared = shared_share(voxels.ncsnr, voxels.general, config.shared_noise)
+    shared[voxels.null] = config.null_shared_noise
     return Measurement(
         shape=brain.anatomy.tissue.shape,
         inside=inside,
@@ -100,7 +105,8 @@ def make_measurement(
         responsive=responsive,
         signal=signal,
         signal_sd=(ratio * noise_sd)[responsive],
-        shared=shared_share(voxels.ncsnr, voxels.general, config.shared_noise),
+        shared=shared,
+        noise_patterns=noise_patterns(signal, voxels.null, np.random.default_rng(config.seed)),
         covered=coverage(brain, n_sessions),
     )
 
@@ -116,7 +122,7 @@ def shared_share(ncsnr: np.ndarray, general: np.ndarray, mean: float) -> np.ndar
     Parameters
     ----------
     ncsnr : ndarray, shape (V,)
-        Signal SD / noise SD; 0 for null voxels.
+        Signal SD / noise SD; 0 for null voxels, whose share is 0 here.
     general : ndarray of bool, shape (V,)
         Voxels over which the mean share is set (those with a signal).
     mean : float
@@ -137,6 +143,32 @@ def shared_share(ncsnr: np.ndarray, general: np.ndarray, mean: float) -> np.ndar
     scale = np.exp(brentq(excess, -30, 30)) if mean < MAX_SHARE else np.inf
     share = np.minimum(np.where(power > 0, scale, 0) * np.maximum(power, 1e-12), MAX_SHARE)
     return np.where(power > 0, share, 0).astype(np.float32)
+
+
+def noise_patterns(signal: np.ndarray, null: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The signals, and for every null voxel a random mixture of them.
+
+    Noise of the whole brain (breathing, movement, arousal) does not stop at voxels without a
+    signal. In theirs lies what a decoder can subtract from the noise of the others.
+
+    Parameters
+    ----------
+    signal : ndarray of float32, shape (n_images, V)
+        z-scored over images; 0 for null voxels.
+    null : ndarray of bool, shape (V,)
+    rng : numpy.random.Generator
+        Draws the weights of the mixtures.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_images, V)
+        Unit variance over images.
+    """
+    weights = rng.standard_normal((signal.shape[1], int(null.sum())), dtype=np.float32)
+    mixed = signal @ weights
+    patterns = signal.copy()
+    patterns[:, null] = mixed / np.maximum(mixed.std(axis=0), 1e-12)
+    return patterns
 
 
 def beyond_view(brain: Brain, n_general: int) -> np.ndarray:
@@ -199,7 +231,7 @@ def measure_session(
     for start in range(0, TRIALS_PER_SESSION, BLOCK):
         rows = slice(start, start + BLOCK)
         noise = _local_noise(m, config, rng)
-        shared = _shared_noise(m.signal, rng)
+        shared = _shared_noise(m.noise_patterns, rng)
         noise[:, responsive] *= np.sqrt(1 - m.shared)
         noise[:, responsive] += np.sqrt(m.shared) * shared
         noise *= m.noise_sd
@@ -262,14 +294,14 @@ def _smooth_sd(sigma: float, shape: tuple[int, ...]) -> np.float32:
     return np.float32(np.linalg.norm(ndimage.gaussian_filter(impulse, sigma, mode="wrap")))
 
 
-def _shared_noise(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise with the covariance of the signal, unit variance per tuned voxel, (BLOCK, V).
+def _shared_noise(patterns: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Noise with the covariance of the patterns, unit variance in every voxel, (BLOCK, V).
 
     A random mixture of all images' patterns has, along every principal component of the signal,
     the variance that the signal has there.
     """
-    mixture = rng.standard_normal((BLOCK, len(signal)), dtype=np.float32)
-    return mixture @ signal / np.float32(np.sqrt(len(signal)))
+    mixture = rng.standard_normal((BLOCK, len(patterns)), dtype=np.float32)
+    return mixture @ patterns / np.float32(np.sqrt(len(patterns)))
 
 
 def _drift(m: Measurement, config: SimulationConfig, rng):

@@ -70,6 +70,7 @@ def null_trials(n_repeats=3, n_images=200, **noise):
     places = 4 + np.indices((5, 5, 5)).reshape(3, -1).T
     table = pd.DataFrame(places, columns=["i", "j", "k"])
     table["shared_noise"] = np.where(places[:, 0] < 6, 0.5, 0.0)
+    table["null"] = False
     rng = np.random.default_rng(3)
     signal = rng.standard_normal((50, 2)) @ rng.standard_normal((2, len(table)))
     signal = ((signal - signal.mean(0)) / signal.std(0)).astype(np.float32)

@@ -234,7 +234,8 @@ def planted(n_images, n_voxels, snr, rng, *, grid=(10, 12, 8)):
     return measurement.Measurement(
         grid, inside, np.ones(n_voxels, np.float32), noise, np.arange(n_voxels), signal,
         (snr * noise).astype(np.float32),
-        measurement.shared_share(snr, np.ones(n_voxels, bool), 0.3), np.ones((2, n_voxels), bool),
+        measurement.shared_share(snr, np.ones(n_voxels, bool), 0.3),
+        measurement.noise_patterns(signal, snr == 0, rng), np.ones((2, n_voxels), bool),
     )  # fmt: skip
 
 
@@ -266,6 +267,29 @@ def test_shared_noise_has_the_mean_share_asked_for_and_spares_null_voxels():
         assert not share[:50].any()
         assert share.max() <= 0.95 + 1e-6
     assert np.corrcoef(measurement.shared_share(snr, general, 0.2)[50:], snr[50:] ** 2)[0, 1] > 0.95
+
+
+def test_null_voxels_share_noise_with_tuned_ones_and_no_signal(brain, tuning):
+    null = brain.voxels.null
+    rng = np.random.default_rng(0)
+    signal = rng.standard_normal((250, 4)) @ rng.standard_normal((4, null.size))
+    signal = ((signal - signal.mean(0)) / signal.std(0) * (brain.voxels.ncsnr > 0)).astype("f4")
+    for share in (0.0, 0.4):
+        config = dataclasses.replace(SMALL, null_shared_noise=share, drift_trend=0.0)
+        m = measurement.make_measurement(brain, signal, config, 3)
+        np.testing.assert_allclose(m.shared[null], share, rtol=1e-6)
+        betas = measurement.measure_session(m, np.arange(750) % 250, 1, config, rng).astype("f4")
+        betas = (betas - betas.mean(0))[:, m.responsive]
+        # What repeats of an image share is nothing, what voxels share is the share asked for.
+        repeats = betas.reshape(3, 250, -1)
+        alike = (repeats[0] * repeats[1]).mean(0) / betas.var(0)
+        assert abs(alike[null].mean()) < 0.02
+        axes = np.linalg.svd(m.noise_patterns[:, ~null], full_matrices=False)[2][:4]
+        z = betas / betas.std(0)
+        common = z[:, ~null] @ axes.T  # the tuned voxels' common noise and signal
+        explained = np.square(np.linalg.lstsq(common, z[:, null], rcond=None)[0])
+        explained = (explained * common.var(0)[:, None]).sum(0).mean()
+        assert explained == pytest.approx(share * 0.75, abs=0.25 * share + 0.03)
 
 
 def test_one_session_misses_the_same_few_voxels(brain):

@@ -20,6 +20,7 @@ from fmri_utils.perturbation.nulls import draw_pairings, max_t, reliability
 from fmri_utils.project.notebook_files import Files
 from fmri_utils.project.simulation_config import SimulationConfig
 from simulated_nsd.ground_truth import GroundTruth, load_ground_truth
+from simulated_nsd.measurement import noise_patterns
 
 from .finished import finished
 
@@ -51,7 +52,9 @@ class NullTrials:
     ):
         self._config = config
         self._shared = truth.voxels["shared_noise"].to_numpy(np.float32)
-        self._patterns = truth.signal / np.float32(np.sqrt(len(truth.signal)))
+        null = truth.voxels["null"].to_numpy(bool)
+        patterns = noise_patterns(truth.signal, null, np.random.default_rng(config.seed))
+        self._patterns = patterns / np.float32(np.sqrt(len(patterns)))
         places = truth.voxels[["i", "j", "k"]].to_numpy()
         self._root = _neighbour_root(places, config)
         self._session = np.unique(session, return_inverse=True)[1].reshape(session.shape)
