@@ -28,7 +28,7 @@ BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1
 export PYTHONHASHSEED := 0
 
-.PHONY: help all smoke plan report html test test-rounding test-long verify compare audit lab lint sync weights nsd-download lafite-import study sweep bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+.PHONY: help all smoke plan report html test test-rounding test-long verify compare audit lab lint sync weights nsd-download lafite-import lafite-train study sweep bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
@@ -97,6 +97,9 @@ nsd-download: $(READY) ## fetch one subject of the real NSD (asks for consent fi
 
 lafite-import: $(READY) ## convert a released LAFITE checkpoint: FILE=x.pkl
 	@$(PYTHON) -m fmri_utils.lafite.released.convert $(SETTINGS)
+
+lafite-train: $(READY) ## train LAFITE on the stimuli of an NSD folder (PROFILE=nsd), or on IMAGES=...
+	@$(PYTHON) -m pipeline.train_lafite $(SETTINGS)
 
 study: $(READY) ## what takes hours: seeds, subjects, calibration (goes on where it stopped); ENGINE=local|slurm
 	@$(PYTHON) -m pipeline.studies $(SETTINGS)

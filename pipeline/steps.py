@@ -145,7 +145,8 @@ def check_there(profile: Profile, wanted: Sequence[Step]) -> None:
                 raise WeightsError(
                     f"{name_in(PROJECT_ROOT, path)} is missing, which section {section!r} of the "
                     f"settings names. Fetch it: make weights PROFILE={profile.name}. A LAFITE "
-                    "generator: make lafite-import FILE=checkpoint.pkl."
+                    "generator: make lafite-import FILE=checkpoint.pkl, or make lafite-train "
+                    f"PROFILE={profile.name}, which trains one on the folder's stimuli."
                 )
 
 

@@ -7,17 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
+import pandas as pd
 import process_jobs
 import pytest
 import torch
+from PIL import Image
 from refusals import refused
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from fmri_utils.lafite import Observers, load_generator
 from fmri_utils.lafite.discriminator import minibatch_deviation
 from fmri_utils.lafite.training.checkpoints import checkpoint_files
 from fmri_utils.lafite.training.processes import Processes
+from fmri_utils.nsd.paths import NSDLayout
 from pipeline import train_lafite
 
 ROOT = Path(__file__).parents[1]
@@ -167,9 +172,78 @@ def test_wrong_settings_of_the_command(tmp_path, capsys):
         (["n_pictures=3"], "'n_pictures=3' is unknown"),
         (["itd=much"], "'much' is no value"),
         ([], "IMAGES, OUT, CLIP not given"),
+        (["PROFILE=smoke", CLIP], "PROFILE and CLIP were given"),
+        (["PROFILE=smoke", "SIZE=small"], "SIZE is 'small'"),
+        (["PROFILE=smoke", "lafite.wights=x"], "wights"),
+        (["PROFILE=smoke", "SIZE=16"], "lafite.safetensors exists and is not of"),
         (["IMAGES=none.npy", "OUT=run", CLIP], "cannot be read"),
         (["IMAGES={flat}", "OUT=run", CLIP], "uint8"),
         (["IMAGES={small}", "OUT=run", CLIP, "itd=-1"], "settings do not fit"),
     ):
         assert train_lafite.main([text.format(**paths) for text in arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def stimuli(tmp_path):
+    """An NSD folder of 600 drawn-at-random stimuli, of which every tenth is shared, as settings."""
+    (tmp_path / "nsd" / "nsddata").mkdir(parents=True)
+    layout = NSDLayout(tmp_path / "nsd", 1)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (600, 24, 24, 3), dtype=np.uint8)
+    table = pd.DataFrame({"cocoId": np.arange(600) + 7, "cocoSplit": "val2017"})
+    table["nsdId"], table["shared1000"] = np.arange(600), np.arange(600) % 10 == 0
+    for path in (layout.stim_info, layout.stimuli, layout.captions("val2017")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(layout.stim_info)
+    with h5py.File(layout.stimuli, "w") as file:
+        brick = file.create_dataset("imgBrick", (600, 24, 24, 3), "u1", chunks=(1, 24, 24, 3))
+        brick[:550] = images[:550]  # the last 50 are not in the folder
+    texts = [{"image_id": i + 7, "caption": f"a thing, number {i}"} for i in range(600)] * 5
+    layout.captions("val2017").write_text(json.dumps({"annotations": texts}))
+    goal = tmp_path / "weights" / "lafite.safetensors"
+    where = [f"data.root={tmp_path / 'nsd'}", f"lafite.weights={goal}"]
+    return images, goal, ["PROFILE=smoke", "DEVICE=cpu", "SIZE=16", *where, *SMALL]
+
+
+def read_card(path):
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["card"])
+
+
+def test_lafite_learns_the_stimuli_of_a_folder_without_the_shared_ones(stimuli, capsys):
+    images, goal, arguments = stimuli
+    arguments += ["batch_size=8", "grid_images=8", "caption_probability=0.5"]
+    assert train_lafite.main([*arguments, "n_images=8"]) == 0
+    out = goal.with_name("lafite-training-16")
+    ids = np.load(out / "stimuli-16-ids.npy")
+    assert sorted(ids) == [i for i in range(550) if i % 10]
+    seen = np.load(out / "stimuli-16.npy")
+    expected = Image.fromarray(images[ids[5]]).resize((16, 16), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(seen[5], expected)
+    (captions,) = out.glob("captions-*.npy")
+    assert np.load(captions).shape == (495, 5, 128)
+    # The last 25 images are seen by the monitor only.
+    (embeddings,) = out.glob("embeddings-*.npy")
+    assert len(np.load(embeddings)) == 470
+    card = read_card(goal)
+    assert card["held out"] == 25 and card["distance"]["frechet_clip"] > 0
+    assert card["images"] == 8 and "470 images, simulated, stimuli" in card["data"]
+    # Going on, in two processes, computes nothing again and puts the new generator there.
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.npy")}
+    done = torchrun("-m", "pipeline.train_lafite", *arguments, "n_images=16")
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.npy")} == before
+    assert read_card(goal)["images"] == 16
+    assert load_generator(goal).config.resolution == 16
+
+
+def test_several_gpus_are_several_processes(stimuli, monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "execv", lambda *call: started.append(call) or sys.exit(0))
+    with pytest.raises(SystemExit):
+        train_lafite.main([*stimuli[2], "GPUS=3", "n_images=8", "batch_size=24"])
+    ((program, words),) = started
+    assert program == words[0] == sys.executable and "--nproc-per-node=3" in words
+    assert words[-2:] == ["n_images=8", "batch_size=24"]
+    assert (stimuli[1].with_name("lafite-training-16") / "stimuli-16.npy").is_file()

@@ -15,8 +15,8 @@ from .state import generator_from_state
 
 FORMAT = "fmri_utils.lafite.generator"
 REMEDY = (
-    "`make lafite-import FILE=x.pkl` makes one of a released checkpoint, `make pretrain` the "
-    f"demo's. {WHERE}."
+    "`make lafite-import FILE=x.pkl` makes one of a released checkpoint, `make lafite-train "
+    f"PROFILE=nsd` trains one on NSD's stimuli, `make pretrain` the demo's. {WHERE}."
 )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,6 +14,7 @@ from ..project.reading import reading, require
 from .design import read_stim_info
 from .paths import REMEDY, NSDLayout
 
+DAMAGED = "delete it and fetch it again."
 AGAIN = "It is another file, or was changed: fetch it again."
 CAPTIONS_REMEDY = (
     "Unpack COCO's annotations_trainval2017.zip there (from cocodataset.org), or write the "
@@ -77,12 +79,8 @@ def read_images(
         If the file is missing, damaged or not as NSD writes it, an id is out of range, or its
         image was not downloaded.
     """
-    path = layout.stimuli
-    if not path.is_file() and layout.stimuli_coco.is_file():
-        path = layout.stimuli_coco
-    require(path, "the file of stimuli", REMEDY)
-    damaged = "delete it and fetch it again."
-    with reading(path, "the images", damaged=damaged), h5py.File(path) as file:
+    path = _stimulus_file(layout)
+    with reading(path, "the images", damaged=DAMAGED), h5py.File(path) as file:
         stored, rows = (_cropped if path == layout.stimuli_coco else _brick)(file, layout, nsd_ids)
         # Each image is read once and in the order on disk, whatever order was asked for: h5py's
         # own indexing with a list refuses repeated and unsorted ids.
@@ -95,6 +93,35 @@ def read_images(
                 image = image.resize((side, side), Image.Resampling.BICUBIC)
             images[i] = image
     return images if np.array_equal(unique, rows) else images[inverse]
+
+
+def stored_ids(layout: NSDLayout) -> np.ndarray:
+    """NSD ids (from 0, ascending) of the images that the folder holds, whichever file they are in.
+
+    Raises
+    ------
+    DataError
+        As :func:`read_images`.
+    """
+    path = _stimulus_file(layout)
+    with reading(path, "the images", damaged=DAMAGED), h5py.File(path) as file:
+        if path == layout.stimuli_coco:
+            return file["nsd_ids"][()]
+        brick, _ = _brick(file, layout, [0])
+        if brick.chunks is None:
+            return np.arange(len(brick))
+        written: set[int] = set()  # a simulated folder holds the subjects that were simulated
+        each = np.arange(brick.chunks[0])
+        brick.id.chunk_iter(lambda chunk: written.update(each + chunk.chunk_offset[0]))
+        return np.array(sorted(written.intersection(range(len(brick)))), dtype=int)
+
+
+def _stimulus_file(layout: NSDLayout) -> Path:
+    """The images as they were shown, or else those cropped from COCO's."""
+    path = layout.stimuli
+    if not path.is_file() and layout.stimuli_coco.is_file():
+        path = layout.stimuli_coco
+    return require(path, "the file of stimuli", REMEDY)
 
 
 def _brick(file: h5py.File, layout: NSDLayout, nsd_ids) -> tuple[h5py.Dataset, np.ndarray]:

@@ -132,8 +132,9 @@ def run(profile: Profile) -> None:
         say("Every file is here: nothing to fetch.")
     say(
         "Not fetched here:\n"
-        f"  LAFITE  {WHERE}. Convert one with `make lafite-import FILE=checkpoint.pkl`; the "
-        f"profile looks for it at {profile.lafite.weights}.\n"
+        f"  LAFITE  {WHERE}. Convert one with `make lafite-import FILE=checkpoint.pkl`, or "
+        f"train one: `make lafite-train PROFILE={profile.name}`. The profile looks for it at "
+        f"{profile.lafite.weights}.\n"
         "  NSD     `make nsd-download SUBJECT=1` asks for the dataset's terms first; the profile "
         f"looks for it at {profile.data.root}."
     )

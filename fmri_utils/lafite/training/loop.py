@@ -255,7 +255,9 @@ def _show(state: TrainingState, conditions: Tensor, observers: Observers, histor
         return
     grid = _grid(state, conditions)
     if observers.monitor is not None:
-        history.append({"images": state.images, **observers.monitor(grid)})
+        # Plain numbers: a checkpoint is read without running what a pickle might hold.
+        seen = {name: float(value) for name, value in observers.monitor(grid).items()}
+        history.append({"images": state.images, **seen})
     if observers.on_grid is not None:
         observers.on_grid(state.images, grid, history)
 
