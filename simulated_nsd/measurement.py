@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, sparse
 from scipy.optimize import brentq
+from scipy.spatial import cKDTree
 
 from fmri_utils.project.simulation_config import (
     BETA_VERSIONS,
@@ -24,6 +25,7 @@ from .brain import Brain
 BLOCK = 125  # trials whose noise volumes are in memory at once
 N_MISSING = 4  # voxels of nsdgeneral that one session does not cover
 INT16_MAX = 32767
+N_NEAR = 8  # tuned voxels whose noise a null voxel shares
 MAX_SHARE = 0.95  # largest share of a voxel's noise in the signal's subspace
 # What a version of the betas has more noise than the one before it, as SD relative to the noise of
 # b3. The order is NSD's (ceilings rise from b1 to b3); the sizes are made up.
@@ -97,6 +99,7 @@ def make_measurement(
     noise_sd = total / np.sqrt(1 + ratio**2)
     shared = shared_share(voxels.ncsnr, voxels.general, config.shared_noise)
     shared[voxels.null] = config.null_shared_noise
+    places = np.stack(np.unravel_index(voxels.index, brain.anatomy.tissue.shape), axis=1)
     return Measurement(
         shape=brain.anatomy.tissue.shape,
         inside=inside,
@@ -106,7 +109,7 @@ def make_measurement(
         signal=signal,
         signal_sd=(ratio * noise_sd)[responsive],
         shared=shared,
-        noise_patterns=noise_patterns(signal, voxels.null, np.random.default_rng(config.seed)),
+        noise_patterns=noise_patterns(signal, voxels.null, places),
         covered=coverage(brain, n_sessions),
     )
 
@@ -145,29 +148,31 @@ def shared_share(ncsnr: np.ndarray, general: np.ndarray, mean: float) -> np.ndar
     return np.where(power > 0, share, 0).astype(np.float32)
 
 
-def noise_patterns(signal: np.ndarray, null: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The signals, and for every null voxel a random mixture of them.
+def noise_patterns(signal: np.ndarray, null: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The signals, and in every null voxel the mean signal of the nearest tuned ones.
 
-    Noise of the whole brain (breathing, movement, arousal) does not stop at voxels without a
-    signal. In theirs lies what a decoder can subtract from the noise of the others.
+    Blood vessels and movement carry the noise of tuned voxels into neighbours without a signal.
+    There a decoder can read the noise alone, and subtract it.
 
     Parameters
     ----------
     signal : ndarray of float32, shape (n_images, V)
         z-scored over images; 0 for null voxels.
     null : ndarray of bool, shape (V,)
-    rng : numpy.random.Generator
-        Draws the weights of the mixtures.
+    places : ndarray, shape (V, 3)
+        In voxels.
 
     Returns
     -------
     ndarray of float32, shape (n_images, V)
         Unit variance over images.
     """
-    weights = rng.standard_normal((signal.shape[1], int(null.sum())), dtype=np.float32)
-    mixed = signal @ weights
+    tuned = np.flatnonzero(~null)
     patterns = signal.copy()
-    patterns[:, null] = mixed / np.maximum(mixed.std(axis=0), 1e-12)
+    if null.any():
+        near = cKDTree(places[tuned]).query(places[null], min(N_NEAR, tuned.size))[1]
+        mixed = signal[:, tuned[near]].reshape(len(signal), int(null.sum()), -1).mean(axis=2)
+        patterns[:, null] = mixed / np.maximum(mixed.std(axis=0), 1e-12)
     return patterns
 
 

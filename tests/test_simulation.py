@@ -235,7 +235,8 @@ def planted(n_images, n_voxels, snr, rng, *, grid=(10, 12, 8)):
         grid, inside, np.ones(n_voxels, np.float32), noise, np.arange(n_voxels), signal,
         (snr * noise).astype(np.float32),
         measurement.shared_share(snr, np.ones(n_voxels, bool), 0.3),
-        measurement.noise_patterns(signal, snr == 0, rng), np.ones((2, n_voxels), bool),
+        measurement.noise_patterns(signal, snr == 0, np.array(np.unravel_index(inside, grid)).T),
+        np.ones((2, n_voxels), bool),
     )  # fmt: skip
 
 

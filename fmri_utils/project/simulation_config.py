@@ -62,8 +62,8 @@ class SimulationConfig:
         trial, a random mixture of the patterns that images evoke. A free choice, for which no
         measurement exists; at a given ncsnr it sets how hard decoding is.
     null_shared_noise : Number
-        The same share in a null voxel: noise that it has in common with tuned ones. A free choice
-        as well.
+        The same share in a null voxel: noise that it has in common with the tuned voxels nearest to
+        it. A free choice as well; with more, a decoder can subtract more of the noise.
     noise_smoothness : Number
         SD in voxels of the Gaussian that makes the other noise alike in neighbours.
     noise_white : Number
@@ -101,7 +101,7 @@ class SimulationConfig:
         *(1.0, 1.0, 0.9, 0.82, 1.15, 0.95, 0.78, 0.63),
     )
     shared_noise: Fraction = 0.4
-    null_shared_noise: Fraction = 0.2
+    null_shared_noise: Fraction = 0.05
     noise_smoothness: Moderate = 0.9
     noise_white: Fraction = 0.3
     semantic_rank: Count = 10

@@ -53,9 +53,9 @@ class NullTrials:
         self._config = config
         self._shared = truth.voxels["shared_noise"].to_numpy(np.float32)
         null = truth.voxels["null"].to_numpy(bool)
-        patterns = noise_patterns(truth.signal, null, np.random.default_rng(config.seed))
-        self._patterns = patterns / np.float32(np.sqrt(len(patterns)))
         places = truth.voxels[["i", "j", "k"]].to_numpy()
+        patterns = noise_patterns(truth.signal, null, places)
+        self._patterns = patterns / np.float32(np.sqrt(len(patterns)))
         self._root = _neighbour_root(places, config)
         self._session = np.unique(session, return_inverse=True)[1].reshape(session.shape)
         self._shapes = np.stack([np.sqrt(3) * time, np.sqrt(2) * np.cos(np.pi * time)], axis=-1)
