@@ -18,6 +18,10 @@ NAMES = ("signal", "twin", "nothing")
 SETTINGS = SimpleNamespace(alphas=np.logspace(0, 4, 9), n_folds=4)
 
 
+def scattered_over(world):
+    return {"scattered": visual_areas.scattered(world.pattern.shape[1])}
+
+
 def masks(n_groups):
     """Groups of SIZE voxels, side by side."""
     table = np.kron(np.eye(n_groups), np.ones(SIZE)).astype(bool)
@@ -43,14 +47,16 @@ def planted(kinds, seed=0, noise=0.3, n=400):
     return SimpleNamespace(x=x[:n], y=truth[:n], test=tuple(named.values()), **named)
 
 
-def scored(world, groups, n_random=60):
+def scored(world, groups, n_random=60, controls=None):
     how = {"n_random": n_random, "rng": np.random.default_rng(1)}
+    how |= {"controls": controls or scattered_over(world)}
     return visual_areas.score_areas(*world.test, groups, **how)
 
 
 def retrained(world, groups, images=ONE_EACH, n_random=0):
     how = {"pattern": world.pattern, "truth": world.truth, "settings": SETTINGS}
     how |= {"n_random": n_random, "rng": np.random.default_rng(0)}
+    how |= {"controls": scattered_over(world) if n_random else {}}
     return visual_areas.score_retrained(world.x, world.y, images, groups, **how)
 
 
@@ -70,12 +76,15 @@ def test_a_group_with_all_the_signal_stands_out_and_an_empty_one_does_not():
     lost, gained = lost_and_gained(world, scores)
     for change in (gained, lost):
         assert change[0] > 0.2 > 0.02 > max(map(abs, change[1:]))
-    low, high = scores.band("keep_only", "cosine").T
+    low, high = scores.band("keep_only", "cosine", "scattered").T
     assert scores.means("keep_only", "cosine")[0] > high[0]
     assert (scores.means("keep_only", "cosine")[1:] < (low + high)[1:] / 2).all()
-    assert scores.means("leave_out", "cosine")[0] < scores.band("leave_out", "cosine")[0, 0]
-    assert scores.p("keep_only", "cosine")[0] == pytest.approx(2 / 61)
-    assert scores.p("leave_out", "reciprocal_rank")[0] == pytest.approx(2 / 61)
+    assert (
+        scores.means("leave_out", "cosine")[0]
+        < scores.band("leave_out", "cosine", "scattered")[0, 0]
+    )
+    assert scores.p("keep_only", "cosine", "scattered")[0] == pytest.approx(2 / 61)
+    assert scores.p("leave_out", "reciprocal_rank", "scattered")[0] == pytest.approx(2 / 61)
 
 
 def test_two_redundant_groups_are_missed_by_leaving_out_and_found_by_the_others():
@@ -113,10 +122,107 @@ def test_group_scores_and_random_groups_equal_those_of_single_groups():
             how = {"kind": kind, "rng": np.random.default_rng(3), "n_groups": 400}
             value, random = visual_areas.against_random(*world.test, group, **how)
             assert scores.means(kind, "cosine")[k] == pytest.approx(value, abs=1e-6)
-            drawn = scores.random[kind]["cosine"][k]
+            drawn = scores.random["scattered"][kind]["cosine"][k]
             error = np.hypot(drawn.std(), random.std()) / 20
             assert abs(drawn.mean() - random.mean()) < 4 * error
             assert drawn.std() == pytest.approx(random.std(), rel=0.25)
+
+
+GRID = np.argwhere(np.ones((9, 8, 6))) * 1.8
+LEFT = GRID[:, 0] < 9  # 5 of the 9 slices
+
+
+def test_patches_are_the_nearest_voxels_of_a_hemisphere_around_any_of_its_voxels():
+    kind, rng = visual_areas.patches(GRID, LEFT), np.random.default_rng(0)
+    area = np.isin(np.arange(len(GRID)), [*np.flatnonzero(LEFT)[:20], *np.flatnonzero(~LEFT)[:9]])
+    size = kind.sizes({"area": area, "none": ~area & area})
+    assert size.tolist() == [[20, 9], [0, 0]]
+    drawn = [kind.draw(size[0], rng) for _ in range(300)]
+    for group in drawn:
+        assert len(set(group)) == 29
+        for side, n in ((LEFT, 20), (~LEFT, 9)):
+            own = group[side[group]]
+            distance = np.linalg.norm(GRID[own] - GRID[own[0]], axis=1)
+            nearest = np.sort(np.linalg.norm(GRID[side] - GRID[own[0]], axis=1))[:n]
+            np.testing.assert_allclose(distance, nearest)  # in this order, too
+    assert np.bincount(np.concatenate(drawn), minlength=len(GRID)).all()  # every voxel has its turn
+    assert len({tuple(np.sort(group[:20])) for group in drawn}) > LEFT.sum()  # ties are drawn
+    assert kind.draw(size[1], rng).size == 0
+    whole = visual_areas.patches(GRID)
+    assert whole.sizes({"area": area}).tolist() == [[29]]
+    refused("one for each voxel", visual_areas.patches, GRID, LEFT[1:])
+
+
+def test_one_draw_serves_all_sizes_and_adds_the_groups_weights():
+    rng = np.random.default_rng(0)
+    values, weights = rng.standard_normal((3, len(GRID))), rng.standard_normal((len(GRID), C))
+    sizes = np.array([[20, 9], [0, 9], [20, 0], [7, 30]])
+    for kind in (
+        visual_areas.patches(GRID, LEFT),
+        visual_areas.patches(GRID, LEFT)._replace(coordinates=None),
+    ):
+        sums = kind.sums(values, weights, sizes, np.random.default_rng(5))
+        for found, size in zip(sums, sizes, strict=True):
+            group = kind.draw(size, np.random.default_rng(5))
+            np.testing.assert_allclose(found, values[:, group] @ weights[group], atol=1e-10)
+
+
+def test_a_blurred_map_is_special_among_scattered_voxels_and_not_among_patches():
+    """A decoder of smooth maps: contiguous voxels know the same, wherever they lie."""
+    rng = np.random.default_rng(0)
+    near = np.exp(-((GRID[:, None] - GRID) ** 2).sum(2) / 2 / 3.0**2)
+    mixing = rng.standard_normal((C, len(GRID))) @ near
+    truth = unit(rng.standard_normal((N, C)))
+    signal = truth @ mixing / mixing.std()
+    noise = 0.7 * rng.standard_normal((N, len(GRID))) @ near / np.linalg.norm(near, axis=0)
+    encoder = encoders.LinearEncoder(
+        np.linalg.pinv(mixing / mixing.std()).astype(np.float32), np.zeros(C, np.float32), "known"
+    )
+    world = SimpleNamespace(
+        pattern=signal, test=(encoder, (signal + noise).astype(np.float32), truth)
+    )
+    centre = GRID[LEFT][np.random.default_rng(3).integers(LEFT.sum())]
+    order = np.argsort(np.where(LEFT, np.linalg.norm(GRID - centre, axis=1), np.inf), kind="stable")
+    group = np.isin(np.arange(len(GRID)), order[:40])
+    controls = {
+        "scattered": visual_areas.scattered(len(GRID)),
+        "patches": visual_areas.patches(GRID, LEFT),
+    }
+    scores = scored(world, {"ball": group, "left": LEFT}, n_random=199, controls=controls)
+    p = {name: scores.p("keep_only", "cosine", name) for name in controls}
+    assert p["scattered"][0] < 0.02
+    assert p["patches"][0] > 0.1
+    assert p["patches"][1] == 1  # a hemisphere is the only patch of its size
+    rows = scores.records(rng=rng, n=50)
+    assert rows[0]["patches_p"] == p["patches"][0]
+    alone = {"kind": "keep_only", "rng": np.random.default_rng(4), "n_groups": 199}
+    _, random = visual_areas.against_random(
+        *world.test, group, control=controls["patches"], **alone
+    )
+    drawn = scores.random["patches"]["keep_only"]["cosine"][0]
+    assert abs(random.mean() - drawn.mean()) < 4 * np.hypot(random.std(), drawn.std()) / 199**0.5
+
+
+def test_the_band_of_few_random_groups_leaves_out_one_of_twenty():
+    band = visual_areas.random_band(np.arange(39.0)[None])
+    np.testing.assert_allclose(band, [[0, 38]])
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal((4000, 40))
+    low, high = visual_areas.random_band(drawn[:, 1:]).T
+    beyond = ((drawn[:, 0] < low) | (drawn[:, 0] > high)).mean()
+    assert abs(beyond - 0.05) < 4 * (0.05 * 0.95 / 4000) ** 0.5
+
+
+def test_shared_noise_is_the_mean_correlation_of_two_voxels():
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((500, 12)) + 0.7 * rng.standard_normal((500, 1)) + 3
+    group = np.arange(12) < 7
+    expected = np.corrcoef(noise[:, group].T)[np.triu_indices(7, 1)].mean()
+    assert visual_areas.shared_noise(noise, group) == pytest.approx(expected)
+    noise[:, 6] = np.nan  # a voxel without data
+    expected = np.corrcoef(noise[:, :6].T)[np.triu_indices(6, 1)].mean()
+    assert visual_areas.shared_noise(noise, group) == pytest.approx(expected)
+    assert np.isnan(visual_areas.shared_noise(noise, group & (np.arange(12) > 4)))
 
 
 def test_intervals_are_of_the_difference_image_by_image():
@@ -130,7 +236,7 @@ def test_intervals_are_of_the_difference_image_by_image():
     assert row["voxels"] == SIZE
     assert row["low"] < row["value"] < row["high"]
     assert row["value"] == scores.means("keep_only", "top1")[1]
-    assert row["random_high"] == scores.band("keep_only", "top1")[1, 1]
+    assert row["scattered_high"] == scores.band("keep_only", "top1", "scattered")[1, 1]
 
 
 def test_refit_without_a_group_equals_an_actual_refit():
@@ -158,7 +264,10 @@ def test_retraining_on_a_group_is_the_fit_of_its_columns_alone():
     matched, _ = encoders.match_spread(ridge, x, world.y, images, **how)
     made = matched.predict(world.pattern[:, group])[None]
     expected = visual_areas.embedding_scores_of(made, world.truth)["cosine"][0]
-    own, random = found.per_image["retrained"]["cosine"], found.random["retrained"]["cosine"]
+    own, random = (
+        found.per_image["retrained"]["cosine"],
+        found.random["scattered"]["retrained"]["cosine"],
+    )
     np.testing.assert_allclose(own[0], expected, atol=1e-6)
     # The control of all voxels is given the same group: it is the same decoder.
     np.testing.assert_allclose(random[1, 0], own[1].mean(), atol=1e-4)
@@ -167,8 +276,11 @@ def test_retraining_on_a_group_is_the_fit_of_its_columns_alone():
 def test_retrained_scores_stand_beside_those_of_random_groups():
     world, groups = planted(["signal", "twin", "nothing", "nothing"]), masks(4)
     found = retrained(world, groups, n_random=12)
-    assert found.random["retrained"]["cosine"].shape == (3, 12)
-    mean, (low, high) = found.means("retrained", "cosine"), found.band("retrained", "cosine").T
+    assert found.random["scattered"]["retrained"]["cosine"].shape == (3, 12)
+    mean, (low, high) = (
+        found.means("retrained", "cosine"),
+        found.band("retrained", "cosine", "scattered").T,
+    )
     assert (mean[:2] > high[:2]).all()  # half of a random group's voxels carry nothing
     assert mean[2] < low[2]
 
@@ -177,7 +289,9 @@ def test_random_stimulation_is_the_null_of_the_areas_shift():
     world = planted(["signal", "twin", "nothing"])
     directions = np.eye(C)[:2]
     given, how = (world.encoder, world.pattern), {"n_random": 300, "rng": np.random.default_rng(0)}
-    drawn = visual_areas.random_shift(*given, [8, 24, 8], directions, **how)
+    sized = dict(zip("abc", np.arange(24) < np.array([[8], [24], [8]]), strict=True))
+    how |= {"control": visual_areas.scattered(24)}
+    drawn = visual_areas.random_shift(*given, sized, directions, **how)
 
     def shift(where):
         return perturbation.area_shifts(*given, {"one": where}, directions)[0].mean(0)
@@ -190,6 +304,15 @@ def test_random_stimulation_is_the_null_of_the_areas_shift():
     spread = np.hypot(drawn[:, 0].std(0), np.std(single, axis=0)) / 300**0.5
     assert (np.abs(drawn[:, 0].mean(0) - np.mean(single, axis=0)) < 4 * spread).all()
     np.testing.assert_allclose(drawn[:, 0].std(0), np.std(single, axis=0), rtol=0.25)
+
+
+def test_an_areas_lead_is_its_own_concept_minus_the_best_other_one_of_each_image():
+    shifts = np.array([[[0.1, 0.3, 0.2], [0.5, 0.1, -0.2]], [[0.0, 0.1, 0.2]] * 2])
+    leads = perturbation.own_leads(shifts, ["V1", "words"], ["faces", "bodies", "words"])
+    assert list(leads) == ["words"]
+    np.testing.assert_allclose(leads["words"], [0.1, 0.1])
+    leads = perturbation.own_leads(shifts, ["faces", "V1"], ["faces", "bodies", "words"])
+    np.testing.assert_allclose(leads["faces"], [-0.2, 0.4])
 
 
 def test_pictures_differ_by_the_group_and_share_z():
@@ -270,11 +393,16 @@ def test_pictures_stand_in_the_row_of_their_kind_and_the_column_of_their_group()
 def test_changes_stand_on_the_bar_of_their_own_random_groups():
     random = np.array([[0.1, 0.3], [0.2, 0.25], [-0.1, 0.1]])
     gain = np.sort(np.random.default_rng(0).standard_normal((3, 3)), axis=1)[:, [1, 0, 2]]
-    ax = area_plots.plot_area_changes(NAMES, {"ablated": (gain, random), "other": (gain, None)})
+    both = {"scattered": random, "patches": random * 2}
+    ax = area_plots.plot_area_changes(NAMES, {"ablated": (gain, both), "other": (gain, {})})
     bars = [(b.get_x(), b.get_x() + b.get_width()) for b in ax.patches]
-    np.testing.assert_allclose(bars, random)
+    np.testing.assert_allclose(bars, np.concatenate([random, random * 2]))
+    heights = [b.get_height() for b in ax.patches]
+    assert max(heights[3:]) < min(heights[:3])  # both can be seen where one covers the other
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), gain[:, 0])
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), [b.get_y() + 0.16 for b in ax.patches])
+    np.testing.assert_allclose(
+        ax.lines[0].get_ydata(), [b.get_y() + b.get_height() / 2 for b in ax.patches[:3]]
+    )
     assert (ax.lines[1].get_ydata() > ax.lines[0].get_ydata()).all()  # one below the other
     ends = [segment[:, 0] for segment in ax.collections[0].get_segments()]
     np.testing.assert_array_equal(ends, gain[:, 1:])

@@ -78,7 +78,7 @@ IMAGES = RNG.integers(0, 256, (N, 16, 16, 3), dtype=np.uint8)
 LINEAR = nn.Linear(V, C)
 JOINT = dict(name="infonce", n_steps=1, batch_size=4, dim=2, temperature=0.1, seed=0, n_checks=1)
 LEFT_OUT = {"n_clusters": 2, "seed": 0}
-RANDOM = {"n_random": 2, "rng": RNG}
+RANDOM = {"controls": {}, "n_random": 2, "rng": RNG}
 
 
 def with_one(value, array):

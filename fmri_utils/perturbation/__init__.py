@@ -20,6 +20,7 @@ from .concepts import (
     area_shifts,
     concept_directions,
     concept_shift,
+    own_leads,
     parse_concepts,
     strongest_words,
     vocabulary,

@@ -176,6 +176,31 @@ def area_shifts(
     return np.array(shifts).reshape(len(areas), *start.shape)  # there may be no area
 
 
+def own_leads(
+    shifts: np.ndarray, areas: Sequence[str], concepts: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """How much more a stimulated area moves towards its own concept than to the best other one.
+
+    Parameters
+    ----------
+    shifts : numpy.ndarray, (n_areas, n_trials, n_concepts)
+        From :func:`area_shifts`; two concepts or more.
+    areas, concepts : sequence of str
+        Names. An area's own concept has its name; areas without one are left out.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray, (n_trials,)
+        The best other concept is chosen anew for each trial.
+    """
+    leads = {}
+    for name, shift in zip(areas, shifts, strict=True):
+        if name in concepts:
+            own = np.asarray(concepts) == name
+            leads[name] = shift[:, own][:, 0] - shift[:, ~own].max(1)
+    return leads
+
+
 def strongest_words(shift: np.ndarray, words: Sequence[str]) -> list[list[str]]:
     """The three words that each row of ``shift`` (n_rows, n_words) pushes towards most."""
     return [[words[i] for i in np.argsort(-row)[:3]] for row in shift]

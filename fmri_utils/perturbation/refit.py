@@ -173,6 +173,7 @@ def cross_fit(
     *,
     n_folds: int,
     seed: int = 0,
+    device: str = "cpu",
 ) -> Iterator[tuple[LinearEncoder, np.ndarray]]:
     """Ridge fits that each leave out one fold of the images, so that every image is tested once.
 
@@ -187,6 +188,8 @@ def cross_fit(
     n_folds : int
     seed : int
         Draws which images share a fold.
+    device : str
+        "cpu" or "cuda".
 
     Yields
     ------
@@ -197,4 +200,4 @@ def cross_fit(
     """
     for held in make_folds(groups, n_folds, seed):
         rest = np.setdiff1d(np.arange(len(groups)), held)
-        yield refit_ridge(betas[rest], embeddings[rest], alphas=alphas), held
+        yield refit_ridge(betas[rest], embeddings[rest], alphas=alphas, device=device), held

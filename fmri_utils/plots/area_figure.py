@@ -15,7 +15,7 @@ from .pictures import plot_picture
 from .style import COLOURS, draw_matrix, label_dataset, say_nothing, styled
 
 KINDS = {"keep_only": "only\nthis", "leave_out": "all but\nthis", "stimulate": "stimulated"}
-BAND = "#d4d4d4"
+BANDS = {"scattered": ("#dcdcdc", 0.8), "patches": ("#a8a8a8", 0.4)}  # colour, share of the height
 LOOKS = (("o", COLOURS["brain"], COLOURS["brain"]), ("D", COLOURS["image"], "white"))
 
 
@@ -68,28 +68,29 @@ def plot_area_pictures(
 @styled
 def plot_area_changes(
     names: Sequence[str],
-    series: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
+    series: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]],
     *,
     xlabel: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Changes of accuracy by group, each on the grey bar of random groups of its size.
+    """Changes of accuracy by group, each on grey bars of random groups of its size.
 
     Parameters
     ----------
     names : sequence of str
         Of the groups, from the top.
-    series : mapping of str to (numpy.ndarray (n_groups, 3), numpy.ndarray (n_groups, 2) or None)
+    series : mapping of str to (numpy.ndarray (n_groups, 3), mapping)
         What was done ("ablated", "retrained") to value, low and high end of the interval; and to
-        the range of random groups treated likewise.
+        the range (n_groups, 2) of each kind of random group treated likewise, "scattered" and
+        "patches", or only one, or none.
     """
     step = 0.8 / max(1, len(series))
     pairs = zip(series.values(), LOOKS, strict=False)
     for k, ((values, random), (marker, colour, face)) in enumerate(pairs):
         y = np.arange(len(names)) + (k - (len(series) - 1) / 2) * step
-        if random is not None:
-            width = random[:, 1] - random[:, 0]
-            ax.barh(y, width, left=random[:, 0], height=0.8 * step, color=BAND, zorder=0)
+        for kind, (low, high) in ((kind, band.T) for kind, band in random.items()):
+            grey, height = BANDS[kind]
+            ax.barh(y, high - low, left=low, height=height * step, color=grey, zorder=0)
         ax.hlines(y, values[:, 1], values[:, 2], color=colour, lw=2)
         ax.plot(values[:, 0], y, marker, color=colour, mfc=face, mew=1.8, ms=7)
     ax.axvline(0, color=COLOURS["ink"], lw=0.8)
@@ -108,7 +109,7 @@ def plot_area_shift(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Shift towards concepts by area stimulated; bold where random groups do not get.
+    """Shift towards concepts by area stimulated; bold where few random groups get.
 
     Parameters
     ----------
@@ -138,9 +139,10 @@ def fig_visual_areas(results: Mapping[str, np.ndarray], *, label: str) -> Figure
     results : mapping
         ``areas.h5``: ``seen``, ``whole`` (n_images, H, W, 3), ``keep_only``, ``leave_out``
         (n_images, n_shown, H, W, 3) with ``picture_names``; ``names``, ``sizes`` (n_groups,),
-        ``gain``, ``loss``, ``retrained_gain``, ``retrained_loss`` (n_groups, 3), ``gain_random``,
-        ``loss_random``, ``retrained_gain_random`` (n_groups, 2); ``shift``, ``shift_random_low``,
-        ``shift_random_high`` (n_areas, n_concepts) with ``shift_names`` and ``concept_names``.
+        ``gain``, ``loss``, ``retrained_gain``, ``retrained_loss`` (n_groups, 3), and all but the
+        last with the ranges of random groups, as ``gain_scattered`` and ``gain_patches``
+        (n_groups, 2); ``shift``, ``shift_patches_low``, ``shift_patches_high`` (n_areas,
+        n_concepts) with ``shift_names`` and ``concept_names``.
     label : str
         Data set.
     """
@@ -156,12 +158,12 @@ def fig_visual_areas(results: Mapping[str, np.ndarray], *, label: str) -> Figure
     grid = right.add_gridspec(2, 2, height_ratios=[1.25, 1])
     _plot_gain_and_loss(results, right, grid)
     ax = right.add_subplot(grid[1, :])
-    limits = results["shift_random_low"], results["shift_random_high"]
+    limits = results["shift_patches_low"], results["shift_patches_high"]
     concepts = list(results["concept_names"])
     plot_area_shift(results["shift"], *limits, list(results["shift_names"]), concepts, ax=ax)
     ax.set_xlabel(
         "shift of the cosine with a concept, area stimulated by 1 SD\n"
-        "bold: beyond 95 % of random groups, framed: own concept"
+        "bold: beyond 95 % of patches as large, framed: own concept"
     )
     ax.set_ylabel("area stimulated")
     _enlarge(ax)
@@ -177,10 +179,11 @@ def _plot_gain_and_loss(
     titles = ("gained by this only\n(cosine)", "lost without it\n(cosine)")
     for column, (what, title) in enumerate(zip(("gain", "loss"), titles, strict=True)):
         ax = figure.add_subplot(grid[0, column])
-        series = {
-            treatment: (results[f"{prefix}{what}"], results.get(f"{prefix}{what}_random"))
-            for treatment, prefix in (("ablated", ""), ("retrained", "retrained_"))
-        }
+        series = {}
+        for treatment, prefix in (("ablated", ""), ("retrained", "retrained_")):
+            keys = {kind: f"{prefix}{what}_{kind}" for kind in BANDS}
+            random = {kind: results[key] for kind, key in keys.items() if key in results}
+            series[treatment] = results[f"{prefix}{what}"], random
         plot_area_changes(names, series, xlabel=title, ax=ax)
         ax.locator_params(axis="x", nbins=4)
         _enlarge(ax)
@@ -190,9 +193,10 @@ def _plot_gain_and_loss(
         Line2D([], [], marker=marker, color=colour, mfc=face, mew=edge, ms=7)
         for (marker, colour, face), edge in zip(LOOKS, (1.0, 1.8), strict=True)
     ]
-    words = ["ablated", "retrained", "as many random voxels"]
+    words = ["ablated", "retrained", "as many scattered voxels", "patches as large"]
+    greys = [Patch(color=grey) for grey, _ in BANDS.values()]
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.98)}
-    figure.legend([*lines, Patch(color=BAND)], words, ncols=3, fontsize=12, **place)
+    figure.legend([*lines, *greys], words, ncols=4, fontsize=12, **place)
 
 
 def _enlarge(ax: Axes) -> None:

@@ -136,9 +136,9 @@ class PerturbationConfig:
     n_folds: Several  # of the cross-fit of the reliability test
     block_size: Several  # images within which repeats are paired anew
     n_permutations: Count
-    n_random: Count  # random groups of an area's size
+    n_random: Count  # random groups of an area's size, of each kind
     n_orders: Count  # orders of areas for Shapley values
-    n_retrained: Count  # random groups that a decoder is trained on, of each size
+    n_retrained: Count  # random groups that a decoder is trained on; 39 for a band of 95 %
     n_pictured: Count  # test images drawn without a group, or from it alone
     pictured: tuple[Words, ...]  # "name: area area ...", the groups of those pictures
     combinations: tuple[Words, ...]  # likewise, the groups set against the whole region

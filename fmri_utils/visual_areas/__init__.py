@@ -10,9 +10,11 @@ from .decoding import (
     disjoint,
     embedding_scores_of,
     overlaps,
+    random_band,
     random_shift,
     score_areas,
     unions,
 )
 from .groups import against_random, group_embedding, shapley, shapley_by_trial
+from .random_groups import patches, scattered, shared_noise
 from .retrain import refit_without, score_retrained

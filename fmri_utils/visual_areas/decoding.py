@@ -1,11 +1,10 @@
 """Visual areas as groups of voxels: which there are, and what a decoder makes of each.
 
 Every score of a group is compared with those of random groups of its size, because any large set
-of voxels does well. One random order of all voxels serves all sizes at once: its first n voxels are
-a random group of n.
+of voxels does well (:mod:`.random_groups`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from ..perturbation.embedding_effects import check_betas
 from ..project.checks import check_finite
 from ..project.errors import DataError
 from .groups import changed_embedding, group_embedding
+from .random_groups import RandomGroups
 
 FAMILIES = {
     "visual": ("V1", "V2", "V3", "hV4"),
@@ -32,6 +32,7 @@ FAMILIES = {
 SCORES = ("cosine", "top1", "reciprocal_rank")
 ABLATIONS = ("keep_only", "leave_out")
 SEVERAL = "in several"
+ROUNDING = 1e-6  # of a mean cosine
 
 
 def area_groups(areas: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
@@ -137,12 +138,6 @@ def embedding_scores_of(embeddings: np.ndarray, truth: np.ndarray) -> dict[str, 
     }
 
 
-def _nested(sizes: np.ndarray, n_voxels: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """What each size adds to the next smaller one, along one random order of all voxels."""
-    order = rng.permutation(n_voxels)
-    yield from np.split(order[: sizes[-1]], sizes[:-1])
-
-
 class AreaScores(NamedTuple):
     """Scores of groups with their voxels alone, and with all others, beside random groups.
 
@@ -152,28 +147,34 @@ class AreaScores(NamedTuple):
     sizes : numpy.ndarray of int, (n_groups,)
     per_image : dict of str to dict of str to numpy.ndarray, (n_groups, n_images)
         ``per_image["keep_only"]["cosine"]`` and so on, for :data:`ABLATIONS` and :data:`SCORES`.
-    random : dict of str to dict of str to numpy.ndarray, (n_groups, n_random)
-        Means over images of random groups of each group's size.
+    random : dict of str to dict of str to dict of str to numpy.ndarray, (n_groups, n_random)
+        Means over images of random groups of each group's size, by control ("scattered",
+        "patches"), then as ``per_image``.
     """
 
     names: tuple[str, ...]
     sizes: np.ndarray
     per_image: dict[str, dict[str, np.ndarray]]
-    random: dict[str, dict[str, np.ndarray]]
+    random: dict[str, dict[str, dict[str, np.ndarray]]]
 
     def means(self, kind: str, score: str) -> np.ndarray:
         """Mean over images, (n_groups,)."""
         return self.per_image[kind][score].mean(1)
 
-    def band(self, kind: str, score: str) -> np.ndarray:
-        """The middle 95 % of the random groups of each group's size, (n_groups, 2)."""
-        return np.percentile(self.random[kind][score], [2.5, 97.5], axis=1).T
+    def band(self, kind: str, score: str, control: str) -> np.ndarray:
+        """Middle 95 % of the random groups of each group's size, (n_groups, 2).
 
-    def p(self, kind: str, score: str) -> np.ndarray:
+        A group that is drawn like them lies beyond in 5 % of cases. Among 39 random groups these
+        are the smallest and the largest value; fewer give a band that is too narrow.
+        """
+        return random_band(self.random[control][kind][score])
+
+    def p(self, kind: str, score: str, control: str) -> np.ndarray:
         """Two-sided p of each group among random groups of its size, itself counted in."""
-        value, random = self.means(kind, score)[:, None], self.random[kind][score]
-        tails = [(random <= value).sum(1), (random >= value).sum(1)]
-        return np.minimum(1, 2 * (1 + np.minimum(*tails)) / (random.shape[1] + 1))
+        more = self.random[control][kind][score] - self.means(kind, score)[:, None]
+        # The same voxels in another order differ by the rounding of float32.
+        tails = [(more <= ROUNDING).sum(1), (more >= -ROUNDING).sum(1)]
+        return np.minimum(1, 2 * (1 + np.minimum(*tails)) / (more.shape[1] + 1))
 
     def difference(
         self, kind: str, score: str, other: np.ndarray, *, rng: np.random.Generator, n: int = 1000
@@ -202,19 +203,32 @@ class AreaScores(NamedTuple):
         -------
         list of dict
             ``kind``, ``group``, ``voxels``, ``score``, ``value`` with its 95 % interval ``low``
-            and ``high`` over images, ``random_low`` and ``random_high``, ``p``.
+            and ``high`` over images; of each control its band and p, as ``patches_low``,
+            ``patches_high`` and ``patches_p``.
         """
         rows = []
         for kind, scores in self.per_image.items():
             for score in scores:
                 found = self.difference(kind, score, np.zeros(()), rng=rng, n=n)
-                band, p = self.band(kind, score), self.p(kind, score)
+                columns = {}
+                for control in self.random:
+                    band, p = self.band(kind, score, control), self.p(kind, score, control)
+                    named = zip(("low", "high", "p"), np.column_stack([band, p]).T, strict=True)
+                    columns |= {f"{control}_{name}": values for name, values in named}
                 for i, name in enumerate(self.names):
                     row = {"kind": kind, "group": name, "voxels": int(self.sizes[i])}
                     row |= {"score": score, **vars(found[i])}
-                    row |= {"random_low": float(band[i, 0]), "random_high": float(band[i, 1])}
-                    rows.append(row | {"p": float(p[i])})
+                    rows.append(row | {name: float(values[i]) for name, values in columns.items()})
         return rows
+
+
+def random_band(random: np.ndarray) -> np.ndarray:
+    """The middle 95 % of random groups, (n_groups, n_random) to (n_groups, 2).
+
+    Its ends are the quantiles k / (n_random + 1), by which a further draw lies beyond them in 5 %
+    of cases (Weibull's plotting positions); the usual ones are for many draws.
+    """
+    return np.percentile(random, [2.5, 97.5], axis=-1, method="weibull").T
 
 
 def score_areas(
@@ -223,6 +237,7 @@ def score_areas(
     truth: np.ndarray,
     groups: Mapping[str, np.ndarray],
     *,
+    controls: Mapping[str, RandomGroups],
     n_random: int,
     rng: np.random.Generator,
     progress: bool = False,
@@ -236,8 +251,10 @@ def score_areas(
     truth : numpy.ndarray, (n_images, C)
         Unit length.
     groups : mapping of str to bool numpy.ndarray, (n_voxels,)
+    controls : mapping of str to RandomGroups
+        Kinds of random groups by name.
     n_random : int
-        Random groups of each size.
+        Random groups of each size and kind.
 
     Raises
     ------
@@ -251,34 +268,32 @@ def score_areas(
         made = [changed_embedding(encoder, betas, whole, g, kind) for g in groups.values()]
         per_image[kind] = embedding_scores_of(np.stack(made), truth)
     sizes = np.array([np.count_nonzero(group) for group in groups.values()])
-    different, which = np.unique(sizes, return_inverse=True)
-    drawn = {kind: {score: [] for score in SCORES} for kind in ABLATIONS}
-    for _ in tqdm(range(n_random), desc="random groups", disable=not progress, leave=False):
-        kept = _random_parts(encoder, betas, different, rng) + encoder.intercept
-        for kind, made in (("keep_only", kept), ("leave_out", whole + encoder.intercept - kept)):
-            for score, values in embedding_scores_of(made, truth).items():
-                drawn[kind][score].append(values.mean(1))
-    random = {
-        kind: {score: np.stack(values, axis=1)[which] for score, values in scores.items()}
-        for kind, scores in drawn.items()
-    }
+    random = {}
+    for name, control in controls.items():
+        drawn = {kind: {score: [] for score in SCORES} for kind in ABLATIONS}
+        counts = control.sizes(groups)
+        for _ in tqdm(range(n_random), desc=name, disable=not progress, leave=False):
+            parts = control.sums(betas, encoder.weights, counts, rng)
+            for kind, made in (
+                ("keep_only", encoder.intercept + parts),
+                ("leave_out", whole - parts),
+            ):
+                for score, values in embedding_scores_of(made, truth).items():
+                    drawn[kind][score].append(values.mean(1))
+        random[name] = {
+            kind: {score: np.stack(values, axis=1) for score, values in scores.items()}
+            for kind, scores in drawn.items()
+        }
     return AreaScores(tuple(groups), sizes, per_image, random)
-
-
-def _random_parts(
-    encoder: LinearEncoder, betas: np.ndarray, sizes: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """What random groups of growing sizes add to the predictions, (n_sizes, n_images, C)."""
-    parts = [betas[:, v] @ encoder.weights[v] for v in _nested(sizes, betas.shape[1], rng)]
-    return np.cumsum(parts, axis=0)
 
 
 def random_shift(
     encoder: LinearEncoder,
     betas: np.ndarray,
-    sizes: Sequence[int],
+    groups: Mapping[str, np.ndarray],
     directions: np.ndarray,
     *,
+    control: RandomGroups,
     n_random: int,
     rng: np.random.Generator,
     progress: bool = False,
@@ -288,28 +303,26 @@ def random_shift(
     Parameters
     ----------
     betas : numpy.ndarray, (n_images, n_voxels)
-    sizes : sequence of int
-        Number of voxels of each area; there may be none.
+    groups : mapping of str to bool numpy.ndarray, (n_voxels,)
+        Areas whose sizes the random groups have; there may be none.
     directions : numpy.ndarray, (n_directions, C)
         Unit length.
+    control : RandomGroups
 
     Returns
     -------
-    numpy.ndarray, (n_random, n_sizes, n_directions)
+    numpy.ndarray, (n_random, n_groups, n_directions)
         Mean over images of cos(after, direction) - cos(before, direction).
     """
     check_finite(directions, "directions", ("direction", "dimension"))
     before = encoder.predict(betas)
     start = (unit(before) @ directions.T).mean(0)
-    if not len(sizes):
-        return np.empty((n_random, 0, len(directions)))
-    different, which = np.unique(np.asarray(sizes), return_inverse=True)
-    found = np.empty((n_random, len(different), len(directions)))
-    for i in tqdm(range(n_random), desc="random groups", disable=not progress, leave=False):
-        steps = [encoder.weights[v].sum(0) for v in _nested(different, betas.shape[1], rng)]
-        moved = before + np.cumsum(steps, axis=0)[:, None]
+    found = np.empty((n_random, len(groups), len(directions)))
+    raised, sizes = np.ones((1, betas.shape[1]), encoder.weights.dtype), control.sizes(groups)
+    for i in tqdm(range(n_random if groups else 0), disable=not progress, leave=False):
+        moved = before + control.sums(raised, encoder.weights, sizes, rng)
         found[i] = (unit(moved) @ directions.T).mean(1) - start
-    return found[:, which]
+    return found
 
 
 def area_pictures(

@@ -14,6 +14,7 @@ from ..encoders import LinearEncoder, unit
 from ..perturbation.embedding_effects import check_betas
 from ..project.checks import check_finite
 from ..project.errors import DataError
+from .random_groups import RandomGroups, scattered
 
 KINDS = ("leave_out", "keep_only", "stimulate")
 MAX_EXACT = 12
@@ -63,6 +64,7 @@ def against_random(
     kind: str,
     rng: np.random.Generator,
     n_groups: int = 1000,
+    control: RandomGroups | None = None,
 ) -> tuple[float, np.ndarray]:
     """Mean cosine with the truth for a group, and for random groups of the same size.
 
@@ -73,6 +75,8 @@ def against_random(
     group : numpy.ndarray of bool, (n_voxels,)
     kind : {"leave_out", "keep_only"}
     n_groups : int
+    control : RandomGroups, optional
+        Kind of the random groups; voxels scattered over the region by default.
 
     Returns
     -------
@@ -81,8 +85,9 @@ def against_random(
     """
     check_finite(truth, "truth", ("trial", "dimension"))
     whole = encoder.predict(betas)
-    group = np.flatnonzero(group)
-    drawn = [rng.choice(betas.shape[1], len(group), replace=False) for _ in range(n_groups)]
+    control = control or scattered(betas.shape[1])
+    [size] = control.sizes({"": group})
+    drawn = [control.draw(size, rng) for _ in range(n_groups)]
     made = [changed_embedding(encoder, betas, whole, one, kind) for one in (group, *drawn)]
     value, *random = (_accuracy(embedding, truth) for embedding in made)
     return value, np.array(random)

@@ -14,6 +14,7 @@ from ..encoders import LinearEncoder, MapperSettings, fit_ridge, match_spread
 from ..encoders.ridge import CrossProducts, ridge_basis, scaled
 from ..perturbation.refit import Precision, by_penalty
 from .decoding import SCORES, AreaScores, embedding_scores_of
+from .random_groups import RandomGroups
 
 
 def score_retrained(
@@ -25,6 +26,7 @@ def score_retrained(
     pattern: np.ndarray,
     truth: np.ndarray,
     settings: MapperSettings,
+    controls: Mapping[str, RandomGroups],
     n_random: int,
     rng: np.random.Generator,
     device: str | torch.device = "cpu",
@@ -49,8 +51,10 @@ def score_retrained(
         Unit length.
     settings : MapperSettings
         ``alphas`` and ``n_folds``.
+    controls : mapping of str to RandomGroups
+        Kinds of random groups by name; there may be none.
     n_random : int
-        Random groups for each.
+        Random groups of each kind, for each group.
     device : str or torch.device
 
     Returns
@@ -58,26 +62,36 @@ def score_retrained(
     AreaScores
         Of the kind "retrained".
     """
-    found, sizes = [], []
-    products = CrossProducts.of(betas, embeddings, device) if n_random else None
-    for group in tqdm(groups.values(), desc="retraining", disable=not progress, leave=False):
+    products = CrossProducts.of(betas, embeddings, device) if controls else None
+    found = []
+    for name, group in tqdm(groups.items(), desc="retraining", disable=not progress, leave=False):
         columns = np.flatnonzero(group)
-        x, n_voxels = betas[:, columns], betas.shape[1]
+        x = betas[:, columns]
         folds = {"n_folds": settings.n_folds, "basis": ridge_basis(x, device=device)}
         ridge, report = fit_ridge(x, embeddings, images, alphas=settings.alphas, **folds)
         best = {"alphas": report["best_alphas"]}
         matched, scale = match_spread(ridge, x, embeddings, images, **best, **folds)
         made = [matched.predict(pattern[:, columns])]
-        for _ in range(n_random):
-            drawn = rng.choice(n_voxels, len(columns), replace=False)
-            other = products.refit(drawn, **best)
-            other = scaled(other, embeddings.mean(0), scale, other.method)
-            made.append(other.predict(pattern[:, drawn]))
+        for control in controls.values():
+            [size] = control.sizes({name: group})
+            for _ in range(n_random):
+                drawn = control.draw(size, rng)
+                other = products.refit(drawn, **best)
+                other = scaled(other, embeddings.mean(0), scale, other.method)
+                made.append(other.predict(pattern[:, drawn]))
         found.append(embedding_scores_of(np.stack(made), truth))
-        sizes.append(len(columns))
-    own = {name: np.stack([scores[name][0] for scores in found]) for name in SCORES}
-    random = {name: np.stack([scores[name][1:].mean(1) for scores in found]) for name in SCORES}
-    return AreaScores(tuple(groups), np.array(sizes), {"retrained": own}, {"retrained": random})
+    own = {score: np.stack([scores[score][0] for scores in found]) for score in SCORES}
+    means = {score: np.stack([scores[score][1:].mean(1) for scores in found]) for score in SCORES}
+    random = {
+        name: {
+            "retrained": {
+                score: rows[:, k * n_random :][:, :n_random] for score, rows in means.items()
+            }
+        }
+        for k, name in enumerate(controls)
+    }
+    sizes = np.array([np.count_nonzero(group) for group in groups.values()])
+    return AreaScores(tuple(groups), sizes, {"retrained": own}, random)
 
 
 def refit_without(
