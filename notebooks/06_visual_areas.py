@@ -174,6 +174,8 @@ gain = scores.difference("keep_only", "cosine", none, **boot)
 change = scores.difference("leave_out", "cosine", whole, **boot)
 loss = [metrics.Interval(-i.value, -i.high, -i.low) for i in change]
 p_values = {k: [scores.p(kind, "cosine", k) for kind in scores.per_image] for k in controls}
+
+# %%
 for i, name in enumerate(scores.names):
     keep, leave = (" / ".join(f"{p[k][i]:.3f}" for p in p_values.values()) for k in (0, 1))
     print(f"{name:11s} gain {gain[i]} p {keep} | loss {loss[i]} p {leave}")
@@ -187,9 +189,10 @@ for i, name in enumerate(scores.names):
 own_rows = [list(scores.names).index(name) for name in main]
 questions = [f"{what} {name}" for what in ("only", "without") for name in main]
 q = stats.false_discovery_control(np.concatenate([p[own_rows] for p in p_values["patches"]]))
-print(
-    {name: round(float(value), 3) for name, value in zip(questions, q, strict=True) if value < 0.05}
-)
+found = {name: round(float(value), 3) for name, value in zip(questions, q, strict=True)}
+print({name: value for name, value in found.items() if value < 0.05})
+
+# %%
 total = (whole - none).mean()
 gains, losses = (np.array([row[i].value for i in own_rows]) for row in (gain, loss))
 print(f"sum of gains {gains.sum():.3f}, of losses {losses.sum():.3f}; all voxels gain {total:.3f}")
@@ -425,7 +428,7 @@ for seed in range(10):
 # %%
 errors = {}
 for what, values in halves.items():
-    difference = np.diff(np.reshape(values, (10, 2, -1)), axis=1)[:, 0]
+    difference = np.diff(np.reshape(values, (10, 2, len(values[0]))), axis=1)[:, 0]
     errors[what] = np.sqrt((difference**2).mean(0)) / 2
 for i, name in enumerate(main):
     print(f"{name:11s} gain {gains[i]:.3f} +- {errors['gain'][i]:.3f}", end=", ")
@@ -486,16 +489,15 @@ condition = torch.from_numpy(
 other_z = reconstruction.draw_z(generator, 1, cfg.seed + 1).expand(len(full), -1)
 renewed = draw(other_z, condition, True)
 noise_rms = np.median(np.sqrt(((renewed - full) ** 2).mean((1, 2, 3))))
-for kind in kinds:
-    rms = np.sqrt(((changed[kind] - full[:, None]) ** 2).mean((2, 3, 4))).mean(0)
-    print(f"{kind:9s}", {n: round(float(v), 3) for n, v in zip(pictured, rms, strict=True)})
-print(f"new noise only, median: {noise_rms:.3f} (pixel RMS)")
 no_voxel = draw(base_z, condition.new_tensor(encoders.unit(encoder.intercept)[None]), False)
-away = np.sqrt(((changed["keep_only"] - no_voxel) ** 2).mean((2, 3, 4))).mean(0)
-print(
-    "keep_only against the picture of no voxel:",
-    dict(zip(pictured, away.round(3).tolist(), strict=True)),
-)
+
+# %%
+pairs = {kind: (changed[kind], full[:, None]) for kind in kinds}
+pairs["keep_only, from no voxel"] = changed["keep_only"], no_voxel
+for what, (pictures, base) in pairs.items():
+    rms = np.sqrt(((pictures - base) ** 2).mean((2, 3, 4))).mean(0)
+    print(f"{what:9s}", {n: round(float(v), 3) for n, v in zip(pictured, rms, strict=True)})
+print(f"new noise only, median: {noise_rms:.3f} (pixel RMS)")
 
 # %% [markdown]
 # The first three rows are distances from the picture of all voxels. In the demo leaving out hV4, `bodies`,
@@ -617,14 +619,13 @@ results |= changed
 # %%
 summary = {"sizes": sizes, "unassigned": sizes.get("unassigned", 0)}
 summary |= {"scores": table.drop(columns=["interval", *controls]).to_dict("records")}
-summary |= {
-    "stimulation": {
-        n: dict(zip(concepts, r.tolist(), strict=True)) for n, r in zip(named, shift, strict=True)
-    }
-}
+summary |= {"regions_mrr": {name: [v.value, v.low, v.high] for name, v in region.items()}}
+
+# %%
+rows = zip(named, shift.tolist(), strict=True)
+summary |= {"stimulation": {name: dict(zip(concepts, row, strict=True)) for name, row in rows}}
 summary |= {"moves_most_towards_its_own": holds, "n_random": p.n_random}
 summary |= {"errors_over_training_images": {k: v.tolist() for k, v in errors.items()}}
-summary |= {"regions_mrr": {name: [v.value, v.low, v.high] for name, v in region.items()}}
 
 # %% [markdown]
 # ## Answer

@@ -58,7 +58,7 @@ EXPECTED = {
         "05": ["midventral, midlateral, midparietal, ventral, lateral, parietal (no voxel)"]
         + ["faces (no voxel)", "faces, bodies, places, words (no voxel)"]
         + ["area stimulated (no area with a voxel)"],
-        "06": ["V2, V3, hV4, faces, bodies, places, words (no voxel)", "faces, bodies (no voxel)"],
+        "06": ["V2, V3, hV4, faces, bodies, places, words (no voxel)", "faces, words (no voxel)"],
     },
     UNNAMED: {
         "01": ["areas within the region (no voxel in a named one)", "V1, V2, V3, hV4 (no voxel)"],
@@ -66,7 +66,7 @@ EXPECTED = {
         + ["early (no voxel)", "V1, faces (no voxel)", "faces, bodies, places, words (no voxel)"]
         + ["area stimulated (no area with a voxel)"],
         "06": ["V1, V2, V3, hV4, faces, bodies, places, words (no voxel)"]
-        + ["stimulated areas (no voxel in a named one)", "faces, bodies (no voxel)"],
+        + ["stimulated areas (no voxel in a named one)", "faces, words (no voxel)"],
         "08": ["stimulated areas (no voxel in a named one)"],
     },
 }
