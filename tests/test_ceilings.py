@@ -8,12 +8,16 @@ from test_controls import ridge, subject
 from fmri_utils.encoders import ceilings
 
 
-def noisy(n_repeats, *, signal=1.0, noise=1.5, said=0.6, n=1500, dim=12, seed=0):
-    """Predictions whose noiseless part correlates with the truth by ``said``."""
+def noisy(n_repeats, *, noise=1.5, shared=0.0, said=0.6, n=1500, dim=12, seed=0):
+    """Predictions whose noiseless part correlates with the truth by ``said``.
+
+    ``shared`` is the SD of an error that all repeats of an image have in common.
+    """
     rng = np.random.default_rng(seed)
     truth = rng.standard_normal((n, dim))
     clean = said * truth + np.sqrt(1 - said**2) * rng.standard_normal((n, dim))
-    return truth, signal * clean[:, None] + noise * rng.standard_normal((n, n_repeats, dim))
+    clean += shared * rng.standard_normal((n, dim))
+    return truth, clean[:, None] + noise * rng.standard_normal((n, n_repeats, dim))
 
 
 def test_repeats_are_stacked_by_image_and_images_with_too_few_are_left_out():
@@ -26,23 +30,25 @@ def test_repeats_are_stacked_by_image_and_images_with_too_few_are_left_out():
     refused("0 images have 4 trials", ceilings.stack_repeats, betas, groups, 4)
 
 
-def test_extrapolated_to_endless_repeats_the_planted_ceiling_comes_out():
+def test_without_noise_the_planted_ceiling_comes_out():
     truth, predictions = noisy(3)
     curve = ceilings.repeat_curve(truth, predictions)
     assert curve["n_repeats"].tolist() == [1, 2, 3, np.inf]
-    assert curve["extrapolated"][-1] == pytest.approx(0.6**2, abs=0.02)
-    assert curve["explained"][0] == pytest.approx(0.36 / (1 + 1.5**2), abs=0.01)
-    assert curve["reliability"].mean() == pytest.approx(1 / (1 + 1.5**2 / 3), abs=0.02)
-    # what was measured with fewer repeats is what the reliability predicts
-    np.testing.assert_allclose(curve["extrapolated"][:3], curve["explained"][:3], atol=0.01)
-    assert np.isnan(curve["explained"][-1])
+    expected = [0.36 / (1 + 1.5**2 / k) for k in (1, 2, 3)]
+    np.testing.assert_allclose(curve["explained"], [*expected, 0.36], atol=0.02)
+    assert (np.diff(curve["mrr"][:3]) > 0).all() and np.isnan(curve["mrr"][-1])
+
+
+def test_an_error_that_repeats_share_lowers_the_limit():
+    """Nobody can tell it from signal, so the limit is not what a noiseless pattern gives."""
+    limit = ceilings.repeat_curve(*noisy(3, shared=1.0))["explained"][-1]
+    assert limit == pytest.approx(0.36 / 2, abs=0.02)
 
 
 def test_predictions_that_say_nothing_explain_nothing():
     truth, predictions = noisy(3, said=0.0, n=40, dim=400)  # 1 / 39 by chance if not taken off
     curve = ceilings.repeat_curve(truth, predictions)
-    np.testing.assert_allclose(curve["explained"][:3], 0, atol=0.008)
-    np.testing.assert_allclose(curve["extrapolated"], 0, atol=0.015)
+    np.testing.assert_allclose(curve["explained"], 0, atol=0.015)
 
 
 def test_the_curve_over_sessions_trains_on_the_first_sessions_only():

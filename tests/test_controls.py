@@ -7,7 +7,7 @@ from test_encoders import top1
 
 from fmri_utils import encoders
 from fmri_utils.encoders import controls
-from fmri_utils.metrics import effective_rank, retrieval_scores, two_way_identification
+from fmri_utils.metrics import retrieval_scores, two_way_identification
 from fmri_utils.project.errors import DataError
 
 ALPHAS = np.logspace(0, 4, 5)
@@ -55,21 +55,26 @@ def test_a_fit_to_shuffled_pairs_is_at_chance_and_a_true_one_is_not():
 
 def test_left_out_clusters_are_never_trained_on_and_the_control_has_as_many_images():
     data, pattern, truth, test_ids, kind = subject()
-    fitted = []
+    fitted, mapped = [], []
 
     def fit(betas, embeddings, groups):
         fitted.append((embeddings, np.unique(groups)))
-        return ridge(betas, embeddings, groups)
+        mapped.append(ridge(betas, embeddings, groups))
+        return mapped[-1]
 
     found = controls.leave_clusters_out(fit, *data, pattern, truth, test_ids, n_clusters=5, seed=0)
     # the five clusters are the five planted kinds
     assert len(np.unique(found["cluster"] * 10 + kind)) == 5
-    assert np.isfinite([found["prediction"], found["control"]]).all()
     for number, (left, control) in enumerate(zip(fitted[::2], fitted[1::2], strict=True)):
         rows = found["cluster"] == number
         assert (left[0] @ truth[rows].T).max() < 0.7  # nothing of this kind
         assert (control[0] @ truth[rows].T).max() > 0.9
         assert len(left[1]) == len(control[1]) == 150 - found["n_left_out"][number]
+        centre = left[0].mean(0)
+        read = truth - centre, mapped[2 * number].predict(pattern) - centre
+        expected = controls.scores_per_image(*read, found["cluster"])
+        for score, values in found["left_out"].items():
+            np.testing.assert_array_equal(values[rows], expected[score][rows])
     assert found["n_left_out"].sum() == 150
 
 
@@ -77,11 +82,29 @@ def test_leaving_clusters_out_hurts_a_decoder_of_kinds():
     data, pattern, truth, test_ids, _ = subject(fine=0.0)
     how = {"n_clusters": 5, "seed": 0}
     found = controls.leave_clusters_out(ridge, *data, pattern, truth, test_ids, **how)
-    control = two_way_identification(truth, found["control"])
+    control = found["control"]["two-way"].mean()
     assert control > 0.8
-    assert two_way_identification(truth, found["prediction"]) < control - 0.2
+    assert found["left_out"]["two-way"].mean() < control - 0.2
     with pytest.raises(DataError, match="test images are among"):
         controls.leave_clusters_out(ridge, *data, pattern, truth, data[2][:50], **how)
+
+
+def test_shrinkage_is_not_taken_for_a_missing_kind():
+    """A shrunken map of a brain that says all finds also a kind that it was not trained on."""
+    rng = np.random.default_rng(0)
+    kind = np.repeat(np.arange(5), 40)
+    embeddings = 4 * np.eye(5, 12)[kind] + rng.standard_normal((200, 12))
+    rows = np.arange(200) % 4 > 0
+
+    def shrunken(betas, embeddings, groups):
+        mean = embeddings.mean(0)
+        return encoders.LinearEncoder(0.1 * np.eye(12), 0.9 * mean, "shrunken")
+
+    data = embeddings[rows], embeddings[rows], np.flatnonzero(rows)
+    test = embeddings[~rows], embeddings[~rows], np.flatnonzero(~rows)
+    found = controls.leave_clusters_out(shrunken, *data, *test, n_clusters=5, seed=0)
+    for side in ("left_out", "control"):
+        np.testing.assert_array_equal(found[side]["brain_to_image top-1"], 1)
 
 
 def test_prototypes_read_the_class_and_nothing_else():
@@ -115,22 +138,22 @@ def test_a_bottleneck_lets_exactly_k_dimensions_through():
     refused("numbers of 1 or more", controls.bottleneck, prediction, fitted, (0, 3))
 
 
-def test_the_table_has_every_method_and_score_with_chance_and_ceiling():
+def test_the_table_has_every_method_and_score_with_chance():
     data, pattern, truth, _, kind = subject()
     hub = ridge(*data).predict(pattern) + 0.5 * truth[0]  # tells the two directions apart
-    predictions = {"ridge": hub, "oracle": truth}
-    how = {"clusters": kind, "rng": np.random.default_rng(0), "n_resamples": 100}
-    table = controls.validity_table(truth, predictions, **how)
+    alone = np.where(np.arange(50) == 0, 9, kind)  # has no rival of its own cluster
+    scores = {"ridge": controls.scores_per_image(truth, hub)}
+    scores["oracle"] = controls.scores_per_image(truth, truth, alone)
+    table = controls.validity_table(scores, rng=np.random.default_rng(0), n_resamples=100)
     rows = {(row["method"], row["score"]): row for row in table}
-    assert len(rows) == len(table) == 2 * (len(controls.SCORES) + 3)
+    assert len(rows) == len(table) == 2 * len(controls.SCORES) + 2
     for (method, score), row in rows.items():
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["chance"] < row["value"] <= 1
+        assert row["n_images"] == 50 - (score == "two-way within clusters")
         if method == "oracle":
-            assert row["value"] == pytest.approx(row["ceiling"])
-        if score != "effective rank":
-            assert row["low"] <= row["value"] <= row["high"]
-            assert row["chance"] < row["value"] <= row["ceiling"] <= 1
-    scores = retrieval_scores(truth, hub)
-    found = {d: rows["ridge", f"{d} MRR"]["value"] for d in scores}
-    assert found == {d: pytest.approx((1 / s["rank"]).mean()) for d, s in scores.items()}
+            assert row["value"] == pytest.approx(1)
+    found = {d: rows["ridge", f"{d} MRR"]["value"] for d in retrieval_scores(truth, hub)}
+    expected = retrieval_scores(truth, hub)
+    assert found == {d: pytest.approx((1 / s["rank"]).mean()) for d, s in expected.items()}
     assert abs(found["brain_to_image"] - found["image_to_brain"]) > 0.02
-    assert rows["ridge", "effective rank"]["value"] == effective_rank(predictions["ridge"])

@@ -7,15 +7,20 @@ from fmri_utils.clip import joint
 from fmri_utils.encoders import unit
 from fmri_utils.project.errors import DataError
 
+SETTINGS = dict(n_steps=300, batch_size=64, dim=8, temperature=0.1, seed=0)
+
 
 @pytest.fixture(scope="module")
-def records():
+def data():
     rng = np.random.default_rng(0)
     image = unit(rng.standard_normal((300, 20)))
     brain = image @ rng.standard_normal((20, 50)) + 0.3 * rng.standard_normal((300, 50))
-    settings = dict(n_steps=300, batch_size=64, dim=8, temperature=0.1, seed=0)
-    data = brain[:240], image[:240], brain[240:], image[240:]
-    return {name: joint.train_joint(*data, name=name, **settings) for name in joint.OBJECTIVES}
+    return brain[:240], image[:240], brain[240:], image[240:]
+
+
+@pytest.fixture(scope="module")
+def records(data):
+    return {name: joint.train_joint(*data, name=name, **SETTINGS) for name in joint.OBJECTIVES}
 
 
 def test_without_negatives_the_space_collapses(records):
@@ -28,6 +33,15 @@ def test_without_negatives_the_space_collapses(records):
 @pytest.mark.parametrize("name", ["variance", "stop_gradient"])
 def test_remedies_keep_more_spread_than_matching_pairs_alone(records, name):
     assert records[name]["spread"][-1] > 2 * records["positive_only"]["spread"][-1]
+
+
+def test_the_chosen_step_is_the_best_on_the_validation_images_and_changes_no_record(data, records):
+    how = SETTINGS | dict(name="infonce")
+    (record, own) = (joint.train_joint(*data, validation=v, **how) for v in (data[:2], data[2:]))
+    np.testing.assert_array_equal(record["top1"], records["infonce"]["top1"])
+    np.testing.assert_array_equal(own["validation"], own["mrr"])
+    assert record["validation"][record["chosen"]] == record["validation"].max()
+    assert (record["validation"][-5:] > own["validation"][-5:]).all()  # it was trained on these
 
 
 def test_an_unknown_objective_is_refused():

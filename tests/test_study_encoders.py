@@ -81,7 +81,11 @@ def test_every_cell_runs_and_every_table_follows_from_the_cells(study):
     assert ("ridge", "caption", "caption, re-standardised", "two-way") in rows
     assert ("ridge", "both", "both", "two-way") in rows
     assert rows["mean", "image", "image", "two-way"]["value"] == pytest.approx(0.5)
-    assert len(study["differences"]) == 8 * 3
+    assert len(study["differences"]) == 9 * 3
+    centred = [rows[m, "image", "image, from the mean", "two-way"] for m in ("mean", "ridge")]
+    assert centred[0]["value"] == pytest.approx(0.5) and centred[1]["value"] > 0.6
+    left = {(r["mapper"], r["readout"]) for r in study["left_out"]}
+    assert left == {(m, side) for m in cells.LINEAR for side in ("left_out", "control")}
     assert study["voxels"][0]["n_voxels"] == [10, 80]
     assert study["sessions"][0]["n_sessions"] == [1, 2]
     assert {row["mapper"] for row in study["shuffled"]} == set(cells.LINEAR)

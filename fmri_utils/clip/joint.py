@@ -100,6 +100,7 @@ def train_joint(
     held_brain: np.ndarray,
     held_image: np.ndarray,
     *,
+    validation: tuple[np.ndarray, np.ndarray] | None = None,
     name: str,
     n_steps: int,
     batch_size: int,
@@ -119,15 +120,20 @@ def train_joint(
         The images' embeddings.
     held_brain, held_image : numpy.ndarray
         The same for images that are not trained on; all records are taken there.
+    validation : tuple of numpy.ndarray, optional
+        The same two arrays for more images, on which a step may be chosen: the best step on the
+        held-out images themselves would be too good.
     name : str
         One of :data:`OBJECTIVES`.
 
     Returns
     -------
     dict
-        ``step``, ``spread``, ``top1`` (brain_to_image), ``matching`` and ``non_matching`` (mean
-        cosines), one value each per check; ``similarity`` (n_held, n_held), the final cosines of
-        brain patterns (rows) and images (columns).
+        ``step``, ``spread``, ``top1`` and ``mrr`` (brain_to_image), ``matching`` and
+        ``non_matching`` (mean cosines), one value each per check; ``similarity`` (n_held, n_held),
+        the final cosines of brain patterns (rows) and images (columns). With ``validation`` also
+        ``validation``, the MRR there, and ``chosen``, the number of the check where it is highest.
+
     Raises
     ------
     DataError
@@ -136,48 +142,55 @@ def train_joint(
         If the loss is not finite.
     """
     given = {"brain": brain, "image": image, "held_brain": held_brain, "held_image": held_image}
+    given |= dict(zip(("validation_brain", "validation_image"), validation or (), strict=False))
     for what, values in given.items():
         check_finite(values, what, ("image", "voxel" if "brain" in what else "dimension"))
     torch.manual_seed(seed)
     heads = Heads(brain.shape[1], image.shape[1], dim)
     loss_function = loss_of(name, heads, temperature)
     optimiser = torch.optim.AdamW(heads.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
-    x, y = (torch.from_numpy(np.asarray(a, np.float32)) for a in (brain, image))
-    held = [torch.from_numpy(np.asarray(a, np.float32)) for a in (held_brain, held_image)]
+    x, y, *held = (torch.from_numpy(np.asarray(a, np.float32)) for a in given.values())
     checks = set(np.linspace(0, n_steps, n_checks + 1).astype(int).tolist())
-    record = {k: [] for k in ("step", "spread", "top1", "matching", "non_matching")}
+    found = []
     generator = torch.Generator().manual_seed(seed)
     for step in tqdm(range(n_steps + 1), desc=name, disable=not progress, leave=False):
         if step in checks:
-            similarity = _check(heads, held, record, step, name)
+            similarity, values = _check(heads, *held[:2], name, step)
+            found.append({"step": step, **values})
+            if validation is not None:
+                found[-1]["validation"] = _check(heads, *held[2:], name, step)[1]["mrr"]
         rows = torch.randperm(len(x), generator=generator)[:batch_size]
         loss = loss_function(heads.brain(x[rows]), heads.image(y[rows]))
         check_learning(loss.detach(), "the loss", step)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return {**{k: np.array(v) for k, v in record.items()}, "similarity": similarity}
+    record = {name: np.array([values[name] for values in found]) for name in found[0]}
+    if validation is not None:
+        record["chosen"] = record["validation"].argmax()
+    return {**record, "similarity": similarity}
 
 
 @torch.no_grad()
 def _check(
-    heads: Heads, held: list[torch.Tensor], record: dict, step: int, name: str
-) -> np.ndarray:
-    """Append one check to the record; return the cosines of all held-out pairs."""
+    heads: Heads, brain: torch.Tensor, image: torch.Tensor, name: str, step: int
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Cosines of all pairs of images that were not trained on, and what they say of the space."""
     heads.eval()
-    b = heads.brain(held[0])
+    b = heads.brain(brain)
     if name == "stop_gradient":  # trained to match images only through the predictor
         b = heads.predictor(b)
     b = functional.normalize(b, dim=1).numpy()
-    i = functional.normalize(heads.image(held[1]), dim=1).numpy()
+    i = functional.normalize(heads.image(image), dim=1).numpy()
     heads.train()
     similarity = b @ i.T
     check_learning(similarity, "the similarity", step)
-    own = np.diag(similarity)
-    n = len(own)
-    record["step"].append(step)
-    record["spread"].append((spread(b) + spread(i)) / 2)
-    record["top1"].append(retrieval_scores(i, b)["brain_to_image"]["top1"].mean())
-    record["matching"].append(own.mean())
-    record["non_matching"].append((similarity.sum() - own.sum()) / (n * (n - 1)))
-    return similarity
+    own, n = np.diag(similarity), len(similarity)
+    scores = retrieval_scores(i, b)["brain_to_image"]
+    return similarity, {
+        "spread": (spread(b) + spread(i)) / 2,
+        "top1": scores["top1"].mean(),
+        "mrr": scores["reciprocal_rank"].mean(),
+        "matching": own.mean(),
+        "non_matching": (similarity.sum() - own.sum()) / (n * (n - 1)),
+    }

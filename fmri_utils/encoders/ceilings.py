@@ -83,12 +83,14 @@ def explained_variance(truth: np.ndarray, r: np.ndarray, *, n_images: int | None
 
 
 def repeat_curve(truth: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores with 1, 2, ... repeats averaged, and what endless repeats would give.
+    """Scores with 1, 2, ... repeats averaged, and what the same map would explain without noise.
 
     The variance of the predictions between and within images gives their reliability. A map that
-    correlates with the truth by r at reliability q would reach r / sqrt(q) without noise, and
-    r sqrt(q_k / q) with k repeats, where q_k follows from q (Spearman-Brown). What was measured
-    with fewer repeats tests that prediction.
+    correlates with the truth by r at reliability q would reach r / sqrt(q) with endless repeats.
+
+    This limit assumes that the errors of two repeats of an image are independent. An error that the
+    repeats share counts as signal, and the limit comes out too low. The scores with fewer repeats
+    cannot show that: they depend on the same variances between and within images as the limit.
 
     Parameters
     ----------
@@ -100,32 +102,26 @@ def repeat_curve(truth: np.ndarray, predictions: np.ndarray) -> dict[str, np.nda
     -------
     dict of numpy.ndarray
         ``n_repeats`` (R + 1,), the last infinite; ``explained`` (R + 1,), the share of the
-        embedding's variance as measured, NaN for the last; ``extrapolated`` (R + 1,), the same
-        from the reliability; ``top1`` and ``mrr`` (R + 1,), brain_to_image as measured;
-        ``reliability`` (C,) of the mean of all repeats.
+        embedding's variance as measured, and for the last the limit; ``top1`` and ``mrr`` (R + 1,),
+        brain_to_image as measured, NaN for the last.
     """
     ceiling = repeat_ceiling(truth, predictions)
     n, most, _ = predictions.shape
-    q = ceiling["reliability"]
-    single = q / (most - (most - 1) * q)  # reliability of one repeat
-    limit = np.nan_to_num(ceiling["ceiling"])
-    # The limit is made of r of the mean of all repeats, whose chance level is taken off there.
-    adjusted = explained_variance(truth, ceiling["r"], n_images=n)
-    factor = adjusted / explained_variance(truth, ceiling["r"])
-    out = {k: np.full(most + 1, np.nan) for k in ("explained", "extrapolated", "top1", "mrr")}
+    found = []
     for k in range(1, most + 1):
-        q_k = k * single / (1 + (k - 1) * single)
-        out["extrapolated"][k - 1] = factor * explained_variance(truth, limit * np.sqrt(q_k))
-        found = []
+        points = []
         for subset in islice(combinations(range(most), k), MAX_SUBSETS):
             mean = predictions[:, subset].mean(1)
             explained = explained_variance(truth, correlations(truth, mean), n_images=n)
             scores = retrieval_scores(truth, mean)["brain_to_image"]
-            found.append((explained, scores["top1"].mean(), scores["reciprocal_rank"].mean()))
-        for name, value in zip(("explained", "top1", "mrr"), np.mean(found, 0), strict=True):
-            out[name][k - 1] = value
-    out["extrapolated"][most] = factor * explained_variance(truth, limit)
-    return {"n_repeats": np.append(np.arange(1.0, most + 1), np.inf), **out, "reliability": q}
+            points.append((explained, scores["top1"].mean(), scores["reciprocal_rank"].mean()))
+        found.append(np.mean(points, 0))
+    # The limit is made of r of the mean of all repeats, whose chance level is taken off there.
+    limit = explained_variance(truth, np.nan_to_num(ceiling["ceiling"]))
+    limit *= found[-1][0] / explained_variance(truth, ceiling["r"])
+    columns = zip(*found, (limit, np.nan, np.nan), strict=True)
+    curve = {k: np.array(v) for k, v in zip(("explained", "top1", "mrr"), columns, strict=True)}
+    return {"n_repeats": np.append(np.arange(1.0, most + 1), np.inf), **curve}
 
 
 def _stacked(points: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

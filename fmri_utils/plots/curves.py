@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,16 +77,24 @@ def plot_similarity(similarity: np.ndarray, *, title: str = "", ax: Axes | None 
 
 @styled
 def plot_collapse(
-    records: Mapping[str, Mapping[str, np.ndarray]],
+    records: Mapping[str, Sequence[Mapping[str, np.ndarray]]],
     quantity: str,
     *,
     chance: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """One quantity that ``clip.joint.train_joint`` recorded, against steps, per objective."""
-    for name, record in records.items():
+    """One quantity that ``clip.joint.train_joint`` recorded, against steps, per objective.
+
+    Parameters
+    ----------
+    records : mapping of str to sequence of mapping
+        Objective to its records, one for each seed; their mean is a line, their range a band.
+    """
+    for name, seeds in records.items():
         label, colour, line = OBJECTIVE_STYLES[name]
-        ax.plot(record["step"], record[quantity], line, color=colour, label=label)
+        step, values = seeds[0]["step"], np.stack([record[quantity] for record in seeds])
+        ax.fill_between(step, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+        ax.plot(step, values.mean(0), line, color=colour, label=label)
     draw_chance(ax, chance, label="chance")
     ax.set_xlabel("training steps")
     return ax

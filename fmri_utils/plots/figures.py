@@ -165,9 +165,10 @@ def fig_joint_embedding(
     axes = bottom.subplots(1, 4, width_ratios=[1.15, 1.15, 1.2, 1.2])
     plot_similarity(records["infonce"]["similarity"], title="with negatives", ax=axes[0])
     plot_similarity(records["positive_only"]["similarity"], title="matching only", ax=axes[1])
-    plot_collapse(records, "spread", ax=axes[2])
+    curves = {name: [record] for name, record in records.items()}
+    plot_collapse(curves, "spread", ax=axes[2])
     axes[2].set(ylim=(0, 1.05), title="spread of the space", ylabel="0: one point for everything")
-    plot_collapse(records, "top1", chance=chance, ax=axes[3])
+    plot_collapse(curves, "top1", chance=chance, ax=axes[3])
     axes[3].set(ylim=(0, None), title="retrieval, held-out images", ylabel="brain_to_image top-1")
     handles, names = axes[3].get_legend_handles_labels()
     bottom.legend(handles, names, loc="outside lower center", ncols=5)

@@ -68,6 +68,7 @@ class EmbeddingConfig:
 
     n_images: Several
     n_steps: Count
+    n_seeds: Count  # of each training
     batch_size: Several
     dim: Count
     temperature: Positive

@@ -16,6 +16,7 @@ from fmri_utils.project.settings import Count, Integer, settings
 
 LINEAR = ("ridge", "contrastive")  # the mappers that every control is made for
 TARGETS = ("image", "caption", "both")
+N_CLUSTERS = 5  # of which each is left out in turn
 Subject = Annotated[Integer, Field(ge=1, le=8)]
 Arrays = dict[str, np.ndarray]
 
@@ -64,8 +65,8 @@ def all_cells(study: StudySettings) -> list[Cell]:
     other = itertools.product(MAPPERS[1:], TARGETS[1:], range(study.n_seeds_other))
     cells += [Cell("mapper", *which) for which in other]
     cells += [Cell("shuffled", name, "image", seed) for name in LINEAR for seed in seeds[name]]
-    curves = itertools.product(("sessions", "voxels"), LINEAR)
-    return cells + [Cell(kind, name, "image", 0) for kind, name in curves]
+    once = itertools.product(("left_out", "sessions", "voxels"), LINEAR)
+    return cells + [Cell(kind, name, "image", 0) for kind, name in once]
 
 
 class Bench:
@@ -142,6 +143,9 @@ def run_mapper(bench: Bench, cell: Cell) -> Arrays:
     if hasattr(mapper, "predict_direct"):
         read[", before the projector"] = mapper.predict_direct(bench.pattern)
     found = {}
+    centres = np.split(target.mean(0), len(names))
+    for name, centre, part in zip(names, centres, np.split(read[""], len(names), 1), strict=True):
+        found |= scores(f"{name}, from the mean", bench.truth[name] - centre, part - centre)
     for suffix, prediction in read.items():
         parts = dict(zip(names, np.split(prediction, len(names), axis=1), strict=True))
         for name, part in parts.items():
@@ -193,6 +197,19 @@ def run_shuffled(bench: Bench, cell: Cell) -> Arrays:
     return scores("image", bench.truth["image"], mapper.predict(bench.pattern))
 
 
+def run_left_out(bench: Bench, cell: Cell) -> Arrays:
+    """Scores without the image's cluster in training, and without as many random images."""
+    fit = controls.fitter(partial(encoders.fit_mapper, cell.mapper), **bench.how(cell))
+    data = bench.betas, bench.targets["image"], bench.groups
+    test = bench.pattern, bench.truth["image"], bench.test_ids
+    found = controls.leave_clusters_out(fit, *data, *test, n_clusters=N_CLUSTERS, seed=cell.seed)
+    return {
+        f"{name}|{score}": values
+        for name in ("left_out", "control")
+        for score, values in found[name].items()
+    }
+
+
 def run_curve(bench: Bench, cell: Cell) -> Arrays:
     """Learning curve over sessions, or over voxels drawn at random: the size is the readout."""
     fit = controls.fitter(partial(encoders.fit_mapper, cell.mapper), **bench.how(cell))
@@ -212,4 +229,5 @@ def run_curve(bench: Bench, cell: Cell) -> Arrays:
     }
 
 
-KINDS = {"mapper": run_mapper, "shuffled": run_shuffled, "sessions": run_curve, "voxels": run_curve}
+KINDS = {"mapper": run_mapper, "shuffled": run_shuffled, "left_out": run_left_out}
+KINDS |= {"sessions": run_curve, "voxels": run_curve}

@@ -35,6 +35,9 @@ BOTH = "both targets, read together - image"
 # Pairs (mapper, target, readout) that are compared image by image.
 PAIRS = {
     "contrastive - ridge": (CONTRASTIVE, RIDGE),
+    "contrastive - ridge, both from the mean": tuple(
+        (name, "image", "image, from the mean") for name in ("contrastive", "ridge")
+    ),
     "mlp - contrastive": (MLP, CONTRASTIVE),
     "mlp - ridge": (MLP, RIDGE),
     "mind_reader - ridge": (("mind_reader", "image", "image"), RIDGE),
@@ -145,8 +148,8 @@ def summarise(cells: pd.DataFrame, difference: Difference) -> dict:
     Returns
     -------
     dict
-        ``mappers`` and ``shuffled``: lists of rows with ``mapper``, ``target``, ``readout``,
-        ``score``, ``value``, ``low``, ``high``, ``chance``, ``subjects``, ``seed_sd``;
+        ``mappers``, ``shuffled`` and ``left_out``: lists of rows with ``mapper``, ``target``,
+        ``readout``, ``score``, ``value``, ``low``, ``high``, ``chance``, ``subjects``, ``seed_sd``;
         ``differences``; ``sessions`` and ``voxels``: curves.
     """
     subjects = cells["subject"].unique().tolist()
@@ -154,7 +157,7 @@ def summarise(cells: pd.DataFrame, difference: Difference) -> dict:
     found = {"n_subjects": len(subjects), "subjects": subjects}
     found["mappers"] = score_rows(of_kind["mapper"], difference)
     found["differences"] = difference_rows(of_kind["mapper"], difference)
-    found["shuffled"] = score_rows(of_kind["shuffled"], difference)
+    found |= {kind: score_rows(of_kind[kind], difference) for kind in ("shuffled", "left_out")}
     return found | {kind: curve_rows(of_kind[kind], kind, difference) for kind in CURVES}
 
 

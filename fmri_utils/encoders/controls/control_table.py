@@ -1,4 +1,4 @@
-"""All controls in one table: every method, every score, with chance and ceiling."""
+"""All controls in one table: every method, every score, with chance."""
 
 from collections.abc import Mapping
 
@@ -10,14 +10,20 @@ SCORES = (
     *("two-way", "brain_to_image top-1", "brain_to_image MRR", "image_to_brain top-1"),
     *("image_to_brain MRR", "brain_to_image top-1, CSLS"),
 )
+BY_CLUSTER = ("two-way within clusters", "two-way across clusters")
 
 
-def scores_per_image(truth: np.ndarray, prediction: np.ndarray) -> dict[str, np.ndarray]:
+def scores_per_image(
+    truth: np.ndarray, prediction: np.ndarray, clusters: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """The scores of :data:`SCORES`, image by image.
 
     Parameters
     ----------
     truth, prediction : numpy.ndarray, (n, C)
+    clusters : numpy.ndarray of int, (n,), optional
+        Adds the scores of :data:`BY_CLUSTER`, NaN where an image has no rival of that kind. A
+        decoder of categories is at chance within.
 
     Returns
     -------
@@ -32,6 +38,9 @@ def scores_per_image(truth: np.ndarray, prediction: np.ndarray) -> dict[str, np.
     neighbours = min(metrics.identification.CSLS_NEIGHBOURS, len(truth))
     csls = metrics.retrieval_scores(truth, prediction, csls_neighbours=neighbours)
     out["brain_to_image top-1, CSLS"] = csls["brain_to_image"]["top1"]
+    if clusters is not None:
+        by_kind = metrics.clustered_two_way_scores(truth, prediction, clusters)
+        out |= dict(zip(BY_CLUSTER, by_kind.values(), strict=True))
     return out
 
 
@@ -43,58 +52,33 @@ def chance_levels(n: int) -> dict[str, float]:
 
 
 def validity_table(
-    truth: np.ndarray,
-    predictions: Mapping[str, np.ndarray],
+    scores: Mapping[str, Mapping[str, np.ndarray]],
     *,
     rng: np.random.Generator,
-    clusters: np.ndarray | None = None,
     n_resamples: int = 1000,
 ) -> list[dict]:
     """All controls in one table, one row for each method and score.
 
     Parameters
     ----------
-    truth : numpy.ndarray, (n, C)
-    predictions : mapping of str to numpy.ndarray, (n, C)
-        Mappers and controls.
+    scores : mapping of str to mapping
+        Mappers and controls, each as :func:`scores_per_image` gives it. NaN is left out.
     rng : numpy.random.Generator
         Of the bootstrap over images.
-    clusters : numpy.ndarray of int, (n,), optional
-        Cluster of each test image (:func:`~fmri_utils.encoders.controls.leave_clusters_out`): adds
-        two-way identification within and across clusters. A decoder of categories is at chance
-        within.
     n_resamples : int
 
     Returns
     -------
     list of dict
-        ``method``, ``score``, ``value``, ``low``, ``high`` (95 % interval over images; None for the
-        effective rank), ``chance`` (None where there is none), ``ceiling`` (the same score of the
-        true embeddings), ``n_images``.
+        ``method``, ``score``, ``value``, ``low``, ``high`` (95 % interval over images), ``chance``,
+        ``n_images``.
     """
-    oracle = _table_scores(truth, truth, clusters)
-    chance = {**chance_levels(len(truth)), "two-way within clusters": 0.5}
-    chance["two-way across clusters"] = 0.5
     rows = []
-    for method, prediction in predictions.items():
-        for score, values in _table_scores(truth, prediction, clusters).items():
-            interval = metrics.bootstrap(values, rng=rng, n_resamples=n_resamples)
-            row = {"method": method, "score": score, **vars(interval), "chance": chance[score]}
-            rows.append({**row, "ceiling": float(oracle[score].mean()), "n_images": len(values)})
-        row = {"method": method, "score": "effective rank"}
-        row |= {"value": metrics.effective_rank(prediction), "low": None, "high": None}
-        row |= {"chance": None, "ceiling": metrics.effective_rank(truth), "n_images": len(truth)}
-        rows.append(row)
+    for method, found in scores.items():
+        for score, values in found.items():
+            kept = values[np.isfinite(values)]
+            interval = metrics.bootstrap(kept, rng=rng, n_resamples=n_resamples)
+            level = {**chance_levels(len(values)), **dict.fromkeys(BY_CLUSTER, 0.5)}[score]
+            row = {"method": method, "score": score, **vars(interval)}
+            rows.append({**row, "chance": level, "n_images": len(kept)})
     return rows
-
-
-def _table_scores(
-    truth: np.ndarray, prediction: np.ndarray, clusters: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    """Scores per image, those within and across clusters without images that have no rival."""
-    found = scores_per_image(truth, prediction)
-    if clusters is not None:
-        by_kind = metrics.clustered_two_way_scores(truth, prediction, clusters)
-        for kind, values in by_kind.items():
-            found[f"two-way {kind} clusters"] = values[np.isfinite(values)]
-    return found

@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 from ...project.checks import check_finite
 from ...project.errors import DataError
 from .. import Mapper, check_patterns, check_training, unit
+from .control_table import scores_per_image
 
 # ``fit(betas, embeddings, groups) -> mapper``: a fit function with its settings filled in.
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Mapper]
@@ -98,13 +99,18 @@ def leave_clusters_out(
     n_clusters: int,
     seed: int,
     progress: bool = False,
-) -> dict[str, np.ndarray]:
+) -> dict[str, np.ndarray | dict[str, np.ndarray]]:
     """Predict every test image by a mapper that was trained on no image of its cluster.
 
     k-means divides training and test images by the direction of their embeddings. For every
-    cluster the mapper is fitted to the training images of the other clusters, and predicts the
-    test images of this one. The control leaves out as many training images, drawn at random: what
+    cluster the mapper is fitted to the training images of the other clusters, and the test images
+    of this one are scored. The control leaves out as many training images, drawn at random: what
     it loses is due to fewer images, and only what is lost beyond that to the missing kind.
+
+    Predictions and true embeddings are read as deviations from the mean embedding that the mapper
+    was trained on. A regularised map stays near that mean, and without a cluster the mean lies away
+    from it. Cosines about the origin would count this against the prediction, whatever the brain
+    says. Every image is scored among all test images, all read by the one mapper of its cluster.
 
     Parameters
     ----------
@@ -125,9 +131,10 @@ def leave_clusters_out(
 
     Returns
     -------
-    dict of numpy.ndarray
-        ``prediction`` and ``control`` (n, C); ``cluster`` (n,) of each test image; ``n_left_out``
-        (n_clusters,), training images in each cluster.
+    dict
+        ``left_out`` and ``control``: scores of the test images, (n,) each, as of
+        :func:`~fmri_utils.encoders.controls.scores_per_image` with clusters; ``cluster`` (n,) of
+        each test image; ``n_left_out`` (n_clusters,), training images in each cluster.
 
     Raises
     ------
@@ -146,18 +153,20 @@ def leave_clusters_out(
     cluster = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(directions)
     cluster_of_training, cluster_of_test = np.split(cluster, [len(ids)])
     rng = np.random.default_rng(seed)
-    found = {n: np.full(truth.shape, np.nan, np.float32) for n in ("prediction", "control")}
-    found |= {"cluster": cluster_of_test.astype(int), "n_left_out": np.zeros(n_clusters, int)}
+    found = {"left_out": {}, "control": {}, "cluster": cluster_of_test.astype(int)}
+    found["n_left_out"] = np.bincount(cluster_of_training, minlength=n_clusters)
     bar = tqdm(range(n_clusters), desc="clusters left out", disable=not progress, leave=False)
     for number in bar:
         rows = cluster_of_test == number
         out = ids[cluster_of_training == number]
-        found["n_left_out"][number] = len(out)
         if not rows.any():
             continue
         random = rng.choice(ids, len(out), replace=False)
-        for name, left in (("prediction", out), ("control", random)):
+        for name, left in (("left_out", out), ("control", random)):
             kept = ~np.isin(groups, left)
             mapper = fit(betas[kept], embeddings[kept], groups[kept])
-            found[name][rows] = mapper.predict(pattern[rows])
+            centre = embeddings[kept].mean(0)
+            read = truth - centre, mapper.predict(pattern) - centre
+            for score, values in scores_per_image(*read, cluster_of_test).items():
+                found[name].setdefault(score, np.full(len(truth), np.nan))[rows] = values[rows]
     return found
