@@ -14,17 +14,17 @@
 #
 # Functional magnetic resonance imaging (fMRI) takes a picture of the whole brain every one or two
 # seconds. Such a picture is made of *voxels*, small cubes of brain, here 1.8 mm wide, with hundreds of
-# thousands of neurons in each. It does not see the neurons. Where they work, fresh blood flows in,
-# blood with oxygen disturbs the magnetic field less than blood without, and the signal rises by about
-# a percent, some five seconds late: the *BOLD* response (blood-oxygen-level dependent). A *beta* is
-# the height of that response to one trial, in percent of the voxel's mean signal. The
-# [Natural Scenes Dataset](https://naturalscenesdataset.org) (NSD, Allen et al. 2022) holds eight
-# people's betas for up to 30,000 trials each. These and other terms are in the
-# [glossary](glossary.md).
+# thousands of neurons in each. fMRI does not see neurons. Where neurons are active, fresh blood flows
+# in. Blood that carries oxygen disturbs the magnetic field less than blood that does not, so the
+# signal rises by about one percent, about five seconds later. This is the *BOLD* response
+# (blood-oxygen-level dependent). A *beta* is the height of this response to one trial, in percent of
+# the voxel's mean signal. The [Natural Scenes Dataset](https://naturalscenesdataset.org) (NSD, Allen
+# et al. 2022) holds eight people's betas for up to 30,000 trials each. These and other terms are in
+# the [glossary](glossary.md).
 #
 # Most errors that ruin a decoding study leave no trace in its code: trials paired with the wrong
-# images, a mirrored mask, a session out of line. So the data are looked at first, and what is seen
-# is put beside what is published at the end.
+# images, a mirrored mask, a session that differs from the others. So we look at the data first. At
+# the end we put what we measured beside what is published.
 
 # %% tags=["parameters"]
 PROFILE = "demo"
@@ -37,6 +37,7 @@ INTERACTIVE = True
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import Markdown
 from nilearn import plotting
 
 from fmri_utils import nsd, plots
@@ -267,10 +268,27 @@ noise = quality.noise_correlation(residuals, places, rng, areas=chosen, n_pairs=
 _ = plots.plot_noise_correlation(noise)
 
 # %% [markdown]
-# Neighbours share most: blood vessels and the blur of the image do not end at a voxel's edge. What is
-# left at a distance no averaging over voxels removes. Where V1's line rises again far out, the pairs
-# are of the two occipital poles: far apart in the brain, side by side in the visual field. Do trials
-# that follow each other share noise, too?
+# Neighbours share most: blood vessels and the blur of the image do not end at a voxel's edge. Noise
+# that even distant voxels share cannot be averaged away by adding voxels. V1's line may rise again at
+# large distances: these pairs lie in the two occipital poles, which are far apart in the brain but see
+# neighbouring parts of the visual field.
+#
+# The worst noise for a decoder looks like the signal itself: a pattern that another image would have
+# evoked (Moreno-Bote et al. 2014). How much of the noise does? What the repeats of an image have in common is
+# signal, what they differ by is noise. We project the covariance of the noise over distant voxels on
+# that of the signal, with the two from different halves of the images.
+
+# %%
+few = np.random.default_rng(cfg.seed).permutation(mask.sum())[:1000]
+coordinates = quality.voxel_coordinates(mask, background.affine)[few]
+like_signal = nsd.noise_like_signal(betas[:, few], nsd_id, coordinates, rng.spawn(1)[0])
+print(f"along the signal's patterns, noise / signal variance: {like_signal.ratio:.2f}")
+print(f"as a share of the noise variance of all voxels: {like_signal.share:.0%}")
+
+# %% [markdown]
+# This share sets how hard decoding is. In the demo it was planted: 40 % of the noise of each voxel with a
+# signal on average, which is about a third of the noise of all voxels. The estimate needs no planted truth, so
+# it can be made for a real subject too. Do trials that follow each other share noise as well?
 
 # %%
 trial = table["trial"].to_numpy()[rows]
@@ -351,7 +369,8 @@ _ = plots.plot_area_fields(prf, {name: where & fits for name, where in early.ite
 # ## Beside the published numbers
 #
 # The same function makes this table for real data. Where it says "not published", we know of no
-# number, and none is made up.
+# number, and none is made up. The last column says how a simulated subject got this number: it was set
+# near the published value, it follows from another number, or it was *chosen freely*.
 
 # %%
 summary = realism.realism_table(
@@ -359,6 +378,7 @@ summary = realism.realism_table(
     ncsnr=ncsnr,
     reliability=reliability,
     noise=noise,
+    like_signal=like_signal,
     autocorrelation=autocorrelation,
     drift=tuple(drift),
     betas=raw,
@@ -369,8 +389,12 @@ summary = realism.realism_table(
 summary.style.hide(axis="index").format(str)
 
 # %% [markdown]
-# In a simulated subject, a "measured" near the published value says that the noise was set well. In
-# the real one, it says that files, mask and trial order were read as their authors read them.
+# In a real subject, a "measured" near the published value says that files, mask and trial order were
+# read as their authors read them. In a simulated one it only says that the simulator got this number as
+# its input. The median ncsnr is matched to NSD. All else about the noise is a free choice, and some of
+# it decides the results: with other choices at the same ncsnr, the decoder of notebook 03 finds many
+# more or far fewer images, and the maps of notebook 05 turn around. Both notebooks show these numbers
+# over a range of choices, from `make study`.
 
 # %% [markdown]
 # ## Exercises
@@ -392,8 +416,8 @@ for n_repeats in (1, 3, 6, 10, 100):
 # <summary>Answer</summary>
 #
 # Of a single trial 0.16 / (0.16 + 1) = 14 %. A mean of n trials has 1/n of the noise *variance*, so one half is
-# reached where 1/n = 0.16, at six or seven trials. NSD stopped at three, to show twice as many images: for
-# training a decoder, new images teach more than cleaner ones.
+# reached where 1/n = 0.16, at six or seven trials. NSD stopped at three, so the same scanning time holds about
+# twice as many images.
 #
 # </details>
 #
@@ -441,6 +465,30 @@ print(f"test trials whose image is also trained on: {seen_before.mean():.1%}")
 # </details>
 
 # %% [markdown]
+# ## What these data can and cannot show
+#
+# The checks find errors that leave a trace in the data: wrong pairs of trials and images, mirrored
+# masks, sessions out of line. An error that acts on all trials of an image alike leaves none.
+#
+# ncsnr, the noise ceiling and the correlation of repeats all rest on one assumption: the repeats of an
+# image differ by noise only, and this noise is independent. In a simulated subject the assumption holds (up to a
+# slow trend within sessions), because each repeat is the same signal plus new Gaussian noise. In a real brain it
+# does not hold exactly:
+#
+# * an image is *new* once and *old* afterwards, and the response to it changes with repetition and memory;
+# * attention, sleepiness, blinks and eye movements change from trial to trial, often for many trials in a row;
+# * a few *outlier* trials, such as after a movement of the head, are far noisier than the others;
+# * breathing and arousal act on the whole brain at once, so a few global patterns can make up much of the noise;
+# * real noise has more extreme values than a Gaussian.
+#
+# None of these is simulated. A method that works in the demo has not been tested against them.
+#
+# The pictures of a simulated subject are drawings: 20 kinds of things before 8 backgrounds. The shipped CLIP was
+# trained on drawings of the same kinds, so no test image is really new to it. A subject of the demo has 100
+# test images, four sessions and 2500 voxels. For these reasons no score in these notebooks can be compared with a
+# score on NSD, even where the ncsnr is the same.
+
+# %% [markdown]
 # ## What is kept for the next notebooks
 
 # %%
@@ -450,8 +498,27 @@ arrays |= {"background": background.get_fdata(dtype=np.float32), "ncsnr": ncsnr}
 arrays |= {"area_names": list(areas), "areas": np.stack(list(areas.values()))}
 files = open_inputs(cfg)
 files.save("betas", arrays)
-
-# %%
 captions = np.array([(five * 5)[:5] for five in captions])
 files.save("stimuli", {"nsd_id": ids, "images": images, "captions": captions})
+
+# %% [markdown]
+# ## Answer
+#
+# What did the scanner measure, which voxels carry a repeatable signal, and which images may train a model?
+
+# %%
+twice = np.unique(train_ids, return_counts=True)[1] >= 2
+limit = 1.64 / np.sqrt(twice.sum())  # one voxel in twenty without a signal is above it
+display(
+    Markdown(
+        f"The scanner measured {betas.shape[0]} responses of {betas.shape[1]} voxels, and in the median "
+        f"voxel {nsd.noise_ceiling(np.nanmedian(ncsnr), 1):.0f} % of the variance of a single trial is "
+        f"signal. In {np.nanmean(reliability > limit):.0%} of the voxels two trials of an image correlate by "
+        f"more than {limit:.3f}, as at most one of twenty voxels without a signal would. "
+        f"{split.train_ids.size} images may train a model, and {split.test_ids.size} other images only "
+        "test it."
+    )
+)
+
+# %%
 files.finish("02_joint_embedding")

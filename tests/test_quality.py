@@ -3,10 +3,12 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from refusals import refused
 
 from fmri_utils import nsd, plots
 from fmri_utils.nsd import quality
-from fmri_utils.nsd.realism import NOT_PUBLISHED, realism_table
+from fmri_utils.nsd.realism import CHOSEN, NOT_PUBLISHED, realism_table
+from fmri_utils.nsd.reliability import NoiseLikeSignal, noise_like_signal
 from fmri_utils.plots.fields import plot_field_coverage
 from fmri_utils.project.errors import DataError
 
@@ -152,6 +154,7 @@ def table(rng):
         "noise": quality.noise_correlation(residuals, places, rng, areas={}, n_pairs=2000),
         "autocorrelation": quality.noise_autocorrelation(residuals, rows, session, ids),
         "drift": (quality.session_drift(betas, session),) * 2,
+        "like_signal": NoiseLikeSignal(2.5, 0.4),
         "areas": {"V1": np.arange(50) < 10},
     }
     return lambda **change: realism_table(**(given | change)).set_index("quantity")
@@ -166,6 +169,10 @@ def test_the_table_puts_published_values_beside_what_was_measured(table):
     assert full.loc["repeat reliability of single trials, median r", "published"] == 0.115
     assert full.loc["betas in V1, session 1, SD, % signal change", "published"] == 3.3
     assert full["measured"].notna().all()
+    assert full.loc["noise along the signal's patterns, % of the noise variance", "measured"] == 40
+    free = full["in the simulator"].str.startswith(CHOSEN)
+    assert not free[full["published"] != NOT_PUBLISHED].drop("voxels").any()
+    assert free.filter(like="signal's patterns").all()
     given = full["published"] != NOT_PUBLISHED
     assert given.sum() == 6
     assert (full["source"] != "").eq(given).all()  # a number has a source, and only a number
@@ -191,6 +198,23 @@ def test_one_session_says_so_and_an_atlas_without_v1_has_no_levels(table):
     row = "variance between session means, as read, median, %"
     assert out.loc[row, "measured"] == "needs two sessions"
     assert not out.index.str.contains("V1").any()
+
+
+@pytest.mark.parametrize("ratio", [0.0, 2.0])
+def test_noise_along_the_signals_patterns_is_told_from_what_neighbours_share(ratio, rng):
+    mask = np.ones((40, 3, 4), bool)
+    axes = rng.standard_normal((4, 480))  # four patterns that all images and trials mix
+    ids = rng.permutation(np.repeat(np.arange(N_IMAGES), N_REPEATS))
+    signal, along = rng.standard_normal((N_IMAGES, 4)) @ axes, rng.standard_normal((600, 4)) @ axes
+    local = np.repeat(rng.standard_normal((600, 40)), 12, axis=1)
+    betas = (signal[ids] + np.sqrt(ratio) * along + 3 * local).astype(np.float32)
+    betas[ids < 5, :3] = np.nan  # a session that misses three voxels
+    places = quality.voxel_coordinates(mask, AFFINE)
+    found = noise_like_signal(betas, ids, places, rng)
+    assert found.ratio == pytest.approx(ratio, abs=0.1 + 0.05 * ratio)
+    assert found.share == pytest.approx(4 * ratio / (4 * ratio + 9), abs=0.03)
+    assert np.isnan(noise_like_signal(betas, ids, 0 * places, rng).ratio)  # nothing is distant
+    refused("0 images have two trials", noise_like_signal, betas[:4], np.arange(4), places, rng)
 
 
 # --- figures ---------------------------------------------------------------------------------

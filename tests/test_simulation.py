@@ -7,6 +7,7 @@ import pytest
 from refusals import refused
 
 from fmri_utils.nsd import estimate_ncsnr
+from fmri_utils.nsd.reliability import noise_like_signal
 from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.settings import checked
 from fmri_utils.project.simulation_config import BETA_VERSIONS, SimulationConfig
@@ -291,6 +292,26 @@ def test_null_voxels_share_noise_with_tuned_ones_and_no_signal(brain, tuning):
         explained = np.square(np.linalg.lstsq(common, z[:, null], rcond=None)[0])
         explained = (explained * common.var(0)[:, None]).sum(0).mean()
         assert explained == pytest.approx(share * 0.75, abs=0.25 * share + 0.03)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6])
+def test_the_planted_share_of_noise_is_measured_between_repeats(share, brain):
+    rng = np.random.default_rng(1)
+    signal = rng.standard_normal((250, 6)) @ rng.standard_normal((6, brain.voxels.null.size))
+    signal = ((signal - signal.mean(0)) / signal.std(0) * (brain.voxels.ncsnr > 0)).astype("f4")
+    config = dataclasses.replace(SMALL, shared_noise=share)
+    m = measurement.make_measurement(brain, signal, config, 1)
+    order = rng.permutation(np.repeat(np.arange(250), 3))
+    betas = measurement.measure_session(m, order, 1, config, rng)[:, m.responsive].astype("f4")
+    general = np.flatnonzero(brain.voxels.general & m.covered[0, m.responsive])
+    z = (betas - betas.mean(0))[:, general] / betas.std(0)[general]
+    places = 1.8 * np.stack(np.unravel_index(m.inside[m.responsive[general]], m.shape), axis=1)
+    found = noise_like_signal(z, order, places, rng)
+    ncsnr, noise = brain.voxels.ncsnr[general].astype(float), np.sqrt(m.shared[general])
+    # Both covariances are products over the two voxels, up to the correlation of their signals.
+    along, common = ((ncsnr * part / (1 + ncsnr**2)).sum() for part in (noise, ncsnr))
+    assert found.ratio == pytest.approx((along / common) ** 2, rel=0.1, abs=0.2)
+    assert found.share == pytest.approx(share * (ncsnr > 0).mean(), abs=0.08)
 
 
 def test_one_session_misses_the_same_few_voxels(brain):

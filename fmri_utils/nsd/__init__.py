@@ -23,7 +23,7 @@ from .design import trial_table
 from .maps import noise_ceiling, read_brainmask, read_mean_volume, read_ncsnr, read_prf, to_volume
 from .paths import NSDLayout
 from .preprocessing import average_repeats, voxel_report, zscore_sessions
-from .reliability import estimate_ncsnr, split_half_reliability
+from .reliability import estimate_ncsnr, noise_like_signal, split_half_reliability
 from .rois import FIELD_NAMES, region, roi_mask
 from .sessions import first_sessions, session_coverage
 from .splits import split_by_image

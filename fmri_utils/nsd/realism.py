@@ -10,6 +10,7 @@ from .maps import noise_ceiling
 from .paths import PSC_SCALE
 from .published import NSDGENERAL_VOXELS
 from .quality import drift_by_chance
+from .reliability import NoiseLikeSignal
 
 # Median noise-ceiling SNR of each subject, for the data of :data:`PUBLISHED_FOR`.
 PUBLISHED_NCSNR = dict(enumerate((0.361, 0.361, 0.324, 0.296, 0.415, 0.343, 0.281, 0.226), start=1))
@@ -22,6 +23,16 @@ V1_MEAN = "betas in V1, session 1, mean, % signal change"
 V1_SD = "betas in V1, session 1, SD, % signal change"
 CEILING = "noise ceiling of three trials, median, % of variance"
 RELIABILITY = "repeat reliability of single trials, median r"
+LIKE_SIGNAL = "noise along the signal's patterns, % of the noise variance"
+LIKE_SIGNAL_RATIO = "noise along the signal's patterns, variance / signal's variance"
+CHOSEN = "chosen freely"
+# How the simulator comes by what is not chosen freely.
+SET_BY = {
+    **dict.fromkeys(("ncsnr, median", V1_MEAN, V1_SD), "set near the published value"),
+    **dict.fromkeys((CEILING, RELIABILITY), "follows from ncsnr"),
+    **dict.fromkeys((LIKE_SIGNAL, LIKE_SIGNAL_RATIO), f"{CHOSEN}; sets decoding"),
+    "variance between session means without drift, %": "arithmetic",
+}
 
 
 def realism_table(
@@ -30,6 +41,7 @@ def realism_table(
     ncsnr: np.ndarray,
     reliability: np.ndarray,
     noise: pd.DataFrame,
+    like_signal: NoiseLikeSignal,
     autocorrelation: np.ndarray,
     drift: tuple[np.ndarray, np.ndarray],
     betas: np.ndarray,
@@ -47,6 +59,8 @@ def realism_table(
         Noise-ceiling SNR; correlation of single trials (:func:`split_half_reliability`).
     noise : pandas.DataFrame
         From :func:`noise_correlation`.
+    like_signal : NoiseLikeSignal
+        From :func:`noise_like_signal`.
     autocorrelation : ndarray, shape (n_lags,)
         From :func:`noise_autocorrelation`.
     drift : tuple of two ndarrays, shape (n_voxels,)
@@ -63,8 +77,10 @@ def realism_table(
     Returns
     -------
     pandas.DataFrame
-        ``quantity``, ``measured``, ``published`` and ``source``. Where nothing is published, or
-        only for other data than these, ``published`` says so; it is never a guess.
+        ``quantity``, ``measured``, ``published``, ``source``, and ``in the simulator``: whether a
+        simulated subject's number was set to the published one, follows from another, or was
+        chosen freely. Where nothing is published, or only for other data than these,
+        ``published`` says so; it is never a guess.
 
     Raises
     ------
@@ -93,6 +109,8 @@ def realism_table(
             f"noise correlation of voxels {distance:.1f} mm apart, mean r": correlation
             for distance, correlation in zip(ends["distance_mm"], ends["correlation"], strict=True)
         },
+        LIKE_SIGNAL: 100 * like_signal.share,
+        LIKE_SIGNAL_RATIO: like_signal.ratio,
         "noise correlation of successive trials, mean r": autocorrelation[0],
         **between,
         "variance between session means without drift, %": 100 * drift_by_chance(session),
@@ -107,8 +125,9 @@ def realism_table(
     for quantity, value in measured.items():
         published, source = known.get(quantity, (NOT_PUBLISHED, ""))
         shown = value if isinstance(value, str | int) else float(f"{value:.3g}")
-        rows.append((quantity, shown, published, source))
-    return pd.DataFrame(rows, columns=["quantity", "measured", "published", "source"])
+        rows.append((quantity, shown, published, source, SET_BY.get(quantity, CHOSEN)))
+    columns = ["quantity", "measured", "published", "source", "in the simulator"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _published(subject: int) -> dict[str, tuple[float, str]]:

@@ -1,15 +1,20 @@
 """How reliable voxels are: signal against noise, and the correlation of repeats.
 
-Both look at every trial that they are given. Give them training trials only, and voxels may be
+These look at every trial that they are given. Give them training trials only, and voxels may be
 chosen by what comes out.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from ..project.errors import DataError
 from .preprocessing import average_repeats, check_betas, groups_with_data, zscore_sessions
+from .quality import noise_residuals
 
 N_REPEATS = 3  # NSD estimates the noise from the images with all their trials
+FAR_MM = 20.0  # noise that neighbours share, from vessels and the image's blur, is over by then
 
 
 def estimate_ncsnr(
@@ -143,3 +148,75 @@ def _unit(responses: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(centred, axis=0)
     length[np.ptp(responses, axis=0) == 0] = np.nan
     return centred / length
+
+
+class NoiseLikeSignal(NamedTuple):
+    """Noise that varies over voxels as the signal does: more voxels do not average it out.
+
+    Attributes
+    ----------
+    ratio : float
+        Its variance as a multiple of the signal's, in a single trial.
+    share : float
+        Its share of the noise variance of all voxels.
+    """
+
+    ratio: float
+    share: float
+
+
+def noise_like_signal(
+    betas: np.ndarray, nsd_id: np.ndarray, coordinates: np.ndarray, rng: np.random.Generator
+) -> NoiseLikeSignal:
+    """How much of the noise lies along the signal's own patterns (Moreno-Bote et al., 2014).
+
+    What the repeats of an image have in common is signal, what they differ by is noise. The
+    covariance over voxels of the one is projected on that of the other: if the noise covariance
+    is ``ratio`` times the signal's, and beside it only neighbours share noise, then ``ratio`` is
+    sum(N S) / sum(S S) over pairs of voxels more than :data:`FAR_MM` apart. N and S come from
+    different halves of the images, as do the two S, or their own errors would be multiplied.
+
+    Parameters
+    ----------
+    betas : ndarray of float, shape (n_trials, n_voxels)
+        Standardised within sessions. A thousand voxels will do: matrices are voxels x voxels.
+    nsd_id : array_like of int, shape (n_trials,)
+        Image of each trial. Images with one trial are left out.
+    coordinates : ndarray, shape (n_voxels, 3)
+        From :func:`~fmri_utils.nsd.quality.voxel_coordinates`, in millimetres.
+    rng : numpy.random.Generator
+        Divides the images.
+
+    Returns
+    -------
+    NoiseLikeSignal
+        NaN without distant voxels that share a signal. Voxels that lack a trial are left out.
+
+    Raises
+    ------
+    DataError
+        If fewer than four images have two trials.
+    """
+    ids, counts = np.unique(nsd_id, return_counts=True)
+    ids = rng.permutation(ids[counts >= 2])
+    if ids.size < 4:
+        raise DataError(f"{ids.size} images have two trials; expected 4. Read more sessions.")
+    halves = [np.isin(nsd_id, ids[start::2]) for start in (0, 1)]
+    found = [_noise_and_signal(betas[rows], nsd_id[rows]) for rows in halves]
+    (noise, signal), (other_noise, other_signal) = found
+    far = cdist(coordinates, coordinates) > FAR_MM
+    along = np.nansum((noise * other_signal + other_noise * signal)[far])
+    common = 2 * np.nansum((signal * other_signal)[far])
+    ratio = float(along / common) if common > 0 else np.nan
+    variance = np.nansum(np.diag(signal + other_signal)) / np.nansum(np.diag(noise + other_noise))
+    return NoiseLikeSignal(ratio, ratio * float(variance))
+
+
+def _noise_and_signal(betas: np.ndarray, nsd_id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Covariances over voxels of noise and signal, (V, V) each; NaN where a voxel lacks a trial."""
+    residuals, _ = noise_residuals(betas, nsd_id)
+    noise = residuals.T @ residuals / np.float32(len(residuals))
+    means, _, counts = average_repeats(betas, nsd_id)
+    means = means - means.mean(axis=0)
+    signal = means.T @ means / (len(means) - 1) - noise * np.mean(1 / counts)
+    return noise, signal

@@ -23,7 +23,13 @@ from ..engine import Job, check, run
 from ..execute import as_job
 from ..request import Request, parse_request, taken
 from ..sweep.runs import numbers
-from . import study_encoders, study_generator, study_perturbation, study_selfsupervised
+from . import (
+    study_encoders,
+    study_generator,
+    study_perturbation,
+    study_selfsupervised,
+    study_simulator,
+)
 from .encoder_cells import StudySettings
 
 PARTS = {
@@ -31,7 +37,9 @@ PARTS = {
     "generator": study_generator,
     "perturbation": study_perturbation,
     "selfsupervised": study_selfsupervised,
+    "simulator": study_simulator,
 }
+SIMULATED = ("perturbation", "simulator")  # parts that draw a subject's noise again
 OWN = {"SUBJECTS": "subjects", "SEEDS": "n_seeds"}  # settings of the encoders' part
 ONE = "one="  # a part to do in this process, as the engine asks for it
 
@@ -90,7 +98,7 @@ def planned(
 def main(arguments: list[str]) -> None:
     """Run the parts that are named, or all.
 
-    Of real data the part on perturbations is left out: it draws the noise of its subject again.
+    Of real data the parts that draw the noise of a subject again are left out.
     """
     if arguments and arguments[0].startswith(ONE):
         _, rest, sizes, _ = parse(arguments[1:])
@@ -99,7 +107,7 @@ def main(arguments: list[str]) -> None:
         return
     parts, rest, sizes, machine = parse(arguments)
     given, profile = resources.resources_from(machine), parse_request(rest).profile
-    if profile.simulation is None and "perturbation" in parts:
+    if profile.simulation is None and set(SIMULATED) & set(parts):
         raise DataError(
             f"profile {profile.name!r} has real data. Expected: a simulated subject, whose noise "
             "can be drawn again without its signal. Run the study with PROFILE=demo."
@@ -107,8 +115,10 @@ def main(arguments: list[str]) -> None:
     if not parts:
         parts = list(PARTS)
         if profile.simulation is None:
-            print("left out: perturbation, which needs a simulated subject (PROFILE=demo)")
-            parts.remove("perturbation")
+            print(
+                f"left out: {', '.join(SIMULATED)}; these need a simulated subject (PROFILE=demo)"
+            )
+            parts = [part for part in parts if part not in SIMULATED]
     requests, jobs = planned(parts, rest, sizes)
     check(run(requests, given, jobs=jobs))
     if "encoders" in parts:
