@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from bold5000_fixture import BETAS, SIDE, SMALL_RUNS, as_bytes, picture
+from hypothesis import strategies as st
+from malformed import HarmlessError, flipped, refuse_all, replaced
 from refusals import refused
 from scipy.ndimage import gaussian_filter
 
@@ -18,7 +20,8 @@ from fmri_utils.nsd import estimate_ncsnr, main_areas, zscore_sessions
 from fmri_utils.nsd.bold5000 import archive, column_order
 from fmri_utils.nsd.bold5000.area_files import Area, _check_sides, read_areas
 from fmri_utils.nsd.bold5000.column_order import columns_in_order, in_column_order, neighbours
-from fmri_utils.nsd.dataset import open_dataset
+from fmri_utils.nsd.bold5000.subject import read_pictures
+from fmri_utils.nsd.open_dataset import open_dataset
 
 pytest_plugins = ["bold5000_fixture", "nsd_fixture"]
 
@@ -77,6 +80,9 @@ def test_test_images_are_those_shown_three_times_and_two_times_is_in_neither_set
     counts = np.array([made.counts[name] for name in shown])
     np.testing.assert_array_equal(split.train_trials, np.flatnonzero(counts == 1))
     np.testing.assert_array_equal(split.test_trials, np.flatnonzero(counts >= 3))
+    rows, which = data.repeated(split)
+    np.testing.assert_array_equal(rows, split.test_trials)
+    assert which.startswith("test trials")
     fit = np.isin(np.arange(len(shown)), split.train_trials)
     z = zscore_sessions(data.read_betas(), data.table["session"], fit)
     for session in (1, 2, 3):
@@ -94,7 +100,15 @@ def test_what_is_absent_is_said_in_one_line(bold5000, capsys):
     assert capsys.readouterr().out.splitlines()[1] == (
         "not available in BOLD5000: prf (receptive fields were not measured)"
     )
-    assert list(main_areas(data.areas)) == ["EarlyVis", "LOC", "OPA", "PPA", "RSC"]
+    assert tuple(main_areas(data.areas)) == data.named == ("EarlyVis", "LOC", "OPA", "PPA", "RSC")
+
+
+def test_without_pictures_the_rest_is_read(bold5000, capsys):
+    made = bold5000()
+    (made.root / "presented_stimuli.zip").unlink()
+    data = opened(made, region="PPA+all")
+    assert data.read_betas().shape == (185, data.mask.sum()) and not data.has("images")
+    assert "PICTURES=yes" in capsys.readouterr().out
 
 
 def test_nsd_gives_the_same_things(nsd):
@@ -103,7 +117,9 @@ def test_nsd_gives_the_same_things(nsd):
     assert data.read_betas().shape == (len(data.table), data.mask.sum()) == (750, data.mask.sum())
     assert data.read_prf().shape[0] == data.read_ncsnr().size == data.mask.sum()
     assert data.read_images([3, 1], 8).shape == (2, 8, 8, 3) and data.coverage == "2 of 2 sessions"
-    assert data.split(1).rule == "shared images are the test set" and data.absent == {}
+    split = data.split(1)
+    assert split.rule == "shared images are the test set" and data.absent == {}
+    assert data.repeated(split) == (pytest.approx(split.train_trials), "training trials")
 
 
 def test_repeats_of_test_images_give_a_noise_ceiling(rng):
@@ -201,8 +217,8 @@ def test_missing_and_differing_pictures_are_named(bold5000):
         path.write_bytes(picture(folder))
     (made.root / "presented_stimuli.zip").unlink()
     files = archive.NamedFiles(made.root)
-    refused("1 of 2 pictures are not below", room.read_pictures, files, ["cave.jpg", "n1.JPEG"])
-    refused(r"two files of the name cave.jpg differ", room.read_pictures, files, ["cave.jpg"])
+    refused("1 of 2 pictures are not below", read_pictures, files, ["cave.jpg", "n1.JPEG"])
+    refused(r"two files of the name cave.jpg differ", read_pictures, files, ["cave.jpg"])
     refused("does not exist or is empty", archive.NamedFiles, made.root / "none")
 
 
@@ -245,7 +261,7 @@ def test_voxels_that_are_not_finite_are_left_out_and_counted(bold5000):
     whole = opened(made).mask.sum()
     rewrite(made, "RHRSC", betas)
     data = opened(made)
-    assert data.coverage.endswith("2 voxels are left out: not finite")
+    assert data.coverage.endswith("2 voxels are left out: their betas are not finite")
     assert data.mask.sum() == data.read_betas().shape[1] == data.areas["lh"].size == whole - 2
 
 
@@ -303,13 +319,33 @@ def test_events_of_another_form_are_refused(bold5000, change, words):
     refused(r"1 of the 5 event files of CSI1 .*run-02_events", opened, made)
 
 
-def test_a_damaged_archive_or_a_bomb_is_refused(bold5000, monkeypatch):
+def test_a_member_that_is_far_too_long_is_refused(bold5000, monkeypatch):
     made = bold5000()
     monkeypatch.setattr(archive, "MOST_BYTES", 1000)
     refused("would have", opened, made)
-    monkeypatch.undo()
-    made.archive.write_bytes(made.archive.read_bytes()[:-30])
-    refused("a zip archive: .* cannot be read", opened, made)
+
+
+def test_damaged_files_are_refused(bold5000):
+    """Files that are cut off, and archives and masks with one changed bit."""
+    made = bold5000()
+    whole, betas = opened(made), opened(made).read_betas()
+    files = [made.archive, made.mask_folder / "sub-CSI1_mask-RHOPA.nii.gz"]
+    files.append(next(made.events.rglob("*run-02_events.tsv")))
+
+    def attempt(case):
+        number, where, cut = case
+        path = files[number]
+        data = path.read_bytes()
+        spoiled = data[: int(where * len(data))] if cut or number == 2 else flipped(data, where, 4)
+        with replaced(path, spoiled):
+            found = opened(made)
+        if found.table.equals(whole.table) and np.array_equal(found.read_betas(), betas):
+            raise HarmlessError  # a date in the archive, for instance
+
+    where = st.floats(0, 0.99)
+    refuse_all(
+        "bold5000: damages", st.tuples(st.integers(0, 2), where, st.booleans()), attempt, more=10
+    )
 
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="the real trial lists and masks are not here")

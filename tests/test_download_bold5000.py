@@ -9,7 +9,7 @@ import pytest
 from download_server import Fault, contents
 from refusals import refused
 
-from fmri_utils.nsd.dataset import open_dataset
+from fmri_utils.nsd.open_dataset import open_dataset
 from fmri_utils.project.errors import DataError
 from pipeline.download import bold5000 as job
 from pipeline.download import client, consent, transfer

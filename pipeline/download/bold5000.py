@@ -11,12 +11,12 @@ import itertools
 import json
 import shutil
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from fmri_utils.nsd import bold5000 as names
-from fmri_utils.nsd.dataset import open_bold5000
 from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import DataError
@@ -38,7 +38,7 @@ BETAS_ZIP, PICTURES_ZIP = "BOLD5000_GLMsingle_ROI_betas.zip", "presented_stimuli
 # How an archive is called in settings, and where a person finds it.
 BY_HAND = {
     BETAS_ZIP: ("BETAS", "https://doi.org/10.6084/m9.figshare.14456124"),
-    PICTURES_ZIP: ("PICTURES", BOLD5000_PICTURES.site),
+    PICTURES_ZIP: ("PICTURES", BOLD5000_PICTURES.url),
 }
 CONNECTIONS = 16
 
@@ -70,19 +70,16 @@ class Bold5000Request:
 
 def bucket_files(request: Bold5000Request) -> list[Wanted]:
     """Event files and masks of a subject in OpenNeuro's bucket."""
-    subject, files = request.subject, []
-
-    def add(what: str, key: str) -> None:
-        files.append(Wanted(f"ds001499/{key}", f"{request.openneuro_url}/{key}", what, False))
-
+    subject, keys = request.subject, []
     for session, n_runs in enumerate(names.RUNS[subject], start=1):
-        for run in range(1, n_runs + 1):
-            name = names.event_name(subject, session, run)
-            add("events", f"sub-CSI{subject}/ses-{session:02d}/func/{name}")
+        folder = f"sub-CSI{subject}/ses-{session:02d}/func"
+        runs = range(1, n_runs + 1)
+        keys += [f"{folder}/{names.event_name(subject, session, run)}" for run in runs]
     for side, area in itertools.product(names.SIDES, names.AREAS):
         name = names.published_mask(subject, side + area)
-        add("masks", f"derivatives/spm/sub-CSI{subject}/{name}")
-    return files
+        keys.append(f"derivatives/spm/sub-CSI{subject}/{name}")
+    url = request.openneuro_url
+    return [Wanted(f"ds001499/{key}", f"{url}/{key}", "of ds001499", False) for key in keys]
 
 
 def listed_file(address: str, name: str) -> Remote:
@@ -126,10 +123,10 @@ def listed_file(address: str, name: str) -> Remote:
 
 def measured(url: str) -> Remote:
     """Size and version of a file at an address; some servers tell them only with a byte of it."""
-    try:
-        return asyncio.run(head(url))
-    except Absent:
-        return asyncio.run(head_of_part(url))
+    with contextlib.suppress(Absent):
+        if (told := asyncio.run(head(url))).size:
+            return told
+    return asyncio.run(head_of_part(url))
 
 
 @contextlib.contextmanager
@@ -209,7 +206,7 @@ def download(request: Bold5000Request, found: dict[str, Remote | Path], records:
     root = request.root
     small = {key: there for key, there in found.items() if key not in BY_HAND}
     fetch_all([(remote, root / key) for key, remote in small.items()], records)
-    for key in found.keys() - small.keys():
+    for key in (key for key in found if key in BY_HAND):
         there, path = found[key], root / key
         if isinstance(there, Remote):
             with or_by_hand(key):
@@ -224,14 +221,12 @@ def download(request: Bold5000Request, found: dict[str, Remote | Path], records:
 
 def list_files(request: Bold5000Request, found: dict[str, Remote | Path]) -> None:
     """Say how long the files of each kind are, before anything is fetched."""
-    kinds: dict[str, list[int]] = {}
+    kinds = defaultdict(list)
     for key, there in found.items():
         kind = "events" if key.endswith(".tsv") else "masks" if key.endswith(".gz") else key
-        size = there.size if isinstance(there, Remote) else there.stat().st_size
-        kinds.setdefault(kind, []).append(size)
+        kinds[kind].append(there.size if isinstance(there, Remote) else there.stat().st_size)
     for kind, sizes in kinds.items():
-        n_files = f"{len(sizes)} files" if len(sizes) > 1 else "1 file"
-        say(f"{sum(sizes):>15,} bytes  {kind} ({n_files})")
+        say(f"{sum(sizes):>15,} bytes  {kind} ({len(sizes)} file{'s' * (len(sizes) > 1)})")
     total = gigabytes(sum(map(sum, kinds.values())))
     say(f"To fetch, unless it is here: {total}, into {request.root}.")
 
@@ -258,7 +253,7 @@ def run(request: Bold5000Request) -> None:
     root.mkdir(parents=True, exist_ok=True)
     with alone(root):
         download(request, found, records)
-    data = open_bold5000(root, request.subject)
+    data = names.open_bold5000(root, request.subject)
     say(
         f"The data are in {root}, and were read: {data.coverage}, {len(data.table):,} trials, "
         f"{data.mask.sum():,} voxels. Cite Chang et al. (2019) and Prince et al. (2022)."

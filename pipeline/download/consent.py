@@ -31,8 +31,6 @@ class Terms:
         Whose terms: "NSD".
     url : str
         Where the terms themselves are.
-    site : str
-        Where the publisher's form or explanation is.
     summary : str
         Name of the file beside this module that says in substance what they demand.
     version : int
@@ -45,26 +43,21 @@ class Terms:
         Follows "Type ... if you".
     remedy : str
         What to do after a refusal.
-    agreement : str
-        What was agreed to, for the record.
     """
 
     what: str
     url: str
-    site: str
     summary: str
     version: int
     marker: str
     variable: str
     question: str
     remedy: str
-    agreement: str
 
 
 NSD = Terms(
     what="NSD",
     url="https://cvnlab.slite.page/p/IB6BSeW_7o",  # codespell:ignore slite
-    site="https://naturalscenesdataset.org",
     summary="terms.txt",
     version=1,
     marker="nsd-terms-accepted.json",
@@ -72,19 +65,16 @@ NSD = Terms(
     question="have submitted the NSD Data Access Agreement and accept its terms",
     remedy="Read and submit the agreement (https://naturalscenesdataset.org), then run the same "
     "command again.",
-    agreement="NSD Data Access Agreement, submitted by the person who typed the answer",
 )
 BOLD5000_PICTURES = Terms(
     what="the pictures of BOLD5000",
     url="https://bold5000-dataset.github.io/website/",
-    site="https://bold5000-dataset.github.io/website/",
     summary="terms_bold5000.txt",
     version=1,
     marker="bold5000-pictures-accepted.json",
     variable="BOLD5000_PICTURES_ACCEPTED",
     question="accept these terms and want to download the pictures",
     remedy="The rest is free of terms: fetch it alone with PICTURES=none.",
-    agreement="terms of SUN, COCO and ImageNet for their pictures",
 )
 
 say = functools.partial(print, flush=True)
@@ -149,11 +139,11 @@ def ensure_consent(root: Path, terms: Terms | None = None) -> None:
         )
     if not given:
         summary = Path(__file__).with_name(terms.summary).read_text()
-        say(summary.format(SITE_URL=terms.site, TERMS_URL=terms.url))
+        say(summary.format(TERMS_URL=terms.url))
         agree(terms.question, terms.remedy)
         record = {
             "accepted": True,
-            "agreement": terms.agreement,
+            "agreement": f"the person who typed the answer said: I {terms.question}",
             "answer": ANSWER,
             "date": datetime.date.today().isoformat(),
             "summary_version": terms.version,

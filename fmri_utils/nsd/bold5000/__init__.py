@@ -9,4 +9,4 @@ files of events and the masks of areas, but not the betas and the pictures.
 
 from .area_files import AREAS, SIDES, published_mask
 from .event_trials import RUNS, event_name
-from .subject import read_pictures, read_subject
+from .subject import open_bold5000

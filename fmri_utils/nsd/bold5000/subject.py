@@ -2,17 +2,18 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
-import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
 from ...project.errors import DataError
 from ...project.reading import reading
 from ..area_masks import Areas
+from ..dataset import Dataset
 from ..rois import split_union
 from .archive import DAMAGED, NamedFiles
 from .area_files import AREAS, SIDES, Area, read_areas
@@ -24,44 +25,19 @@ PRESENTED = "Presented_Stimuli"  # the folder of the pictures as shown, beside t
 FORMATS = ("JPEG", "PNG")
 
 
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What the files say of one subject.
-
-    Attributes
-    ----------
-    files : NamedFiles
-        Where everything was found.
-    table : pandas.DataFrame
-        Trials of the sessions that were read; see :func:`.event_trials.read_events`.
-    images : ndarray of str, shape (n_images,)
-        File names of all the subject's pictures; ``nsd_id`` of the table counts them from 0.
-    betas : ndarray of float32, shape (n_trials, n_voxels)
-        Percent signal change; rows as in ``table``, columns in the order of ``volume[mask]``.
-    mask : ndarray of bool, shape (X, Y, Z)
-        The union of the areas.
-    affine : ndarray, shape (4, 4)
-        Voxel indices to mm.
-    areas : Areas
-        EarlyVis, LOC, OPA, PPA, RSC (those that were read), lh and rh, over the voxels of ``mask``.
-    n_left_out : int
-        Voxels of the areas whose betas are not finite: they are not in ``mask``.
-    """
-
-    files: NamedFiles
-    table: pd.DataFrame
-    images: np.ndarray
-    betas: np.ndarray
-    mask: np.ndarray
-    affine: np.ndarray
-    areas: Areas
-    n_left_out: int
+ABSENT = {
+    "captions": "they were written for COCO's pictures only",
+    "prf": "receptive fields were not measured",
+    "ncsnr": "no map is published; repeats of the test images give one",
+    "background": "the union of the areas stands in",
+}
+NO_PICTURES = {"images": "they are not in the folder: `make bold5000-download PICTURES=yes`"}
 
 
-def read_subject(
-    root: Path, subject: int, region: str = ALL, n_sessions: int = 0, *, order: str = NUMPY
-) -> Subject:
-    """Read a subject, and check all that is assumed of the files.
+def open_bold5000(
+    root: Path, subject: int, *, region: str = ALL, n_sessions: int = 0, version: str = NUMPY
+) -> Dataset:
+    """Open a subject, and check all that is assumed of the files.
 
     Parameters
     ----------
@@ -73,7 +49,7 @@ def read_subject(
         "all", or areas joined by ``+``: "EarlyVis+LOC".
     n_sessions : int
         Only the first sessions; 0 for all.
-    order : str
+    version : str
         In which order the columns of betas follow the voxels of a mask; see
         :data:`.column_order.ORDERS`.
 
@@ -84,52 +60,64 @@ def read_subject(
     """
     if subject not in RUNS:
         raise DataError(f"subject is {subject!r}; expected one of {list(RUNS)} (CSI1 to CSI4).")
-    runs = RUNS[subject]
-    if not 0 <= n_sessions <= len(runs):
+    n_all = len(RUNS[subject])
+    if not 0 <= n_sessions <= n_all:
         raise DataError(
-            f"CSI{subject} has {len(runs)} sessions; {n_sessions} were asked for. Ask for at most "
-            f"{len(runs)}, or for all (0)."
+            f"CSI{subject} has {n_all} sessions; {n_sessions} were asked for. Ask for at most "
+            f"{n_all}, or for all (0)."
         )
     files = NamedFiles(root)
     table = read_events(files, subject)
     found, affine = read_areas(files, subject, len(table), _areas_of(region))
-    found = in_column_order(found, order, np.random.default_rng(0))
-    betas, mask = _joined(found)
-    finite = np.isfinite(betas).all(axis=0)
-    mask[mask] = finite
-    if not finite.any():
-        raise DataError(f"no voxel of {region} of CSI{subject} has finite betas. {DAMAGED}")
-    images = np.unique(table["image"].to_numpy(str))
-    kept = table["session"] <= (n_sessions or len(runs))
-    return Subject(
-        files=files,
+    betas, mask, left_out = _joined(in_column_order(found, version, np.random.default_rng(0)))
+    kept = (table["session"] <= (n_sessions or n_all)).to_numpy()
+    betas = betas[kept]
+    names = np.unique(table["image"].to_numpy(str))  # numbered from 0 by the trial table
+    pictured = any(name in files for name in names)
+    return Dataset(
+        name="BOLD5000",
+        made_of=(region, "2 mm", "Release 2.0, GLMsingle TYPED"),
+        coverage=f"{n_sessions or n_all} of {n_all} sessions{left_out}",
+        checked={"stim_file": np.count_nonzero(kept)},
         table=table[kept].reset_index(drop=True),
-        images=images,
-        betas=betas[kept.to_numpy()][:, finite],
+        set_apart="images shown more than once",
         mask=mask,
-        affine=affine,
+        brain=mask,
+        background=nib.Nifti1Image(mask.astype(np.float32), affine),
         areas=_over_voxels(found, mask),
-        n_left_out=int(np.count_nonzero(~finite)),
+        named=AREAS,
+        read_betas=lambda: betas,
+        read_images=partial(_numbered_pictures, files, names) if pictured else None,
+        absent=ABSENT if pictured else ABSENT | NO_PICTURES,
     )
 
 
 def _areas_of(region: str) -> tuple[str, ...]:
-    names = AREAS if region == ALL else tuple(split_union(region))
+    names = split_union(region)
+    if ALL in names:
+        return AREAS
     if unknown := [name for name in names if name not in AREAS]:
         raise DataError(
             f"BOLD5000 has no areas {unknown}. Expected: {ALL}, or some of {', '.join(AREAS)}, "
             "joined by +."
         )
-    return names
+    return tuple(dict.fromkeys(names))
 
 
-def _joined(areas: list[Area]) -> tuple[np.ndarray, np.ndarray]:
-    """Betas of the union of areas, columns as ``volume[mask]``, and its mask."""
+def _joined(areas: list[Area]) -> tuple[np.ndarray, np.ndarray, str]:
+    """Betas of the union of areas, its mask, and what is to be said of voxels left out."""
     mask = np.logical_or.reduce([area.mask for area in areas])
     betas = np.empty((len(areas[0].betas), np.count_nonzero(mask)), dtype=np.float32)
     for area in areas:  # a voxel in two areas has the same betas in both: this was checked
         betas[:, area.mask[mask]] = area.betas
-    return betas, mask
+    finite = np.isfinite(betas).all(axis=0)
+    if finite.all():
+        return betas, mask, ""
+    mask[mask] = finite
+    if not mask.any():
+        raise DataError(f"no voxel of these areas has finite betas. {DAMAGED}")
+    left_out = f"; {np.count_nonzero(~finite)} voxels are left out: their betas are not finite"
+    return betas[:, finite], mask, left_out
 
 
 def _over_voxels(areas: list[Area], mask: np.ndarray) -> Areas:
@@ -191,3 +179,9 @@ def read_pictures(
             picture = picture.resize((size, size), Image.Resampling.BICUBIC)
         pictures.append(np.asarray(picture))
     return np.stack(pictures)
+
+
+def _numbered_pictures(
+    files: NamedFiles, names: np.ndarray, ids: Sequence[int], size: int | None = None
+) -> np.ndarray:
+    return read_pictures(files, names[np.asarray(ids)].tolist(), size)
