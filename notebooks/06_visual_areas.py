@@ -115,9 +115,9 @@ pd.DataFrame(shared, index=list(named), columns=list(named))
 
 # %%
 main = {name: groups[name] for name in (*named, *families.get("unassigned", {}))}
-places = quality.voxel_coordinates(brain["mask"], brain["affine"])
-controls = {"scattered": visual_areas.scattered(len(places))}
-controls["patches"] = visual_areas.patches(places, areas.get("lh"))
+coordinates = quality.voxel_coordinates(brain["mask"], brain["affine"])
+controls = {"scattered": visual_areas.scattered(len(coordinates))}
+controls["patches"] = visual_areas.patches(coordinates, areas.get("lh"))
 test = brain["is_test"]
 noise, _ = quality.noise_residuals(brain["betas"][test], brain["nsd_id"][test])
 
@@ -133,8 +133,8 @@ alike.round(3)
 
 # %% [markdown]
 # Noise that voxels share stays when they are averaged. In the demo two voxels of a patch share about twice as
-# much as two scattered ones (0.10 against 0.05). V1 to hV4 are like patches. Voxels of `faces`, `bodies`
-# and `words` share more (0.30, 0.18, 0.22): there voxels that are tuned alike share noise, wherever they lie.
+# much as two scattered ones (0.10 against 0.06). V1 to hV4 are like patches. Voxels of `faces`, `bodies`
+# and `words` share more (0.31, 0.19, 0.23): in the simulated subject voxels that are tuned alike share noise.
 #
 # ## Keep one area, or leave it out
 #
@@ -201,12 +201,13 @@ print(f"sum of gains {gains.sum():.3f}, of losses {losses.sum():.3f}; all voxels
 # What to look for:
 #
 # * The gains add up to more than all voxels gain together, and the losses to less: in the demo to 1.21 and
-#   0.24, where all voxels gain 0.48. Areas share what they know.
-# * Against *scattered* voxels many areas gain less alone, or cost more when left out. In the demo these are
-#   `bodies`, `places` and the unassigned voxels (gain), V1, V2, `faces` and `words` (loss). Such a p value says
-#   that the voxels of an area are neighbours: they know similar things, share noise, and go together.
-# * Against *patches* fewer stand out. In the demo `places` and the unassigned voxels gain less than patches, and
-#   `faces` and `words` cost more. V1 and V2 cost more than scattered voxels, but not more than patches.
+#   0.16, where all voxels gain 0.42. Areas share what they know.
+# * Against *scattered* voxels many areas gain less alone, or cost more when left out. In the demo 10 of the 18
+#   p values of the main groups are below .05. For that it is enough that the voxels of an area are neighbours.
+#   Neighbours know similar things and share noise, and when they are left out together none stays behind.
+# * Against *patches* fewer groups stand out. In the demo `places` and the unassigned voxels gain less than
+#   patches, and `faces` cost more (q .024 each). `bodies` gain less than scattered voxels (p .004),
+#   but whether less than patches remains open (p .080).
 # * Patches are no perfect match. They are compact, while an area may have several pieces. And large patches
 #   overlap: a hemisphere is the only patch of its size, so its p is 1.
 #
@@ -231,6 +232,9 @@ area_plots.plot_area_changes(
 print(f"sum {joined[:, 0].sum():.4f} | all voxels - no voxel {total:.4f}")
 
 # %% [markdown]
+# The values add up to what all voxels gain. A group with more voxels gets more. So a Shapley value, too, says
+# nothing about how special a group is.
+#
 # ## Ablated is not retrained
 #
 # The decoder's weights were made for the company of all voxels. An area that looks poor when kept
@@ -271,9 +275,9 @@ for i, name in enumerate(main):
 # The first asks what the area *carries*, the second whether it is *needed*, and the ablated ones what this
 # decoder *does* with it.
 #
-# The ranges are the middle 95 % of random groups, as far as few of them can tell: 39 give their smallest and
-# largest value. In the demo `words` carries about as much as the best of its random groups (0.348), and `places`
-# (0.222) and the unassigned voxels (0.397) carry less than all of theirs. The retrained losses have no random
+# The ranges are those of 39 random groups (fewer in smoke): one group in twenty lies beyond such a range by chance.
+# In the demo `words` carry more than all their patches (0.340, patches up to 0.334). `places` (0.233) and
+# the unassigned voxels (0.357) carry less than all of theirs. The retrained losses have no random
 # groups beside them; their intervals only tell them from 0.
 #
 # ## One region, or a choice of areas?
@@ -325,7 +329,7 @@ _ = plots.plot_scores(region, chance=chance, xlabel="brain_to_image MRR, retrain
 
 # %% [markdown]
 # In brackets the number of voxels. The intervals overlap, so the choices are compared with the whole region image by
-# image; below that, what as many random voxels of the region reach.
+# image. Below that stands what as many scattered voxels of the region reach, in half as many random groups.
 
 # %%
 for name in [*combined.names, *widest.names]:
@@ -336,14 +340,14 @@ for name in [*combined.names, *widest.names]:
 for name, random in zip(
     combined.names, combined.random["scattered"]["retrained"]["reciprocal_rank"], strict=True
 ):
-    print(f"as many random voxels as {name}: {random.min():.3f} to {random.max():.3f}")
+    print(f"as many scattered voxels as {name}: {random.min():.3f} to {random.max():.3f}")
 
 # %% [markdown]
 # Each interval is at 95 %, so among six of them one that barely leaves out 0 means little. In the demo no choice
-# of areas beats random voxels. Only all named areas together are not told apart from the region. The voxels
-# beyond the border add nothing measurable, -0.014 [-0.053, 0.022].
+# of areas is better than as many scattered voxels. Only all named areas together are not told apart from the
+# region. The voxels beyond the border add nothing: with them the MRR is 0.033 [0.007, 0.063] lower.
 #
-# Why do they not? Other voxels may know the same. Or they may know little: *ncsnr* is the standard deviation
+# Why do they add nothing? Other voxels may know the same. Or they may know little: *ncsnr* is the standard deviation
 # of a voxel's signal over that of its noise, in single trials (notebook 01).
 
 # %%
@@ -358,9 +362,9 @@ for what, values in snr_of.items():
     print(f"{what}, median: {found}")
 
 # %% [markdown]
-# In the demo the voxels beyond the border are also much noisier. Their planted ncsnr is 0.15, so the signal is
-# 2 % of what a trial of theirs varies; inside it is 11 %. The comparison above therefore cannot say whether
-# others know the same, or whether noise hides what these voxels know.
+# In the demo the voxels beyond the border are also much noisier: their planted ncsnr is 0.15, inside it is 0.36. So
+# the signal is 2 % of the variance of a single trial beyond the border, and 11 % inside. The comparison above
+# therefore cannot say whether others know the same, or whether noise hides what these voxels know.
 #
 # ## Stimulating an area
 #
@@ -396,25 +400,30 @@ for name, (low, high) in shift_bands.items():
     print(f"beyond 95 % of {name}: {beyond.sum()} of {beyond.size} cells")
 
 # %% [markdown]
-# Framed is an area's own concept, bold a shift that less than 5 % of patches of its size reach. Along a
-# row: does the area move towards its own concept more than towards the others? Along a column the question
-# is different: which area moves the embedding most towards faces, say? There areas of different size
+# Framed is an area's own concept, bold a shift that less than 5 % of patches of its size reach. In the demo these
+# are four of 32 cells, where chance gives about two: the own concepts of `faces`, `places` and `words`, and
+# V1's shift away from bodies.
+#
+# Along a row: does the area move towards its own concept more than towards the others? Along a column the
+# question is different: which area moves the embedding most towards faces, say? There areas of different size
 # compete, and concepts that go together share captions: a person has a face, and stands in a place. Early
-# areas move it too, as they know colours and layouts that go with a concept.
+# areas can move it too, as they know colours and layouts that go with a concept.
+#
+# ### How sure is a lead?
 #
 # An area's *lead* is the shift towards its own concept minus the shift towards the best of the other three.
-# Two things could change a lead: other test images, and a decoder from other training images. To
-# stimulate adds the same vector to every prediction, so test images hardly matter. Training images do: here
-# the decoder is fitted to two halves of them that share no image, ten times. Half of the difference
-# between two such decoders has the spread that decoders from as many images as we have would show. The
-# directions stay those of all captions. The same decoders tell how sure gains and losses are.
+# Test images hardly change a lead, because stimulation adds the same vector to every prediction. A decoder
+# from other training images can change it. So the training images are divided 16 times into two halves, and a
+# decoder is fitted to each half. Two such decoders share no image. Half of their difference varies as
+# much as decoders from all our training images would, if the spread goes with one over the root of their
+# number. The directions stay those of all captions. The same decoders tell how sure gains and losses are.
 
 # %%
 scale = np.linalg.norm(encoder.weights) / np.linalg.norm(ridge.weights)
 fits = {"alphas": alphas / 2, "n_folds": 2, "device": device}  # half of the trials
 everything = main | {"all": np.ones(pattern.shape[1], bool)}
 halves = {"lead": [], "gain": [], "loss": []}
-for seed in range(10):
+for seed in range(16):
     for half, _ in perturbation.cross_fit(betas, target, images, seed=seed, **fits):
         half = scaled(half, target.mean(0), scale, "half of the images")
         moved = perturbation.area_shifts(half, pattern, named, directions)
@@ -428,7 +437,7 @@ for seed in range(10):
 # %%
 errors = {}
 for what, values in halves.items():
-    difference = np.diff(np.reshape(values, (10, 2, len(values[0]))), axis=1)[:, 0]
+    difference = np.diff(np.reshape(values, (16, 2, len(values[0]))), axis=1)[:, 0]
     errors[what] = np.sqrt((difference**2).mean(0)) / 2
 for i, name in enumerate(main):
     print(f"{name:11s} gain {gains[i]:.3f} +- {errors['gain'][i]:.3f}", end=", ")
@@ -437,20 +446,20 @@ for i, name in enumerate(main):
 # %%
 holds, leads = {}, perturbation.own_leads(shifts, list(named), list(concepts))
 for (name, rows), error in zip(leads.items(), errors["lead"], strict=True):
-    lead, own = (
-        metrics.bootstrap(rows, rng=rng, n_resamples=n_resamples),
-        list(concepts).index(name),
-    )
+    lead = metrics.bootstrap(rows, rng=rng, n_resamples=n_resamples)
+    own = list(concepts).index(name)
     holds[name] = bool(shift[list(named).index(name)].argmax() == own)
     print(f"{name:7s} most towards its own: {holds[name]}; lead {lead} over test images,", end=" ")
     print(f"+- {error:.3f} over training images, {lead.value / error:.1f} times that;", end=" ")
     print(f"the area that moves most towards it: {list(named)[shift[:, own].argmax()]}")
 
 # %% [markdown]
-# In the demo all four areas move most towards their own concept. Test images seem to leave no doubt about the
-# leads. But over training images a lead varies by 0.04 to 0.05, five times as much as its interval over test
-# images says. The four leads are three to six times as large as that. For gains and losses it is the other way
-# round: there the test images matter more. All other intervals of this notebook hold the one decoder fixed.
+# In the demo all four areas move most towards their own concept, and test images seem to leave no doubt
+# about it. Training images do. Over them a lead varies by 0.03 to 0.05, 5 to 18 times as much as over test
+# images. The lead of `bodies`, 0.021 [0.015, 0.027], is smaller than this (0.054): with other training images
+# `bodies` might have moved most towards another concept. The other three leads are 2.4 to 5.2 times as large.
+# For gains and losses it is the other way round: there the test images matter more. All other intervals of this
+# notebook hold the one decoder fixed.
 #
 # A simulated subject makes this a test of recovery, and no discovery. Its four areas were given their tuning
 # by the same four categories whose caption words are the concepts here. The test says that signal, noise,
@@ -501,9 +510,9 @@ print(f"new noise only, median: {noise_rms:.3f} (pixel RMS)")
 
 # %% [markdown]
 # The first three rows are distances from the picture of all voxels. In the demo leaving out hV4, `bodies`,
-# `places` or `words` changes the pictures less than new noise does. Kept alone, V1 to V3 lie farthest from the
-# picture of no voxel. Among the small groups the size does not decide: the 94 voxels of hV4 lie farther from it
-# than the 231 of `places`.
+# `places` or `words` changes the pictures less than new noise does. The last row is the distance that an area
+# moves the picture by itself. In the demo it grows with the number of voxels, by and large: 0.12 for the
+# 94 voxels of hV4, 0.28 for the 1006 unassigned ones.
 #
 # ## What taking areas away can and cannot show
 #
@@ -564,9 +573,9 @@ for gone in [pair for pair in pairs if len(pair) == 2]:
 # <summary>Answer</summary>
 #
 # If each of two groups stands in for the other, the loss of both is larger than the sum: only together are they
-# missed. The hemispheres are the clearest case, as without both nothing is left (in the demo 0.09 and 0.11, but
-# 0.48 together). If two groups share voxels, these count twice in the sum, which makes the loss of both
-# smaller than the sum: `faces` and `words` (0.050 and 0.021, together 0.063). So a sum of losses
+# missed. The hemispheres are the clearest case, as without both nothing is left (in the demo 0.06 and 0.08, but
+# 0.42 together). If two groups share voxels, these count twice in the sum, which makes the loss of both
+# smaller than the sum: `faces` and `words` (0.038 and 0.015, together 0.046). So a sum of losses
 # has no meaning of its own. Shapley values are made for that.
 #
 # </details>

@@ -193,7 +193,7 @@ def _plot_gain_and_loss(
         Line2D([], [], marker=marker, color=colour, mfc=face, mew=edge, ms=7)
         for (marker, colour, face), edge in zip(LOOKS, (1.0, 1.8), strict=True)
     ]
-    words = ["ablated", "retrained", "as many scattered voxels", "patches as large"]
+    words = ["ablated", "retrained", "scattered voxels", "patches"]
     greys = [Patch(color=grey) for grey, _ in BANDS.values()]
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.98)}
     figure.legend([*lines, *greys], words, ncols=4, fontsize=12, **place)
