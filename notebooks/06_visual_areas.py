@@ -10,7 +10,7 @@
 # | you need | notebooks 01 to 05 |
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge`, `matched` and `prior.safetensors`; the subject's betas once more |
 # | writes | `areas.h5`, `areas.json` |
-# | minutes | to run: smoke 0.2 · demo 1.1 · nsd not measured; to work through: about 60 |
+# | minutes | to run: smoke 0.2 · demo 1.4 · nsd not measured; to work through: about 60 |
 #
 # One voxel hardly matters, because others know the same (notebook 05). So now whole areas are taken: only
 # one area is *kept*, or it is *left out*, or it is *stimulated*. An area is a large set of voxels in one
@@ -455,11 +455,12 @@ for (name, rows), error in zip(leads.items(), errors["lead"], strict=True):
 
 # %% [markdown]
 # In the demo all four areas move most towards their own concept, and test images seem to leave no doubt
-# about it. Training images do. Over them a lead varies by 0.03 to 0.05, 5 to 18 times as much as over test
-# images. The lead of `bodies`, 0.021 [0.015, 0.027], is smaller than this (0.054): with other training images
-# `bodies` might have moved most towards another concept. The other three leads are 2.4 to 5.2 times as large.
-# For gains and losses it is the other way round: there the test images matter more. All other intervals of this
-# notebook hold the one decoder fixed.
+# about it. Training images do. Over them a lead varies by 0.04 to 0.05, 7 to 16 times as much as over test
+# images. The lead of `bodies`, 0.021 [0.015, 0.027], is smaller than this (0.050). So with other training
+# images `bodies` might have moved most towards another concept. The other leads are 2.6 to 3.8 times as large.
+#
+# For gains and losses it is the other way round: there the test images matter more. All other intervals of
+# this notebook hold the one decoder fixed.
 #
 # A simulated subject makes this a test of recovery, and no discovery. Its four areas were given their tuning
 # by the same four categories whose caption words are the concepts here. The test says that signal, noise,
