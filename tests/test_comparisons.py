@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 from small_lafite import WIDER, linear_encoder, noisy_generator, seeded
 
 from fmri_utils import encoders
@@ -14,7 +15,7 @@ from fmri_utils.lafite import Generator, load_generator
 from fmri_utils.metrics.pixels import pixcorr_scores
 from fmri_utils.metrics.scores import Score
 from fmri_utils.pictures import finetuning, strategies
-from fmri_utils.pictures.reconstruction import as_pictures, draw
+from fmri_utils.pictures.reconstruction import as_pictures, draw, mean_picture
 from fmri_utils.pictures.search import Blurred, Objective
 from fmri_utils.pictures.strategies import (
     BEST,
@@ -92,7 +93,17 @@ def test_scores_are_means_over_draws_and_differences_are_paired():
     lines = gains_markdown(table, "a").splitlines()
     assert lines[0] == "|  | PixCorr | SSIM |"  # the judge's rows are not there
     assert lines[2].startswith(f"| a | {mean.mean():.3f} [")
-    assert lines[3].startswith(f"| b | {1 - mean.mean():+.3f} [+0.")
+    assert lines[3].startswith(f"| b | {1 - mean.mean():+.3f} [+0.") and " ± 0." in lines[3]
+    gains = strategies.gain_intervals(table, "a", ["b"])
+    assert gains["b"]["PixCorr"].value == pytest.approx(1 - mean.mean())
+
+
+def test_the_mean_picture_is_the_mean_over_all_blocks_of_some_rows():
+    images = np.random.default_rng(0).integers(0, 256, (250, 6, 5, 3), dtype=np.uint8)
+    rows = np.flatnonzero(np.arange(250) % 10)
+    found = mean_picture(images, rows)
+    np.testing.assert_allclose(found, images[rows].mean(0) / 255, atol=1e-7)
+    refused("one row or more", mean_picture, images, rows[:0])
 
 
 def test_seeds_are_resampled_with_the_images():
@@ -199,7 +210,7 @@ def test_both_studies_run_and_resume(material, tmp_path, monkeypatch):
     monkeypatch.setattr(strategies.metrics, "picture_scores", quick_scores)
     searches = study_generator.study_searches(material)
     assert len(searches["rows"]["PixCorr"][BY_Z]["difference"]["by_seed"]) == 2
-    assert "ceiling" in searches["rows"]["SSIM"]
+    assert {"ceiling", "mean training image"} <= set(searches["rows"]["SSIM"])
     names = ("predicted", "predicted, two conditions, z = 0")
     options = {name: finetuning.OPTIONS[name] for name in names}
     monkeypatch.setattr(finetuning, "OPTIONS", options)

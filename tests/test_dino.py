@@ -9,7 +9,7 @@ from PIL import Image
 from refusals import refused
 from scipy.special import log_softmax, softmax
 
-from fmri_utils import dino, plots
+from fmri_utils import dino, metrics, plots
 from fmri_utils.dino import distillation, probes, student_teacher, views
 from fmri_utils.project.errors import WeightsError
 from simulated_nsd.training.demo_dino import save_teacher
@@ -197,6 +197,25 @@ def test_neighbours_vote(rng):
     hits = dino.knn_hits(known, labels, np.eye(3), np.array(["a", "b", "a"]), n_neighbours=3)
     assert hits.tolist() == [1, 1, 0]
     refused("16 neighbours among 15", dino.knn_hits, known, labels, known, labels, n_neighbours=16)
+
+
+def test_histograms_of_edges_tell_directions_and_ignore_colour():
+    stripes = torch.zeros(2, 3, 24, 24)
+    stripes[0, :, :, ::4] = stripes[1, :, ::4] = 0.9  # upright, and lying
+    found = dino.edge_histograms(stripes, 8)
+    assert found.shape == (2, 9 * 8)  # one block of 3 x 3 cells, 8 directions each
+    a, b = (one.reshape(9, 8).mean(0) for one in found)
+    assert np.argmax(a) != np.argmax(b) and a @ b < 0.1 * (a @ a)
+    turned = stripes * torch.tensor([0.6, 1.0, 0.8])[:, None, None]
+    again = dino.edge_histograms(turned.flip(1), 8)
+    np.testing.assert_allclose(again, dino.edge_histograms(turned, 8), atol=1e-6)
+
+
+def test_two_way_is_the_one_of_all_other_tables(rng):
+    truth, read = rng.normal(size=(2, 20, 6)) + 3.0  # far from 0, where a cosine sees no difference
+    np.testing.assert_array_equal(
+        probes.probe_scores(truth, read)["two-way"], metrics.two_way_scores(truth, read)
+    )
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_weights(pictures, tmp_path, monkeypatch):

@@ -83,6 +83,20 @@ def test_without_them_it_is_the_distance_in_clip_space_and_says_so(rng):
     assert monitor(drawn * 0.2)["frechet_clip"] > 0.1
 
 
+@pytest.mark.usefixtures("path")
+def test_the_floor_is_the_distance_of_real_pictures_from_real_ones(rng):
+    real = rng.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+
+    def embed(images):
+        return images.reshape(len(images), -1)[:, ::16] / 255.0
+
+    monitor = training_monitor(real[:30], embed, others=real[30:])
+    found = monitor(torch.from_numpy(real[:30]).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    floor = found["frechet_clip, real pictures"]
+    assert floor == pytest.approx(frechet_distance(embed(real[:30]), embed(real[30:])))
+    assert floor > 0.05 > found["frechet_clip"]  # real pictures of one kind, and yet not at 0
+
+
 def test_a_file_that_is_no_weights_is_refused_and_never_run(rng, path, tmp_path):
     images = rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
     mark = tmp_path / "mark"

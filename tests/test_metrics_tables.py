@@ -55,6 +55,26 @@ def test_paired_difference_sees_what_separate_intervals_miss():
     assert not metrics.paired_difference(first, first, rng=draw).excludes(0)
 
 
+def test_half_the_width_is_found_every_second_time():
+    """A true difference of this size is told from 0 in half of the samples."""
+    draw = rng(4)
+    size = 1.96 / np.sqrt(80)  # half the width for 80 images of SD 1
+    samples = draw.normal(size, 1, (200, 80))
+    found = [metrics.bootstrap(one, rng=draw, n_resamples=300) for one in samples]
+    assert np.mean([i.half_width for i in found]) == pytest.approx(size, rel=0.05)
+    assert np.mean([i.excludes(0) for i in found]) == pytest.approx(0.5, abs=0.1)
+
+
+def test_differences_are_written_with_what_could_have_been_seen():
+    gain, none = metrics.Interval(0.016, 0.001, 0.032), metrics.Interval(-0.02, -0.06, 0.02)
+    assert gain.signed() == "+0.016 [+0.001, +0.032] ± 0.015"
+    assert metrics.Interval(0.0, 0.0, 0.0).signed() == "+0.000, the same for every image"
+    text = metrics.excluding_zero({"a": {"MRR": gain, "top-1": none}, "b": {"MRR": none}})
+    first, second = text.splitlines()
+    assert first == "1 of 3 intervals leave out 0, about 0.2 would if nothing differed"
+    assert second.strip() == f"a, MRR {gain.signed()}"
+
+
 def test_paired_difference_covers_the_truth_with_several_subjects():
     """Subjects differ in the true difference: only a bootstrap over subjects covers its mean."""
     draw, hits, naive_hits = rng(2), 0, 0
@@ -224,6 +244,25 @@ def test_differences_are_paired_and_leave_out_what_is_not_available(scored):
     refused("no set 'brain'", metrics.differences, scored, "brain", "method", rng=rng())
 
 
+def test_compared_sets_have_a_column_of_their_own(scored):
+    pair = [("ceiling", "method")]
+    table = metrics.score_table(scored, **SETTINGS | {"rng": rng()}, compared=pair)
+    alone = metrics.score_table(scored, **SETTINGS | {"rng": rng()})
+    assert table["differences"] == ["ceiling - method"] and alone["differences"] == []
+    gain = scored["ceiling"]["SSIM"].per_image - scored["method"]["SSIM"].per_image
+    cell = table["rows"]["SSIM"]["scores"]["ceiling - method"]
+    assert cell["value"] == pytest.approx(gain.mean()) and cell["low"] < cell["value"]
+    assert "not on this" in table["rows"]["SwAV"]["scores"]["ceiling - method"]["not_available"]
+    assert "| ceiling | ceiling - method |" in metrics.table_markdown(table)
+    refused(
+        "the compared set 'brain'",
+        metrics.score_table,
+        scored,
+        **SETTINGS,
+        compared=[("brain", "method")],
+    )
+
+
 def test_a_table_without_its_context_is_refused(scored):
     for change, message in (
         ({"about": {"dataset": "NSD"}}, "about lacks .*clip_model"),
@@ -245,6 +284,9 @@ def test_published_scores_stand_beside_real_data_only(table):
 def test_a_missing_judge_keeps_its_rows(scored):
     scores = metrics.picture_scores(TRUTH[:2], {"a": TRUTH[:2]}, networks=[])["a"]
     assert "no judge" in scores["judge kind"].reason
+    only = metrics.picture_scores(TRUTH[:2], {"a": TRUTH[:2]}, networks=[], chance_pairs=0)["a"]
+    assert scores["SSIM"].chance is not None and only["SSIM"].chance is None
+    np.testing.assert_array_equal(only["SSIM"].per_image, scores["SSIM"].per_image)
     assert list(scores) == ["PixCorr", "SSIM", *(r for r in scored["method"] if "judge" in r)]
 
 

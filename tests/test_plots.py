@@ -130,6 +130,20 @@ def test_score_rows_show_every_method_between_chance_and_ceiling():
     assert min(smallest_letters(figure), smallest_letters(globals()["figure"]())) >= 8.5
 
 
+def test_a_score_that_a_blurred_picture_wins_has_no_bar():
+    def row(*values):
+        names = ("mean image", "blurred", "ours", "ceiling")
+        ends = [{"value": v, "low": v - 0.02, "high": v + 0.02, "chance": 0.1} for v in values]
+        return {"scores": dict(zip(names, ends, strict=True))}
+
+    table = {"sets": ["mean image", "blurred", "ours", "ceiling"]}
+    table["rows"] = {"PixCorr": row(0.3, 0.5, 0.4, 0.7), "SSIM": row(0.8, 0.83, 0.8, 0.82)}
+    ax = plots.figures.plot_score_rows(table, list(table["rows"]))
+    bars = [line for line in ax.lines if line.get_linewidth() == 7]
+    assert [list(bar.get_xdata()) for bar in bars] == [[0.3, 0.7]]  # of PixCorr, from the baseline
+    assert [t.get_text() for t in ax.texts] == ["no ceiling: blurred reaches it"]
+
+
 def test_temperatures_and_nearest_captions_draw_what_they_are_given():
     record = {k: np.array([0.0, 0.5]) for k in ("spread", "matching", "non_matching", "top1")}
     ax = plots.plot_temperatures({0.1: record, 1.0: record}, chance=0.01)

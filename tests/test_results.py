@@ -50,6 +50,15 @@ def test_every_row_stands_beside_baseline_and_ceiling(record, tmp_path):
     assert results.read_results(path) == record
 
 
+def test_a_difference_has_no_baseline_and_no_ceiling():
+    made = table(top=entry(0.1, 0.2, 1.0)) | {"differences": ["ridge - mean"]}
+    made["rows"]["top"]["scores"]["ridge - mean"] = {"value": 0.1, **CELL, "chance": None}
+    record = results.results_record(load_profile("smoke").as_dict(), made, made, {})
+    row = next(r for r in record["rows"] if r["method"] == "ridge - mean")
+    assert row["role"] == "difference"
+    assert [row[n] for n in results.NUMBERS] == [0.1, 0.1, 0.3, None, None, None]
+
+
 def test_page_and_record_of_a_run_agree(smoke):
     """All cells of the page, in its order, are the record's numbers."""
     profile = smoke[0]

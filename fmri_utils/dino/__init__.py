@@ -7,7 +7,7 @@ transformer, crops) and brain patterns (an MLP, repeats of an image).
 
 from .on_patterns import METHODS, VoxelData, compare, representations
 from .on_pictures import ImageSettings, LabelledPictures, as_tensor, train_images
-from .probes import features_of, knn_hits
+from .probes import edge_histograms, features_of, knn_hits
 from .recipes import collapse_settings, live_settings, pictures_for, summarise, voxel_settings
 from .student_teacher import DinoSettings
 from .teacher_files import load_teacher

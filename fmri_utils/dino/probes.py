@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from skimage.feature import hog
 from sklearn.cluster import KMeans
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
@@ -11,12 +12,13 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from ..encoders import fit_ridge
-from ..metrics import retrieval_scores
+from ..metrics import retrieval_scores, two_way_scores
 from ..project.checks import check_finite, check_learning, check_weights
 from ..project.errors import DataError
 from .views import RepeatSampler, check_inputs
 
 LEARNING_RATE = 1e-3  # of the denoiser
+N_DIRECTIONS = 8  # of edges
 
 
 def knn_hits(
@@ -51,6 +53,28 @@ def knn_hits(
     found = KNeighborsClassifier(n_neighbours, metric="cosine", weights="distance")
     guess = found.fit(train, train_labels).predict(test)
     return (guess == test_labels).astype(float)
+
+
+def edge_histograms(pictures: torch.Tensor, cell: int) -> np.ndarray:
+    """Histograms of oriented gradients (HOG, Dalal & Triggs 2005): edges counted, nothing learned.
+
+    Of the luminance that :class:`~.networks.Edges` takes. In each cell the edges of each direction
+    are added up, weighted by how strong they are, and scaled by those of the cells around.
+
+    Parameters
+    ----------
+    pictures : torch.Tensor, (n, 3, H, W)
+        RGB in [0, 1], at least three cells high and wide.
+    cell : int
+        Pixels on a side.
+
+    Returns
+    -------
+    numpy.ndarray, (n, n_features)
+    """
+    check_inputs(pictures)
+    how = {"orientations": N_DIRECTIONS, "pixels_per_cell": (cell, cell)}
+    return np.stack([hog(picture, **how) for picture in pictures.mean(1).numpy()])
 
 
 def cluster_labels(embeddings: np.ndarray, n_clusters: int, *, seed: int) -> np.ndarray:
@@ -109,9 +133,8 @@ def probe(
 
 def probe_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
     """``two-way`` and ``MRR`` of predicted embeddings, a value for each test image."""
-    scores = retrieval_scores(truth, predicted)["brain_to_image"]
-    two_way = 1 - (scores["rank"] - 1) / (len(truth) - 1)
-    return {"two-way": two_way, "MRR": scores["reciprocal_rank"]}
+    found = retrieval_scores(truth, predicted)["brain_to_image"]
+    return {"two-way": two_way_scores(truth, predicted), "MRR": found["reciprocal_rank"]}
 
 
 def train_denoiser(

@@ -25,5 +25,5 @@ from .identification import (
 )
 from .pixels import pixcorr, ssim, ssim_scores
 from .scores import embedding_scores, per_image_arrays, picture_scores
-from .statistics import Interval, bootstrap, paired_difference
+from .statistics import Interval, bootstrap, excluding_zero, paired_difference
 from .tables import differences, markdown_table, published_markdown, score_table, table_markdown

@@ -26,7 +26,8 @@ def frechet_distance(truth: np.ndarray, reconstruction: np.ndarray) -> float:
     ``|mean difference|^2 + trace(A + B - 2 (A B)^(1/2))`` with the covariances A and B (Heusel et
     al. 2017, arXiv 1706.08500). With Inception's pooled features it is the FID. It asks whether the
     pictures *as a set* look like real ones, and nothing about which is which; and it falls with the
-    number of pictures, so only sets of one size compare.
+    number of pictures, so only sets of one size compare. Two sets of real pictures are not at 0
+    either: their distance at this size is the floor that a drawn set can be expected to reach.
 
     Parameters
     ----------
@@ -66,6 +67,7 @@ def training_monitor(
     images: np.ndarray,
     embed: Callable[[np.ndarray], np.ndarray],
     *,
+    others: np.ndarray | None = None,
     device: str | torch.device = "cpu",
 ) -> Callable[[Tensor], dict[str, float]]:
     """The FID where its network is on this machine, otherwise the distance in CLIP space.
@@ -78,6 +80,8 @@ def training_monitor(
         Real ones, preferably held out.
     embed : callable
         Pictures, uint8 (n, R, R, 3), to CLIP embeddings (n, C).
+    others : numpy.ndarray, uint8 (n, R, R, 3), optional
+        As many other real ones as will be drawn: their distance is measured too, as the floor.
     device : str or torch.device
         Of the FID's network.
 
@@ -85,7 +89,7 @@ def training_monitor(
     -------
     callable
         Drawn pictures, (n, 3, R, R) from -1 to 1, to ``{name: distance}``; the name, "fid" or
-        "frechet_clip", says which it is.
+        "frechet_clip", says which it is. With ``others``, ``"<name>, real pictures"`` is the floor.
 
     Raises
     ------
@@ -98,13 +102,16 @@ def training_monitor(
     name, weights = "frechet_clip", fid_weights()
     if weights.cached.is_file():
         name, embed = "fid", _inception(weights.find(), device)
-    truth = embed(images)
+    truth, floor = embed(images), {}
+    if others is not None:
+        others = check_pictures(others, "others", at_least=2, only_bytes=True)
+        floor[f"{name}, real pictures"] = frechet_distance(truth, embed(others))
 
     def measure(drawn: Tensor) -> dict[str, float]:
         check_finite(drawn, "drawn pictures")
         pixels = drawn.clamp(-1, 1).add(1).mul(127.5).round().byte()
         features = embed(pixels.permute(0, 2, 3, 1).numpy(force=True))
-        return {name: frechet_distance(truth, features)}
+        return {name: frechet_distance(truth, features), **floor}
 
     return measure
 

@@ -16,7 +16,7 @@ from .pixels import PIXEL_SCORES, pixel_scores
 from .statistics import Interval
 
 JUDGE_ROWS = ("judge two-way", *(f"judge {head}" for head in HEADS))
-CHANCE_PAIRS = 50  # wrong pairs that the chance level of PixCorr and of SSIM is measured on
+CHANCE_PAIRS = 50  # of PixCorr and SSIM
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def picture_scores(
     judge: Judge | None = None,
     networks: Sequence[FeatureNetwork] = tuple(NETWORKS.values()),
     pixels: Sequence[str] = tuple(PIXEL_SCORES),
+    chance_pairs: int = CHANCE_PAIRS,
     device: str | torch.device = "cpu",
 ) -> Scores:
     """Every score of several sets of reconstructions of the same images.
@@ -66,13 +67,16 @@ def picture_scores(
     truth : numpy.ndarray, (n, H, W, 3)
         What was seen; float RGB in [0, 1], or uint8.
     pictures : mapping of str to numpy.ndarray, (n, H', W', 3)
-        Sets of reconstructions in the order of ``truth``: the random-embedding baseline, the
-        methods, the recovery ceiling.
+        Sets of reconstructions in the order of ``truth``: what needs no brain (the mean training
+        image, a random embedding), the methods, the recovery ceiling.
     judge : Judge, optional
         The independent judge of simulated scenes.
     networks : sequence of FeatureNetwork
     pixels : sequence of str
         Which scores of pixels; SSIM takes longest of all.
+    chance_pairs : int
+        Wrong pairs that the chance of these is measured on. With 0 it is left out, where only
+        differences are wanted.
     device : str or torch.device
         Of the networks; "auto" for a GPU where there is one.
 
@@ -87,7 +91,10 @@ def picture_scores(
     """
     if not pictures:
         raise DataError("no set of pictures was given. Expected: at least one.")
-    out: Scores = {name: _pixel_scores(truth, images, pixels) for name, images in pictures.items()}
+    out: Scores = {
+        name: _pixel_scores(truth, images, pixels, chance_pairs)
+        for name, images in pictures.items()
+    }
     parts = [_network_scores(network, truth, pictures, device) for network in networks]
     for part in [*parts, _judge_scores(judge, truth, pictures)]:
         for name, rows in part.items():
@@ -95,9 +102,13 @@ def picture_scores(
     return out
 
 
-def _pixel_scores(truth: np.ndarray, images: np.ndarray, names: Sequence[str]) -> dict[str, Score]:
+def _pixel_scores(
+    truth: np.ndarray, images: np.ndarray, names: Sequence[str], chance_pairs: int
+) -> dict[str, Score]:
     found, n = pixel_scores(truth, images, names), len(truth)
-    rows = np.unique(np.linspace(0, n - 1, min(n, CHANCE_PAIRS)).astype(int))
+    if not chance_pairs:
+        return {name: Score("higher", found[name]) for name in found}
+    rows = np.unique(np.linspace(0, n - 1, min(n, chance_pairs)).astype(int))
     others = (rows + n // 2) % n
     unpaired = pixel_scores(np.asarray(truth)[others], np.asarray(images)[rows], names)
     return {name: Score("higher", found[name], float(unpaired[name].mean())) for name in found}

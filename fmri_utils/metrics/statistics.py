@@ -1,6 +1,6 @@
 """Intervals of scores and of paired differences between two methods."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,22 @@ class Interval:
     def excludes(self, value: float = 0.0) -> bool:
         """Whether the interval lies wholly above or wholly below a value."""
         return not self.low <= value <= self.high
+
+    @property
+    def half_width(self) -> float:
+        """Of a difference: the smallest that could have been seen.
+
+        A true difference of this size is told from 0 in about half of such samples, a smaller one
+        in fewer. 0 says nothing of the kind: the sample does not vary.
+        """
+        return (self.high - self.low) / 2
+
+    def signed(self) -> str:
+        """As a difference: with its sign, and :attr:`half_width` behind ±."""
+        if self.low == self.high:
+            return f"{self.value:+.3f}, the same for every image"
+        ends = f"[{self.low:+.3f}, {self.high:+.3f}]"
+        return f"{self.value:+.3f} {ends} ± {self.half_width:.3f}"
 
 
 def _finite(scores: np.ndarray, name: str = "scores") -> np.ndarray:
@@ -64,6 +80,22 @@ def bootstrap(
     )
     interval = result.confidence_interval
     return Interval(float(statistic(scores)), float(interval.low), float(interval.high))
+
+
+def excluding_zero(differences: Mapping[str, Mapping[str, Interval]]) -> str:
+    """Which of many intervals leave out 0, and how many would if nothing differed.
+
+    Parameters
+    ----------
+    differences : mapping of str to mapping of str to Interval
+        All that are looked at side by side, without a correction for their number: what was done,
+        and score, to the difference.
+    """
+    rows = [(f"{n}, {row}", i) for n, rows in differences.items() for row, i in rows.items()]
+    found = [f"{name} {interval.signed()}" for name, interval in rows if interval.excludes(0)]
+    text = f"{len(found)} of {len(rows)} intervals leave out 0"
+    text += f", about {0.05 * len(rows):.1f} would if nothing differed"
+    return "\n  ".join([text, *found])
 
 
 def percentile_interval(value: float, drawn: Sequence[float]) -> Interval:

@@ -33,6 +33,7 @@ def score_table(
     about: Mapping[str, object],
     baseline: str,
     ceiling: str,
+    compared: Sequence[tuple[str, str]] = (),
     rng: np.random.Generator,
     n_resamples: int = 1000,
 ) -> dict:
@@ -46,8 +47,10 @@ def score_table(
         What the numbers are of: ``dataset``, ``simulated`` (bool), ``subject``, ``split``,
         ``repeats`` (averaged), ``clip_model``; further entries are kept.
     baseline, ceiling : str
-        Which sets are the random-embedding baseline and the recovery ceiling (the oracle for
-        embeddings).
+        Which sets are the baseline, what needs no brain (the mean training image, the mean
+        embedding), and the recovery ceiling (the oracle for embeddings).
+    compared : sequence of (str, str)
+        Pairs of sets whose difference, first minus second, has a column of its own.
     rng : numpy.random.Generator
     n_resamples : int
         Bootstrap resamples of images.
@@ -56,9 +59,9 @@ def score_table(
     -------
     dict
         ``about``, ``versions``, ``n_images``, ``sets`` (baseline first, ceiling last),
-        ``baseline``, ``ceiling`` and ``rows``: row to ``better``, ``statistic`` and ``scores``, set
-        to ``value``, ``low``, ``high``, ``chance``, ``interval_over``, or to ``not_available`` with
-        the reason.
+        ``baseline``, ``ceiling``, ``differences`` (names of the compared pairs) and ``rows``: row
+        to ``better``, ``statistic`` and ``scores``, set or difference to ``value``, ``low``,
+        ``high``, ``chance``, ``interval_over``, or to ``not_available`` with the reason.
 
     Raises
     ------
@@ -70,7 +73,9 @@ def score_table(
         raise DataError(
             f"about lacks {lacking}. Expected: {', '.join(ABOUT)}; no number goes without them."
         )
-    for kind, name in (("baseline", baseline), ("ceiling", ceiling)):
+    pairs = {f"{first} - {second}": (first, second) for first, second in compared}
+    kinds = [("compared set", name) for pair in compared for name in pair]
+    for kind, name in [("baseline", baseline), ("ceiling", ceiling), *kinds]:
         if name not in scores:
             raise DataError(
                 f"the {kind} {name!r} is not among the sets {list(scores)}. Expected: scores of it."
@@ -83,14 +88,18 @@ def score_table(
         )
     rows = {}
     for row, some in scores[baseline].items():
-        cells = {name: _cell(scores[name][row], rng, n_resamples) for name in names}
+        boot = {"rng": rng, "n_resamples": n_resamples}
+        cells = {name: _cell(scores[name][row], **boot) for name in names}
+        for name, pair in pairs.items():
+            cells[name] = _difference_cell(*(scores[one][row] for one in pair), **boot)
         rows[row] = {"better": some.better, "statistic": some.statistic, "scores": cells}
     known = {"about": dict(about), "versions": package_versions()}
     known |= {"n_images": sizes.pop() if sizes else None}
-    return {**known, "baseline": baseline, "ceiling": ceiling, "sets": names, "rows": rows}
+    known |= {"baseline": baseline, "ceiling": ceiling, "differences": list(pairs)}
+    return {**known, "sets": names, "rows": rows}
 
 
-def _cell(score: Score, rng: np.random.Generator, n_resamples: int) -> dict:
+def _cell(score: Score, *, rng: np.random.Generator, n_resamples: int) -> dict:
     if score.reason:
         return {"not_available": score.reason}
     interval, over = score.interval, "draws"
@@ -99,6 +108,13 @@ def _cell(score: Score, rng: np.random.Generator, n_resamples: int) -> dict:
         how = {"rng": rng, "n_resamples": n_resamples, "statistic": STATISTICS[score.statistic]}
         interval = bootstrap(score.per_image, **how)
     return {**vars(interval), "chance": score.chance, "interval_over": over}
+
+
+def _difference_cell(first: Score, second: Score, **boot) -> dict:
+    if first.per_image is None or first.statistic != "mean":
+        return {"not_available": first.reason or "only means over images have paired differences"}
+    interval = paired_difference(first.per_image, second.per_image, **boot)
+    return {**vars(interval), "chance": None, "interval_over": "images"}
 
 
 def differences(
@@ -149,7 +165,7 @@ def _chance_text(row: Mapping, methods: list[str]) -> str:
 
 
 def table_markdown(table: Mapping) -> str:
-    """Markdown of a :func:`score_table`: chance, baseline, methods, ceiling, in this order.
+    """Markdown of a :func:`score_table`: chance, baseline, methods, ceiling, differences.
 
     Parameters
     ----------
@@ -157,12 +173,12 @@ def table_markdown(table: Mapping) -> str:
         As made, or as read back from JSON.
     """
     names = table["sets"]
-    methods = names[1:-1] or names
+    methods, shown = names[1:-1] or names, [*names, *table.get("differences", ())]
     rows = []
     for row, entry in table["rows"].items():
-        cells = [_text(entry["scores"][name]) for name in names]
+        cells = [_text(entry["scores"][name]) for name in shown]
         rows.append([row, entry["better"], _chance_text(entry, methods), *cells])
-    lines = markdown_table(["score", "better", "chance", *names], rows)
+    lines = markdown_table(["score", "better", "chance", *shown], rows)
     about = table["about"]
     versions = ", ".join(f"{name} {v}" for name, v in table["versions"].items())
     notes = [

@@ -45,6 +45,37 @@ def at_resolution(images: np.ndarray, size: int) -> np.ndarray:
     return out
 
 
+def mean_picture(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The mean of some pictures: the best guess, pixel by pixel, without any look at the brain.
+
+    A few pictures are in memory as floats at a time.
+
+    Parameters
+    ----------
+    images : array of uint8, (N, H, W, 3)
+        In memory, or an HDF5 dataset.
+    rows : numpy.ndarray of int, (n,)
+        Ascending: which of them, the training images say.
+
+    Returns
+    -------
+    numpy.ndarray, float32 (H, W, 3)
+        In [0, 1].
+
+    Raises
+    ------
+    DataError
+        If there is no row, or the pictures have another shape or type.
+    """
+    if not len(rows):
+        raise DataError("no picture to take the mean of. Expected: one row or more.")
+    total = np.zeros(images.shape[1:])
+    for start in range(0, len(rows), 100):
+        some = check_pictures(images[rows[start : start + 100]], "images", only_bytes=True)
+        total += some.sum(0, dtype=np.int64)
+    return (total / (255 * len(rows))).astype(np.float32)
+
+
 def unit_conditions(
     generator: Generator, condition: np.ndarray | torch.Tensor, n: int
 ) -> torch.Tensor:

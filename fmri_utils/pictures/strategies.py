@@ -113,23 +113,49 @@ def compared(
 def gains_markdown(rows: Mapping[str, Mapping[str, Mapping]], baseline: str) -> str:
     """Markdown of :func:`compared`: the baseline's scores, and every other set's difference.
 
+    Behind ± is the smallest difference that could have been seen (``Interval.half_width``).
+
     Parameters
     ----------
     rows : mapping
         As made, or as read back from JSON; :data:`HEADLINES` are shown where they are available.
     baseline : str
     """
-    shown = [row for row in HEADLINES if row in rows and "not_available" not in rows[row][baseline]]
-    lines = [[baseline, *(_cell(rows[row][baseline]) for row in shown)]]
-    for name in rows[shown[0]] if shown else ():
-        if name != baseline:
-            lines.append([name, *(_cell(rows[row][name]["difference"], "+") for row in shown)])
+    shown, others = _shown(rows, baseline), [name for name in _sets(rows) if name != baseline]
+    gains = gain_intervals(rows, baseline, others)
+    lines = [[baseline, *(str(_interval(rows[row][baseline])) for row in shown)]]
+    lines += [[name, *(gains[name][row].signed() for row in shown)] for name in others]
     return metrics.markdown_table(["", *shown], lines)
 
 
-def _cell(values: Mapping, sign: str = "") -> str:
-    value, low, high = (format(values[key], f"{sign}.3f") for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+def gain_intervals(
+    rows: Mapping[str, Mapping[str, Mapping]], baseline: str, names: Sequence[str]
+) -> dict[str, dict[str, metrics.Interval]]:
+    """Differences of some sets from the baseline: set to headline score to interval.
+
+    Parameters
+    ----------
+    rows, baseline
+        As for :func:`gains_markdown`.
+    names : sequence of str
+        Sets, without the baseline.
+    """
+    return {
+        name: {row: _interval(rows[row][name]["difference"]) for row in _shown(rows, baseline)}
+        for name in names
+    }
+
+
+def _shown(rows: Mapping, baseline: str) -> list[str]:
+    return [row for row in HEADLINES if row in rows and "not_available" not in rows[row][baseline]]
+
+
+def _sets(rows: Mapping) -> list[str]:
+    return list(next(iter(rows.values()), ()))
+
+
+def _interval(values: Mapping) -> metrics.Interval:
+    return metrics.Interval(*(values[key] for key in ("value", "low", "high")))
 
 
 def study_remark(study: Mapping, weights: str) -> str:

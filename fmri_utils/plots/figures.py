@@ -248,6 +248,9 @@ def _plot_changes(axes: np.ndarray, results: Mapping[str, np.ndarray]) -> None:
 def plot_score_rows(table: Mapping, rows: Sequence[str], *, ax: Axes | None = None) -> Axes:
     """Scores in [0, 1], a line each: chance, baseline, methods with their interval, ceiling.
 
+    The bar goes from what needs no brain, chance or the baseline, to the ceiling. There is none
+    where the interval of another set reaches a ceiling below 1: then it is no ceiling.
+
     Parameters
     ----------
     table : mapping
@@ -265,11 +268,16 @@ def plot_score_rows(table: Mapping, rows: Sequence[str], *, ax: Axes | None = No
     for y, row in enumerate(rows):
         cells = table["rows"][row]["scores"]
         chance = max((cells[m]["chance"] or 0.0) for m in methods)
-        ceiling = cells[names[-1]]["value"]
-        ax.plot([chance, ceiling], [y, y], color="#dddddd", lw=7, solid_capstyle="butt", zorder=0)
+        baseline, ceiling = (cells[names[i]]["value"] for i in (0, -1))
+        best = max(names[:-1], key=lambda name: cells[name]["high"])
+        if ceiling < 1 and cells[best]["high"] >= ceiling:
+            _say_no_ceiling(ax, y, best, [chance, *(cells[name]["low"] for name in names)])
+        else:
+            ends = [max(chance, baseline), ceiling]
+            ax.plot(ends, [y, y], color="#dddddd", lw=7, solid_capstyle="butt", zorder=0)
         ax.plot(chance, y, "|", color=COLOURS["chance"], ms=14, mew=2)
         ax.plot(ceiling, y, "|", color=COLOURS["ceiling"], ms=14, mew=3)
-        ax.plot(cells[names[0]]["value"], y, "o", mfc="none", color=COLOURS["image"], ms=7)
+        ax.plot(baseline, y, "o", mfc="none", color=COLOURS["image"], ms=7)
         for k, (name, look) in enumerate(zip(methods, looks, strict=True)):
             cell, shift = cells[name], (k - (len(methods) - 1) / 2) * 0.16
             ax.plot([cell["low"], cell["high"]], [y + shift] * 2, color=look["color"], lw=1.5)
@@ -288,6 +296,14 @@ def plot_score_rows(table: Mapping, rows: Sequence[str], *, ax: Axes | None = No
     labels = ["chance", names[0], *methods, ceiling]
     ax.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.4, -0.2), ncols=3)
     return ax
+
+
+def _say_no_ceiling(ax: Axes, y: float, reached_by: str, marks: Sequence[float]) -> None:
+    """Beside the marks of a row, where there is room."""
+    left = min(marks) > 0.5
+    place = {"xytext": (-8 if left else 14, 0), "textcoords": "offset points", "va": "center"}
+    text, end = f"no ceiling: {reached_by} reaches it", min(marks) if left else max(marks)
+    ax.annotate(text, (end, y), ha="right" if left else "left", fontsize=SMALL, **place)
 
 
 @styled

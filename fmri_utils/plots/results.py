@@ -47,8 +47,12 @@ def results_page(
         "patterns for an image. The oracle is the ceiling; the mean embedding ignores the brain.",
         table_markdown(encoder_table),
         "## From CLIP space to a picture",
-        "The ceiling is the generator fed with the true embedding; the random embedding is that of "
-        "another training image. The judge is a network that took no part in any training here.",
+        "The mean training image is one and the same for all and needs no brain: a score that does "
+        "not exceed its score says nothing about the brain. The random embedding is that of "
+        "another training image. The blurred picture is read from V1 to V3, without a generator. "
+        "The ceiling is the generator fed with the true embedding; a score in which another "
+        "picture reaches it has no ceiling here. The judge is a network that took no part in any "
+        "training here.",
         table_markdown(picture_table),
     ]
     if not picture_table["about"]["simulated"]:
@@ -84,9 +88,9 @@ def results_record(
         ``dataset``, ``simulated``, ``subject``, ``seed``, ``profile``, ``roi``, ``overridden``,
         ``configuration`` (SHA-256 of all settings), ``clip_model``, ``versions`` and ``rows``. Each
         row has ``table`` ("embeddings", "pictures" or "voxels"), ``metric``, ``method``, ``role``
-        ("baseline", "method" or "ceiling"), ``better`` ("higher" or "lower"), ``n_images``,
-        ``interval_over``, the :data:`NUMBERS`, and ``not_available``: None, or the reason why
-        there is no ``value``. A number that does not exist is None.
+        ("baseline", "method", "ceiling" or "difference"), ``better`` ("higher" or "lower"),
+        ``n_images``, ``interval_over``, the :data:`NUMBERS`, and ``not_available``: None, or the
+        reason why there is no ``value``. A number that does not exist is None.
     """
     about = picture_table["about"]
     rows = [*_table_rows("embeddings", encoder_table), *_table_rows("pictures", picture_table)]
@@ -113,10 +117,14 @@ def _table_rows(name: str, table: Mapping) -> Iterator[dict]:
     for metric, entry in table["rows"].items():
         cells = entry["scores"]
         ends = {role: cells[method].get("value") for method, role in roles.items()}
+        n = table["n_images"]
         for method in table["sets"]:
-            known = {"n_images": table["n_images"], **cells[method], **ends}
             role = roles.get(method, "method")
+            known = {"n_images": n, **cells[method], **ends}
             yield _row(name, metric, method, role, entry["better"], **known)
+        for method in table.get("differences", ()):
+            known = {"n_images": n, **cells[method]}
+            yield _row(name, metric, method, "difference", entry["better"], **known)
 
 
 def _row(table: str, metric: str, method: str, role: str, better: str, **known: object) -> dict:

@@ -19,7 +19,7 @@ from fmri_utils.lafite import Generator, Observers, TrainingConfig, load_generat
 from fmri_utils.metrics.judge import load_judge
 from fmri_utils.pictures import finetuning, search, strategies
 from fmri_utils.pictures.finetuning import FineTuning
-from fmri_utils.pictures.reconstruction import at_resolution, draw, draw_z
+from fmri_utils.pictures.reconstruction import at_resolution, draw, draw_z, mean_picture
 from fmri_utils.pictures.strategies import folder_name
 from fmri_utils.project.devices import choose_device
 from fmri_utils.project.notebook_files import Files
@@ -77,6 +77,10 @@ def study_searches(material: Material) -> dict:
     blurred, alone = search.read_blurred(*data, **low_level), {}
     if blurred is not None:
         alone["blurred picture alone"] = [search.enlarge(blurred.picture, seen.shape[1])]
+    ids, train = material.stimuli["nsd_id"], material.brain["is_train"]
+    rows = np.flatnonzero(np.isin(ids, material.brain["nsd_id"][train]))
+    mean = mean_picture(material.stimuli["images"], rows)
+    alone["mean training image"] = [np.repeat(mean[None], len(seen), 0)]
     how = {"passes": settings.study_passes, "blurred": blurred, **material.drawing}
     repeats = []
     for seed in material.seeds:
@@ -160,7 +164,10 @@ def study_fine_tuning(material: Material) -> dict:
     }
     small = at_resolution(seen, generator.config.resolution)
     embed = material.space.encode_images
-    monitor = metrics.training_monitor(small, embed, device=material.device)
+    chosen = np.random.default_rng(0).permutation(image.ids)[: len(small)]
+    others = material.stimuli["images"][np.searchsorted(material.stimuli["nsd_id"], chosen)]
+    others = at_resolution(others, generator.config.resolution)  # real ones: the floor
+    monitor = metrics.training_monitor(small, embed, others=others, device=material.device)
     repeats = {"brain": [], "ceiling": []}
     for seed in material.seeds:
         config = finetuning.fine_tuning_config(

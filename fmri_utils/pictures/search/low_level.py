@@ -1,5 +1,6 @@
 """A blurred colour picture read from early visual cortex, by the same ridge as the embeddings."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -100,6 +101,10 @@ class Blurred:
     picture: np.ndarray
     error_variance: np.ndarray
     weight: float = 0.1
+
+    def first(self, n: int) -> "Blurred":
+        """The same of the first n test images."""
+        return dataclasses.replace(self, picture=self.picture[:n])
 
 
 def read_blurred(
