@@ -125,6 +125,8 @@ def test_measures_of_collapse_on_distributions_made_by_hand():
     point, even = np.eye(6)[[2, 2, 2]], np.full((3, 6), 1 / 6)
     assert distillation.entropy(point) == pytest.approx(0)
     assert distillation.entropy(even) == pytest.approx(np.log(6))
+    assert [distillation.information(p) for p in (point, even)] == pytest.approx([0, 0])
+    assert distillation.information(np.eye(6)) == pytest.approx(np.log(6))  # sharp, not collapsed
     assert distillation.kl_divergence(even, even) == pytest.approx(0)
     assert distillation.kl_divergence(point, even) == pytest.approx(np.log(6))
 
@@ -143,6 +145,23 @@ def test_both_collapses_happen(rng):
     assert ends["no centring"]["entropy"] < 0.15
     assert ends["no sharpening"]["entropy"] > 0.99 * np.log(8)
     assert ends["no sharpening"]["kl"] < 0.01
+
+
+def test_on_patterns_both_guards_keep_a_training_from_both_collapses(rng):
+    """The complete training says more of its input than either that lacks a guard."""
+    signal = np.repeat(rng.normal(size=(40, 30)), 3, 0)
+    betas, ids = signal + 0.5 * rng.normal(size=signal.shape), np.repeat(np.arange(40), 3)
+    regions = np.repeat(np.arange(5), 6)
+    data = dino.VoxelData(betas, ids, betas[:, :2], betas[:2], ids[:2] + 90, betas[:2, :2], regions)
+    complete = dino.DinoSettings(n_steps=60, batch_size=30, momentum=0.9)
+    ends = {}
+    for name, settings in dino.collapse_settings(complete).items():
+        _, record = dino.train_patterns(data, settings, seed=0)
+        ends[name] = {key: record[key][-1] for key in ("entropy", "information")}
+    assert ends["no centring"]["entropy"] < ends["both"]["entropy"]
+    assert ends["both"]["entropy"] < ends["no sharpening"]["entropy"]
+    others = max(ends[name]["information"] for name in ("no centring", "no sharpening"))
+    assert ends["both"]["information"] > 1.3 * others
 
 
 def sampler(rng, test_ids=(90, 91), ids=None):
@@ -293,6 +312,11 @@ def test_comparison_needs_no_test_image_and_gives_rows(rng):
     assert row["share"] == [20, 100] and row["chance"] == 0.5 and row["ceiling"] == 1
     low, value, high = (np.array(row[name]) for name in ("low", "value", "high"))
     assert ((low <= value) & (value <= high)).all()
+    shown = dino.difference_table(table["differences"], "MRR")
+    assert shown.shape == (2, 4) and list(shown.index) == ["20 %", "100 %"]
+    expected = [r for r in table["differences"] if r["score"] == "MRR"][-1]
+    last = shown.iloc[1]["student-teacher - untrained network"]
+    assert (last.value, last.low, last.high) == tuple(expected[k][1] for k in vars(last))
     leaky = dataclasses.replace(data, test_nsd_id=np.repeat(np.arange(25, 35), 2))
     refused("test images", dino.representations, leaky, settings, seed=0)
 

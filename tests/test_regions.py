@@ -36,7 +36,7 @@ CHEAP = [
     *("perturbation.n_probes=2", "perturbation.n_cells=2", "perturbation.n_z=2"),
     *("perturbation.n_permutations=5", "perturbation.n_random=5", "perturbation.n_orders=4"),
     *("perturbation.n_retrained=2", "perturbation.n_pictured=1", "dino.image_steps=1"),
-    *("dino.collapse_steps=1", "dino.voxel_steps=2", "dino.n_frames=1"),
+    *("dino.voxel_steps=2", "dino.n_frames=1"),
 ]
 # Neither training nor pictures are asked which voxels there are: one region's serve the others.
 TAKEN_OVER = ("embeddings.*", "joint.*", "reconstructions.*", "picture_scores.*", "student_*")

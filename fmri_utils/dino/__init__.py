@@ -5,10 +5,17 @@ another; the teacher is the student's moving average. Two routes use it: picture
 transformer, crops) and brain patterns (an MLP, repeats of an image).
 """
 
-from .on_patterns import METHODS, VoxelData, compare, representations
+from .on_patterns import METHODS, N_OUTPUTS, VoxelData, compare, representations, train_patterns
 from .on_pictures import ImageSettings, LabelledPictures, as_tensor, train_images
 from .probes import edge_histograms, features_of, knn_hits
-from .recipes import collapse_settings, live_settings, pictures_for, summarise, voxel_settings
+from .recipes import (
+    collapse_settings,
+    difference_table,
+    live_settings,
+    pictures_for,
+    summarise,
+    voxel_settings,
+)
 from .student_teacher import DinoSettings
 from .teacher_files import load_teacher
 from .views import multi_crop

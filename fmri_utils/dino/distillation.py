@@ -72,6 +72,16 @@ def entropy(probabilities: np.ndarray) -> float:
     return float(stats.entropy(np.asarray(probabilities, float), axis=1).mean())
 
 
+def information(probabilities: np.ndarray) -> float:
+    """What an answer tells about its input, in nats: 0 in both collapses, at most log K.
+
+    The entropy of the mean of the rows of (n, K) probabilities, minus the mean of their entropies:
+    their mutual information. It is 0 where all inputs get the same answer, sharp or even.
+    """
+    p = np.asarray(probabilities, float)
+    return float(stats.entropy(p.mean(0))) - entropy(p)
+
+
 def kl_divergence(teacher: np.ndarray, student: np.ndarray) -> float:
     """Mean KL(P_t || P_s) of the rows of two (n, K) arrays, in nats.
 

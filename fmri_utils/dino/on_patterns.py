@@ -68,21 +68,18 @@ class VoxelData:
         return cls(*trials[0], *trials[1], np.where(areas.any(0), areas.argmax(0), -1))
 
 
-def representations(
+def train_patterns(
     data: VoxelData, settings: DinoSettings, *, seed: int, progress: bool = False
-) -> tuple[dict[str, Callable], dict[str, np.ndarray]]:
-    """A function ``f(patterns) -> features`` for each of :data:`METHODS`, none of them supervised.
-
-    The student and the teacher learn from pairs of repeats of the training images.
+) -> tuple[StudentTeacher, dict[str, np.ndarray]]:
+    """Train a student and a teacher on pairs of repeats of the training images.
 
     Returns
     -------
-    functions : dict of str to callable
+    pair : StudentTeacher
     record : dict
-        Of the student-teacher training: ``step``, ``loss`` and the collapse measures, one value
-        for each check.
+        ``step``, ``loss`` and the collapse measures, one value for each check.
     """
-    sampler = RepeatSampler(data.betas, data.nsd_id, data.regions, np.unique(data.test_nsd_id))
+    sampler = _sampler(data)
     watched = sampler.tensor[:: max(1, len(sampler.tensor) // 300)]
     torch.manual_seed(seed)
     learner = Learner(VoxelMLP(data.betas.shape[1]), N_OUTPUTS)
@@ -94,12 +91,31 @@ def representations(
         watch=lambda current: collapse_measures(current, watched),
         progress=progress,
     )
+    return pair, record
+
+
+def _sampler(data: VoxelData) -> RepeatSampler:
+    return RepeatSampler(data.betas, data.nsd_id, data.regions, np.unique(data.test_nsd_id))
+
+
+def representations(
+    data: VoxelData, settings: DinoSettings, *, seed: int, progress: bool = False
+) -> tuple[dict[str, Callable], dict[str, np.ndarray]]:
+    """A function ``f(patterns) -> features`` for each of :data:`METHODS`, none of them supervised.
+
+    Returns
+    -------
+    functions : dict of str to callable
+    record : dict
+        From :func:`train_patterns`.
+    """
+    pair, record = train_patterns(data, settings, seed=seed, progress=progress)
     torch.manual_seed(seed)
     untrained = VoxelMLP(data.betas.shape[1])
     torch.manual_seed(seed)
     sizes = {"n_steps": settings.n_steps, "batch_size": settings.batch_size}
     fresh = VoxelMLP(data.betas.shape[1])
-    denoiser = probes.train_denoiser(sampler, fresh, **sizes, seed=seed, progress=progress)
+    denoiser = probes.train_denoiser(_sampler(data), fresh, **sizes, seed=seed, progress=progress)
     averages = average_repeats(data.betas, data.nsd_id)[0]
     pca = PCA(min(untrained.width, *averages.shape), random_state=0).fit(averages)
     functions = {

@@ -1,10 +1,12 @@
 """From a profile's numbers to settings and pictures, and from runs to the rows of a table."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
-from ..metrics import bootstrap, chance, paired_difference
+from ..metrics import Interval, bootstrap, chance, paired_difference
 from ..project.sections import DinoConfig
 from . import probes
 from .on_pictures import ImageSettings, LabelledPictures
@@ -28,16 +30,9 @@ def live_settings(numbers: DinoConfig) -> ImageSettings:
     )
 
 
-def collapse_settings(numbers: DinoConfig, n_steps: int = 0) -> dict[str, ImageSettings]:
-    """Of three small trainings: complete, without centring, and without sharpening."""
-    small = {"size": 32, "width": 48, "depth": 2, "n_outputs": 64, "n_local": 0}
-    small |= {"global_size": 32, "local_size": 16}
-    steps = n_steps or numbers.collapse_steps
-    common = {"n_steps": steps, "momentum": 0.95, "learning_rate": 5e-4}
-    return {
-        name: ImageSettings(DinoSettings(**common, **change), **small)
-        for name, change in VARIANTS.items()
-    }
+def collapse_settings(complete: DinoSettings) -> dict[str, DinoSettings]:
+    """Of three trainings: complete, without centring, and without sharpening."""
+    return {name: dataclasses.replace(complete, **change) for name, change in VARIANTS.items()}
 
 
 def voxel_settings(numbers: DinoConfig, n_steps: int = 0) -> DinoSettings:
@@ -115,6 +110,28 @@ def summarise(
             row = {"difference": f"{MINE} - {method}", "score": score, **_columns(shares, gains)}
             differences.append({**row, "excludes_zero": [g.excludes(0) for g in gains]})
     return {"scores": scores, "differences": differences}
+
+
+def difference_table(rows: Sequence[Mapping], score: str) -> pd.DataFrame:
+    """The differences of :func:`summarise` in one score, as intervals.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        ``differences``, as made or as read back from JSON.
+    score : str
+        "two-way" or "MRR".
+
+    Returns
+    -------
+    pandas.DataFrame of Interval
+        A row for each share of known embeddings, a column for each difference.
+    """
+    chosen = [row for row in rows if row["score"] == score]
+    columns = {
+        row["difference"]: map(Interval, row["value"], row["low"], row["high"]) for row in chosen
+    }
+    return pd.DataFrame(columns, index=[f"{share:.0f} %" for share in chosen[0]["share"]])
 
 
 def _columns(shares: Sequence[float], found: Sequence) -> dict[str, list]:

@@ -144,7 +144,7 @@ class StudentTeacher(nn.Module):
 
 
 def collapse_measures(pair: StudentTeacher, inputs: torch.Tensor) -> dict[str, float]:
-    """Entropy of the teacher, KL of teacher and student, spread and rank of the features.
+    """Entropy and information of the teacher, its KL to the student, spread and rank of features.
 
     ``spread`` is the mean SD of a feature dimension over inputs, relative to the root mean square
     of the features: 0 where all inputs have one representation.
@@ -155,6 +155,7 @@ def collapse_measures(pair: StudentTeacher, inputs: torch.Tensor) -> dict[str, f
         check_learning(values, f"output of the {what}", pair.step)
     return {
         "entropy": distillation.entropy(teacher),
+        "information": distillation.information(teacher),
         "kl": distillation.kl_divergence(teacher, student),
         "spread": float(np.sqrt(features.var(0).mean() / max((features**2).mean(), 1e-12))),
         "rank": effective_rank(features),

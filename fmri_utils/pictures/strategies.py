@@ -37,7 +37,11 @@ def folder_name(name: str) -> str:
 
 
 def mean_scores(
-    seen: np.ndarray, draws: Mapping[str, Sequence[np.ndarray]], *, judge: Judge | None
+    seen: np.ndarray,
+    draws: Mapping[str, Sequence[np.ndarray]],
+    *,
+    judge: Judge | None,
+    **scoring,
 ) -> metrics.scores.Scores:
     """Scores of sets of pictures, averaged over several draws of each set image by image.
 
@@ -47,6 +51,8 @@ def mean_scores(
     draws : mapping of str to sequence of numpy.ndarray, (N, H, W, 3)
     judge : Judge, optional
         Without it its rows say so.
+    **scoring
+        Such as ``chance_pairs``, as for :func:`fmri_utils.metrics.picture_scores`.
 
     Returns
     -------
@@ -56,7 +62,7 @@ def mean_scores(
     out = {}
     for name, several in draws.items():
         sets = {str(k): pictures for k, pictures in enumerate(several)}
-        scored = metrics.picture_scores(seen, sets, judge=judge, networks=())
+        scored = metrics.picture_scores(seen, sets, judge=judge, networks=(), **scoring)
         out[name] = {}
         for row, first in scored["0"].items():
             if first.per_image is None:

@@ -63,13 +63,13 @@ def plot_teacher_collapse(
     Parameters
     ----------
     records : mapping
-        "both", "no centring", "no sharpening": ``step``, ``entropy``, ``kl``.
+        "both", "no centring", "no sharpening", or another name: ``step``, ``entropy``, ``kl``.
     n_outputs : int
         K; the largest possible entropy is log K.
     axes : two Axes
     """
     for name, record in records.items():
-        colour, style = VARIANTS.get(name, (None, "-"))
+        colour, style = VARIANTS.get(name, VARIANTS["both"])
         for ax, key in zip(axes, ("entropy", "kl"), strict=True):
             ax.plot(record["step"], record[key], style, color=colour, label=name)
     axes[0].axhline(np.log(n_outputs), color=COLOURS["chance"], lw=1.2, ls=":")

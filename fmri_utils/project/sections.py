@@ -160,7 +160,6 @@ class DinoConfig:
     image_steps: Count
     image_batch: Count
     n_checks: Count  # moments of a training that are recorded
-    collapse_steps: Count
     voxel_steps: Count
     voxel_batch: Count
     shares: tuple[Part, ...]  # of the training images whose embedding is known

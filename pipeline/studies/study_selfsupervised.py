@@ -1,8 +1,8 @@
 """The self-supervised part of ``make study``: what takes too long for notebook 07.
 
 Student-teacher learning on brain patterns with five seeds, and the two collapses over a longer
-training. Every seed and every collapse is kept when it is finished, under ``study`` in the run's
-derived folder: a killed study goes on.
+training on the same patterns. Every seed and every collapse is kept when it is finished, under
+``study`` in the run's derived folder: a killed study goes on.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ from fmri_utils.project.notebook_files import Files
 
 from .finished import finished
 
-READS = ("betas", "stimuli", "embeddings")
+READS = ("betas", "embeddings")
 SECTIONS = ("data", "clip", "simulation", "encoder", "dino")  # what the study reads
 N_SEEDS = 5
-MONITORS = ("step", "entropy", "kl", "spread", "rank")
+MONITORS = ("step", "entropy", "kl", "information", "spread", "rank")
 SCORES = ("MRR", "two-way")
 
 
@@ -50,15 +50,15 @@ def study_voxels(files: Files) -> dict:
 
 
 def study_collapse(files: Files) -> dict:
-    """Entropy and KL of complete, uncentred and unsharpened trainings on pictures."""
-    cfg, images = files.cfg, files["stimuli"]["images"]
-    settings = dino.collapse_settings(cfg.dino, cfg.dino.study_collapse_steps)
+    """Entropy and KL of complete, uncentred and unsharpened trainings on brain patterns."""
+    cfg, data = files.cfg, dino.VoxelData.of(files["betas"], files["embeddings"])
+    complete = dino.voxel_settings(cfg.dino, cfg.dino.study_collapse_steps)
+    settings = dino.collapse_settings(complete)
     key = {"seed": cfg.seed, **{k: dataclasses.asdict(v) for k, v in settings.items()}}
     names = list(settings)
 
     def compute(number: int) -> dict[str, np.ndarray]:
-        chosen = settings[names[number]]
-        _, record = dino.train_images(images, chosen, shown=images[:1], seed=cfg.seed)
+        _, record = dino.train_patterns(data, settings[names[number]], seed=cfg.seed)
         return {name: record[name] for name in MONITORS}
 
     runs = finished(files, "collapse", key, range(len(names)), compute)
@@ -66,7 +66,7 @@ def study_collapse(files: Files) -> dict:
         name: {key: np.round(run[key], 4).tolist() for key in sorted(run)}
         for name, run in zip(names, runs, strict=True)
     }
-    return {"n_outputs": settings["both"].n_outputs, **curves}
+    return {"n_outputs": dino.N_OUTPUTS, **curves}
 
 
 def results(files: Files) -> dict:
