@@ -124,7 +124,7 @@ if cfg.dino.weights:
 fig, axes = plt.subplots(1, 3, figsize=(11, 2.8), layout="constrained")
 plots.plot_teacher_collapse({"training": training}, trained.n_outputs, axes=axes[:2])
 axes[2].plot(training["step"], 100 * np.asarray(training["knn"]))
-axes[2].set(xlabel="step", ylabel="right neighbours (%)", ylim=(0, None))
+_ = axes[2].set(xlabel="step", ylabel="right neighbours (%)", ylim=(0, None))
 
 # %% [markdown]
 # In the demo the long training begins like the short one: after 125 steps the entropy is 5.97 of 6.24. But then it
@@ -238,10 +238,10 @@ for name, record in collapse.items():
     print(f"  KL {record['kl'][-1]:.3f}  information {record['information'][-1]:.2f}")
 
 # %% [markdown]
-# Without sharpening the entropy rises to log K, without centring it falls towards 0. In the demo only the complete
-# training stays between the two, with the largest KL. RESULT
-# So the two guards are seen at work. They are no guarantee: with other settings, such as much smaller networks on
-# pictures, a complete training can collapse too.
+# In the demo the entropy rises to log K without sharpening, and falls towards 0 without centring. Only the complete
+# training stays between the two. It keeps the largest KL, 0.24, and its answers tell most about the input: 1.03 nats,
+# against 0.64 without centring and 0.04 without sharpening. So the two guards are seen at work, and not only their
+# absence. They are no guarantee: with other settings a complete training can collapse as well.
 #
 # ## Is it worth it when labels are few?
 #
@@ -375,7 +375,8 @@ for k in (1, 5, len(labels[0])):
 # If everybody voted with the same weight, the most frequent label would win whatever is asked: chance. Here votes are
 # weighted by closeness, which keeps all neighbours above it. One neighbour is noisy, many ask strangers. Which number
 # is best depends on the features, and must be chosen on other pictures than the test's. In the demo HOG is ahead
-# at every number, so its lead does not hang on this choice.
+# with one neighbour and with five (0.78 against 0.62 and 0.60), so its lead does not hang on the 20 above. With all
+# known pictures both are at their worst, and the order turns around.
 #
 # </details>
 
