@@ -131,6 +131,7 @@ def test_repeats_of_test_images_give_a_noise_ceiling(rng):
     betas = 0.5 * signal[ids][:, None] + rng.standard_normal((ids.size, 3))
     found = estimate_ncsnr(betas, np.zeros(ids.size, int), ids, min_repeats=3)
     np.testing.assert_allclose(found, 0.5, atol=0.06)  # about 2 SD of 1,000 images
+    refused("fewer than 2", estimate_ncsnr, betas, ids * 0, ids, min_repeats=1)
 
 
 # The order of columns

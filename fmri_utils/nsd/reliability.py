@@ -35,7 +35,7 @@ def estimate_ncsnr(
     session, nsd_id : array_like of int, shape (n_trials,)
         Session and image of each trial.
     min_repeats : int
-        Only images with at least so many trials are used; in NSD none has more than three.
+        Only images with at least so many trials are used, 2 or more; NSD has 3 at most.
 
     Returns
     -------
@@ -51,10 +51,10 @@ def estimate_ncsnr(
     betas, session, nsd_id = check_betas(betas, session=session, nsd_id=nsd_id)
     scaled = zscore_sessions(betas, session, np.ones(len(betas), dtype=bool))
     counts = np.unique(nsd_id, return_counts=True)[1]
-    if not np.any(counts >= min_repeats):
+    if min_repeats < 2 or not np.any(counts >= min_repeats):
         raise DataError(
-            f"no image has {min_repeats} trials, only {np.unique(counts).tolist()}. Read more "
-            "sessions."
+            f"no image has {min_repeats} trials, only {np.unique(counts).tolist()}, or they are "
+            "fewer than 2, which cannot tell noise from signal. Read more sessions."
         )
     ncsnr = _ncsnr_of(scaled, nsd_id, min_repeats)
     for trials, voxels in groups_with_data(betas, session):

@@ -78,7 +78,7 @@ def open_bold5000(
         name="BOLD5000",
         made_of=(region, "2 mm", "Release 2.0, GLMsingle TYPED"),
         coverage=f"{n_sessions or n_all} of {n_all} sessions{left_out}",
-        checked={"stim_file": np.count_nonzero(kept)},
+        checked={"stim_file": int(kept.sum())},
         table=table[kept].reset_index(drop=True),
         set_apart="images shown more than once",
         mask=mask,
