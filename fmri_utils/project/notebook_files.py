@@ -213,7 +213,7 @@ def open_study(cfg: Profile, name: str) -> dict:
     ----------
     cfg : Profile
     name : str
-        ``"encoders"``, ``"generator"``, ``"perturbation"`` or ``"selfsupervised"``.
+        ``"encoders"``, ``"generator"``, ``"perturbation"``, ``"selfsupervised"`` or ``"simulator"``.
 
     Raises
     ------

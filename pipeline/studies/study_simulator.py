@@ -206,8 +206,7 @@ def decoding(bench: Bench, trials: Trials, ridge: LinearEncoder, mean: np.ndarra
     each = ridge.predict(single.reshape(-1, single.shape[2])).reshape(*single.shape[:2], -1)
     limit = ceilings.repeat_curve(truth[np.isin(ids, kept)], each)
     r = correlations(truth, ridge.predict(trials.noiseless))
-    found["explained"] = limit["explained"][-2]  # the last one is of endless repeats
-    found["limit over repeats"] = limit["extrapolated"][-1]
+    found["explained"], found["limit over repeats"] = limit["explained"][-2:]
     found["limit, planted"] = ceilings.explained_variance(truth, r, n_images=len(truth))
     return found
 
