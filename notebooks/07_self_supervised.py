@@ -229,8 +229,8 @@ for name in ("no centring", "no sharpening"):
     how = dict(seed=cfg.seed, progress=True)
     _, collapse[name] = dino.train_patterns(data, variants[name], **how)
 
-# %% alt="Entropy of the teacher and KL of teacher and student over training: complete, without centring, and without sharpening"
-fig, axes = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
+# %% alt="Entropy of the teacher, KL of teacher and student and information over training: complete, without centring, and without sharpening"
+fig, axes = plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
 plots.plot_teacher_collapse(collapse, dino.N_OUTPUTS, axes=axes)
 axes[1].legend()
 for name, record in collapse.items():
@@ -238,10 +238,10 @@ for name, record in collapse.items():
     print(f"  KL {record['kl'][-1]:.3f}  information {record['information'][-1]:.2f}")
 
 # %% [markdown]
-# In the demo the entropy rises to log K without sharpening, and falls towards 0 without centring. Only the complete
-# training stays between the two. It keeps the largest KL, 0.24, and its answers tell most about the input: 1.03 nats,
-# against 0.64 without centring and 0.04 without sharpening. So the two guards are seen at work, and not only their
-# absence. They are no guarantee: with other settings a complete training can collapse as well.
+# In the demo the entropy rises to log K without sharpening, and falls towards 0 without centring. The complete
+# training stays between the two. Its answers tell more and more about the input, 1.03 nats at the end. Without
+# centring they tell 0.64, as much as before the training, and without sharpening 0.04. So the two guards are seen at
+# work, and not only their absence. They are no guarantee: with other settings a complete training can collapse too.
 #
 # ## Is it worth it when labels are few?
 #
@@ -295,8 +295,14 @@ if study:
     plots.plot_label_budgets(study["voxels"]["scores"], "two-way", chance=0.5, ax=axes[0])
     curves = {name: study["collapse"][name] for name in variants}
     plots.plot_teacher_collapse(curves, study["collapse"]["n_outputs"], axes=axes[1:])
+    for name, record in curves.items():
+        print({k: record[k][-1] for k in ("entropy", "kl", "information") if k in record}, name)
 else:
     print("not available: run `make study`")
+
+# %% [markdown]
+# A longer training also shows that entropy alone does not tell a collapse from confidence. The entropy of the complete
+# training may fall far, too. What counts is whether the answers still differ from input to input: their information.
 
 # %%
 if study:
@@ -304,10 +310,8 @@ if study:
     display(longer.map(metrics.Interval.signed))
 
 # %% [markdown]
-# In the demo longer training narrows the distance to raw voxels and to PCA and does not close it. The collapses
-# (figure, on the right) go on to their ends, while the complete training stays between.
-
-# %% [markdown]
+# In the demo longer training narrows the distance to raw voxels and to PCA and does not close it.
+#
 # ## Exercises
 #
 # Write down what you expect before you unfold a solution.

@@ -224,7 +224,8 @@ def run(source: Source, config: TrainingConfig, initial: str | None) -> Path | N
         conditions = clip.encode_images(held)
         if config.generator.n_conditions == 2:
             conditions = np.concatenate([conditions, captions[n:, 0]], axis=1)
-        monitor = training_monitor(held, clip.encode_images, device=clip.device)
+        floor = {"others": images[: len(held)]}  # as many real ones
+        monitor = training_monitor(held, clip.encode_images, **floor, device=clip.device)
         observers = dataclasses.replace(observers, monitor=monitor, grid_conditions=conditions)
     how = {"observers": observers, "out_dir": out, "device": clip.device, "initial": initial}
     result = train(config, data, lambda pictures: clip.embed(pictures / 2 + 0.5), **how)

@@ -63,14 +63,15 @@ def plot_teacher_collapse(
     Parameters
     ----------
     records : mapping
-        "both", "no centring", "no sharpening", or another name: ``step``, ``entropy``, ``kl``.
+        "both", "no centring", "no sharpening", or another name: ``step``, ``entropy``, ``kl``, and
+        with a third pair of axes ``information``.
     n_outputs : int
         K; the largest possible entropy is log K.
-    axes : two Axes
+    axes : two or three Axes
     """
     for name, record in records.items():
         colour, style = VARIANTS.get(name, VARIANTS["both"])
-        for ax, key in zip(axes, ("entropy", "kl"), strict=True):
+        for ax, key in zip(axes, ("entropy", "kl", "information"), strict=False):
             ax.plot(record["step"], record[key], style, color=colour, label=name)
     axes[0].axhline(np.log(n_outputs), color=COLOURS["chance"], lw=1.2, ls=":")
     axes[0].annotate(
@@ -79,8 +80,9 @@ def plot_teacher_collapse(
     )  # fmt: skip
     most = 1.06 * np.log(n_outputs)
     axes[0].set(xlabel="step", ylabel="teacher entropy (nats)", ylim=(-0.2, most))
-    axes[1].set(xlabel="step", ylabel="KL, teacher to student (nats)")
-    axes[1].set_ylim(bottom=0)
+    labels = ("KL, teacher to student (nats)", "information (nats)")
+    for ax, text in zip(axes[1:], labels, strict=False):
+        ax.set(xlabel="step", ylabel=text, ylim=(0, None))
 
 
 @styled

@@ -104,6 +104,7 @@ def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndar
     condition = space.encode_images(held_out["images"])
     drawn = draw(network, draw_z(network, len(condition), 0), condition)
     training = demo_generator.TRAINING
+    others = drawn_scenes(WORK, stream=HELD_OUT, seed=1, n=N_HELD_OUT, size=64)["images"]
     card = {
         "what": "LAFITE generator for the simulated scenes, conditioned on the demo CLIP",
         "training": f"{training.warmup_images} images of redrawing alone, then up to "
@@ -112,7 +113,7 @@ def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndar
         "description (place and size of the main thing, its direction, companions, weather); the "
         "redrawing compares pixels, outlines and early feature maps of CLIP; the judge has no part",
         "data": f"{N_GENERATOR} scenes (stream {PRETRAINING}, seed {GENERATOR_SEED})",
-        "ceiling_on_held_out_scenes": report.ceiling_report(judged, drawn, held_out),
+        "ceiling_on_held_out_scenes": report.ceiling_report(judged, drawn, held_out, others),
         "licence": LICENCE,
     }
     save_generator(path, network, card)

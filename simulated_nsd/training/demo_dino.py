@@ -11,6 +11,7 @@ from fmri_utils.dino import (
     DinoSettings,
     ImageSettings,
     LabelledPictures,
+    edge_histograms,
     knn_hits,
     load_teacher,
     train_images,
@@ -93,13 +94,14 @@ def save_teacher(
 
 
 def report(path: Path, labelled: LabelledPictures) -> dict:
-    """Nearest neighbours' accuracy of the weights, of random ones, and of pixels."""
+    """Accuracy of nearest neighbours by the weights, by random ones, by pixels, and by edges."""
     teacher, settings, _ = load_teacher(path)
     torch.manual_seed(0)
     networks = {"teacher": teacher.backbone, "random weights": settings.learner().backbone}
     labels = (labelled.train_labels, labelled.test_labels)
     pictures = [as_tensor(x, settings.size) for x in (labelled.train, labelled.test)]
     features = {"pixels": [x.flatten(1).numpy() for x in pictures]}
+    features["HOG"] = [edge_histograms(x, settings.patch) for x in pictures]
     for name, network in networks.items():
         with torch.no_grad():
             features[name] = [
@@ -110,7 +112,7 @@ def report(path: Path, labelled: LabelledPictures) -> dict:
         f"accuracy, {name}": vars(bootstrap(h, rng=np.random.default_rng(0)))
         for name, h in hits.items()
     }
-    for name in ("random weights", "pixels"):
+    for name in ("random weights", "pixels", "HOG"):
         gain = paired_difference(hits["teacher"], hits[name], rng=np.random.default_rng(0))
         found[f"teacher - {name}"] = vars(gain)
     return found

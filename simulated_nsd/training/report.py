@@ -64,7 +64,10 @@ def judge_report(judge: Judge, held_out: dict[str, np.ndarray]) -> dict[str, flo
 
 
 def ceiling_report(
-    judge: Judge, pictures: np.ndarray, held_out: dict[str, np.ndarray]
+    judge: Judge,
+    pictures: np.ndarray,
+    held_out: dict[str, np.ndarray],
+    others: np.ndarray | None = None,
 ) -> dict[str, float]:
     """What the judge says of pictures drawn from the true embeddings of held-out scenes.
 
@@ -72,9 +75,14 @@ def ceiling_report(
     ----------
     pictures : numpy.ndarray, (n, 64, 64, 3)
         In [0, 1].
+    others : numpy.ndarray, (n, 64, 64, 3), optional
+        As many other scenes: their Fréchet distance is the floor of that of the pictures.
     """
     truth, drawn = judge.look(held_out["images"]), judge.look(pictures)
     scores = {f"{h}_accuracy": float((drawn[h] == held_out[h]).mean()) for h in HEADS}
     features = truth["features"], drawn["features"]
     scores["frechet_distance_in_judge_space"] = frechet_distance(*features)
+    if others is not None:
+        floor = frechet_distance(truth["features"], judge.look(others)["features"])
+        scores["frechet_distance_in_judge_space, real scenes"] = floor
     return {"two_way": two_way_identification(*features), **scores}
