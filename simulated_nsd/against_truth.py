@@ -1,18 +1,19 @@
 """Against planted truth, which only a simulated subject has."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
+from sklearn.cluster import KMeans
 
 from fmri_utils.metrics import Interval
 from fmri_utils.metrics.statistics import percentile_interval
 from fmri_utils.nsd.area_masks import not_available
+from fmri_utils.perturbation.nulls import Significance
 from fmri_utils.project.checks import check_finite
 from fmri_utils.project.errors import DataError
 
-N_PERMUTATIONS = 2000
+N_PATCHES, N_RESAMPLES = 30, 2000  # of the bootstrap over patches of neighbouring voxels
 
 
 def auroc(
@@ -46,62 +47,73 @@ def auroc(
     if null.all() or not null.any():
         not_available("AUROC", f"{null.sum()} of {null.size} voxels carry nothing")
         return {}
+    sizes = int((~null).sum()), int(null.sum())
+    # How often each voxel is drawn; in row 0, for the value itself, every voxel once.
+    times = [rng.multinomial(n, np.full(n, 1 / n), size=n_resamples) for n in sizes]
+    times = [np.concatenate([np.ones((1, drawn.shape[1]), int), drawn]) for drawn in times]
     out = {}
     for name, score in scores.items():
         check_finite(score, name, ("voxel",))
-        tuned, empty = np.asarray(score, float)[~null], np.asarray(score, float)[null]
-        drawn = []
-        for _ in range(n_resamples):
-            a = tuned[rng.integers(tuned.size, size=tuned.size)]
-            b = empty[rng.integers(empty.size, size=empty.size)]
-            drawn.append(_area(a, b))
-        out[name] = percentile_interval(_area(tuned, empty), drawn)
+        score = np.asarray(score, float)
+        areas = _areas(score[~null], score[null], *times)
+        out[name] = percentile_interval(areas[0], areas[1:])
     return out
 
 
-def _area(tuned: np.ndarray, empty: np.ndarray) -> float:
-    above = stats.mannwhitneyu(tuned, empty, method="asymptotic").statistic
-    return above / (tuned.size * empty.size)
+def _areas(
+    tuned: np.ndarray, empty: np.ndarray, tuned_times: np.ndarray, empty_times: np.ndarray
+) -> np.ndarray:
+    """Share of pairs in which the tuned voxel has more, ties half, for every resample, (n,)."""
+    order = np.argsort(tuned)
+    before = np.cumsum(tuned_times[:, order], axis=1)
+    before = np.pad(before, ((0, 0), (1, 0)))  # before[:, k]: drawn among the k smallest
+    below, upto = (np.searchsorted(tuned[order], empty, side) for side in ("left", "right"))
+    above = tuned.size - (before[:, below] + before[:, upto]) / 2  # (n, n_empty)
+    return (above * empty_times).sum(1) / (tuned.size * empty.size)
 
 
-class Alignment(NamedTuple):
-    """Rank correlations between planted and measured columns, with a permutation p value.
+def false_positives(
+    null: np.ndarray, tested: Significance, level: float = 0.05
+) -> dict[str, float]:
+    """How often a test is wrong about the voxels in which nothing was planted.
 
-    Attributes
-    ----------
-    mean : float
-        Spearman's correlation over voxels of a planted column and the measured one of its name,
-        mean over columns.
-    p : float
-        Share of permutations of the voxels with a mean at least as large, one-sided. Neighbouring
-        voxels are alike in both, so that it is too small rather than too large.
-    n : int
-        Voxels. With fewer than three the other numbers are NaN.
+    Returns
+    -------
+    dict of str to float
+        Share of them with p, and with family-wise p, at most the level; and their share among all
+        voxels with q at most the level (0 if there is none).
     """
-
-    mean: float
-    p: float
-    n: int
-
-    def __str__(self) -> str:
-        if self.n < 3:
-            return f"not available for this region ({self.n} voxels; it takes three)"
-        return f"{self.mean:.3f} (p = {self.p:.3g}, {self.n} voxels)"
+    found = tested.q <= level
+    return {
+        "p": float((tested.p[null] <= level).mean()),
+        "family-wise p": float((tested.p_corrected[null] <= level).mean()),
+        "of those with q": float((found & null).sum() / max(1, found.sum())),
+    }
 
 
-def alignment(planted: np.ndarray, measured: np.ndarray, *, rng: np.random.Generator) -> Alignment:
+def alignment(
+    planted: np.ndarray, measured: np.ndarray, places: np.ndarray, *, rng: np.random.Generator
+) -> list[Interval]:
     """Do measured columns follow the planted ones of the same name over voxels?
+
+    Neighbouring voxels are alike in both, so single voxels are no independent evidence. The voxels
+    are divided into patches of neighbours (k-means of their places), and patches are resampled. The
+    interval holds for maps that are smooth over less than a patch.
 
     Parameters
     ----------
     planted, measured : numpy.ndarray, (n_voxels, n_columns)
         Such as receptive field centres (x, y) and effect centroids, or planted selectivity and
         shifts along the matching concepts.
+    places : numpy.ndarray, (n_voxels, 3)
+        Where the voxels are in the brain.
 
     Returns
     -------
-    Alignment
-        Over the voxels where all values are finite.
+    list of Interval
+        Spearman's correlation of each column over the voxels where all values are finite, with its
+        95 % bootstrap interval over patches. Empty, which is printed, with fewer voxels than
+        patches.
     """
     planted, measured = np.asarray(planted, float), np.asarray(measured, float)
     if planted.shape != measured.shape or planted.ndim != 2:
@@ -109,13 +121,20 @@ def alignment(planted: np.ndarray, measured: np.ndarray, *, rng: np.random.Gener
             f"{planted.shape} and {measured.shape} came. Expected: the same (n_voxels, n_columns)."
         )
     kept = np.isfinite(planted).all(1) & np.isfinite(measured).all(1)
-    n = int(kept.sum())
-    if n < 3:
-        return Alignment(np.nan, np.nan, n)
-    a, b = (stats.rankdata(values[kept], axis=0) for values in (planted, measured))
-    # A constant column, of an SD of 0, correlates with nothing.
-    a, b = ((x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), np.inf) for x in (a, b))
-    mean = float((a * b).mean())
-    null = [(a * b[rng.permutation(n)]).mean() for _ in range(N_PERMUTATIONS)]
-    p = (1 + np.sum(np.array(null) >= mean - 1e-12)) / (N_PERMUTATIONS + 1)
-    return Alignment(mean, float(p), n)
+    if kept.sum() < N_PATCHES:
+        not_available(
+            "correlation with planted values", f"{kept.sum()} voxels; it takes {N_PATCHES}"
+        )
+        return []
+    patch = KMeans(N_PATCHES, random_state=0).fit_predict(np.asarray(places)[kept])
+    x, y = (stats.rankdata(values[kept], axis=0) for values in (planted, measured))
+    x, y = x - x.mean(0), y - y.mean(0)
+    member = patch == np.arange(N_PATCHES)[:, None]
+    moments = member @ np.stack([np.ones_like(x), x, y, x * x, y * y, x * y])  # (6, patch, column)
+    drawn = rng.multinomial(N_PATCHES, np.full(N_PATCHES, 1 / N_PATCHES), size=N_RESAMPLES)
+    counts = np.concatenate([np.ones((1, N_PATCHES)), drawn])  # first all voxels, as they are
+    n, x, y, xx, yy, xy = counts @ moments
+    size = (n * xx - x**2) * (n * yy - y**2)
+    # A constant column correlates with nothing.
+    r = (n * xy - x * y) / np.sqrt(np.where(size > 0, size, np.inf))
+    return [percentile_interval(column[0], column[1:]) for column in r.T]

@@ -78,10 +78,11 @@ def statistics_of(subject: LinearSubject, rng: np.random.Generator) -> dict[str,
     Returns
     -------
     dict of str to numpy.ndarray, (n_voxels,)
-        "ablation", "refit", "contribution", "reliability" and "encoding pattern".
+        "ablation", "refit", "contribution", "reliability" and "forward model".
     """
     x = subject.training.reshape(-1, subject.training.shape[2])
     y = np.tile(subject.training_truth, (N_REPEATS, 1))
+    image = np.tile(np.arange(len(subject.training_truth)), N_REPEATS)
     model = RidgeCV(np.logspace(1, 5, 9)).fit(x, y)
     encoder = LinearEncoder(model.coef_.T, model.intercept_, "ridge")
     pattern = subject.test.mean(0)
@@ -94,7 +95,7 @@ def statistics_of(subject: LinearSubject, rng: np.random.Generator) -> dict[str,
         "refit": refit.effect().mean(0),
         "contribution": perturbation.contribution(encoder, pattern, subject.test_truth).mean(0),
         "reliability": perturbation.max_t(reliable).z,
-        "encoding pattern": perturbation.encoding_pattern(x, y),
+        "forward model": perturbation.forward_model(x, y, image),
     }
 
 

@@ -112,6 +112,16 @@ def test_scores_equal_the_metrics_of_each_set_and_ties_count_half():
         np.testing.assert_allclose(found["cosine"][k], (unit(one) * truth).sum(1))
 
 
+def against_random(encoder, pattern, truth, group, *, kind, rng, n_groups, control=None):
+    """Mean cosine of a group and of random ones, each computed alone."""
+    control = control or visual_areas.scattered(len(group))
+    [size] = control.sizes({"": group})
+    groups = [group, *(control.draw(size, rng) for _ in range(n_groups))]
+    made = [visual_areas.group_embedding(encoder, pattern, one, kind) for one in groups]
+    value, *random = (unit(np.stack(made)) * truth).sum(2).mean(1)
+    return value, np.array(random)
+
+
 def test_group_scores_and_random_groups_equal_those_of_single_groups():
     world, groups = planted(["signal", "twin", "nothing"]), masks(3)
     groups = {"big": groups["signal"] | groups["twin"], **groups}
@@ -120,7 +130,7 @@ def test_group_scores_and_random_groups_equal_those_of_single_groups():
     for kind in ("keep_only", "leave_out"):
         for k, group in enumerate(groups.values()):
             how = {"kind": kind, "rng": np.random.default_rng(3), "n_groups": 400}
-            value, random = visual_areas.against_random(*world.test, group, **how)
+            value, random = against_random(*world.test, group, **how)
             assert scores.means(kind, "cosine")[k] == pytest.approx(value, abs=1e-6)
             drawn = scores.random["scattered"][kind]["cosine"][k]
             error = np.hypot(drawn.std(), random.std()) / 20
@@ -196,9 +206,7 @@ def test_a_blurred_map_is_special_among_scattered_voxels_and_not_among_patches()
     rows = scores.records(rng=rng, n=50)
     assert rows[0]["patches_p"] == p["patches"][0]
     alone = {"kind": "keep_only", "rng": np.random.default_rng(4), "n_groups": 199}
-    _, random = visual_areas.against_random(
-        *world.test, group, control=controls["patches"], **alone
-    )
+    _, random = against_random(*world.test, group, control=controls["patches"], **alone)
     drawn = scores.random["patches"]["keep_only"]["cosine"][0]
     assert abs(random.mean() - drawn.mean()) < 4 * np.hypot(random.std(), drawn.std()) / 199**0.5
 

@@ -78,18 +78,32 @@ def test_concept_shift_and_contribution_equal_recomputation(encoder, betas, monk
     np.testing.assert_allclose(stimulated.mean(1)[0], shift[4], atol=1e-12)
 
 
-def test_encoding_pattern_finds_what_decoder_weights_miss():
+def test_a_forward_model_finds_what_decoder_weights_miss():
     # Voxel 0 carries the signal plus noise, voxel 1 only that noise: a decoder subtracts voxel 1
     # (a large weight), though it carries nothing about the signal.
     rng = np.random.default_rng(4)
     signal, noise = rng.standard_normal((2, 5000))
-    betas = np.stack([signal + noise, noise], axis=1)
+    betas = np.stack([signal + noise, noise, np.zeros(5000)], axis=1)
     target = np.stack([signal, -signal], axis=1)
     weights = np.linalg.lstsq(betas, target, rcond=None)[0]
     assert abs(weights[1, 0]) > 0.9
-    pattern = perturbation.encoding_pattern(betas, target)
-    assert pattern[0] > 0.65
+    found = perturbation.forward_model(betas, target, np.arange(5000) // 2)
+    assert found[0] > 0.65
+    assert abs(found[1]) < 0.05
+    assert found[2] == 0  # a constant voxel
+    pattern = perturbation.haufe_pattern(betas, betas @ weights)
+    assert pattern[0] == pytest.approx(0.5**0.5, abs=0.03)  # the output is the signal alone
     assert pattern[1] < 0.05
+    # With noise that the decoder leaves in, the pattern of the empty voxel is not small.
+    assert perturbation.haufe_pattern(betas, betas @ [[1.0], [0], [0]])[1] > 0.65
+
+
+def test_a_forward_model_is_not_larger_for_more_dimensions():
+    rng = np.random.default_rng(5)
+    betas, target = rng.standard_normal((300, 200)), rng.standard_normal((300, 60))
+    found = perturbation.forward_model(betas, target, np.arange(300))
+    assert abs(found.mean()) < 0.02  # in the sample itself about (60 / 300) ** 0.5 = 0.45
+    assert perturbation.haufe_pattern(betas, target).mean() > 0.4
 
 
 def fake_generator(z, condition, fresh_noise):

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from fmri_utils import encoders, perturbation
 from fmri_utils.encoders import LinearEncoder, unit
+from fmri_utils.encoders.gradient_fit import hold_out
 
 C = 6
 
@@ -68,12 +69,18 @@ def test_conditional_mean_is_the_regression_on_all_other_voxels():
         np.testing.assert_allclose(guess[:, v], expected, rtol=1e-6)
 
 
-def test_shrinkage_makes_a_singular_covariance_usable():
-    x = np.random.default_rng(3).standard_normal((30, 80)).astype(np.float32)
-    alpha = perturbation.shrinkage_penalty(x)
-    assert alpha > 0
-    guess = perturbation.conditional_mean(perturbation.fit_precision(x), x, alpha)
-    assert np.abs(guess).mean() < 0.5 * np.abs(x).mean()  # independent voxels tell little
+def test_the_penalty_predicts_left_out_patterns_best():
+    rng = np.random.default_rng(3)
+    images, sources = np.repeat(np.arange(90), 3), rng.standard_normal((4, 30))
+    x = (rng.standard_normal((90, 4)) @ sources)[images] + 2 * rng.standard_normal((270, 30))
+    alphas = np.logspace(-1, 6, 8)
+    alpha = perturbation.prediction_penalty(x.astype(np.float32), images, alphas=alphas, seed=1)
+    held = hold_out(images, 0.5, 1)
+    precision = perturbation.fit_precision(x[~held])
+    pattern = x[held].reshape(-1, 3, 30).mean(1)
+    guesses = [perturbation.conditional_mean(precision, pattern, a) for a in alphas]
+    assert alpha == alphas[np.argmin([((g - pattern) ** 2).sum() for g in guesses])]
+    assert 1 < alpha < 1e5
 
 
 def test_other_repeat_stays_within_the_image_and_leaves_out_single_trials():
@@ -108,3 +115,18 @@ def test_cross_fit_equals_fits_without_the_fold_and_tests_every_image_once():
         np.testing.assert_allclose(encoder.predict(x), expected.predict(x), atol=1e-4)
         tested.append(held)
     assert sorted(np.concatenate(tested)) == list(range(60))
+
+
+def test_half_decoders_share_no_image_and_have_the_scale_of_the_whole():
+    rng = np.random.default_rng(7)
+    groups = np.repeat(np.arange(20), 2)
+    x, y = (rng.standard_normal((40, n)).astype(np.float32) for n in (7, C))
+    alphas, mean = np.ones(C), y.mean(0)
+    pairs = perturbation.half_decoders(x, y, groups, alphas, scale=2.0, n_halvings=2)
+    assert [len(pair) for pair in pairs] == [2, 2]
+    folds = perturbation.cross_fit(x, y, groups, alphas, n_folds=2, seed=1)
+    for (encoder, held), half in zip(folds, pairs[1], strict=True):
+        assert len(np.unique(groups[held])) == 10
+        expected = mean + 2 * (encoder.predict(x) - mean)
+        np.testing.assert_allclose(half.predict(x), expected, atol=1e-5)
+    assert not np.allclose(pairs[0][0].weights, pairs[1][0].weights)

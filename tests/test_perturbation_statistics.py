@@ -125,13 +125,76 @@ def test_max_t_is_studentised_and_counts_the_observed_pairing():
     assert (found.p_corrected >= found.p).all()
     assert found.p.min() == pytest.approx(1 / 200)
     np.testing.assert_allclose(found.q, stats.false_discovery_control(found.p))
+    wrong = null[1:]
+    np.testing.assert_allclose(found.z, (null[0] - wrong.mean(0)) / wrong.std(0))
+    null[0, 7] = 500
+    far = perturbation.max_t(null)
+    assert far.z[7] > 300 and far.p_corrected[7] == found.p_corrected[7]  # no bound of z
     still = perturbation.max_t(np.zeros((10, 2)))
     assert (still.z == 0).all() and (still.p_corrected == 1).all()
 
 
-def test_combined_folds_weigh_images_alike():
-    both = perturbation.combine([np.array([[1.0], [2.0]]), np.array([[4.0], [8.0]])], [30, 10])
-    np.testing.assert_allclose(both[:, 0], [1.75, 3.5])
+def test_pairings_stay_within_sessions():
+    session = np.array([[1, 1, 1, 2, 2, 3, 3, 3], [2, 1, 2, 1, 3, 2, 1, 3]])
+    pairings = perturbation.draw_pairings(40, 2, 8, np.random.default_rng(0), session=session)
+    assert (np.sort(pairings, axis=2) == np.arange(8)).all()
+    assert (session[1][pairings[:, 1]] == session[1]).all()
+    assert all(len(np.unique(pairings[1:, 1, place])) == 3 for place in (0, 1, 2, 3, 5, 6))
+    assert not (pairings[1] == pairings[2]).all()
+
+
+def test_slow_trends_are_removed_from_each_session_and_nothing_else():
+    session = np.repeat([1, 2], [30, 50])
+    time = np.concatenate([np.linspace(0, 1, 30), np.linspace(0, 1, 50)])
+    fast = np.random.default_rng(0).standard_normal((80, 3))
+    steady = perturbation.nulls.without_trends(fast, session)
+    slow = np.where(session == 1, 4 - time**3, 9 * time)[:, None]
+    np.testing.assert_allclose(perturbation.nulls.without_trends(fast + slow, session), steady)
+    np.testing.assert_allclose(perturbation.nulls.without_trends(steady, session), steady)
+    assert 0.8 < steady.std() / fast.std() < 1
+    fast[session == 1, 0] = 0  # no data: nothing is fitted, zeros stay zeros
+    assert (perturbation.nulls.without_trends(fast, session)[session == 1, 0] == 0).all()
+
+
+def test_reliability_of_folds_weighs_images_alike(encoder, repeats):
+    """One block a fold: the mean over folds of the test of each, weighted by its images."""
+    rng = np.random.default_rng(3)
+    betas = np.concatenate([repeats, rng.standard_normal((3, 4, V))], axis=1).reshape(-1, V)
+    nsd_id = np.tile(np.arange(N + 4), 3)
+    session = np.ones(len(nsd_id), int)
+    folds = [(encoder, np.flatnonzero((nsd_id < N) == first)) for first in (True, False)]
+    how = {"n_permutations": 3, "block_size": 50, "rng": rng}
+    found = perturbation.reliability_of_folds(folds, betas, nsd_id, session, **how)
+    steady = perturbation.nulls.without_trends(betas, session).reshape(3, -1, V)
+    pairings = np.arange(N + 4) * np.ones((1, 3, 1), int)
+    one = perturbation.reliability(encoder, steady[:, :N], pairings[..., :N])
+    two = perturbation.reliability(encoder, steady[:, N:], pairings[..., :4])
+    np.testing.assert_allclose(found[0], (N * one[0] + 4 * two[0]) / (N + 4), atol=1e-7)
+    assert found.shape == (4, V)
+    blocks = perturbation.reliability_of_folds(
+        folds, betas, nsd_id, session, **how | {"block_size": 3}
+    )
+    assert not np.allclose(blocks[0], found[0])
+
+
+def test_trends_of_a_session_do_not_make_noise_repeat_itself():
+    """Repeats lie close together in one session, and share its slow trend."""
+    rng = np.random.default_rng(0)
+    n, n_voxels = 60, 150
+    encoder = LinearEncoder(rng.standard_normal((n_voxels, C)), 4 * rng.standard_normal(C), "ridge")
+    nsd_id = np.repeat(np.arange(n), 2)[np.argsort(np.arange(2 * n) + 6 * rng.random(2 * n))]
+    time = np.linspace(-1, 1, len(nsd_id))[:, None]
+    betas = rng.standard_normal((len(nsd_id), n_voxels)) + time * rng.standard_normal(n_voxels)
+    rows, how = perturbation.repeat_rows(nsd_id), {"rng": rng, "n_permutations": 99}
+    free = perturbation.draw_pairings(99, 2, n, rng)
+    naive = perturbation.max_t(perturbation.reliability(encoder, betas[rows], free))
+    folds = [(encoder, np.arange(len(nsd_id)))]
+    session = np.ones(len(nsd_id), int)
+    tested = perturbation.max_t(
+        perturbation.reliability_of_folds(folds, betas, nsd_id, session, **how, block_size=n)
+    )
+    assert naive.z.mean() > 1
+    assert abs(tested.z.mean()) < 0.25
 
 
 def test_repeat_rows_are_those_of_images_with_all_repeats():
@@ -166,9 +229,11 @@ def test_split_half_and_maps_agree_as_much_as_planted():
     same = perturbation.between_maps(np.stack([common, common**3, 2 * common]))
     assert same.mean == pytest.approx(1)
     refused("two or more", perturbation.between_maps, common[None])
+    halves = perturbation.between_halves([(common, common**3), (common, -common)])
+    assert (halves.mean, halves.low, halves.high, halves.full) == pytest.approx((0, -1, 1, 0))
 
 
-def test_sampled_shapley_values_approach_the_exact_ones(encoder):
+def test_shapley_values_are_mean_gains_over_all_orders(encoder):
     betas = np.random.default_rng(8).standard_normal((15, V))
     truth = unit(encoder.predict(betas) + np.random.default_rng(7).standard_normal((15, C)))
     groups = {name: np.zeros(V, bool) for name in "abcd"}
@@ -176,18 +241,19 @@ def test_sampled_shapley_values_approach_the_exact_ones(encoder):
         groups[name][v] = True
     encoder.weights[7] = 0  # group d does nothing; voxel 8 is in no group
     by_trial = visual_areas.shapley_by_trial(encoder, betas, truth, groups)
-    exact = {name: values.mean() for name, values in by_trial.items()}
-    how = {"rng": np.random.default_rng(0), "n_permutations": 600}
-    sampled = visual_areas.shapley(encoder, betas, truth, groups, **how)
-    for name, (value, error) in sampled.items():
-        assert abs(value - exact[name]) < 4 * error + 1e-12
-        assert error < 0.02
-    assert exact["d"] == pytest.approx(0, abs=1e-12)
-    everything = np.any(list(groups.values()), axis=0)
-    kept = visual_areas.group_embedding(encoder, betas, everything, "keep_only")
-    gain = (unit(kept) * truth).sum(1) - truth @ unit(encoder.intercept)
-    np.testing.assert_allclose(sum(by_trial.values()), gain)  # for every trial
-    assert sum(v for v, _ in sampled.values()) == pytest.approx(gain.mean())
+
+    def accuracy(names):
+        kept = np.any([groups[n] for n in names], axis=0) if names else np.zeros(V, bool)
+        embedding = visual_areas.group_embedding(encoder, betas, kept, "keep_only")
+        return (unit(embedding) * truth).sum(1)
+
+    for name, found in by_trial.items():
+        before = [order[: order.index(name)] for order in itertools.permutations("abcd")]
+        gains = [accuracy((*names, name)) - accuracy(names) for names in before]
+        np.testing.assert_allclose(found, np.mean(gains, axis=0), atol=1e-12)
+    np.testing.assert_allclose(by_trial["d"], 0, atol=1e-12)
+    np.testing.assert_allclose(sum(by_trial.values()), accuracy("abcd") - accuracy(""))
+    assert visual_areas.shapley_by_trial(encoder, betas, truth, {}) == {}
     with pytest.raises(DataError, match="more than one of the groups"):
         visual_areas.shapley_by_trial(encoder, betas, truth, groups | {"e": groups["a"]})
 

@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import ndimage
+from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from fmri_utils.encoders import LinearEncoder
+from fmri_utils.encoders import refit_ridge
+from fmri_utils.perturbation.nulls import Significance
 from fmri_utils.project.simulation_config import SimulationConfig
 from pipeline.studies import study_perturbation
 from pipeline.studies.study_perturbation import NullTrials
 from simulated_nsd import redundancy
-from simulated_nsd.against_truth import alignment, auroc
+from simulated_nsd.against_truth import alignment, auroc, false_positives
 
 GRID = (16, 18, 17)
 
@@ -31,26 +33,48 @@ def test_auroc_equals_scikit_learn_and_its_interval_holds_it():
 
 def test_alignment_finds_what_goes_together_and_its_direction():
     rng = np.random.default_rng(1)
-    planted = rng.standard_normal((200, 2))
+    planted, places = rng.standard_normal((200, 2)), rng.standard_normal((200, 3))
     measured = planted**3 + 0.5 * rng.standard_normal((200, 2))
+    measured[:, 1] = rng.standard_normal(200)
     measured[0] = np.nan
-    together = alignment(planted, measured, rng=rng)
-    assert together.n == 199 and together.mean > 0.6
-    assert together.p == pytest.approx(1 / 2001)
-    flipped = alignment(planted, -measured, rng=rng)
-    assert flipped.mean < -0.6 and flipped.p > 0.9
-    apart = alignment(planted, measured[rng.permutation(200)], rng=rng)
-    assert abs(apart.mean) < 0.2
+    together, apart = alignment(planted, measured, places, rng=rng)
+    expected = spearmanr(planted[1:, 0], measured[1:, 0]).statistic
+    assert together.value == pytest.approx(expected) and together.low > 0.5
+    assert not apart.excludes(0)
+    flipped = alignment(planted, -measured, places, rng=rng)[0]
+    assert flipped.value == pytest.approx(-expected) and flipped.high < -0.5
+    constant = alignment(np.ones((200, 1)), planted[:, :1], places, rng=rng)[0]
+    assert (constant.value, constant.low, constant.high) == (0, 0, 0)
 
 
-def test_redundancy_hides_voxels_from_ablation_but_not_from_the_encoding_pattern(monkeypatch):
+def test_alignment_does_not_count_neighbours_as_independent():
+    """Smooth maps without any relation: an interval over voxels would leave out 0 most times."""
+    rng, outside = np.random.default_rng(2), []
+    places = np.indices((12, 12, 6)).reshape(3, -1).T
+    for _ in range(40):
+        a, b = ndimage.gaussian_filter(rng.standard_normal((2, 12, 12, 6)), (0, 1, 1, 1))
+        [found] = alignment(a.reshape(-1, 1), b.reshape(-1, 1), places, rng=rng)
+        outside.append((found.excludes(0), abs(found.value) > 1.96 / len(places) ** 0.5))
+    by_patch, by_voxel = np.mean(outside, axis=0)
+    assert by_patch <= 0.15 and by_voxel > 0.3
+
+
+def test_false_positives_are_counted_over_the_empty_voxels():
+    null = np.array([True, True, True, True, False, False])
+    p = np.array([0.01, 0.2, 0.5, 0.9, 0.01, 0.01])
+    q = np.array([0.04, 0.5, 0.6, 0.9, 0.04, 0.04])
+    found = false_positives(null, Significance(p, p, p + 0.1, q))
+    assert list(found.values()) == pytest.approx([0.25, 0, 1 / 3])
+
+
+def test_redundancy_hides_voxels_from_ablation_but_not_from_a_forward_model(monkeypatch):
     for name, size in {"N_SOURCES": 5, "N_NULL": 60, "N_TRAINING": 120, "N_TEST": 40}.items():
         monkeypatch.setattr(redundancy, name, size)
     curve = redundancy.redundancy_curve([1, 20], seed=0)
-    ablation, pattern = curve["ablation"], curve["encoding pattern"]
+    ablation, model = curve["ablation"], curve["forward model"]
     assert ablation[0].value > 0.85
     assert ablation[1].value < ablation[0].value - 0.1
-    assert min(i.value for i in pattern) > 0.9
+    assert min(i.value for i in model) > 0.9
     assert curve["reliability"][1].value > curve["ablation"][1].value
 
 
@@ -112,24 +136,27 @@ def test_null_trials_drift_within_sessions():
     assert same > 0.8
 
 
-@pytest.fixture
-def encoder():
-    rng = np.random.default_rng(4)
-    return LinearEncoder(rng.standard_normal((125, 4)), 5 * rng.standard_normal(4), "ridge")
-
-
-def test_calibration_counts_false_runs_and_resumes(encoder, tmp_path, monkeypatch):
+def test_calibration_counts_false_runs_and_resumes(tmp_path, monkeypatch):
     drawer, _, _ = null_trials(n_images=12)
-    monkeypatch.setattr(study_perturbation, "null_trials", lambda files: drawer)
-    monkeypatch.setattr(study_perturbation.encoders, "load_encoder", lambda path: path)
-    monkeypatch.setattr(study_perturbation, "N_PERMUTATIONS", 39)
+    monkeypatch.setattr(study_perturbation, "null_trials", lambda files, rows: drawer)
+    monkeypatch.setattr(study_perturbation.encoders, "load_encoder", lambda ridge: ridge)
+    rng, image = np.random.default_rng(4), np.tile(np.arange(12), 3)
+    brain = {"betas": rng.standard_normal((36, 125)).astype(np.float32), "nsd_id": image}
+    brain |= {"session": np.repeat([1, 2], 18), "is_train": image < 9}
+    clip = {"image": rng.standard_normal((12, 4)).astype(np.float32), "nsd_id": np.arange(12)}
+    train = brain["is_train"]
+    data = brain["betas"][train], clip["image"][image[train]]
+    ridge = refit_ridge(*data, alphas=np.full(4, 10.0))
 
     class Files(dict):
-        cfg, hashes = SimpleNamespace(derived=tmp_path), {}
+        about = SimpleNamespace(n_folds=2, n_permutations=39, block_size=6)
+        cfg, hashes = SimpleNamespace(derived=tmp_path, perturbation=about, seed=0), {}
+
+    files = Files(betas=brain, embeddings=clip, ridge=ridge)
 
     def calibration(n_runs):
         monkeypatch.setattr(study_perturbation, "N_RUNS", n_runs)
-        return study_perturbation.study_calibration(Files(matched=encoder))
+        return study_perturbation.study_calibration(files)
 
     some = calibration(3)
     [part] = tmp_path.rglob("part-00001.h5")
@@ -139,9 +166,7 @@ def test_calibration_counts_false_runs_and_resumes(encoder, tmp_path, monkeypatc
     assert some["n_runs"] == 3
     assert more["rate"] == more["n_false"] / 8
     assert more["low"] <= more["rate"] <= more["high"]
-    monkeypatch.setattr(study_perturbation, "LEVEL", 1.0)
-    assert calibration(8)["n_false"] == 8
-    monkeypatch.setattr(study_perturbation, "LEVEL", 0.05)
+    assert 0 < more["share"] < 0.2 and abs(more["z"]) < 5 * more["z_error"] + 0.1
     draw = drawer.draw
 
     def planted(rng):
@@ -150,5 +175,6 @@ def test_calibration_counts_false_runs_and_resumes(encoder, tmp_path, monkeypatc
         return trials
 
     monkeypatch.setattr(drawer, "draw", planted)
-    monkeypatch.setattr(study_perturbation, "N_PERMUTATIONS", 99)
-    assert calibration(2)["n_false"] == 2
+    files.about.n_permutations = 199  # another setting, so all is computed anew
+    found = calibration(2)
+    assert found["n_false"] == 2 and found["share"] > 0.3 and found["z"] > 0.5

@@ -95,7 +95,6 @@ SAID = {
     "noise correlation": lambda: plots.plot_noise_correlation(pd.DataFrame(columns=["area"])),
     "studentised reliability, NaN": lambda: effects.plot_tested_reliability(UNKNOWN, NOWHERE, None),
     "reliability, no voxel": lambda: effects.plot_tested_reliability(NONE, NOBODY, None),
-    "matrix": lambda: effects.plot_matrix(np.zeros((0, 2)), [], ["a", "b"]),
     "steps": lambda: effects.plot_step_sizes(np.array([0.1]), {"float64": np.zeros((1, 0))}),
     "shift": lambda: plot_area_shift(*[np.zeros((0, 2))] * 3, [], ["a", "b"]),
     "places": lambda: effects.plot_places(np.zeros((0, 16)), [])[0],
@@ -124,7 +123,6 @@ DRAWN = {
     "changes": lambda: plot_area_changes([], {}),
     "fields": lambda: plot_field_coverage(UNKNOWN, UNKNOWN, UNKNOWN),
     "session drift": lambda: plots.plot_session_drift(NONE, NONE, NONE),
-    "matrix, NaN": lambda: effects.plot_matrix(np.full((1, 2), np.nan), ["a"], ["b", "c"]),
     "shift, NaN": lambda: plot_area_shift(*[np.full((1, 2), np.nan)] * 3, ["a"], ["b", "c"]),
 }
 
@@ -162,13 +160,6 @@ def test_places_are_drawn_row_by_row_from_the_upper_left():
     assert ax.get_title() == "V1, voxel 2"
 
 
-def test_matrix_prints_its_numbers_at_their_places():
-    ax = effects.plot_matrix(np.array([[0.5, -0.25], [0, 1]]), ["a", "b"], ["c", "d"])
-    texts = {t.get_position(): t.get_text() for t in ax.texts}
-    assert texts[1, 0] == "-0.25"
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["c", "d"]
-
-
 def test_curves_and_bars_hold_their_values():
     steps = np.array([0.1, 1.0])
     errors = {"float64": np.array([[1e-6, 3e-6, 2e-6], [0.1, 0.1, 0.1]])}
@@ -177,8 +168,9 @@ def test_curves_and_bars_hold_their_values():
     curve = [Interval(0.9, 0.8, 0.95), Interval(0.5, 0.4, 0.6)]
     ax = effects.plot_redundancy([1, 10], {"ablation": curve})
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.9, 0.5])
-    ax = effects.plot_shares({"voxel": 0.25, "z": 0.75})
-    assert [b.get_width() for b in ax.patches] == [25, 75]
+    ax = effects.plot_shares({"voxel": np.array([0.2, 0.3]), "z": np.array([0.8, 0.7])})
+    assert [b.get_width() for b in ax.patches] == pytest.approx([25, 75])
+    np.testing.assert_allclose(ax.lines[1].get_xdata(), [80, 70])
 
 
 def test_reliability_marks_where_correction_begins():

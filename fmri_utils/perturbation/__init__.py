@@ -26,7 +26,13 @@ from .concepts import (
     vocabulary,
 )
 from .effect_volumes import save_maps
-from .embedding_effects import condition_jacobian, contribution, embedding_effect, encoding_pattern
+from .embedding_effects import (
+    condition_jacobian,
+    contribution,
+    embedding_effect,
+    forward_model,
+    haufe_pattern,
+)
 from .jacobian import (
     eps_curve,
     picture_derivative,
@@ -34,8 +40,15 @@ from .jacobian import (
     picture_sketch,
     rms_from_sketch,
 )
-from .map_agreement import between_maps, split_half
-from .nulls import combine, draw_pairings, matched_rank, max_t, reliability, repeat_rows
+from .map_agreement import between_halves, between_maps, split_half
+from .nulls import (
+    draw_pairings,
+    matched_rank,
+    max_t,
+    reliability,
+    reliability_of_folds,
+    repeat_rows,
+)
 from .picture_effects import (
     crossed_pictures,
     picture_effect,
@@ -44,5 +57,5 @@ from .picture_effects import (
     voxel_against_noise,
 )
 from .picture_locations import centroid_and_spread, relative_maps
-from .refit import cross_fit, fit_precision, refit_change, ridge_penalties
-from .replacement import conditional_mean, other_repeat, shrinkage_penalty
+from .refit import cross_fit, fit_precision, half_decoders, refit_change, ridge_penalties
+from .replacement import conditional_mean, other_repeat, prediction_penalty

@@ -1,7 +1,7 @@
 """Embedding effects of all voxels, and what else a voxel can be asked.
 
 Three different questions. *Effect*: how far does the predicted embedding turn without the voxel?
-*Contribution*: does the prediction come closer to the truth with it? *Encoding pattern*: does the
+*Contribution*: does the prediction come closer to the truth with it? *Forward model*: does the
 voxel carry anything about the image, whatever the decoder does with it?
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from ..encoders import LinearEncoder, check_patterns, unit
 from ..encoders.common import REMEDY
@@ -164,32 +166,64 @@ def contribution(encoder: LinearEncoder, betas: np.ndarray, truth: np.ndarray) -
     return -EmbeddingChange.by_value(encoder, betas, 0.0).shift(truth)
 
 
-def encoding_pattern(betas: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-    """Encoding (Haufe) pattern: covariance of every voxel with the true embedding.
+def forward_model(
+    betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray, *, n_folds: int = 5
+) -> np.ndarray:
+    """Cross-validated accuracy of a forward (encoding) model, from the image to the voxel.
 
-    Decoder weights show what a decoder uses, not what a voxel carries (Haufe et al. 2014): a voxel
-    without signal can have a large weight because it cancels another's noise.
+    Ridge regression predicts every voxel from the embedding of the image. It asks what a voxel
+    carries, whatever a decoder does with it (Naselaris et al. 2011).
 
     Parameters
     ----------
     betas : numpy.ndarray, (n_trials, n_voxels)
         Training trials, z-scored.
     embeddings : numpy.ndarray, (n_trials, C)
-        Their true embeddings.
+        True embeddings, unit length.
+    groups : numpy.ndarray, (n_trials,)
+        Image of each trial; the repeats of an image are in one fold.
 
     Returns
     -------
     numpy.ndarray, (n_voxels,)
-        Norm of the covariance with the whitened embedding dimensions; a multivariate correlation.
+        Correlation of a voxel with what is predicted for images left out, over trials: about 0 for
+        a voxel without signal, 0 for a voxel that is constant.
     """
     check_finite(betas, "betas", ("trial", "voxel"), remedy=REMEDY)
     check_finite(embeddings, "embeddings", ("trial", "dimension"))
+    folds = GroupKFold(n_folds)
+    found = cross_val_predict(Ridge(), embeddings, betas, groups=groups, cv=folds)
+    products = ((found - found.mean(0)) * (betas - betas.mean(0))).mean(0)
+    return products / np.maximum(found.std(0) * betas.std(0), 1e-12)
+
+
+def haufe_pattern(betas: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Haufe's pattern: covariance of every voxel with the output of the decoder.
+
+    A decoder's weights show what it uses. A voxel without signal gets a large weight if it helps to
+    subtract noise from other voxels. The pattern A = Cov(x) W Cov(output)^-1 shows which voxels
+    vary together with the decoder's output (Haufe et al. 2014), be it with its signal or with the
+    noise that is left in it.
+
+    Parameters
+    ----------
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        z-scored; trials that the decoder was not fitted to.
+    outputs : numpy.ndarray, (n_trials, C)
+        The embeddings that the decoder predicts from them.
+
+    Returns
+    -------
+    numpy.ndarray, (n_voxels,)
+        Length of a voxel's row of A, in units of the outputs' covariance: its multiple correlation
+        with the outputs. It grows with C, so only voxels of the same data can be compared.
+    """
+    check_finite(betas, "betas", ("trial", "voxel"), remedy=REMEDY)
+    check_finite(outputs, "outputs", ("trial", "dimension"))
     x = betas - betas.mean(0)
-    y = embeddings - embeddings.mean(0)
-    left, singular, _ = np.linalg.svd(y, full_matrices=False)
+    left, singular, _ = np.linalg.svd(outputs - outputs.mean(0), full_matrices=False)
     kept = left[:, singular > singular[0] * 1e-6]
-    explained = ((kept.T @ x) ** 2).sum(0) / np.maximum((x**2).sum(0), 1e-12)  # R2 of each voxel
-    return np.sqrt(explained)
+    return np.sqrt(((kept.T @ x) ** 2).sum(0) / np.maximum((x**2).sum(0), 1e-12))
 
 
 def condition_jacobian(encoder: LinearEncoder, beta: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
-"""How stable a map of effects is: over halves of the images, and over training seeds."""
+"""How stable a map of effects is: over halves of test or training images, and over seeds."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,8 @@ class Agreement(NamedTuple):
     mean, low, high : float
         Mean, smallest and largest over pairs.
     full : float
-        What the mean over all images would reach by Spearman and Brown's formula; for seeds, the
-        mean itself.
+        What maps of the full size would reach by Spearman and Brown's formula; for seeds, the mean
+        itself.
     """
 
     mean: float
@@ -35,6 +36,8 @@ class Agreement(NamedTuple):
 def split_half(values: np.ndarray, *, rng: np.random.Generator) -> Agreement:
     """Rank correlation over voxels between the means of two random halves of the images.
 
+    All images are seen by one decoder: what is chance in the decoder counts as agreement.
+
     Parameters
     ----------
     values : numpy.ndarray, (n_images, n_voxels)
@@ -46,11 +49,22 @@ def split_half(values: np.ndarray, *, rng: np.random.Generator) -> Agreement:
     if n < 2:
         raise DataError(f"{n} image. Expected: two or more to split.")
     check_finite(values, "values", ("image", "voxel"))
-    found = []
-    for _ in range(N_SPLITS):
-        order = rng.permutation(n)
-        halves = values[order[: n // 2]].mean(0), values[order[n // 2 :]].mean(0)
-        found.append(stats.spearmanr(*halves).statistic)
+    orders = (rng.permutation(n) for _ in range(N_SPLITS))
+    return between_halves(
+        [(values[o[: n // 2]].mean(0), values[o[n // 2 :]].mean(0)) for o in orders]
+    )
+
+
+def between_halves(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Agreement:
+    """Rank correlation over voxels of two maps (n_voxels,) from two halves, for each halving.
+
+    Parameters
+    ----------
+    pairs : sequence of (numpy.ndarray, numpy.ndarray)
+        Such as the maps of decoders of disjoint halves of the training images
+        (:func:`fmri_utils.perturbation.half_decoders`).
+    """
+    found = [stats.spearmanr(*pair).statistic for pair in pairs]
     mean = float(np.mean(found))
     return Agreement(mean, float(min(found)), float(max(found)), 2 * mean / (1 + mean))
 

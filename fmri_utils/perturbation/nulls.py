@@ -5,7 +5,7 @@ from? Putting in the value of another repeat of the same image should move the e
 the value of a repeat of another image. For a voxel that carries nothing, neither is closer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import permutations
 from typing import NamedTuple
 
@@ -54,15 +54,31 @@ def repeat_rows(nsd_id: np.ndarray, keep: np.ndarray | None = None) -> np.ndarra
 
 
 def draw_pairings(
-    n_permutations: int, n_repeats: int, n_images: int, rng: np.random.Generator
+    n_permutations: int,
+    n_repeats: int,
+    n_images: int,
+    rng: np.random.Generator,
+    *,
+    session: np.ndarray | None = None,
 ) -> np.ndarray:
     """Image whose trial stands in each place, (1 + n_permutations, n_repeats, n_images).
 
     Row 0 is the true pairing. In the others the first repeat stays and each further repeat is
     permuted over images, one permutation for all voxels.
+
+    Parameters
+    ----------
+    session : numpy.ndarray, (n_repeats, n_images), optional
+        Session of each trial. A trial then only takes the place of a trial of its own session, so
+        a wrong pair lies in the same two sessions as the true pair: repeats of one image share a
+        session more often than trials of two images.
     """
     pairings = np.tile(np.arange(n_images), (n_permutations + 1, n_repeats, 1))
-    pairings[1:, 1:] = rng.permuted(pairings[1:, 1:], axis=-1)
+    session = np.zeros((n_repeats, n_images)) if session is None else np.asarray(session)
+    for repeat in range(1, n_repeats):
+        rank = np.unique(session[repeat], return_inverse=True)[1]
+        shuffled = np.argsort(rank + rng.random((n_permutations, n_images)), axis=1)
+        pairings[1:, repeat, np.argsort(rank, kind="stable")] = shuffled
     return pairings
 
 
@@ -156,22 +172,71 @@ def _swap_effects(weights: np.ndarray, f: np.ndarray, values: np.ndarray) -> np.
     return step**2 * across / moved / (1 + np.maximum(cosine, 0))
 
 
-def combine(parts: Sequence[np.ndarray], n_images: Sequence[int]) -> np.ndarray:
-    """Reliability over the folds of a cross-fit, each with a decoder that never saw its images.
+def without_trends(betas: np.ndarray, session: np.ndarray) -> np.ndarray:
+    """Betas less a cubic polynomial of time in each session, for every voxel.
+
+    Repeats of one image often lie close together in a session, where slow trends are alike. A voxel
+    without any signal would seem to repeat itself.
 
     Parameters
     ----------
-    parts : sequence of numpy.ndarray, (1 + n_permutations, n_voxels)
-        From :func:`reliability`, their pairings drawn independently.
-    n_images : sequence of int
-        Images of each fold: its weight.
+    betas : numpy.ndarray, (n_trials, n_voxels)
+    session : numpy.ndarray, (n_trials,)
+        Trials of a session in the order in which they were measured.
+    """
+    out = np.array(betas)
+    for rows in (np.flatnonzero(session == one) for one in np.unique(session)):
+        shapes = np.polynomial.legendre.legvander(np.linspace(-1, 1, len(rows)), 3)
+        shapes = shapes.astype(out.dtype)
+        out[rows] -= shapes @ np.linalg.lstsq(shapes, out[rows])[0]
+    return out
+
+
+def reliability_of_folds(
+    folds: Iterable[tuple[LinearEncoder, np.ndarray]],
+    betas: np.ndarray,
+    nsd_id: np.ndarray,
+    session: np.ndarray,
+    *,
+    n_permutations: int,
+    block_size: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Reliability over all images, each tested by a decoder that was fitted without it.
+
+    Slow trends within sessions are removed first (:func:`without_trends`). Pairings are drawn
+    within blocks of images, and within sessions (:func:`draw_pairings`). A block holds images whose
+    later repeats lie in the same sessions, as far as there are enough of them.
+
+    Parameters
+    ----------
+    folds : iterable of (LinearEncoder, numpy.ndarray of int)
+        A decoder and the trials that it was not fitted to, from :func:`cross_fit`.
+    betas : numpy.ndarray, (n_trials, n_voxels)
+        z-scored.
+    nsd_id, session : numpy.ndarray of int, (n_trials,)
+        Image and session of each trial.
+    n_permutations : int
+        Wrong pairings.
+    block_size : int
+        Images of a block, about. Time and memory grow with it.
 
     Returns
     -------
     numpy.ndarray, (1 + n_permutations, n_voxels)
+        As from :func:`reliability`: the mean over blocks, weighted by their images.
     """
-    share = np.asarray(n_images, float) / np.sum(n_images)
-    return sum(s * part for s, part in zip(share, parts, strict=True))
+    betas, total, n_images = without_trends(betas, session), 0, 0
+    for encoder, held in folds:
+        rows = repeat_rows(nsd_id, np.isin(np.arange(len(nsd_id)), held))
+        order = np.lexsort((rng.random(rows.shape[1]), *session[rows][:0:-1]))
+        for block in np.array_split(order, max(1, len(order) // block_size)):
+            trials = rows[:, block]
+            how = {"rng": rng, "session": session[trials]}
+            pairings = draw_pairings(n_permutations, *trials.shape, **how)
+            total = total + len(block) * reliability(encoder, betas[trials], pairings)
+            n_images += len(block)
+    return total / n_images
 
 
 class Significance(NamedTuple):
@@ -180,13 +245,16 @@ class Significance(NamedTuple):
     Attributes
     ----------
     z : numpy.ndarray, (n_voxels,)
-        Studentised: distance from the mean of the null in its standard deviations.
+        Distance of the observed value from the mean of the wrong pairings, in their SD. For maps
+        and figures; the p values do not come from it.
     p : numpy.ndarray, (n_voxels,)
         One-sided, of one voxel alone.
     p_corrected : numpy.ndarray, (n_voxels,)
         By the largest of all voxels: controls the chance of any false voxel (family-wise error).
     q : numpy.ndarray, (n_voxels,)
-        Benjamini & Hochberg (1995): the expected share of false ones among voxels below q.
+        Benjamini & Hochberg (1995): the expected share of false ones among voxels below q. No p
+        is smaller than one over the number of pairings, 1 / n. So q can fall below .05 only where
+        n_voxels / (.05 n) voxels or more have this smallest p.
     """
 
     z: np.ndarray
@@ -200,7 +268,9 @@ def max_t(null: np.ndarray) -> Significance:
 
     Voxels are studentised first (Westfall & Young 1993): otherwise the few with the largest
     weights alone would decide what the largest of all voxels is under the null. Mean and SD are
-    taken over all pairings, the true one included, which keeps the test exact.
+    taken over all pairings for the p values, the true one included, which keeps the test exact.
+    This bounds the studentised value by the root of the number of wrong pairings. The ``z`` that is
+    returned is for display and has no such bound: its mean and SD are those of the wrong pairings.
 
     Parameters
     ----------
@@ -219,7 +289,10 @@ def max_t(null: np.ndarray) -> Significance:
     p = (z >= z[0]).mean(0)
     largest = np.sort(z.max(1))
     p_corrected = 1 - np.searchsorted(largest, z[0], side="left") / len(null)
-    return Significance(z[0], p, p_corrected, stats.false_discovery_control(p))
+    wrong = null[1:] if len(null) > 2 else null
+    spread = wrong.std(0)
+    distance = np.divide(null[0] - wrong.mean(0), spread, out=np.zeros_like(sd), where=spread > 0)
+    return Significance(distance, p, p_corrected, stats.false_discovery_control(p))
 
 
 def matched_rank(effect: np.ndarray, size: np.ndarray, *, n_matched: int = 100) -> np.ndarray:

@@ -18,7 +18,7 @@ from scipy.linalg import cho_factor, lapack
 
 from ..encoders import LinearEncoder, refit_ridge
 from ..encoders.common import REMEDY
-from ..encoders.ridge import make_folds
+from ..encoders.ridge import make_folds, scaled
 from ..project.checks import check_finite
 from ..project.errors import DataError
 from .embedding_effects import EmbeddingChange, check_betas
@@ -201,3 +201,39 @@ def cross_fit(
     for held in make_folds(groups, n_folds, seed):
         rest = np.setdiff1d(np.arange(len(groups)), held)
         yield refit_ridge(betas[rest], embeddings[rest], alphas=alphas, device=device), held
+
+
+def half_decoders(
+    betas: np.ndarray,
+    embeddings: np.ndarray,
+    groups: np.ndarray,
+    alphas: np.ndarray,
+    *,
+    scale: float = 1.0,
+    n_halvings: int = 4,
+) -> list[list[LinearEncoder]]:
+    """Pairs of ridge fits, each to one half of the training images, for several random halvings.
+
+    The two decoders of a pair have no training image in common, unlike those of :func:`cross_fit`
+    with more folds. They differ by what another choice of training images would change. Over such
+    decoders the SD of a number is about its standard error at the full size (the delete-half
+    jackknife of Shao & Wu 1989).
+
+    Parameters
+    ----------
+    betas, embeddings, groups, alphas
+        Training trials, as for :func:`cross_fit`.
+    scale : float
+        By which deviations from the mean embedding are scaled, as
+        :func:`fmri_utils.encoders.match_spread` does.
+    n_halvings : int
+
+    Returns
+    -------
+    list of [LinearEncoder, LinearEncoder]
+    """
+    mean, data = embeddings.mean(0), (betas, embeddings, groups, alphas)
+    return [
+        [scaled(one, mean, scale, "ridge, half") for one, _ in cross_fit(*data, n_folds=2, seed=s)]
+        for s in range(n_halvings)
+    ]

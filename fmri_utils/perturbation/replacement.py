@@ -7,10 +7,14 @@
 * *Microstimulation*: its value plus or minus k standard deviations, ``betas + k``.
 """
 
-import numpy as np
-from sklearn.covariance import ledoit_wolf_shrinkage
+from collections.abc import Sequence
 
+import numpy as np
+
+from ..encoders import ridge_basis
 from ..encoders.common import REMEDY
+from ..encoders.gradient_fit import hold_out
+from ..nsd.preprocessing import average_repeats
 from ..project.checks import check_finite
 from ..project.errors import DataError
 from .refit import Precision
@@ -42,29 +46,41 @@ def other_repeat(betas: np.ndarray, nsd_id: np.ndarray) -> tuple[np.ndarray, np.
     return np.asarray(betas)[following[rows]], rows
 
 
-def shrinkage_penalty(betas: np.ndarray) -> float:
-    """Penalty that makes the voxels' covariance invertible, chosen from the data.
+def prediction_penalty(
+    betas: np.ndarray, nsd_id: np.ndarray, *, alphas: Sequence[float], seed: int = 0
+) -> float:
+    """Penalty with which a voxel is best predicted from all other voxels.
 
-    Ledoit & Wolf (2004) shrink the covariance S to (1 - s) S + s m I with m its mean variance. Its
-    inverse is that of X'X + alpha I up to a factor, with alpha = n m s / (1 - s).
+    Half of the images give the covariance, from single trials. The other half are predicted, as
+    means over their repeats, because these patterns are what :func:`conditional_mean` is asked for.
+    The error of voxel v is (A x)_v / A_vv with A = (X'X + alpha I)^-1 (see
+    :mod:`fmri_utils.perturbation.refit`), so one decomposition of X serves all penalties.
 
     Parameters
     ----------
     betas : numpy.ndarray, (n_trials, n_voxels)
+        Training trials, z-scored.
+    nsd_id : numpy.ndarray, (n_trials,)
+        Image of each trial.
+    alphas : sequence of float
+        Penalties tried.
+    seed : int
+        Draws the halves.
 
     Returns
     -------
     float
-        alpha, for :meth:`fmri_utils.perturbation.Precision.step`.
+        For :func:`conditional_mean`: the penalty with the smallest mean squared error.
     """
-    check_finite(betas, "betas", ("trial", "voxel"), remedy=REMEDY)
-    s = float(ledoit_wolf_shrinkage(betas))
-    if not 0 < s < 1:
-        raise DataError(
-            f"the shrinkage of the covariance is {s:g}. Expected: 0 to 1. Replace voxels by 0 "
-            "instead."
-        )
-    return len(betas) * float(np.var(betas, axis=0).mean()) * s / (1 - s)
+    held = hold_out(nsd_id, 0.5, seed)
+    basis = ridge_basis(betas[~held])
+    mean, axes, variances = (a.numpy() for a in (basis.mean, basis.axes, basis.eigenvalues))
+    x = average_repeats(betas[held], nsd_id[held])[0] - mean
+    scores, errors = x @ axes, []
+    for alpha in alphas:
+        share = variances / (variances + alpha)
+        errors.append((((x - (scores * share) @ axes.T) / (1 - axes**2 @ share)) ** 2).mean())
+    return float(alphas[int(np.argmin(errors))])
 
 
 def conditional_mean(precision: Precision, betas: np.ndarray, alpha: float) -> np.ndarray:
@@ -78,7 +94,7 @@ def conditional_mean(precision: Precision, betas: np.ndarray, alpha: float) -> n
         Of the training trials.
     betas : numpy.ndarray, (n_trials, n_voxels)
     alpha : float
-        From :func:`shrinkage_penalty`.
+        From :func:`prediction_penalty`.
 
     Returns
     -------

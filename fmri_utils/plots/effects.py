@@ -1,4 +1,4 @@
-"""Effects of voxels: step sizes, places in the picture, concepts, redundancy, reliability."""
+"""Effects of voxels: step sizes, places in the picture, redundancy, reliability."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..metrics import Interval
-from ..nsd.area_masks import not_available
-from .style import CAPTION, COLOURS, SMALL, draw_chance, draw_matrix, say_nothing, styled
+from .style import CAPTION, COLOURS, SMALL, draw_chance, say_nothing, styled
 
 LINES = ("brain", "image", "ceiling", "noise", "text", "sky")
 
@@ -61,23 +60,6 @@ def plot_places(maps: np.ndarray, titles: Sequence[str]) -> Sequence[Axes]:
 
 
 @styled
-def plot_matrix(
-    matrix: np.ndarray,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    *,
-    ylabel: str = "",
-    ax: Axes | None = None,
-) -> Axes:
-    """A small signed matrix with its numbers."""
-    if not matrix.size:
-        return say_nothing(ax, not_available(ylabel or "the table", "no area with a voxel"))
-    draw_matrix(ax, matrix, rows, columns, ".2f")
-    ax.set_ylabel(ylabel)
-    return ax
-
-
-@styled
 def plot_redundancy(
     redundancies: Sequence[int], curves: Mapping[str, Sequence[Interval]], *, ax: Axes | None = None
 ) -> Axes:
@@ -96,14 +78,19 @@ def plot_redundancy(
 
 
 @styled
-def plot_shares(shares: Mapping[str, float], *, ax: Axes | None = None) -> Axes:
-    """Shares of variance as one stacked bar's parts, in per cent."""
-    names = list(shares)
-    ax.barh(range(len(names)), [100 * shares[n] for n in names], color=COLOURS["brain"])
-    for row, share in enumerate(shares.values()):
-        ax.text(100 * share + 1, row, f"{100 * share:.1f}", va="center", fontsize=SMALL)
-    ax.set_yticks(range(len(names)), names)
-    ax.set(xlabel="share of pixel variance (%)", ylim=(len(names) - 0.4, -0.6), xlim=(0, 108))
+def plot_shares(shares: Mapping[str, np.ndarray], *, ax: Axes | None = None) -> Axes:
+    """Shares of variance in per cent: a bar for the mean over images, a dot for each image.
+
+    Parameters
+    ----------
+    shares : mapping of str to numpy.ndarray, (n_images,)
+    """
+    for row, values in enumerate(100 * np.array(list(shares.values()))):
+        ax.barh(row, values.mean(), color=COLOURS["brain"], alpha=0.6)
+        ax.plot(values, np.full(len(values), row), ".", ms=4, color=COLOURS["ink"])
+        ax.text(values.max() + 2, row, f"{values.mean():.1f}", va="center", fontsize=SMALL)
+    ax.set_yticks(range(len(shares)), list(shares))
+    ax.set(xlabel="share of pixel variance (%)", ylim=(len(shares) - 0.4, -0.6), xlim=(0, 112))
     return ax
 
 
@@ -133,5 +120,5 @@ def plot_tested_reliability(
         ax.axvline(z[significant].min(), color=COLOURS["ink"], ls=":", label="family-wise .05")
     ax.set(xlabel="reliability (SDs of its null)", ylabel="voxels")
     ax.set_ylim(top=1.4 * ax.get_ylim()[1])  # room for the legend
-    ax.legend(loc="upper left")
+    ax.legend(loc="upper right")
     return ax

@@ -132,13 +132,13 @@ class PerturbationConfig:
     n_maps: Count  # test images with the exact form and maps of the place in the picture
     n_probes: Count  # random projections per image for the other form
     n_cells: Count  # cells per side of those maps
-    n_z: Several  # draws of z for the variance shares
-    n_buffers: Several  # draws of the noise buffers for them
+    n_shares: Count  # images whose variance is shared out
+    n_z: Several  # draws of z for that
+    n_buffers: Several  # draws of the noise buffers for that
     n_folds: Several  # of the cross-fit of the reliability test
     block_size: Several  # images within which repeats are paired anew
     n_permutations: Count
     n_random: Count  # random groups of an area's size, of each kind
-    n_orders: Count  # orders of areas for Shapley values
     n_retrained: Count  # random groups that a decoder is trained on; 39 for a band of 95 %
     n_pictured: Count  # test images drawn without a group, or from it alone
     pictured: tuple[Words, ...]  # "name: area area ...", the groups of those pictures

@@ -15,6 +15,6 @@ from .decoding import (
     score_areas,
     unions,
 )
-from .groups import against_random, group_embedding, shapley, shapley_by_trial
+from .groups import group_embedding, shapley_by_trial
 from .random_groups import patches, scattered, shared_noise
 from .retrain import refit_without, score_retrained

@@ -1,4 +1,4 @@
-"""Groups of voxels: left out, kept alone, stimulated; against random groups; Shapley values.
+"""Groups of voxels: left out, kept alone, stimulated; Shapley values.
 
 Many voxels know the same. Leaving one out then changes little, because the others stand in for it
 (redundancy hides importance). Groups and Shapley values look past that.
@@ -14,7 +14,6 @@ from ..encoders import LinearEncoder, unit
 from ..perturbation.embedding_effects import check_betas
 from ..project.checks import check_finite
 from ..project.errors import DataError
-from .random_groups import RandomGroups, scattered
 
 KINDS = ("leave_out", "keep_only", "stimulate")
 MAX_EXACT = 12
@@ -55,44 +54,6 @@ def changed_embedding(
     return encoder.intercept + part if kind == "keep_only" else whole - part
 
 
-def against_random(
-    encoder: LinearEncoder,
-    betas: np.ndarray,
-    truth: np.ndarray,
-    group: np.ndarray,
-    *,
-    kind: str,
-    rng: np.random.Generator,
-    n_groups: int = 1000,
-    control: RandomGroups | None = None,
-) -> tuple[float, np.ndarray]:
-    """Mean cosine with the truth for a group, and for random groups of the same size.
-
-    Parameters
-    ----------
-    truth : numpy.ndarray, (n_trials, C)
-        Unit length.
-    group : numpy.ndarray of bool, (n_voxels,)
-    kind : {"leave_out", "keep_only"}
-    n_groups : int
-    control : RandomGroups, optional
-        Kind of the random groups; voxels scattered over the region by default.
-
-    Returns
-    -------
-    value : float
-    random : numpy.ndarray, (n_groups,)
-    """
-    check_finite(truth, "truth", ("trial", "dimension"))
-    whole = encoder.predict(betas)
-    control = control or scattered(betas.shape[1])
-    [size] = control.sizes({"": group})
-    drawn = [control.draw(size, rng) for _ in range(n_groups)]
-    made = [changed_embedding(encoder, betas, whole, one, kind) for one in (group, *drawn)]
-    value, *random = (_accuracy(embedding, truth) for embedding in made)
-    return value, np.array(random)
-
-
 def group_parts(
     encoder: LinearEncoder, betas: np.ndarray, groups: Sequence[np.ndarray]
 ) -> np.ndarray:
@@ -105,10 +66,6 @@ def _cosines(embedding: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return (unit(embedding) * truth).sum(1)
 
 
-def _accuracy(embedding: np.ndarray, truth: np.ndarray) -> float:
-    return float(_cosines(embedding, truth).mean())
-
-
 def _check_disjoint(groups: Mapping[str, np.ndarray]) -> None:
     overlap = np.sum([np.asarray(g, bool) for g in groups.values()], axis=0) > 1
     if overlap.any():
@@ -118,76 +75,33 @@ def _check_disjoint(groups: Mapping[str, np.ndarray]) -> None:
         )
 
 
-def shapley(
-    encoder: LinearEncoder,
-    betas: np.ndarray,
-    truth: np.ndarray,
-    groups: Mapping[str, np.ndarray],
-    *,
-    rng: np.random.Generator,
-    n_permutations: int = 200,
-) -> dict[str, tuple[float, float]]:
+def shapley_by_trial(
+    encoder: LinearEncoder, betas: np.ndarray, truth: np.ndarray, groups: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Shapley value of each group: its mean gain in accuracy over all orders of joining.
 
-    Accuracy is the mean cosine with the truth when only the groups that have joined are kept, all
-    other voxels being 0. Orders are sampled (Castro, Gomez & Tejada 2009), each together with its
-    reverse. Values of all groups add up to the gain of all groups together.
+    Accuracy is the cosine with the truth when only the groups that have joined are kept, all other
+    voxels being 0. Values follow from all subsets (Shapley 1953). Those of all groups add up to the
+    gain of all groups together.
 
     Parameters
     ----------
     truth : numpy.ndarray, (n_trials, C)
         Unit length.
     groups : mapping of str to bool numpy.ndarray, (n_voxels,)
-        Without overlap; there may be none.
-    n_permutations : int
-        Orders sampled, half of them reverses.
-
-    Returns
-    -------
-    dict of str to (float, float)
-        Value and its standard error.
-    """
-    if not groups:
-        return {}
-    _check_disjoint(groups)
-    check_finite(truth, "truth", ("trial", "dimension"))
-    parts = group_parts(encoder, betas, list(groups.values()))
-    gains = []
-    for _ in range(max(1, n_permutations // 2)):
-        order = rng.permutation(len(parts))
-        pair = [_gains_in_order(encoder.intercept, parts, truth, o) for o in (order, order[::-1])]
-        gains.append(np.mean(pair, axis=0))
-    mean = np.mean(gains, axis=0)
-    error = np.std(gains, axis=0, ddof=1) / len(gains) ** 0.5 if len(gains) > 1 else mean * np.nan
-    return {name: (float(m), float(e)) for name, m, e in zip(groups, mean, error, strict=True)}
-
-
-def _gains_in_order(
-    intercept: np.ndarray, parts: np.ndarray, truth: np.ndarray, order: np.ndarray
-) -> np.ndarray:
-    embedding = np.repeat(np.asarray(intercept, parts.dtype)[None], parts.shape[1], axis=0)
-    gains, before = np.empty(len(parts)), _accuracy(embedding, truth)
-    for group in order:
-        embedding = embedding + parts[group]
-        after = _accuracy(embedding, truth)
-        gains[group], before = after - before, after
-    return gains
-
-
-def shapley_by_trial(
-    encoder: LinearEncoder, betas: np.ndarray, truth: np.ndarray, groups: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Shapley values from all subsets, for at most twelve groups; see :func:`shapley`.
+        Without overlap, at most twelve; there may be none.
 
     Returns
     -------
     dict of str to numpy.ndarray, (n_trials,)
         The value of each group for each trial, for intervals over trials.
     """
+    if not groups:
+        return {}
     _check_disjoint(groups)
     n = len(groups)
     if n > MAX_EXACT:
-        raise DataError(f"{n} groups. Expected: at most {MAX_EXACT}; sample with shapley().")
+        raise DataError(f"{n} groups. Expected: at most {MAX_EXACT}; unite some.")
     check_finite(truth, "truth", ("trial", "dimension"))
     parts = group_parts(encoder, betas, list(groups.values()))
     subsets = [s for size in range(n + 1) for s in combinations(range(n), size)]

@@ -1,13 +1,13 @@
 """The perturbation part of ``make study``: what takes too long for notebook 05.
 
-* Are the p values right? Family-wise error of the whole test, repeated on subjects in whom no voxel
-  carries anything. The decoder stays as it is. Test trials are drawn anew without signal, with all
-  that the simulator puts into a trial otherwise: noise that neighbours share, noise in the signal's
-  own subspace, and slow trends within sessions, at the very times at which the test images were
-  shown.
+* Are the p values right? The reliability test of notebook 05, with its folds, blocks and number of
+  pairings, repeated on subjects in whom no voxel carries anything. The decoders of the folds stay
+  as they are. All trials are drawn anew without signal, with all that the simulator puts into a
+  trial otherwise: noise that neighbours share, noise in the signal's own subspace, and slow trends
+  within sessions, at the very times at which the images were shown.
 * How far do the maps of five training seeds agree?
 
-About twenty minutes on one core in the demo. Every run is kept when it is finished, under ``study``
+About 40 minutes on one core in the demo. Every run is kept when it is finished, under ``study``
 in the run's derived folder: a killed study goes on.
 """
 
@@ -16,7 +16,7 @@ from scipy import ndimage, stats
 
 from fmri_utils import encoders, perturbation
 from fmri_utils.encoders import MapperSettings
-from fmri_utils.perturbation.nulls import draw_pairings, max_t, reliability
+from fmri_utils.nsd import zscore_sessions
 from fmri_utils.project.notebook_files import Files
 from fmri_utils.project.simulation_config import SimulationConfig
 from simulated_nsd.ground_truth import GroundTruth, load_ground_truth
@@ -24,11 +24,10 @@ from simulated_nsd.measurement import noise_patterns
 
 from .finished import finished
 
-READS = ("betas", "embeddings", "predictions", "matched")
-SECTIONS = ("data", "clip", "simulation", "encoder")  # what the study reads
+READS = ("betas", "embeddings", "predictions", "ridge")
+SECTIONS = ("data", "clip", "simulation", "encoder", "perturbation")  # what the study reads
 CONTRASTIVE = ("n_steps", "batch_size", "temperature", "learning_rate", "weight_decay")
 N_RUNS, N_SEEDS = 200, 5
-N_PERMUTATIONS = 500
 LEVEL = 0.05  # of the test
 
 
@@ -91,8 +90,8 @@ def _neighbour_root(places: np.ndarray, config: SimulationConfig) -> np.ndarray:
     return np.linalg.cholesky(correlation).astype(np.float32)
 
 
-def null_trials(files: Files) -> NullTrials:
-    """Draws test trials without signal, at the times of the real test trials."""
+def null_trials(files: Files, rows: np.ndarray) -> NullTrials:
+    """Draws trials without signal, at the times of the trials ``rows`` (n_repeats, n_images)."""
     profile, brain = files.cfg, files["betas"]
     truth = load_ground_truth(profile.data_root, profile.subject, brain["mask"])
     session = brain["session"]
@@ -100,33 +99,51 @@ def null_trials(files: Files) -> NullTrials:
     last = np.searchsorted(session, session, side="right") - 1
     position = np.arange(len(session)) - first
     time = 2 * position / np.maximum(last - first, 1) - 1
-    rows = perturbation.repeat_rows(brain["nsd_id"], brain["is_test"])
     return NullTrials(truth, profile.simulation, session[rows], time[rows])
 
 
 def study_calibration(files: Files) -> dict:
-    """Family-wise error of the reliability test over simulated runs without any signal.
+    """How often the reliability test of notebook 05 is wrong where no voxel carries anything.
 
     Returns
     -------
     dict
         ``n_runs``, ``n_false`` (runs with any voxel called significant at ``level``), ``rate`` with
-        its exact binomial 95 % interval ``low`` and ``high``.
+        its exact binomial 95 % interval ``low`` and ``high``; and of single voxels, as means over
+        the runs with their standard errors, ``share`` (voxels with p <= level) and ``z``.
     """
-    encoder, null = encoders.load_encoder(files["matched"]), null_trials(files)
+    brain, p = files["betas"], files.cfg.perturbation
+    train, nsd_id, session = (brain[name] for name in ("is_train", "nsd_id", "session"))
+    target = files["embeddings"]["image"]
+    target = target[np.searchsorted(files["embeddings"]["nsd_id"], nsd_id)]
+    data = brain["betas"], target, nsd_id
+    ridge = encoders.load_encoder(files["ridge"])
+    alphas = perturbation.ridge_penalties(ridge, data[0][train], target[train])
+    folds = list(perturbation.cross_fit(*data, alphas, n_folds=p.n_folds, seed=files.cfg.seed))
+    rows = perturbation.repeat_rows(nsd_id)
+    null = null_trials(files, rows)
+    settings = {"n_permutations": p.n_permutations, "block_size": p.block_size}
 
     def compute(run: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([0, run])
-        trials = null.draw(rng)
-        pairings = draw_pairings(N_PERMUTATIONS, *trials.shape[:2], rng)
-        return {"smallest": max_t(reliability(encoder, trials, pairings)).p_corrected.min()}
+        trials = np.zeros_like(data[0])
+        trials[rows] = null.draw(rng)
+        trials = zscore_sessions(trials, session, train)
+        tested = perturbation.max_t(
+            perturbation.reliability_of_folds(folds, trials, nsd_id, session, **settings, rng=rng)
+        )
+        share, z = (tested.p <= LEVEL).mean(), tested.z.mean()
+        return {"smallest": tested.p_corrected.min(), "share": share, "z": z}
 
-    about = {"n_runs": N_RUNS, "n_permutations": N_PERMUTATIONS, "level": LEVEL}
-    settings = {"n_permutations": N_PERMUTATIONS}
-    runs = finished(files, "calibration", settings, range(N_RUNS), compute)
+    about = {"n_runs": N_RUNS, **settings, "n_folds": p.n_folds, "level": LEVEL}
+    key = {**settings, "n_folds": p.n_folds, "level": LEVEL}
+    runs = finished(files, "calibration", key, range(N_RUNS), compute)
     n_false = int(sum(run["smallest"] <= LEVEL for run in runs))
     interval = stats.binomtest(n_false, N_RUNS).proportion_ci(0.95, method="exact")
     found = {"rate": n_false / N_RUNS, "low": float(interval.low), "high": float(interval.high)}
+    for name in ("share", "z"):
+        values = [float(run[name]) for run in runs]
+        found |= {name: float(np.mean(values)), f"{name}_error": float(stats.sem(values))}
     return {**about, "n_false": n_false, **found}
 
 
