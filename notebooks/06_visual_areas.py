@@ -455,7 +455,7 @@ for (name, rows), error in zip(leads.items(), errors["lead"], strict=True):
 
 # %% [markdown]
 # In the demo all four areas move most towards their own concept, and test images seem to leave no doubt
-# about it. Training images do. Over them a lead varies by 0.04 to 0.05, 7 to 16 times as much as over test
+# about it. Training images do leave a doubt. Over them a lead varies by 0.04 to 0.05, 7 to 16 times as much as over test
 # images. The lead of `bodies`, 0.021 [0.015, 0.027], is smaller than this (0.050). So with other training
 # images `bodies` might have moved most towards another concept. The other leads are 2.6 to 3.8 times as large.
 #
@@ -463,8 +463,8 @@ for (name, rows), error in zip(leads.items(), errors["lead"], strict=True):
 # this notebook hold the one decoder fixed.
 #
 # A simulated subject makes this a test of recovery, and no discovery. Its four areas were given their tuning
-# by the same four categories whose caption words are the concepts here. The test says that signal, noise,
-# decoder and directions together bring back what was planted.
+# by the same four categories whose caption words are the concepts here. The test says how well signal, noise,
+# decoder and directions together bring back what was planted: in the demo, for three areas of the four.
 #
 # ## The pictures
 #
