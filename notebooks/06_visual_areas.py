@@ -35,7 +35,6 @@ from IPython.display import Markdown
 from scipy import stats
 
 from fmri_utils import encoders, metrics, nsd, perturbation, plots, visual_areas
-from fmri_utils.encoders.ridge import scaled
 from fmri_utils.nsd import quality
 from fmri_utils.pictures import reconstruction
 from fmri_utils.pictures.prior import open_generator
@@ -420,24 +419,25 @@ for name, (low, high) in shift_bands.items():
 
 # %%
 scale = np.linalg.norm(encoder.weights) / np.linalg.norm(ridge.weights)
-fits = {"alphas": alphas / 2, "n_folds": 2, "device": device}  # half of the trials
+learned = betas, target, images, alphas / 2  # as strong a penalty for half of the trials
+halvings = perturbation.half_decoders(*learned, scale=scale, n_halvings=16, device=device)
+
+# %%
 everything = main | {"all": np.ones(pattern.shape[1], bool)}
 halves = {"lead": [], "gain": [], "loss": []}
-for seed in range(16):
-    for half, _ in perturbation.cross_fit(betas, target, images, seed=seed, **fits):
-        half = scaled(half, target.mean(0), scale, "half of the images")
-        moved = perturbation.area_shifts(half, pattern, named, directions)
-        leads = perturbation.own_leads(moved, list(named), list(concepts))
-        of_half = visual_areas.score_areas(half, pattern, truth, everything, **how)
-        keep, leave = (of_half.means(kind, "cosine") for kind in of_half.per_image)
-        halves["lead"].append([lead.mean() for lead in leads.values()])
-        halves["gain"].append(keep[:-1] - leave[-1])
-        halves["loss"].append(keep[-1] - leave[:-1])
+for half in (half for pair in halvings for half in pair):
+    moved = perturbation.area_shifts(half, pattern, named, directions)
+    leads = perturbation.own_leads(moved, list(named), list(concepts))
+    of_half = visual_areas.score_areas(half, pattern, truth, everything, **how)
+    keep, leave = (of_half.means(kind, "cosine") for kind in of_half.per_image)
+    halves["lead"].append([lead.mean() for lead in leads.values()])
+    halves["gain"].append(keep[:-1] - leave[-1])
+    halves["loss"].append(keep[-1] - leave[:-1])
 
 # %%
 errors = {}
 for what, values in halves.items():
-    difference = np.diff(np.reshape(values, (16, 2, len(values[0]))), axis=1)[:, 0]
+    difference = np.diff(np.reshape(values, (len(halvings), 2, len(values[0]))), axis=1)[:, 0]
     errors[what] = np.sqrt((difference**2).mean(0)) / 2
 for i, name in enumerate(main):
     print(f"{name:11s} gain {gains[i]:.3f} +- {errors['gain'][i]:.3f}", end=", ")

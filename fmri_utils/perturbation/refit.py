@@ -211,6 +211,7 @@ def half_decoders(
     *,
     scale: float = 1.0,
     n_halvings: int = 4,
+    device: str = "cpu",
 ) -> list[list[LinearEncoder]]:
     """Pairs of ridge fits, each to one half of the training images, for several random halvings.
 
@@ -227,13 +228,16 @@ def half_decoders(
         By which deviations from the mean embedding are scaled, as
         :func:`fmri_utils.encoders.match_spread` does.
     n_halvings : int
+    device : str
+        "cpu" or "cuda".
 
     Returns
     -------
     list of [LinearEncoder, LinearEncoder]
     """
     mean, data = embeddings.mean(0), (betas, embeddings, groups, alphas)
+    how = {"n_folds": 2, "device": device}
     return [
-        [scaled(one, mean, scale, "ridge, half") for one, _ in cross_fit(*data, n_folds=2, seed=s)]
-        for s in range(n_halvings)
+        [scaled(one, mean, scale, "ridge, half") for one, _ in cross_fit(*data, **how, seed=seed)]
+        for seed in range(n_halvings)
     ]
