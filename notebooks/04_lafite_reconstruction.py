@@ -12,12 +12,12 @@
 # | writes | `reconstructions.h5`, `picture_scores.json` |
 # | minutes | to run: smoke 0.4 · demo 1.2 · nsd not measured; to work through: about 60 |
 #
-# A *generative adversarial network* (GAN) is two networks in a contest: a *generator* draws pictures
-# from random numbers, a *discriminator* tries to tell them from real ones. What fools it is kept, so the
-# pictures come to look real without anybody saying what is wrong with them. LAFITE (Zhou et al. 2022) is
-# such a network, built on StyleGAN2, and told what to draw: every layer is steered by a noise
-# vector *z* and by the *condition*, a CLIP embedding. It has learned to draw from the embeddings of
-# images, so it can be fed with embeddings read from a brain. What the condition leaves open, z decides.
+# A *generative adversarial network* (GAN) consists of two networks that are trained against each other. A *generator*
+# draws pictures from random numbers. A *discriminator* learns to tell them from real ones, and the generator learns to
+# make that hard. So the pictures come to look real without anybody saying what is wrong with them. LAFITE (Zhou et
+# al. 2022) is such a network, built on StyleGAN2. Every layer gets a noise vector *z* and the *condition*, a CLIP
+# embedding that says what to draw. LAFITE has learned to draw from the embeddings of images, so it can also draw from
+# embeddings read from a brain. What the condition leaves open, z decides.
 
 # %% tags=["parameters"]
 PROFILE = "demo"
@@ -109,7 +109,7 @@ m = cfg.reconstruction.n_shown
 _ = plots.fig_reconstructions(seen[:m], ceiling[:m], samples[:m], label=cfg.dataset_label)
 # %% [markdown]
 # How much is z's doing? The rows from the third on differ in z only. The demo's generator is small, and was
-# not trained in a contest but to redraw scenes, each from its embedding and a z that stands for what
+# not trained against a discriminator but to redraw scenes, each from its embedding and a z that stands for what
 # the embedding leaves open (`data/pretrained/lafite-card.json`). So another z moves and turns things, and
 # changes what is behind them.
 
@@ -120,13 +120,16 @@ print(f"SD of a pixel over z {over_z:.3f}, over images {over_images:.3f}")
 # %% [markdown]
 # ## Searching for the noise
 #
-# The embedding does not say everything, and z decides the rest. Four ways to choose it, for the same
-# images: draw many and keep the picture whose own CLIP embedding is closest to the predicted one (*best
-# of n*); follow the gradient of that closeness with respect to z, with a prior that keeps |z|² where that of a
-# normal vector is, near its number of dimensions; the same with respect to the noise images that every
-# layer adds; and the gradient with respect to z of closeness in CLIP space *and* to a blurred colour picture, which
-# another ridge reads from V1 to V3: early visual cortex knows where things are. A gradient step costs
-# about three drawings, so all get the same number of *generator passes*.
+# The embedding does not say everything, and z decides the rest. We compare four ways to choose it, for the same images:
+#
+# * *best of n*: draw many pictures and keep the one whose own CLIP embedding is closest to the predicted one;
+# * *z optimised*: follow the gradient of that closeness with respect to z. A prior keeps |z|² where that of a normal
+#   vector is, near its number of dimensions;
+# * *noise optimised*: do the same with respect to the noise images that every layer adds;
+# * *with blurred picture*: follow the gradient of closeness in CLIP space *and* of closeness to a blurred colour
+#   picture. Another ridge reads that picture from V1 to V3, because early visual cortex knows where things are.
+#
+# A gradient step costs about three drawings, so all four get the same number of *generator passes*.
 
 # %%
 e, r = cfg.encoder, cfg.reconstruction
@@ -292,10 +295,10 @@ if study:
 #
 # ## Teaching the generator how a brain errs
 #
-# The generator has learned from embeddings without error, and takes every error of a predicted one for
-# content. The prior is one remedy. Another is to train it further on predictions for the *training* images. Each
-# prediction comes from encoders that had not seen that image, so these predictions err as they do at test. Here the
-# generator gets them without the prior.
+# The generator has learned from embeddings without error. So it draws every error of a predicted embedding as if the
+# error were content. The prior is one remedy. Another is to train it further on predictions for the *training*
+# images. Each prediction comes from encoders that had not seen that image, so these predictions err as they do at
+# test. Here the generator gets them without the prior.
 
 # %%
 train = brain["is_train"]
@@ -366,9 +369,9 @@ if study:
 # Mind Reader gives the generator *two conditions*, the predicted embeddings of the image and of its caption, and
 # z = 0. Look first at the judge's columns: a gain is an interval above 0 there. Then compare each row with its control.
 # In the demo the judge sees no gain in any row, and ± says how large a gain would have had to be (0.04 to 0.09 in
-# kind). Pixels gain where the training had no discriminator. The control, which never saw a prediction, gains at least as
-# much, so longer training is enough to explain that gain. What fine-tuning costs is seen with the same generators
-# fed with the true embeddings:
+# kind). Pixels gain where the training had no discriminator. The control, which never saw a prediction, gains at least
+# as much, so longer training is enough to explain that gain. What fine-tuning costs is seen with the same
+# generators fed with the true embeddings:
 
 # %%
 if study:
@@ -476,8 +479,8 @@ change = max(rows["PixCorr"].value for rows in [*found_gains.values(), *tuned.va
 display(
     Markdown(f"""Pictures that are drawn from brain activity correlate with the seen ones by {gain:+.2f} relative to
 the mean training image, which needs no brain. Fed with the true embedding instead of the predicted one, this generator
-reaches a correlation of {best:.2f}. The largest change of this correlation by any of the searches, or by the short
-fine-tuning, is {change:+.3f}.""")
+reaches a correlation of {best:.2f}. The best that any of the searches, or the short fine-tuning, does to the
+correlation of the pictures from the brain is a change by {change:+.3f}.""")
 )
 
 # %% [markdown]

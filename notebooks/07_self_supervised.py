@@ -188,9 +188,9 @@ for name, gain in gains.items():
 #
 # ## Where the class token looks
 #
-# Attention in the last layer, averaged over heads. Bright patches are those that the teacher's class token
-# looks at most, which is not the same as deciding its answer. In the demo many of them lie beside the main thing, on
-# plain background: this small network does not outline objects as the published DINO does.
+# The figure shows attention in the last layer, averaged over heads. The teacher's class token looks most at the bright
+# patches. That does not mean that these patches decide its answer. In the demo many of them lie beside the main
+# thing, on plain background: this small network does not outline objects as the published DINO does.
 
 # %% alt="Six pictures, and below each the same picture lit where the class token looks"
 maps = teacher.backbone.attention(both[1][:6]).mean(1).numpy()
