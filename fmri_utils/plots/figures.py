@@ -279,7 +279,7 @@ def plot_score_rows(table: Mapping, rows: Sequence[str], *, ax: Axes | None = No
         ax.plot(ceiling, y, "|", color=COLOURS["ceiling"], ms=14, mew=3)
         ax.plot(baseline, y, "o", mfc="none", color=COLOURS["image"], ms=7)
         for k, (name, look) in enumerate(zip(methods, looks, strict=True)):
-            cell, shift = cells[name], (k - (len(methods) - 1) / 2) * 0.16
+            cell, shift = cells[name], (k - (len(methods) - 1) / 2) * 0.8 / max(len(methods), 5)
             ax.plot([cell["low"], cell["high"]], [y + shift] * 2, color=look["color"], lw=1.5)
             ax.plot(cell["value"], y + shift, **look)
     ax.set_yticks(range(len(rows)), rows)
