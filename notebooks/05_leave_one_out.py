@@ -155,7 +155,7 @@ print("forward model, correlation, quartiles:", np.percentile(carried, [25, 50, 
 
 # %% [markdown]
 # *Haufe's pattern* (Haufe et al. 2014) looks at the decoder from its output: which voxels vary together with what it
-# predicts? The trials must be new to the decoder. So we fit five decoders, each without a fifth of the images.
+# predicts? The trials must be new to the decoder. So we fit several decoders, each without one part of the images.
 
 # %%
 folds = perturbation.cross_fit(betas, target, nsd_id, alphas, n_folds=p.n_folds, seed=cfg.seed)
@@ -163,7 +163,7 @@ folds, output = list(folds), np.empty_like(target)
 for one, held in folds:
     output[held] = one.predict(betas[held])
 haufe = perturbation.haufe_pattern(betas, output)
-repeats = nsd.split_half_reliability(betas, nsd_id, rng)
+repeats = np.nan_to_num(nsd.split_half_reliability(betas, nsd_id, rng))  # NaN without data
 
 # %% [markdown]
 # And third: does the voxel say the same when the image comes back? The plain answer is the correlation of its
@@ -185,14 +185,14 @@ for name, values in {"p": tested.p, "q": tested.q, "family-wise p": tested.p_cor
     print(f"voxels with {name} <= .05: {(values <= 0.05).mean():.0%}")
 needed = int(np.ceil(len(tested.p) / (0.05 * len(reliable))))
 print(f"smallest possible p: 1/{len(reliable)}; q <= .05 takes {needed} voxels that reach it")
-own = spearmanr(tested.z, repeats, nan_policy="omit").statistic
-print(f"rank correlation of the test's z with the correlation of repeats: {own:.3f}")
+same = spearmanr(tested.z, repeats).statistic
+print(f"rank correlation of the test's z with the correlation of repeats: {same:.3f}")
 
 # %% [markdown]
 # *Family-wise*: over all voxels together, the chance of a single false one is at most 5 %. The false-discovery rate
 # cannot find a few voxels alone, because with few pairings no p is small enough. The last line is a caution: both
-# differences pass through the same row of weights, so the weights nearly cancel. The test says hardly more than the
-# correlation of repeats.
+# differences pass through the same row of weights, so the weights nearly cancel. In the demo, the test says hardly more
+# than the correlation of repeats.
 #
 # ### The same map with other data?
 #
@@ -219,12 +219,12 @@ for name, (values, pairs) in by_image.items():
 
 # %% [markdown]
 # "In full" is about what maps from all images would reach, by Spearman and Brown's formula. In the demo, other test images
-# give nearly the same map of effects (0.81), other training images do not (0.35, in full 0.52): an effect says as
-# much about the decoder as about the voxel. Contributions of single voxels hardly repeat (0.03 between halves of both).
+# give nearly the same map of effects (0.81), other training images do not (0.35, in full 0.52): an effect belongs to
+# one decoder, not to the voxel alone. Contributions of single voxels hardly repeat (0.03 between halves of both).
 #
-# All p values and intervals of this notebook come from wrong pairings or from other *test* images, with one decoder
-# held fixed. They do not say what other training images would change. The halves of the training images do: here for
-# the maps, below for Shapley values, and in notebook 06 for areas.
+# The p values and intervals of this notebook come from wrong pairings, other test images or other voxels, with the
+# decoders held fixed. They do not say what other *training* images would change. The halves of the training images
+# do: here for the maps, below for Shapley values, and in notebook 06 for areas.
 #
 # ## Against the planted truth
 #
@@ -237,7 +237,7 @@ planted = planted_truth(cfg.data_root, cfg.simulation, cfg.subject, brain["mask"
 null = None if planted is None else planted.voxels["null"].to_numpy(bool)
 statistics = {"effect": mean_effect, "refit effect": refit_effect, "contribution": gain}
 statistics |= {"conditional mean": by_replacement["conditional mean"], "reliability": tested.z}
-statistics |= {"repeat correlation": repeats, "NSD's ncsnr": brain["ncsnr"]}
+statistics |= {"repeat correlation": repeats, "NSD's ncsnr": np.nan_to_num(brain["ncsnr"])}
 statistics |= {"forward model": carried, "Haufe's pattern": haufe}
 auroc = against_truth.auroc(null, statistics, rng=rng)
 for name, value in auroc.items():
