@@ -171,7 +171,7 @@ fig, axes = plt.subplots(1, 2, figsize=(11, 3.2), layout="constrained")
 plots.plot_collapse(runs, "spread", ax=axes[0])
 plots.plot_collapse(runs, "top1", chance=1 / len(held), ax=axes[1])
 axes[0].set(ylim=(0, 1.05), ylabel="spread")
-axes[1].set(ylabel="brain_to_image top-1, test images")
+axes[1].set(ylabel="top-1 of test images")
 _ = axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 # %%
@@ -214,8 +214,8 @@ fig, ax = plt.subplots(figsize=(8, 3), layout="constrained")
 _ = plots.plot_temperatures(dict(sorted(heat.items())), chance=1 / len(held), ax=ax)
 
 # %% [markdown]
-# In the demo, non-matching pairs keep a high cosine at the lowest temperature: pairs that are far enough apart are
-# left where they are, and the space is not used to the full. At high temperatures the space is open. At the highest
+# In the demo, non-matching pairs keep a high cosine at the lowest temperature. Pairs that are far enough apart are
+# left where they are, so the space is not used to the full. At high temperatures the space is open. At the highest
 # the top-1 falls again, because neighbours are no longer told apart. These are the last steps of one seed. A part of
 # the difference is how fast each temperature overfits, and another seed changes a top-1 as much as the ranges above.
 

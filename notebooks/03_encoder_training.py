@@ -114,7 +114,7 @@ print("MLP: best step", mlp_report["best_step"], "of", settings.mlp_steps)
 # %% [markdown]
 # ## The embedding that the generator will get
 #
-# A ridge prediction is the mean embedding plus what the voxels say, and the second part is too small: the
+# A ridge prediction is the mean embedding plus what the voxels say, and the second part is too small. The
 # noisier the data, the closer a prediction stays to the mean. For the generator, the deviations from the mean
 # are scaled up to the spread of real embeddings. The factor is measured on held-out images of the training
 # set. It changes no voxel's share in a prediction.
@@ -495,7 +495,7 @@ for name, both in cases.items():
 # <summary>Answer</summary>
 #
 # The first two lines are of the same images and the same patterns. They differ only in whether the fit held these
-# trials, so their difference is memory: with about as many voxels as trials a linear map learns a part of the noise
+# trials, so their difference is memory. With about as many voxels as trials, a linear map learns a part of the noise
 # of each trial by heart. A good penalty does not prevent that. Only images whose repeats were all left out say how
 # well a brain is read.
 #
