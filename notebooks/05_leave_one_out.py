@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 05 · Leave one voxel out
 #
-# **Question.** What does a single voxel contribute to the picture, and is what we see the voxel or the
-# generator's own noise?
+# **Question.** What does a single voxel contribute to the picture, and is what we see the voxel or the generator's
+# own noise?
 #
 # | | |
 # |---|---|
@@ -12,11 +12,10 @@
 # | writes | `effects.h5` and maps of the brain (`*.nii.gz`) |
 # | minutes | to run: smoke 0.5 · demo 1.2 · nsd not measured; to work through: about 90 |
 #
-# It is tempting to switch off one voxel, draw the picture again and wonder at the difference. But a
-# generator has noise of its own, and may draw another picture whenever that is drawn anew. Here the noise
-# is held fixed while the voxel changes, and the voxel is held fixed while the noise changes. And it is done
-# for every voxel, with tests of whether an effect beats the noise; on the simulated subject also
-# against what was planted.
+# It is tempting to switch off one voxel, draw the picture again and wonder at the difference. But a generator has
+# noise of its own, and may draw another picture whenever that is drawn anew. Here the noise is held fixed while the
+# voxel changes, and the voxel is held fixed while the noise changes. And it is done for every voxel, with tests of
+# whether an effect beats the noise; on the simulated subject also against what was planted.
 #
 # All of this is about a *model* that reads a brain. It does not say what a voxel does for the person.
 
@@ -76,9 +75,9 @@ print("(n_test, n_voxels) =", pattern.shape)
 # %% [markdown]
 # ## Every voxel's effect on the embedding
 #
-# The encoder is linear, so leaving voxel v out (setting it to 0, its mean) moves the predicted embedding
-# along row v of the weights. How far the direction turns, 1 - cosine, follows in closed form for all
-# voxels and all test images at once. One voxel is recomputed the slow way to check.
+# The encoder is linear, so leaving voxel v out (setting it to 0, its mean) moves the predicted embedding along row v
+# of the weights. How far the direction turns, 1 - cosine, follows in closed form for all voxels and all test images
+# at once. One voxel is recomputed the slow way to check.
 
 # %%
 effect = perturbation.embedding_effect(encoder, pattern.astype(np.float64))
@@ -98,10 +97,10 @@ _ = plots.plot_area_effects(mean_effect, nsd.main_areas(areas), ax=ax)
 # %% [markdown]
 # ### What the voxel is replaced by
 #
-# 0 is not the only choice. The *conditional mean* is what the other voxels would guess for this one, so only
-# what the voxel alone knows is lost. The guess needs a penalty: the one that best predicts the voxels' responses to
-# training images left out. *Another repeat* of the image shows how much the voxel's noise matters (on single
-# trials). *Microstimulation* adds one standard deviation.
+# 0 is not the only choice. The *conditional mean* is what the other voxels would guess for this one, so only what the
+# voxel alone knows is lost. The guess needs a penalty: the one that best predicts the voxels' responses to training
+# images left out. *Another repeat* of the image shows how much the voxel's noise matters (on single trials).
+# *Microstimulation* adds one standard deviation.
 
 # %%
 precision = perturbation.fit_precision(betas[train], dtype=np.float32)
@@ -128,8 +127,8 @@ print(f"variance of a voxel that the others explain, test images: {np.median(exp
 # ### Fitting again without the voxel
 #
 # A decoder that is fitted again without the voxel differs from the finished decoder with the voxel switched off:
-# other voxels take over what they know as well. For ridge regression this too has a closed form, exact to
-# rounding (the penalties are read off the fit's own equations).
+# other voxels take over what they know as well. For ridge regression this too has a closed form, exact to rounding
+# (the penalties are read off the fit's own equations).
 
 # %%
 alphas = perturbation.ridge_penalties(ridge, betas[train], target[train])
@@ -142,9 +141,9 @@ print(f"rank correlation of the two: {spearmanr(mean_effect, refit_effect).stati
 # ## Three other questions
 #
 # A large effect only says that the decoder *uses* the voxel. Does the voxel help: how much closer to the true
-# embedding is the prediction with it (*contribution*)? And does it carry anything about the image? A *forward
-# model*, also called encoding model, predicts the voxel from the true embedding of images left out. No decoder
-# takes part in it.
+# embedding is the prediction with it (*contribution*)? And does it carry anything about the image? A *forward model*,
+# also called encoding model, predicts the voxel from the true embedding of images left out. No decoder takes part in
+# it.
 
 # %%
 each_gain = perturbation.contribution(encoder, pattern, truth)
@@ -158,8 +157,9 @@ print("forward model, correlation, quartiles:", np.percentile(carried, [25, 50, 
 # predicts? The trials must be new to the decoder. So we fit several decoders, each without one part of the images.
 
 # %%
-folds = perturbation.cross_fit(betas, target, nsd_id, alphas, n_folds=p.n_folds, seed=cfg.seed)
-folds, output = list(folds), np.empty_like(target)
+how = {"n_folds": p.n_folds, "seed": cfg.seed, "device": device}
+folds = list(perturbation.cross_fit(betas, target, nsd_id, alphas, **how))
+output = np.empty_like(target)
 for one, held in folds:
     output[held] = one.predict(betas[held])
 haufe = perturbation.haufe_pattern(betas, output)
@@ -167,8 +167,8 @@ repeats = np.nan_to_num(nsd.split_half_reliability(betas, nsd_id, rng))  # NaN w
 
 # %% [markdown]
 # And third: does the voxel say the same when the image comes back? The plain answer is the correlation of its
-# repeats. The *reliability test* asks through the decoder. We replace a voxel's value by its value in another trial. If
-# the voxel carries information, a trial of the *same* image should change the embedding less than a trial of a
+# repeats. The *reliability test* asks through the decoder. We replace a voxel's value by its value in another trial.
+# If the voxel carries information, a trial of the *same* image should change the embedding less than a trial of a
 # *different* image. If it carries none, there is no such difference. So we pair trials with wrong images, in the same
 # way for all voxels, to get the null distribution. Every image is tested once, by a decoder fitted without it.
 #
@@ -191,8 +191,8 @@ print(f"rank correlation of the test's z with the correlation of repeats: {same:
 # %% [markdown]
 # *Family-wise*: over all voxels together, the chance of a single false one is at most 5 %. The false-discovery rate
 # cannot find a few voxels alone, because with few pairings no p is small enough. The last line is a caution: both
-# differences pass through the same row of weights, so the weights nearly cancel. In the demo, the test says hardly more
-# than the correlation of repeats.
+# differences pass through the same row of weights, so the weights nearly cancel. In the demo, the test says hardly
+# more than the correlation of repeats.
 #
 # ### The same map with other data?
 #
@@ -203,7 +203,7 @@ print(f"rank correlation of the test's z with the correlation of repeats: {same:
 # %%
 scale = np.linalg.norm(encoder.weights) / np.linalg.norm(ridge.weights)
 learned = betas[train], target[train], nsd_id[train], alphas
-half_decoders = perturbation.half_decoders(*learned, scale=scale)
+half_decoders = perturbation.half_decoders(*learned, scale=scale, device=device)
 effects = [[perturbation.embedding_effect(x, pattern) for x in pair] for pair in half_decoders]
 gains = [[perturbation.contribution(x, pattern, truth) for x in pair] for pair in half_decoders]
 
@@ -218,9 +218,10 @@ for name, (values, pairs) in by_image.items():
     print(f"{name}, halves of both:               ", both)
 
 # %% [markdown]
-# "In full" is about what maps from all images would reach, by Spearman and Brown's formula. In the demo, other test images
-# give nearly the same map of effects (0.81), other training images do not (0.35, in full 0.52): an effect belongs to
-# one decoder, not to the voxel alone. Contributions of single voxels hardly repeat (0.03 between halves of both).
+# "In full" is about what maps from all images would reach, by Spearman and Brown's formula. In the demo, other test
+# images give nearly the same map of effects (0.81), other training images do not (0.35, in full 0.52): an effect
+# belongs to one decoder, not to the voxel alone. Contributions of single voxels hardly repeat (0.03 between halves of
+# both).
 #
 # The p values and intervals of this notebook come from wrong pairings, other test images or other voxels, with the
 # decoders held fixed. They do not say what other *training* images would change. The halves of the training images
@@ -228,16 +229,16 @@ for name, (values, pairs) in by_image.items():
 #
 # ## Against the planted truth
 #
-# Of a simulated subject we know which voxels carry nothing. How well does each number tell the tuned voxels
-# from these? AUROC is 0.5 for guessing, 1 for a perfect answer, and below 0.5 if the empty voxels come out
-# *on top*. For real data there is no such list and the cell says so.
+# Of a simulated subject we know which voxels carry nothing. How well does each number tell the tuned voxels from
+# these? AUROC is 0.5 for guessing, 1 for a perfect answer, and below 0.5 if the empty voxels come out *on top*. For
+# real data there is no such list and the cell says so.
 
 # %%
 planted = planted_truth(cfg.data_root, cfg.simulation, cfg.subject, brain["mask"])
 null = None if planted is None else planted.voxels["null"].to_numpy(bool)
 statistics = {"effect": mean_effect, "refit effect": refit_effect, "contribution": gain}
 statistics |= {"conditional mean": by_replacement["conditional mean"], "reliability": tested.z}
-statistics |= {"repeat correlation": repeats, "NSD's ncsnr": np.nan_to_num(brain["ncsnr"])}
+statistics |= {"repeat correlation": repeats, "ncsnr": np.nan_to_num(brain["ncsnr"])}
 statistics |= {"forward model": carried, "Haufe's pattern": haufe}
 auroc = against_truth.auroc(null, statistics, rng=rng)
 for name, value in auroc.items():
@@ -250,13 +251,13 @@ axes[1].set_visible(bool(auroc))
 if auroc:
     _ = plots.plot_scores(auroc, chance=0.5, xlabel="AUROC, tuned against empty", ax=axes[1])
 # %% [markdown]
-# In the demo, the forward model, Haufe's pattern, NSD's ncsnr and the correlation of repeats separate tuned voxels from
-# empty ones almost perfectly. For the forward model this is nearly a definition: tuned means that the image drives the
-# voxel. Leaving voxels out does worse than guessing. The *empty* voxels show the larger effects, most of all after a
-# refit. Two things could make them so. Other voxels cannot replace them, because what they hold is noise. And a decoder
-# can use them to subtract noise from tuned voxels. So we look at how well the other voxels explain them, and at what
-# the decoder loses without all of them, beside as many tuned voxels drawn at random. Also: how often does the test call
-# an empty voxel significant?
+# In the demo, the forward model, Haufe's pattern, the ncsnr and the correlation of repeats separate tuned voxels
+# from empty ones almost perfectly. For the forward model this is nearly a definition: tuned means that the image
+# drives the voxel. Leaving voxels out does worse than guessing. The *empty* voxels show the larger effects, most of
+# all after a refit. Two things could make them so. Other voxels cannot replace them, because what they hold is noise.
+# And a decoder can use them to subtract noise from tuned voxels. So we look at how well the other voxels explain
+# them, and at what the decoder loses without all of them, beside as many tuned voxels drawn at random. Also: how
+# often does the test call an empty voxel significant?
 
 # %%
 whole = (before * truth).sum(1)
@@ -272,26 +273,25 @@ if auroc:
         print(f"cosine lost when fitted without them {loss}")
 
 # %% [markdown]
-# In the demo both are at work. The other voxels explain 0.39 of an empty voxel and 0.71 of a tuned one. And the decoder
-# loses more without the empty voxels (0.019) than without as many tuned ones (0.000), although the empty ones carry
-# nothing: their noise is in part that of their tuned neighbours, and is subtracted. How much noise they share is a free choice of the
-# simulator, and the AUROC of effects, refits and contributions depends on it. An effect of an empty voxel is
-# real, but it is an effect on the model.
+# In the demo both are at work. The other voxels explain 0.39 of an empty voxel and 0.71 of a tuned one. And the
+# decoder loses more without the empty voxels (0.019) than without as many tuned ones (0.000), although the empty ones
+# carry nothing: their noise is in part that of their tuned neighbours, and is subtracted. How much noise they share
+# is a free choice of the simulator, and the AUROC of effects, refits and contributions depends on it. An effect of an
+# empty voxel is real, but it is an effect on the model.
 #
 # ## Redundancy hides importance
 #
-# In a small linear subject we choose how many voxels see each source of information. Their noise has a part in
-# common that looks like another image, so more voxels do not average it out. Each empty voxel shares noise with one
-# tuned voxel, which a decoder can subtract.
+# In a small linear subject we choose how many voxels see each source of information. Their noise has a part in common
+# that looks like another image, so more voxels do not average it out. Each empty voxel shares noise with one tuned
+# voxel, which a decoder can subtract.
 
 # %% alt="AUROC of each statistic against the number of voxels per source of information"
 curves = redundancy_curve(p.redundancies, seed=cfg.seed)
 fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
 _ = effect_plots.plot_redundancy(p.redundancies, curves, ax=ax)
 # %% [markdown]
-# With one voxel per source every statistic works. The more voxels know the same, the less a decoder needs
-# any one of them, and the effects of leaving one out end below guessing. What a voxel *carries* is not
-# hidden.
+# With one voxel per source every statistic works. The more voxels know the same, the less a decoder needs any one of
+# them, and the effects of leaving one out end below guessing. What a voxel *carries* is not hidden.
 #
 # *Shapley values* share the accuracy among groups: the mean gain when a group joins, over all orders of joining. Here
 # the groups are the streams of the visual system, with what is lost when only one of them is left out. Intervals are
@@ -311,16 +311,16 @@ for name, value in shapley.items():
     print("lost without it", bootstrap(lost, rng=rng))
 
 # %% [markdown]
-# What is lost without a group is less than its Shapley value wherever others know the same. Two groups whose intervals
-# overlap widely cannot be put in an order. A group also has to be compared with other groups of its size, since any large
-# set of voxels does well: notebook 06 does this with random and with contiguous groups.
+# What is lost without a group is less than its Shapley value wherever others know the same. Two groups whose
+# intervals overlap widely cannot be put in an order. A group also has to be compared with other groups of its size,
+# since any large set of voxels does well: notebook 06 does this with random and with contiguous groups.
 #
 # ## One voxel and the picture
 #
-# So far the effects are those on the encoder's prediction. The picture is drawn as in notebook 04: the prior
-# turns the prediction into a condition, and the generator draws it. Here the voxels that move the first test image's
-# embedding most are each set to 0 alone, with **the same z and the same noise buffers**; below, every voxel is in place
-# and only the noise is drawn anew.
+# So far the effects are those on the encoder's prediction. The picture is drawn as in notebook 04: the prior turns
+# the prediction into a condition, and the generator draws it. Here the voxels that move the first test image's
+# embedding most are each set to 0 alone, with **the same z and the same noise buffers**; below, every voxel is in
+# place and only the noise is drawn anew.
 
 # %%
 generator = open_generator(files, device=device)
@@ -354,9 +354,8 @@ _ = plots.fig_leave_one_out(
     results, areas=nsd.main_areas(areas), label=cfg.dataset_label, **volumes
 )
 # %% [markdown]
-# The differences are scaled by the factor that each is labelled with. Is it only these voxels? The same
-# comparison for many test images: the voxel that moves each image's embedding most against one new draw of the
-# noise.
+# The differences are scaled by the factor that each is labelled with. Is it only these voxels? The same comparison
+# for many test images: the voxel that moves each image's embedding most against one new draw of the noise.
 
 # %%
 some = pattern[: p.n_images]
@@ -370,12 +369,12 @@ print(f"images in which the noise changes more: {(noise_rms > voxel_rms).mean():
 # %% [markdown]
 # Which of the two is larger has to be measured for each generator. The voxel that moves the embedding most is not
 # always the one that changes the picture most. In the demo, the second voxel in the figure changes the picture more
-# than any new draw of the noise does: without it the prior finds other scenes likelier. Noise decides what an embedding
-# leaves open: here where things are, which way they turn and what else is there.
+# than any new draw of the noise does: without it the prior finds other scenes likelier. Noise decides what an
+# embedding leaves open: here where things are, which way they turn and what else is there.
 #
-# The other way round: let an image's strongest voxel vary as it does from trial to trial, z and the noise buffers too,
-# in all combinations. How much of the pictures' variance is due to each? The bars are means over images, the dots
-# single images.
+# The other way round: let an image's strongest voxel vary as it does from trial to trial, z and the noise buffers
+# too, in all combinations. How much of the pictures' variance is due to each? The bars are means over images, the
+# dots single images.
 
 # %% alt="Bars and dots: shares of the pictures' variance that belong to the voxel, to z, to the noise buffers and to their interactions, mean and single images"
 some_z = reconstruction.draw_z(generator, p.n_z, cfg.seed + 2)
@@ -391,14 +390,14 @@ fig, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
 _ = effect_plots.plot_shares(shares, ax=ax)
 # %% [markdown]
 # In the demo, z accounts for nearly all of the variance (98 % on average, 91 to 100 % in single images) and the noise
-# buffers for none. This generator was trained to redraw pictures without a discriminator, and that training has no use
-# for random texture.
+# buffers for none. This generator was trained to redraw pictures without a discriminator, and that training has no
+# use for random texture.
 #
 # ## All voxels and the picture
 #
-# A picture for every voxel and image would take days on real data. But a voxel reaches the picture only
-# through the predicted embedding, so to first order one *Jacobian* J of prior and generator serves all voxels: voxel v
-# changes the picture by J w, with w the derivative of the embedding. First the range in which that holds.
+# A picture for every voxel and image would take days on real data. But a voxel reaches the picture only through the
+# predicted embedding, so to first order one *Jacobian* J of prior and generator serves all voxels: voxel v changes
+# the picture by J w, with w the derivative of the embedding. First the range in which that holds.
 
 # %%
 steps = np.array([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])
@@ -415,13 +414,13 @@ for kind in (torch.float64, torch.float32):
 fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 _ = effect_plots.plot_step_sizes(steps, step_errors, ax=ax)
 # %% [markdown]
-# In double precision first order and finite differences agree to rounding until the step is large enough to
-# switch some of the generator's leaky ReLUs. In single precision, which pictures are drawn in, small
-# steps drown in rounding.
+# In double precision first order and finite differences agree to rounding until the step is large enough to switch
+# some of the generator's leaky ReLUs. In single precision, which pictures are drawn in, small steps drown in
+# rounding.
 #
-# Now all voxels: for many images by *random projections* (a few random pictures, each one backward pass),
-# for some exactly, with a map of where in the picture the effect falls. What is finished is kept, so a
-# run that is killed goes on.
+# Now all voxels: for many images by *random projections* (a few random pictures, each one backward pass), for some
+# exactly, with a map of where in the picture the effect falls. What is finished is kept, so a run that is killed goes
+# on.
 
 # %%
 atlas = {"folder": cfg.derived / "parts", "psi": psi, "seed": cfg.seed, "progress": True}
@@ -443,8 +442,8 @@ ratio = np.percentile(expected / voxel_rms, [25, 50, 75])
 print("strongest voxels, first order / drawn picture, quartiles:", np.round(ratio, 2))
 
 # %% [markdown]
-# Is a voxel's effect on the picture more than the size of its weights? The *voxel-label* null compares each
-# voxel with the hundred others whose weights are most like its own in size.
+# Is a voxel's effect on the picture more than the size of its weights? The *voxel-label* null compares each voxel
+# with the hundred others whose weights are most like its own in size.
 
 # %%
 sensitivity = many.typical()
@@ -453,14 +452,14 @@ print(f"rank correlation of picture effect and size: {spearmanr(sensitivity, siz
 print(f"voxels in the top 5 % of their like: {(label_p <= 0.05).mean():.1%}")
 
 # %% [markdown]
-# The second number is near 5 % whenever effects vary freely among voxels of like size: by itself it is no
-# evidence for labels. The square of the first is the share of the ranking that goes with the length of a voxel's
-# row of weights: about half in the demo. The rest is direction, and the error of the projections.
+# The second number is near 5 % whenever effects vary freely among voxels of like size: by itself it is no evidence
+# for labels. The square of the first is the share of the ranking that goes with the length of a voxel's row of
+# weights: about two thirds in the demo. The rest is direction, and the error of the projections.
 #
 # ### Where in the picture
 #
-# Every voxel has a map: the share of its effect that falls into each cell. Three voxels of V1, three of
-# the face areas, and the mean over all voxels.
+# Every voxel has a map: the share of its effect that falls into each cell. Three voxels of V1, three of the face
+# areas, and the mean over all voxels.
 
 # %% alt="Small maps of where in the picture six voxels and the mean of all voxels have their effect"
 held = nsd.available(areas, ("V1", "faces"))
@@ -475,10 +474,10 @@ print("SD over voxels of the centroid, degrees (right, up):", np.nanstd(centroid
 print(f"median spread: {np.nanmedian(spread):.1f} degrees of {FIELD_DEG}")
 
 # %% [markdown]
-# The maps look alike: any voxel changes what is easy to change. Dividing by the mean map leaves what is a
-# voxel's own. Does it lie where the voxel looks? We correlate the ranks of its centroid and of the planted centre of
-# the receptive field over the voxels of V1 to V3, right-left and up-down apart. Neighbouring voxels are alike in both,
-# so they are no independent evidence: the intervals come from resampling patches of neighbours.
+# The maps look alike: any voxel changes what is easy to change. Dividing by the mean map leaves what is a voxel's
+# own. Does it lie where the voxel looks? We correlate the ranks of its centroid and of the planted centre of the
+# receptive field over the voxels of V1 to V3, right-left and up-down apart. Neighbouring voxels are alike in both, so
+# they are no independent evidence: the intervals come from resampling patches of neighbours.
 
 # %%
 if planted is not None:
@@ -490,16 +489,16 @@ if planted is not None:
         print(name, dict(zip(("right-left", "up-down"), map(str, found), strict=False)))
 
 # %% [markdown]
-# In the demo there is no relation right-left, and a weak one up-down. That is what scenes have in common: the sky is
-# above, the ground below. Whatever V1 knows about places reaches the generator through one CLIP vector, which says
-# what is there far better than where. A V1 voxel does not draw at its own place: it moves the picture towards other
-# scenes.
+# In the demo no relation is seen right-left (centroid -0.02, own place 0.00), and a weak one up-down (0.18, 0.12). Up
+# and down is what scenes have in common: the sky is above, the ground below. Whatever V1 knows about places reaches
+# the generator through one CLIP vector, which says what is there far better than where. So a voxel of V1 hardly draws
+# at its own place: it moves the whole picture towards other scenes.
 #
 # ### Towards which concept
 #
-# A concept is a direction: the mean of the captions that use a word minus the mean of the others. The four
-# concepts of the localizer areas were fixed in the profile before anybody looked. Here each voxel is stimulated alone,
-# by one standard deviation; notebook 06 stimulates whole areas. Then the whole vocabulary of the captions:
+# A concept is a direction: the mean of the captions that use a word minus the mean of the others. The four concepts
+# of the localizer areas were fixed in the profile before anybody looked. Here each voxel is stimulated alone, by one
+# standard deviation; notebook 06 stimulates whole areas. Then the whole vocabulary of the captions:
 
 # %%
 known = np.isin(clip["nsd_id"], nsd_id[train])
@@ -524,15 +523,16 @@ if planted is not None:
     print("planted selectivity and shift:", dict(zip(concepts, map(str, found), strict=False)))
 
 # %% [markdown]
-# A single voxel follows its planted selectivity weakly at best (in the demo, correlations of 0.06 to 0.10): its weight depends on
-# what its neighbours leave over. The words of single voxels are a caution rather than a result: every direction has a
-# nearest word.
+# A single voxel follows its planted selectivity weakly at best (in the demo, correlations of 0.06 to 0.10): its
+# weight depends on what its neighbours leave over. The words of single voxels are a caution rather than a result:
+# every direction has a nearest word.
 #
 # ## Are the p values right?
 #
 # `make study` repeats the test as it is done here, with the same folds, blocks and number of pairings, on subjects in
 # whom no voxel carries anything: trials are drawn anew without signal, at the times of the real ones. How often is
-# any voxel called significant at .05, family-wise? It should be one run in twenty, or less.
+# any voxel called significant at .05, family-wise? It should be one run in twenty, or less. It also compares the maps
+# of contrastive encoders that differ in their seed only.
 
 # %%
 study = open_study(cfg, "perturbation")
@@ -550,17 +550,16 @@ else:
 # %% [markdown]
 # ## What leaving one voxel out can and cannot show
 #
-# * It shows what *this decoder* does with a voxel. That is a fact, exact to rounding, and cheap for all
-#   voxels at once.
+# * It shows what *this decoder* does with a voxel. That is a fact, exact to rounding, and cheap for all voxels at
+#   once.
 # * It does not show what a voxel *carries*. Redundancy hides carriers, and a voxel without any signal can matter
 #   because its noise is subtracted. Ask a forward model, or the correlation of repeats.
 # * Its map belongs to one decoder. Other training images give another map.
 # * It does not show what a voxel *does for the person*. Nothing was switched off in a brain.
-# * A changed picture proves nothing unless z and noise were held still and the change is compared with
-#   what they do on their own.
+# * A changed picture proves nothing unless z and noise were held still and the change is compared with what they do
+#   on their own.
 # * Places in the picture are the generator's more than the voxel's.
-
-# %% [markdown]
+#
 # ## Exercises
 #
 # Write down what you expect before you unfold a solution.
@@ -589,21 +588,21 @@ for name, chosen in {"the same direction": alike, "opposite directions": ~alike}
 # <summary>Answer</summary>
 #
 # The directions decide. 1 - cosine grows with the *square* of a shift. Shifts at right angles add like the sides of a
-# right-angled triangle, so the effects add. Two shifts in the same direction give more than the sum, up to twice the sum;
-# opposite shifts give less. The direction of a shift turns around with the sign of the voxel's activity, so one pair
-# of voxels does both, in different images. Effects of groups can therefore not be added up from effects of voxels.
+# right-angled triangle, so the effects add. Two shifts in the same direction give more than the sum, up to twice the
+# sum; opposite shifts give less. The direction of a shift turns around with the sign of the voxel's activity, so one
+# pair of voxels does both, in different images. Effects of groups can therefore not be added up from effects of
+# voxels.
 #
 # </details>
 #
 # ### Exercise 2: no picture needed
 #
-# How well can the effect of a voxel on the first test image be guessed from two numbers: its activity, and the length of
-# its row of weights? Give a rank correlation.
+# How well can the effect of a voxel on the first test image be guessed from two numbers: its activity, and the length
+# of its row of weights? Give a rank correlation.
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-row_length = np.linalg.norm(encoder.weights, axis=1)
-guessed = np.abs(pattern[0]) * row_length
-for name, values in {"activity x length": guessed, "length alone": row_length}.items():
+guessed = np.abs(pattern[0]) * size
+for name, values in {"activity x length": guessed, "length alone": size}.items():
     print(f"{name}: rank correlation {spearmanr(values, effect[0]).statistic:.2f}")
 
 # %% [markdown]
@@ -618,8 +617,8 @@ for name, values in {"activity x length": guessed, "length alone": row_length}.i
 #
 # ### Exercise 3: a brain without any signal
 #
-# One of the wrong pairings is taken for the data, so that no voxel carries anything. How many voxels are
-# significant at .05, each alone? And after correcting for all of them?
+# One of the wrong pairings is taken for the data, so that no voxel carries anything. How many voxels are significant
+# at .05, each alone? And after correcting for all of them?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 empty = perturbation.max_t(reliable[1:])
@@ -635,8 +634,7 @@ for name, p_values in {"each alone": empty.p, "family-wise": empty.p_corrected}.
 # leaves none in nineteen of twenty such experiments.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## What is kept
 #
 # The maps of single voxels are also volumes in the subject's own space; any viewer opens them over the mean volume.

@@ -193,8 +193,8 @@ def forward_model(
     check_finite(embeddings, "embeddings", ("trial", "dimension"))
     folds = GroupKFold(n_folds)
     found = cross_val_predict(Ridge(), embeddings, betas, groups=groups, cv=folds)
-    products = ((found - found.mean(0)) * (betas - betas.mean(0))).mean(0)
-    return products / np.maximum(found.std(0) * betas.std(0), 1e-12)
+    covariance = np.einsum("tv,tv->v", found - found.mean(0), betas) / len(betas)
+    return covariance / np.maximum(found.std(0) * betas.std(0), 1e-12)
 
 
 def haufe_pattern(betas: np.ndarray, outputs: np.ndarray) -> np.ndarray:
