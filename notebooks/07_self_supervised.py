@@ -301,8 +301,8 @@ else:
     print("not available: run `make study`")
 
 # %% [markdown]
-# A longer training also shows that entropy alone does not tell a collapse from confidence. The entropy of the complete
-# training may fall far, too. What counts is whether the answers still differ from input to input: their information.
+# Entropy alone does not tell a collapse from confidence: in a longer complete training it may fall far, too. What
+# counts is whether the answers still differ from input to input, which is what their information measures.
 
 # %%
 if study:

@@ -240,7 +240,7 @@ def _draw_state(figure, grid, arrays, row, now, lines) -> None:
     axes[2].set_title("teacher entropy (nats)", fontsize=11)
     _curve(axes[3], steps, 100 * np.asarray(arrays["knn"]), now, COLOURS["ceiling"])
     for text, value in lines.items():
-        _level(axes[3], steps[-1], 100 * value, text)
+        _level(axes[3], 0.8 * steps[-1], 100 * value, text)  # left of where the curve ends
     axes[3].set(xlabel="step")
     axes[3].set_ylim(bottom=0)
     axes[3].set_title("right neighbours (%)", fontsize=11)
