@@ -391,10 +391,10 @@ summary.style.hide(axis="index").format(str)
 # %% [markdown]
 # In a real subject, a "measured" near the published value says that files, mask and trial order were
 # read as their authors read them. In a simulated one it only says that the simulator got this number as
-# its input. The median ncsnr is matched to NSD. All else about the noise is a free choice, and some of
-# it decides the results: with other choices at the same ncsnr, the decoder of notebook 03 finds many
-# more or far fewer images, and the maps of notebook 05 turn around. Both notebooks show these numbers
-# over a range of choices, from `make study`.
+# its input. The median ncsnr is matched to NSD. All else about the noise is a free choice, and some
+# choices decide the results. In the demo's study, at the same ncsnr, ridge finds 72 of 100 images if no
+# noise lies along the signal's patterns, and 40 if 60 % of a voxel's noise does. Notebook 03 shows these
+# numbers. Notebook 05 shows how the map of single voxels depends on the noise of empty voxels.
 
 # %% [markdown]
 # ## Exercises
@@ -417,7 +417,9 @@ for n_repeats in (1, 3, 6, 10, 100):
 #
 # Of a single trial 0.16 / (0.16 + 1) = 14 %. A mean of n trials has 1/n of the noise *variance*, so one half is
 # reached where 1/n = 0.16, at six or seven trials. NSD stopped at three, so the same scanning time holds about
-# twice as many images.
+# twice as many images. In the demo's study (`make study`, four simulated brains, 900 training trials) this is a little
+# better for a decoder. Ridge explains 27 % of the variance of new embeddings if each trial shows a different image, and
+# 25 % if 300 images are shown three times each: a difference of 1.8 % [0.5, 3.0].
 #
 # </details>
 #

@@ -213,7 +213,8 @@ def open_study(cfg: Profile, name: str) -> dict:
     ----------
     cfg : Profile
     name : str
-        ``"encoders"``, ``"generator"``, ``"perturbation"``, ``"selfsupervised"`` or ``"simulator"``.
+        A part of the study: ``"encoders"``, ``"generator"``, ``"perturbation"``,
+        ``"selfsupervised"`` or ``"simulator"``.
 
     Raises
     ------
