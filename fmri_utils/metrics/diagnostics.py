@@ -107,7 +107,8 @@ def repeat_ceiling(truth: np.ndarray, predictions: np.ndarray) -> dict[str, np.n
     From the variance between and within images, reliability = 1 - MS_within / MS_between is the
     share of the variance of repeat-averaged predictions that belongs to the image. Noise lowers
     their correlation r with the truth to sqrt(reliability) of what the same map would reach with
-    endless repeats (correction for attenuation, Spearman 1904).
+    endless repeats (correction for attenuation, Spearman 1904). This holds if the errors of repeats
+    are independent: an error that they share counts as signal, and the ceiling comes out too low.
 
     Parameters
     ----------
