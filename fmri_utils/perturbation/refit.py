@@ -211,6 +211,7 @@ def half_decoders(
     *,
     scale: float = 1.0,
     n_halvings: int = 4,
+    n_parts: int = 2,
     device: str = "cpu",
 ) -> list[list[LinearEncoder]]:
     """Pairs of ridge fits, each to one half of the training images, for several random halvings.
@@ -228,16 +229,20 @@ def half_decoders(
         By which deviations from the mean embedding are scaled, as
         :func:`fmri_utils.encoders.match_spread` does.
     n_halvings : int
+    n_parts : int
+        2 for halves; 4 gives four decoders of a quarter each.
     device : str
         "cpu" or "cuda".
 
     Returns
     -------
-    list of [LinearEncoder, LinearEncoder]
+    list of list of LinearEncoder
+        For each halving the decoders of its parts.
     """
-    mean, data = embeddings.mean(0), (betas, embeddings, groups, alphas)
-    how = {"n_folds": 2, "device": device}
-    return [
-        [scaled(one, mean, scale, "ridge, half") for one, _ in cross_fit(*data, **how, seed=seed)]
-        for seed in range(n_halvings)
-    ]
+    mean, found = embeddings.mean(0), []
+    how = {"alphas": alphas, "device": device}
+    for seed in range(n_halvings):
+        parts = make_folds(groups, n_parts, seed)
+        fits = (refit_ridge(betas[rows], embeddings[rows], **how) for rows in parts)
+        found.append([scaled(one, mean, scale, "ridge, part") for one in fits])
+    return found
