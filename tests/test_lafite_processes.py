@@ -174,7 +174,7 @@ def test_wrong_settings_of_the_command(tmp_path, capsys):
         ([], "IMAGES, OUT, CLIP not given"),
         (["PROFILE=smoke", CLIP], "PROFILE and CLIP were given"),
         (["PROFILE=smoke", "SIZE=small"], "SIZE is 'small'"),
-        (["PROFILE=smoke", "lafite.wights=x"], "wights"),
+        (["PROFILE=smoke", "lafite.size=x"], "size"),
         (["PROFILE=smoke", "SIZE=16"], "lafite.safetensors exists and is not of"),
         (["IMAGES=none.npy", "OUT=run", CLIP], "cannot be read"),
         (["IMAGES={flat}", "OUT=run", CLIP], "uint8"),
