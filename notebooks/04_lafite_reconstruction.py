@@ -10,7 +10,7 @@
 # | you need | notebooks 01 to 03 |
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`; the weights of generator, CLIP and judge; `study_generator.json`, if it is there |
 # | writes | `reconstructions.h5`, `picture_scores.json` |
-# | minutes | to run: smoke 0.4 · demo 1.2 · nsd not measured; to work through: about 60 |
+# | minutes | to run: smoke 0.4 · demo 1.3 · nsd not measured; to work through: about 60 |
 #
 # A *generative adversarial network* (GAN) consists of two networks that are trained against each other. A *generator*
 # draws pictures from random numbers. A *discriminator* learns to tell them from real ones, and the generator learns to

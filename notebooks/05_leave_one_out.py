@@ -10,7 +10,7 @@
 # | you need | notebooks 01 to 04; p values, the chain rule |
 # | reads | `betas.h5`, `stimuli.h5`, `embeddings.h5`, `predictions.h5`, `ridge`, `matched` and `prior.safetensors`; `study_perturbation.json` and `study_simulator.json` where they are |
 # | writes | `effects.h5` and maps of the brain (`*.nii.gz`) |
-# | minutes | to run: smoke 0.5 · demo 1.2 · nsd not measured; to work through: about 90 |
+# | minutes | to run: smoke 0.5 · demo 1.1 · nsd not measured; to work through: about 90 |
 #
 # It is tempting to switch off one voxel, draw the picture again and wonder at the difference. But a generator has
 # noise of its own, and may draw another picture whenever that is drawn anew. Here the noise is held fixed while the

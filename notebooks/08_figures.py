@@ -9,7 +9,7 @@
 # | you need | notebooks 01 to 07 have run |
 # | reads | of all before: `betas.h5`, `stimuli.h5`, `joint.h5`, `predictions.h5`, `matched.safetensors`, `encoder_scores.json`, `reconstructions.h5`, `picture_scores.json`, `effects.h5`, `areas.h5`, `student_teacher.h5` |
 # | writes | figures 1 to 7 (PNG and PDF; 5 also as an animated GIF), `results.md`, `results.json`, `provenance.json` and `inputs.json` |
-# | minutes | to run: smoke 0.3 · demo 0.6 · nsd not measured; to work through: about 20 |
+# | minutes | to run: smoke 0.3 · demo 0.7 · nsd not measured; to work through: about 20 |
 
 # %% tags=["parameters"]
 PROFILE = "demo"

@@ -241,8 +241,8 @@ def _draw_state(figure, grid, arrays, row, now, lines) -> None:
     _curve(axes[3], steps, 100 * np.asarray(arrays["knn"]), now, COLOURS["ceiling"])
     for text, value in lines.items():
         _level(axes[3], 0.8 * steps[-1], 100 * value, text)  # left of where the curve ends
-    axes[3].set(xlabel="step")
-    axes[3].set_ylim(bottom=0)
+    highest = 100 * max(np.max(arrays["knn"]), *lines.values(), 0.0)
+    axes[3].set(xlabel="step", ylim=(0, 1.2 * highest))  # room for the names of the lines
     axes[3].set_title("right neighbours (%)", fontsize=11)
 
 
