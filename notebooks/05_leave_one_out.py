@@ -83,7 +83,7 @@ print("(n_test, n_voxels) =", pattern.shape)
 # %%
 effect = perturbation.embedding_effect(encoder, pattern.astype(np.float64))
 mean_effect = effect.mean(0)
-print("(n_test, n_voxels) =", effect.shape, "| median of 1 - cosine:", f"{np.median(effect):.1e}")
+print("(n_test, n_voxels) =", effect.shape, f"| median over all of them: {np.median(effect):.1e}")
 
 # %%
 without = pattern.astype(np.float64)
@@ -190,7 +190,7 @@ same = spearmanr(tested.z, repeats).statistic
 print(f"rank correlation of the test's z with the correlation of repeats: {same:.3f}")
 
 # %% [markdown]
-# *Family-wise*: over all voxels together, the chance of a single false one is at most 5 %. The false-discovery rate
+# *Family-wise*: over all voxels together, the chance of any false one is at most 5 %. The false-discovery rate
 # cannot find a few voxels alone, because with few pairings no p is small enough. The last line is a caution: both
 # differences pass through the same row of weights, so the weights nearly cancel. In the demo, the test says hardly
 # more than the correlation of repeats.
@@ -203,10 +203,10 @@ print(f"rank correlation of the test's z with the correlation of repeats: {same:
 
 # %%
 scale = np.linalg.norm(encoder.weights) / np.linalg.norm(ridge.weights)
-learned = betas[train], target[train], nsd_id[train], alphas
+learned = betas[train], target[train], nsd_id[train]  # penalties in proportion to the trials
 how = {"scale": scale, "device": device}
-half_decoders = perturbation.half_decoders(*learned, **how)
-[quarters] = perturbation.half_decoders(*learned, n_halvings=1, n_parts=4, **how)
+half_decoders = perturbation.half_decoders(*learned, alphas / 2, **how)
+[quarters] = perturbation.half_decoders(*learned, alphas / 4, n_halvings=1, n_parts=4, **how)
 effects = [[perturbation.embedding_effect(x, pattern) for x in pair] for pair in half_decoders]
 gains = [[perturbation.contribution(x, pattern, truth) for x in pair] for pair in half_decoders]
 
@@ -223,10 +223,10 @@ of_quarters = np.stack([perturbation.embedding_effect(x, pattern).mean(0) for x 
 print(f"effect, quarters of the training images: {perturbation.between_maps(of_quarters).mean:.3f}")
 
 # %% [markdown]
-# In the demo, other test images give nearly the same map of effects (0.81), other training images do not (0.35): an
+# In the demo, other test images give nearly the same map of effects (0.81), other training images do not (0.33): an
 # effect belongs to one decoder, not to the voxel alone. "In full" is what maps from all images would reach, by
-# Spearman and Brown's formula. It promises too much: from quarters of the training images (0.29) it expects 0.45 for
-# halves. Contributions of single voxels hardly repeat (0.02 between halves of both).
+# Spearman and Brown's formula. It promises too much: from quarters of the training images (0.27) it expects 0.43 for
+# halves. Contributions of single voxels hardly repeat (0.04 between halves of both).
 #
 # The p values and intervals of this notebook come from wrong pairings, other test images or other voxels, with the
 # decoders held fixed. They do not say what other *training* images would change. The halves of the training images
@@ -258,8 +258,8 @@ if auroc:
 # %% [markdown]
 # In the demo, the forward model, Haufe's pattern, the ncsnr and the correlation of repeats separate tuned voxels
 # from empty ones almost perfectly. For the forward model this is nearly a definition: tuned means that the image
-# drives the voxel. Leaving voxels out does worse than guessing. The *empty* voxels show the larger effects, most of
-# all after a refit. Two things could make them so. Other voxels cannot replace them, because what they hold is noise.
+# drives the voxel. Leaving voxels out does worse than guessing. The *empty* voxels show the larger effects, even
+# more so after a refit. Two things could make them so. Other voxels cannot replace them, because what they hold is noise.
 # And a decoder can use them to subtract noise from tuned voxels. So we look at how well the other voxels explain
 # them, and at what the decoder loses without all of them, beside as many tuned voxels drawn at random. Also: how
 # often does the test call an empty voxel significant?
@@ -304,19 +304,24 @@ else:
 # 40 % in tuned voxels. With a share of 5 % in empty voxels it is 0.36 and 0.30, with 40 % it is 0.21 and 0.12. After a
 # refit it is about 0.5 or below in every row. So the order of voxels in such a map depends on noise that no ncsnr shows.
 #
-# ## Redundancy hides importance
+# ## Redundancy and shared noise hide importance
 #
-# In a small linear subject we choose how many voxels see each source of information. Their noise has a part in common
-# that looks like another image, so more voxels do not average it out. Each empty voxel shares noise with one tuned
-# voxel, which a decoder can subtract.
+# In a small linear subject we choose how many voxels see each source of information, and whether noise is shared. If it is,
+# the voxels of a source have noise in common that looks like another image, so more voxels do not average it out. And
+# each empty voxel shares noise with one tuned voxel, which a decoder can subtract.
 
-# %% alt="AUROC of each statistic against the number of voxels per source of information"
-curves = redundancy_curve(p.redundancies, seed=cfg.seed)
-fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
-_ = effect_plots.plot_redundancy(p.redundancies, curves, ax=ax)
+# %% alt="AUROC of each statistic against the number of voxels per source of information, with shared noise and without"
+fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.2), layout="constrained", sharey=True)
+for shared, ax in zip((False, True), axes, strict=True):
+    curves = redundancy_curve(p.redundancies, shared_noise=shared, seed=cfg.seed)
+    effect_plots.plot_redundancy(p.redundancies, curves, ax=ax)
+    ax.set_title("shared noise" if shared else "every voxel's noise its own")
+axes[0].get_legend().remove()
 # %% [markdown]
-# With one voxel per source every statistic works. The more voxels know the same, the less a decoder needs any one of
-# them, and the effects of leaving one out end below guessing. What a voxel *carries* is not hidden.
+# Without shared noise, redundancy hides little: with 30 voxels per source, effects and refits still find the tuned ones.
+# With shared noise, one voxel per source is found by every statistic, too. But the more voxels know the same, the less a
+# decoder needs any one of them, and the noise of empty ones remains useful: effects end below guessing. What a voxel
+# *carries* is not hidden.
 #
 # *Shapley values* share the accuracy among groups: the mean gain when a group joins, over all orders of joining. Here
 # the groups are the streams of the visual system, with what is lost when only one of them is left out. Intervals are
@@ -336,7 +341,8 @@ for name, value in shapley.items():
     print("lost without it", bootstrap(lost, rng=rng))
 
 # %% [markdown]
-# What is lost without a group is less than its Shapley value wherever others know the same. Two groups whose
+# A loss is mostly smaller than the Shapley value. This alone does not show that other groups know the same: a cosine grows
+# less and less as voxels are added, so it happens to groups that share nothing, too (notebook 06). Two groups whose
 # intervals overlap widely cannot be put in an order. A group also has to be compared with other groups of its size,
 # since any large set of voxels does well: notebook 06 does this with random and with contiguous groups.
 #
@@ -479,7 +485,7 @@ print(f"voxels in the top 5 % of their like: {(label_p <= 0.05).mean():.1%}")
 # %% [markdown]
 # The second number is near 5 % whenever effects vary freely among voxels of like size: by itself it is no evidence
 # for labels. The square of the first is the share of the ranking that goes with the length of a voxel's row of
-# weights: about two thirds in the demo. The rest is direction, and the error of the projections.
+# weights: about two thirds in the demo. The rest is mostly direction.
 #
 # ### Where in the picture
 #
@@ -566,7 +572,8 @@ if study:
     low, high = c["low"], c["high"]
     print(f"family-wise error: {c['rate']:.3f} [{low:.3f}, {high:.3f}] over {c['n_runs']} runs")
     single = {"share": "voxels with p <= .05", "z": "mean z"}
-    print({what: round(c[key], 3) for key, what in single.items() if key in c})
+    if found := {what: round(c[key], 3) for key, what in single.items() if key in c}:
+        print(found)
     seeds = {name: round(value["mean"], 2) for name, value in s.items()}
     print(f"maps of {study['seeds']['n_seeds']} training seeds, mean rank correlation: {seeds}")
 else:
@@ -706,7 +713,7 @@ display(
         f"Leaving out the voxel that moves an image's embedding most changes the picture by "
         f"**{ratio:.2f}** of what a new draw of the noise changes (median over images). In "
         f"**{noisier:.0%}** of the images the noise changes the picture more than this voxel does. Maps "
-        f"of the voxels' effects from two decoders that share no training image have a rank "
+        f"of the voxels' effects from two decoders, each fitted to another half of the training images, have a rank "
         f"correlation of **{agreement['effect'].mean:.2f}**, where 1 would be a map of the voxels alone."
     )
 )

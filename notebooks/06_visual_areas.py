@@ -110,7 +110,8 @@ pd.DataFrame(shared, index=list(named), columns=list(named))
 #   voxels in each hemisphere as the area. Patches ask whether an area is special among pieces of cortex.
 #
 # One thing that sets them apart is noise. What a trial has beside the mean of its image's trials is noise
-# (notebook 01). How strongly is the noise of two voxels correlated, within an area and within its controls?
+# (notebook 01). How strongly is the noise of two voxels correlated, within an area and within its controls? Another
+# thing is the signal itself: which share of a single trial's variance is signal, by the ncsnr?
 
 # %%
 main = {name: groups[name] for name in (*named, *families.get("unassigned", {}))}
@@ -121,19 +122,27 @@ test = brain["is_test"]
 noise, _ = quality.noise_residuals(brain["betas"][test], brain["nsd_id"][test])
 
 # %%
-alike = pd.DataFrame(index=list(main), columns=["area", *controls], dtype=float)
+columns = pd.MultiIndex.from_product([["noise r", "signal share"], ["area", *controls]])
+alike = pd.DataFrame(index=list(main), columns=columns, dtype=float)
+ncsnr = np.nan_to_num(brain["ncsnr"])
+share = ncsnr**2 / (1 + ncsnr**2)
 for name, where in main.items():
-    alike.loc[name, "area"] = visual_areas.shared_noise(noise, where)
+    drawn = {"area": [where]}
     for kind, control in controls.items():
         size = control.sizes({name: where})[0]
-        drawn = [visual_areas.shared_noise(noise, control.draw(size, rng)) for _ in range(20)]
-        alike.loc[name, kind] = np.mean(drawn)
+        drawn[kind] = [control.draw(size, rng) for _ in range(20)]
+    for kind, some in drawn.items():
+        of_noise = [visual_areas.shared_noise(noise, one) for one in some]
+        alike.loc[name, [("noise r", kind)]] = np.mean(of_noise)
+        alike.loc[name, [("signal share", kind)]] = np.mean([share[one].mean() for one in some])
 alike.round(3)
 
 # %% [markdown]
 # Noise that voxels share stays when they are averaged. In the demo two voxels of a patch share about twice as
 # much as two scattered ones (0.10 against 0.06). V1 to hV4 are like patches. Voxels of `faces`, `bodies`
-# and `words` share more (0.31, 0.19, 0.23): in the simulated subject voxels that are tuned alike share noise.
+# and `words` share more (0.31, 0.19, 0.23): in the simulated subject voxels that are tuned alike share noise. The share
+# of signal is not matched either: it is lower in `places` (0.07) and in the unassigned voxels (0.10) than in their
+# patches (0.14).
 #
 # ## Keep one area, or leave it out
 #
@@ -200,25 +209,51 @@ print(f"sum of gains {gains.sum():.3f}, of losses {losses.sum():.3f}; all voxels
 # What to look for:
 #
 # * The gains add up to more than all voxels gain together, and the losses to less: in the demo to 1.21 and
-#   0.16, where all voxels gain 0.42. Areas share what they know.
+#   0.16, where all voxels gain 0.42. This does not show that areas share what they know. A cosine grows less and less
+#   as voxels are added, so its gains and losses do so even for groups that share nothing. The next section asks it
+#   in a measure that adds up.
 # * Against *scattered* voxels many areas gain less alone, or cost more when left out. In the demo 10 of the 18
-#   p values of the main groups are below .05. For that it is enough that the voxels of an area are neighbours.
-#   Neighbours know similar things and share noise, and when they are left out together none stays behind.
+#   p values of the main groups are below .05. For compact areas it is enough that their voxels are neighbours:
+#   neighbours know similar things and share noise, and when they are left out together none stays behind.
 # * Against *patches* fewer groups stand out. In the demo `places` and the unassigned voxels gain less than
 #   patches, and `faces` cost more (q .024 each). `bodies` gain less than scattered voxels (p .004),
 #   but whether less than patches remains open (p .080).
-# * Patches are no perfect match. They are compact, while an area may have several pieces. And large patches
-#   overlap: a hemisphere is the only patch of its size, so its p is 1.
+# * Patches are no perfect match. They are compact, while an area may have several pieces. Their voxels may hold more
+#   signal, as those of the patches of `places` and of unassigned voxels do in the demo: this is part of why these two
+#   gain less. And large patches overlap: a hemisphere is the only patch of its size, so its p is 1.
+#
+# ## Do areas share what they know?
+#
+# The squared error of the ridge prediction adds up where the cosine does not. Ridge predicts a sum: the mean
+# embedding, and what each group of voxels says. Suppose the groups say things that are unrelated over images. Then the
+# variance that they explain alone adds up to what all explain together, and so does the variance that is lost without
+# them. Each voxel may stand in one group only, so voxels in several areas are a group of their own.
+
+# %%
+parts = visual_areas.disjoint(main)
+rest = truth - ridge.predict(np.zeros_like(pattern))  # what the mean embedding leaves
+says = {name: pattern[:, where] @ ridge.weights[where] for name, where in parts.items()}
+missing = rest - sum(says.values())
+left, unexplained = (rest**2).sum(), (missing**2).sum()
+together = 1 - unexplained / left
+alone = {name: 1 - ((rest - x) ** 2).sum() / left for name, x in says.items()}
+lost = {name: (((missing + x) ** 2).sum() - unexplained) / left for name, x in says.items()}
+print(f"share of variance explained by all voxels {together:.3f}")
+print(f"by the groups alone, sum {sum(alone.values()):.3f}; lost without each, sum", end=" ")
+print(f"{sum(lost.values()):.3f}")
+
+# %% [markdown]
+# Above what all voxels explain, the sum of the groups alone counts things twice; below it, the sum of the losses leaves
+# out what others could say. In the demo the sums are 0.297 and 0.215, and all voxels explain 0.256. So the groups
+# share something, but much less than the cosine seems to say.
 #
 # ## The accuracy divided among areas
 #
-# Kept alone, an area gets credit for what others know as well; left out, it gets none for it.
+# Back to the cosine. Its gains are too large and its losses too small to add up.
 # *Shapley values* stand between: the mean gain when an area joins, over all orders of joining. They are exact
-# here, from all subsets. They need groups without overlap, so voxels in several areas are a group of their
-# own.
+# here, from all subsets of the groups.
 
 # %% alt="Shapley value of each area with its interval: the accuracy divided among areas"
-parts = visual_areas.disjoint(main)
 shares = {
     name: metrics.bootstrap(values, rng=rng, n_resamples=cfg.encoder.n_bootstrap)
     for name, values in visual_areas.shapley_by_trial(encoder, pattern, truth, parts).items()
@@ -231,8 +266,8 @@ area_plots.plot_area_changes(
 print(f"sum {joined[:, 0].sum():.4f} | all voxels - no voxel {total:.4f}")
 
 # %% [markdown]
-# The values add up to what all voxels gain. A group with more voxels gets more. So a Shapley value, too, says
-# nothing about how special a group is.
+# The values add up to what all voxels gain. The groups differ in size and in noise, and a Shapley value takes neither
+# out. So it says nothing about how special a group is.
 #
 # ## Ablated is not retrained
 #
@@ -274,10 +309,10 @@ for i, name in enumerate(main):
 # The first asks what the area *carries*, the second whether it is *needed*, and the ablated ones what this
 # decoder *does* with it.
 #
-# The ranges are those of 39 random groups (fewer in smoke): one group in twenty lies beyond such a range by chance.
-# In the demo `words` carry more than all their patches (0.340, patches up to 0.334). `places` (0.233) and
-# the unassigned voxels (0.357) carry less than all of theirs. The retrained losses have no random
-# groups beside them; their intervals only tell them from 0.
+# The ranges are those of 39 random groups (fewer in smoke): one group in twenty lies beyond such a range by chance, and
+# no p value can be smaller than .05. With nine groups this is too coarse to call any one of them special. In the
+# demo `places` (0.233) and the unassigned voxels (0.357) carry less than all their patches; they also hold
+# less signal. The retrained losses have no random groups beside them; their intervals only tell them from 0.
 #
 # ## One region, or a choice of areas?
 #
@@ -457,7 +492,8 @@ for (name, rows), error in zip(leads.items(), errors["lead"], strict=True):
 # In the demo all four areas move most towards their own concept, and test images seem to leave no doubt
 # about it. Training images do leave a doubt. Over them a lead varies by 0.04 to 0.05, 7 to 16 times as much as over test
 # images. The lead of `bodies`, 0.021 [0.015, 0.027], is smaller than this (0.050). So with other training
-# images `bodies` might have moved most towards another concept. The other leads are 2.6 to 3.8 times as large.
+# images `bodies` might have moved most towards another concept. The other leads are 2.6 to 3.8 times as large as
+# their own error over training images. (Behind ± stands such a standard error, half as wide as a 95 % interval.)
 #
 # For gains and losses it is the other way round: there the test images matter more. All other intervals of
 # this notebook hold the one decoder fixed.
@@ -550,34 +586,34 @@ for part in (0.5, 0.25, 0.1, 0.02):
 # <details>
 # <summary>Answer</summary>
 #
-# Far more than their share, because voxels know the same things. Suppose an area with a tenth of the voxels
-# keeps a large part of the gain. That alone says nothing about the area, because a random tenth does the same.
+# Far more than their share. One reason is that voxels know the same things. Another is the cosine, which grows less and
+# less as voxels are added. Suppose an area with a tenth of the voxels keeps a large part of the gain. That alone says
+# nothing about the area, because a random tenth does the same.
 #
 # </details>
 #
 # ### Exercise 2: two groups out
 #
-# The losses without each hemisphere are known, and those without `faces` and without `words`. Is the loss
-# without both the sum of the two?
+# How much of the explained variance is lost without each hemisphere, and how much without `faces` and without `words`?
+# Is the loss without both the sum of the two?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 pairs = [nsd.available(areas, names) for names in (("lh", "rh"), ("faces", "words"))]
 for gone in [pair for pair in pairs if len(pair) == 2]:
     gone |= {" and ".join(gone): np.any(list(gone.values()), axis=0)}
     for name, where in gone.items():
-        left = encoders.unit(visual_areas.group_embedding(encoder, pattern, where, "leave_out"))
-        lost = (whole - (left * truth).sum(1)).mean()
-        print(f"without {name}: {lost:+.4f} in {where.sum()} voxels")
+        without_it = missing + pattern[:, where] @ ridge.weights[where]
+        share_lost = ((without_it**2).sum() - unexplained) / left
+        print(f"without {name}: {share_lost:+.4f} in {where.sum()} voxels")
 
 # %% [markdown]
 # <details>
 # <summary>Answer</summary>
 #
-# If each of two groups stands in for the other, the loss of both is larger than the sum: only together are they
-# missed. The hemispheres are the clearest case, as without both nothing is left (in the demo 0.06 and 0.08, but
-# 0.42 together). If two groups share voxels, these count twice in the sum, which makes the loss of both
-# smaller than the sum: `faces` and `words` (0.038 and 0.015, together 0.046). So a sum of losses
-# has no meaning of its own. Shapley values are made for that.
+# If each of two groups stands in for the other in part, the loss of both is larger than the sum. So it is with the
+# hemispheres: in the demo 0.107 and 0.118, together 0.256. The difference, 0.03, is what both can say. If two groups share
+# voxels, these count twice in the sum, as with `faces` and `words`. In the cosine the loss of both hemispheres is three
+# times the sum of the losses, but there even groups that share nothing would lose more together.
 #
 # </details>
 #
@@ -647,10 +683,11 @@ summary |= {"errors_over_training_images": {k: v.tolist() for k, v in errors.ite
 n_special = int((q < 0.05).sum())
 display(
     Markdown(
-        f"Alone, a main group gains {gains.mean() / total:.0%} of what all voxels gain in cosine, on average "
-        f"over the groups. Left out, it costs {losses.mean() / total:.0%} of it: what a group gains alone, and "
-        "nobody misses without it, the other voxels could say as well. Of all these gains and losses, "
-        f"{n_special} stand out among patches of the same size when false discoveries are held at one in twenty."
+        "If every voxel stands in one group only, the variance that the groups explain alone adds up to "
+        f"**{sum(alone.values()) / together:.0%}** of what all voxels explain, where groups that say unrelated things "
+        f"would give 100 %. The variance lost without each group adds up to **{sum(lost.values()) / together:.0%}**, "
+        f"so the rest could be said by others. In cosine, **{n_special}** of the {q.size} gains and losses stand out "
+        "among patches of the same size when false discoveries are held at one in twenty."
     )
 )
 

@@ -1,4 +1,4 @@
-"""Redundancy hides importance: a small linear subject in which it can be dialled."""
+"""Redundancy and shared noise: a small linear subject in which both can be dialled."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -42,14 +42,19 @@ class LinearSubject(NamedTuple):
     null: np.ndarray
 
 
-def linear_subject(redundancy: int, rng: np.random.Generator) -> LinearSubject:
+def linear_subject(
+    redundancy: int, rng: np.random.Generator, *, shared_noise: bool = True
+) -> LinearSubject:
     """Draw a subject whose every source of information is seen by ``redundancy`` voxels.
 
     Parameters
     ----------
     redundancy : int
         Tuned voxels per source; all together ``N_SOURCES * redundancy``.
+    shared_noise : bool
+        Whether voxels share noise, by ``LIMITING_NOISE`` and ``COMMON_NOISE``.
     """
+    limiting, shared = (LIMITING_NOISE, COMMON_NOISE) if shared_noise else (0.0, 0.0)
     n_tuned = N_SOURCES * redundancy
     n_images = N_TRAINING + N_TEST
     sources = rng.standard_normal((n_images, N_SOURCES))
@@ -58,11 +63,11 @@ def linear_subject(redundancy: int, rng: np.random.Generator) -> LinearSubject:
     signal[:, :n_tuned] = NCSNR * np.repeat(sources, redundancy, axis=1)
     noise = rng.standard_normal((N_REPEATS, *signal.shape))
     common = rng.standard_normal((N_REPEATS, *sources.shape)).repeat(redundancy, axis=2)
-    noise[..., :n_tuned] *= np.sqrt(1 - LIMITING_NOISE)
-    noise[..., :n_tuned] += np.sqrt(LIMITING_NOISE) * common
+    noise[..., :n_tuned] *= np.sqrt(1 - limiting)
+    noise[..., :n_tuned] += np.sqrt(limiting) * common
     partner = rng.integers(n_tuned, size=N_NULL)
-    own = np.sqrt(1 - COMMON_NOISE) * noise[..., n_tuned:]
-    noise[..., n_tuned:] = own + np.sqrt(COMMON_NOISE) * noise[..., partner]
+    own = np.sqrt(1 - shared) * noise[..., n_tuned:]
+    noise[..., n_tuned:] = own + np.sqrt(shared) * noise[..., partner]
     trials = signal + noise
     scale = trials[:, :N_TRAINING].reshape(-1, signal.shape[1])
     trials = (trials - scale.mean(0)) / scale.std(0)
@@ -100,7 +105,11 @@ def statistics_of(subject: LinearSubject, rng: np.random.Generator) -> dict[str,
 
 
 def redundancy_curve(
-    redundancies: Sequence[int], *, seed: int = 0, progress: bool = False
+    redundancies: Sequence[int],
+    *,
+    shared_noise: bool = True,
+    seed: int = 0,
+    progress: bool = False,
 ) -> dict[str, list[Interval]]:
     """AUROC of every statistic for subjects of growing redundancy.
 
@@ -108,6 +117,8 @@ def redundancy_curve(
     ----------
     redundancies : sequence of int
         Voxels per source of information.
+    shared_noise : bool
+        As for :func:`linear_subject`.
     seed : int
 
     Returns
@@ -118,7 +129,7 @@ def redundancy_curve(
     curves: dict[str, list[Interval]] = {}
     for redundancy in tqdm(redundancies, desc="redundancy", disable=not progress, leave=False):
         rng = np.random.default_rng([seed, redundancy])
-        subject = linear_subject(redundancy, rng)
+        subject = linear_subject(redundancy, rng, shared_noise=shared_noise)
         found = auroc(subject.null, statistics_of(subject, rng), rng=rng, n_resamples=200)
         for name, interval in found.items():
             curves.setdefault(name, []).append(interval)

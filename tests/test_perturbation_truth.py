@@ -76,6 +76,8 @@ def test_redundancy_hides_voxels_from_ablation_but_not_from_a_forward_model(monk
     assert ablation[1].value < ablation[0].value - 0.1
     assert min(i.value for i in model) > 0.9
     assert curve["reliability"][1].value > curve["ablation"][1].value
+    alone = redundancy.redundancy_curve([20], shared_noise=False, seed=0)  # noise of its own
+    assert min(alone["ablation"][0].value, alone["refit"][0].value) > 0.9
 
 
 def test_linear_subject_is_what_it_says():
