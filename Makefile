@@ -28,12 +28,12 @@ BASE_PYTHON ?= python3
 export HF_HUB_OFFLINE ?= 1
 export PYTHONHASHSEED := 0
 
-.PHONY: help all smoke plan report html test test-rounding test-long verify compare audit lab lint sync weights nsd-download bold5000-download lafite-import lafite-train study sweep bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
+.PHONY: help all smoke plan report html test test-rounding test-long verify compare audit lab lint sync weights nsd-download lafite-import lafite-train study sweep bench pretrain clean env $(NUMBERS) $(NOTEBOOKS)
 
 help: ## this help
 	@echo "fMRI to picture, and what one voxel does to it"; echo
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s%s\n", $$1, $$2 }' Makefile
-	@echo "  make 03                 notebook 03 and what it needs (one target per notebook: $(NUMBERS))"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
+	@echo "  make 03              notebook 03 and what it needs (one target per notebook: $(NUMBERS))"
 	@echo; echo "Settings: PROFILE=smoke|demo|nsd SUBJECT=1..8 SEED=n DEVICE=auto|cpu|cuda, or a profile key such as encoder.n_folds=5"
 
 all: $(READY) ## run every notebook that is not up to date, make every figure
@@ -94,9 +94,6 @@ weights: $(READY) ## fetch CLIP and the networks that score pictures: PROFILE=ns
 
 nsd-download: $(READY) ## fetch one subject of the real NSD (asks for consent first)
 	@$(PYTHON) -m pipeline.download $(SETTINGS)
-
-bold5000-download: $(READY) ## fetch one subject of BOLD5000, whose brain data are free (asks for the pictures' terms)
-	@$(PYTHON) -m pipeline.download.bold5000 $(SETTINGS)
 
 lafite-import: $(READY) ## convert a released LAFITE checkpoint: FILE=x.pkl
 	@$(PYTHON) -m fmri_utils.lafite.released.convert $(SETTINGS)

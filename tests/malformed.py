@@ -17,7 +17,6 @@ COUNTS = {f"profiles: {name}": 40 for name in ("ranges", "unknown", "files")}
 COUNTS |= {"profiles: types": 60, "profiles: settings": 18}
 COUNTS |= {"nsd: damages": 90, "nsd: flips": 50, "nsd: wrong": 60}
 COUNTS |= {"weights: damages": 60, "weights: headers": 60, "weights: flips": 40}
-COUNTS |= {"bold5000: damages": 30}
 COUNTS |= {"weights: clip": 12, "weights: training": 12}
 NEXT_STEP = re.compile(
     r"expected|valid|fetch|delete|restore|run |use |ask |check |choose|give |read |leave |unpack "

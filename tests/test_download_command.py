@@ -1,6 +1,5 @@
 """The command: settings, consent, the dry run, and being killed in the middle."""
 
-import dataclasses
 import os
 import re
 import signal
@@ -75,7 +74,7 @@ def ensure(monkeypatch, capsys):
     def ensure(root, answer=None, variable=""):
         monkeypatch.setattr(consent, "at_terminal", lambda: answer is not None)
         monkeypatch.setattr("builtins.input", lambda question: print(question) or answer)
-        monkeypatch.setenv(consent.NSD.variable, variable)
+        monkeypatch.setenv(consent.VARIABLE, variable)
         consent.ensure_consent(root)
         return capsys.readouterr().out
 
@@ -84,11 +83,11 @@ def ensure(monkeypatch, capsys):
 
 def test_consent_is_asked_once_and_recorded(tmp_path, ensure, monkeypatch):
     text = ensure(tmp_path, "I agree")
-    for word in ("Data Access Agreement", "cite", "passed on", consent.NSD.url):
+    for word in ("Data Access Agreement", "cite", "passed on", consent.TERMS_URL):
         assert word in text
-    assert '"accepted": true' in (tmp_path / consent.NSD.marker).read_text()
+    assert '"accepted": true' in (tmp_path / consent.MARKER).read_text()
     assert ensure(tmp_path, "must not be asked") == ""
-    monkeypatch.setattr(consent, "NSD", dataclasses.replace(consent.NSD, version=2))
+    monkeypatch.setattr(consent, "SUMMARY_VERSION", 2)
     assert "Type `I agree`" in ensure(tmp_path, "I agree")
 
 
@@ -96,16 +95,16 @@ def test_consent_is_asked_once_and_recorded(tmp_path, ensure, monkeypatch):
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"accepted": "no"}', '{"accepted": true}'])
 def test_any_other_answer_is_no_and_a_damaged_record_does_not_count(tmp_path, answer, text, ensure):
     if text:
-        (tmp_path / consent.NSD.marker).write_text(text)
+        (tmp_path / consent.MARKER).write_text(text)
     refused("nothing was downloaded", ensure, tmp_path, answer)
-    assert (tmp_path / consent.NSD.marker).exists() == bool(text)
+    assert (tmp_path / consent.MARKER).exists() == bool(text)
 
 
 def test_without_a_terminal_both_record_and_variable_are_needed(tmp_path, ensure):
     for variable in ("", "yes"):
         refused(r"is not there.*once at a terminal", ensure, tmp_path, variable=variable)
     ensure(tmp_path, "I agree")
-    refused(f"is there, and {consent.NSD.variable}=yes", ensure, tmp_path, variable="1")
+    refused(f"is there, and {consent.VARIABLE}=yes", ensure, tmp_path, variable="1")
     assert ensure(tmp_path, variable="yes") == ""
 
 
@@ -115,7 +114,7 @@ def settings(server, root, *more):
 
 
 def test_without_consent_not_one_request_is_made(server, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv(consent.NSD.variable, "yes")
+    monkeypatch.setenv(consent.VARIABLE, "yes")
     assert main(settings(server, tmp_path / "data")) == 2
     assert "once at a terminal" in capsys.readouterr().err
     monkeypatch.setattr(consent, "at_terminal", lambda: True)
@@ -188,7 +187,7 @@ def test_a_stopped_download_goes_on_to_the_same_end(server, nsd, fetch, betas, h
     server.fail(second, *[Fault()] * (betas == "roi"), Fault(stall_after=3000))
     given = settings(server, fetch.root, f"BETAS={betas}", "STIMULI=none")
     command = [sys.executable, "-m", "pipeline.download", *given]
-    environment = {**os.environ, consent.NSD.variable: "yes", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, consent.VARIABLE: "yes", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
     assert server.stalled.wait(60)
     if how == "kill":
@@ -207,7 +206,7 @@ def test_a_stopped_download_goes_on_to_the_same_end(server, nsd, fetch, betas, h
     resumed = contents(fetch.root)
     undisturbed = fetch.root.with_name("undisturbed")
     fetch(f"BETAS={betas}", "SESSIONS=1-2", f"ROOT={undisturbed}")
-    resumed.pop(consent.NSD.marker)
+    resumed.pop(consent.MARKER)
     assert resumed == contents(undisturbed)
     betas = read_betas(layout, mask, [1, 2], progress=False)
     stored = [nsd.subjects[1].stored[i][mask].T for i in range(2)]

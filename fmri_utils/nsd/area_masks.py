@@ -20,8 +20,7 @@ FAMILIES = {
 }
 
 NAMED_AREAS = ("V1", "V2", "V3", "hV4", "faces", "bodies", "places", "words")
-BOLD5000_AREAS = ("EarlyVis", "LOC", "OPA", "PPA", "RSC")
-MAIN_AREAS = (*NAMED_AREAS, *BOLD5000_AREAS, "unassigned")
+MAIN_AREAS = (*NAMED_AREAS, "unassigned")
 MERGED = {"V1": ("V1v", "V1d"), "V2": ("V2v", "V2d"), "V3": ("V3v", "V3d")}
 
 

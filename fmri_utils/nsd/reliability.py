@@ -17,9 +17,7 @@ N_REPEATS = 3  # NSD estimates the noise from the images with all their trials
 FAR_MM = 20.0  # noise that neighbours share, from vessels and the image's blur, is over by then
 
 
-def estimate_ncsnr(
-    betas: np.ndarray, session: np.ndarray, nsd_id: np.ndarray, *, min_repeats: int = N_REPEATS
-) -> np.ndarray:
+def estimate_ncsnr(betas: np.ndarray, session: np.ndarray, nsd_id: np.ndarray) -> np.ndarray:
     """Estimate the noise-ceiling SNR as NSD does, from the trials given.
 
     NSD's own map uses all trials. Given training trials only, this is a measure by which voxels
@@ -33,50 +31,44 @@ def estimate_ncsnr(
     betas : ndarray of float, shape (n_trials, n_voxels)
         Percent signal change or standardised.
     session, nsd_id : array_like of int, shape (n_trials,)
-        Session and image of each trial.
-    min_repeats : int
-        Only images with at least so many trials are used, 2 or more; NSD has 3 at most.
+        Session and image of each trial. Only images with exactly three trials are used.
 
     Returns
     -------
     ndarray of float32, shape (n_voxels,)
         sd(signal) / sd(noise); NaN for voxels that are constant, or have no image with
-        so many trials.
+        three trials.
 
     Raises
     ------
     DataError
-        If there is no image with so many trials.
+        If there is no image with three trials.
     """
     betas, session, nsd_id = check_betas(betas, session=session, nsd_id=nsd_id)
     scaled = zscore_sessions(betas, session, np.ones(len(betas), dtype=bool))
     counts = np.unique(nsd_id, return_counts=True)[1]
-    if min_repeats < 2 or not np.any(counts >= min_repeats):
+    if not np.any(counts == N_REPEATS):
         raise DataError(
-            f"no image has {min_repeats} trials, only {np.unique(counts).tolist()}, or they are "
-            "fewer than 2, which cannot tell noise from signal. Read more sessions."
+            f"no image has {N_REPEATS} trials, only {np.unique(counts).tolist()}. Read more "
+            "sessions."
         )
-    ncsnr = _ncsnr_of(scaled, nsd_id, min_repeats)
+    ncsnr = _ncsnr_of(scaled, nsd_id)
     for trials, voxels in groups_with_data(betas, session):
-        ncsnr[voxels] = _ncsnr_of(scaled[np.ix_(trials, voxels)], nsd_id[trials], min_repeats)
+        ncsnr[voxels] = _ncsnr_of(scaled[np.ix_(trials, voxels)], nsd_id[trials])
     return ncsnr
 
 
-def _ncsnr_of(scaled: np.ndarray, nsd_id: np.ndarray, min_repeats: int) -> np.ndarray:
-    """The noise-ceiling SNR of z-scored betas; NaN without an image with enough trials."""
+def _ncsnr_of(scaled: np.ndarray, nsd_id: np.ndarray) -> np.ndarray:
+    """The noise-ceiling SNR of z-scored betas; NaN without an image with three trials."""
     ids, counts = np.unique(nsd_id, return_counts=True)
-    rows = np.isin(nsd_id, ids[counts >= min_repeats])
+    rows = np.isin(nsd_id, ids[counts == N_REPEATS])
     ncsnr = np.full(scaled.shape[1], np.nan, dtype=np.float32)
     if not rows.any():
         return ncsnr
-    trials = scaled[rows]
-    means, ids, counts = average_repeats(trials, nsd_id[rows])
-    # Each image's variance counts the same, however often the image was shown.
-    weights = 1 / (counts - 1)
-    of_trial = weights[np.searchsorted(ids, nsd_id[rows])]
-    squares = np.einsum("t,tv,tv->v", of_trial, trials, trials, dtype=np.float64)
-    between = np.einsum("i,iv,iv->v", counts * weights, means, means, dtype=np.float64)
-    noise = np.maximum(0, squares - between) / len(ids)
+    means, ids, _ = average_repeats(scaled[rows], nsd_id[rows])
+    squares = np.einsum("tv,tv->v", scaled[rows], scaled[rows], dtype=np.float64)
+    between = np.einsum("iv,iv->v", means, means, dtype=np.float64) * N_REPEATS
+    noise = np.maximum(0, squares - between) / (len(ids) * (N_REPEATS - 1))
     usable = squares > 0
     ncsnr[usable] = np.sqrt(np.maximum(0, 1 - noise[usable]) / noise[usable])
     return ncsnr

@@ -4,6 +4,8 @@ Settings are given as ``NAME=value``; see :mod:`.settings`.
 """
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fmri_utils.nsd.paths import COCO_SPLITS, NSDLayout
@@ -12,12 +14,11 @@ from fmri_utils.project.command import command
 from fmri_utils.project.errors import DataError
 
 from .area_betas import fetch_sessions
-from .client import Remote
+from .client import Absent, Remote, head, parallel
 from .coco import JPEG_BYTES, SIDE, fetch_pictures, unpack_captions
 from .consent import ensure_consent, say
 from .settings import ATLASES, N_IMAGES, Request, parse_request
 from .transfer import Records, alone, fetch_all, gigabytes
-from .wanted import Wanted, ask_all, present
 
 PRF = ("R2", "angle", "eccentricity", "size", "exponent", "gain", "meanvol")
 SOME_VOXELS, CAPTIONS = "betas, only some voxels", "captions"
@@ -30,6 +31,28 @@ class Bucket(NSDLayout):
 
     def __post_init__(self):
         object.__setattr__(self, "root", Path())
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file that belongs to a request.
+
+    Attributes
+    ----------
+    key : str
+        Its place in the bucket, and below the data folder.
+    url : str
+        Its address.
+    what : str
+        Heading for lists.
+    optional : bool
+        Not every subject has it.
+    """
+
+    key: str
+    url: str
+    what: str
+    optional: bool
 
 
 def wanted_files(request: Request) -> list[Wanted]:
@@ -67,6 +90,41 @@ def wanted_files(request: Request) -> list[Wanted]:
         key = (bucket.stimuli.parent / ANNOTATIONS).as_posix()
         files.append(Wanted(key, f"{request.coco_url}/{ANNOTATIONS}", CAPTIONS, optional=False))
     return files
+
+
+def ask_all(files: Sequence[Wanted], n_connections: int) -> dict[Wanted, Remote | Absent]:
+    """Ask the servers for size and version of files.
+
+    Raises
+    ------
+    DataError
+        If a server does not answer.
+    """
+
+    async def ask(wanted: Wanted) -> Remote | Absent:
+        try:
+            return await head(wanted.url)
+        except Absent as err:
+            return err
+
+    return dict(zip(files, parallel(ask, files, n_connections), strict=True))
+
+
+def present(answers: dict[Wanted, Remote | Absent]) -> dict[Wanted, Remote]:
+    """The files that are on the servers.
+
+    Raises
+    ------
+    DataError
+        If files that are not optional are not there; it names them all.
+    """
+    absent = {wanted: answer for wanted, answer in answers.items() if isinstance(answer, Absent)}
+    if needed := [str(error) for wanted, error in absent.items() if not wanted.optional]:
+        raise DataError("\n".join(needed))
+    if absent:
+        names = (wanted.key.rsplit("/", 1)[-1] for wanted in absent)
+        say(f"Not on the server for this subject, and left out: {', '.join(names)}.")
+    return {wanted: answer for wanted, answer in answers.items() if wanted not in absent}
 
 
 def download(request: Request) -> None:

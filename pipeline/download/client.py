@@ -51,14 +51,13 @@ CHANGED = (
 ERRORS = {
     FileNotFoundError: (
         Absent,
-        "does not exist on the server (404). Not every subject has all files: check what was asked "
-        "for (SUBJECT, SESSIONS, ROI) and the address.",
+        "does not exist on the server (404). Not every subject has all files: check SUBJECT, "
+        "SESSIONS, ROI and the address.",
     ),
     exceptions.PermissionDeniedError: (
         Absent,
         "is denied by the server (403): withheld, as the last three sessions of NSD were until "
-        "2023, or not there, or hidden by a proxy. Leave it out (SESSIONS=1-37), or ask those who "
-        "publish it.",
+        "2023, or not there, or hidden by a proxy. Leave it out (SESSIONS=1-37), or ask NSD.",
     ),
     exceptions.PreconditionError: (Changed, CHANGED),
 }
@@ -76,15 +75,11 @@ class Remote:
         Bytes.
     etag : str or None
         The server's name for this version, with its quotes. Weak ones are not kept.
-    listed : bool
-        Size and MD5 (as ``etag``) come from a list of the publisher's, not from the server that has
-        the file, which may name the version otherwise.
     """
 
     url: str
     size: int
     etag: str | None
-    listed: bool = False
 
     @property
     def md5(self) -> str | None:
@@ -139,7 +134,7 @@ async def get(url: str, **options) -> tuple[bytes, Remote]:
     """
     parts = urlsplit(url)
     try:
-        store = _store(f"{parts.scheme}://{parts.netloc}/?{parts.query}".rstrip("/?"))
+        store = _store(f"{parts.scheme}://{parts.netloc}")
         answer = await obstore.get_async(store, parts.path.lstrip("/"), options=options)
         data, meta = bytes(await answer.bytes_async()), answer.meta
     except tuple(ERRORS) as err:
@@ -167,11 +162,6 @@ async def head(url: str) -> Remote:
     return (await get(url, head=True))[1]
 
 
-async def head_of_part(url: str) -> Remote:
-    """As :func:`head`, where the server refuses to tell without giving a byte."""
-    return (await get(url, range=(0, 1)))[1]
-
-
 async def get_range(remote: Remote, start: int, stop: int) -> bytes:
     """Fetch bytes ``start`` to ``stop`` (exclusive) of one version of a file.
 
@@ -181,9 +171,8 @@ async def get_range(remote: Remote, start: int, stop: int) -> bytes:
         :class:`Changed` if the server has another version now; also if it does not give parts.
     """
     # obstore's own get_ranges asks for no version and for ten parts at a time.
-    condition = {"if_match": remote.etag} if remote.etag and not remote.listed else {}
+    condition = {"if_match": remote.etag} if remote.etag else {}
     data, found = await get(remote.url, range=(start, stop), **condition)
-    same = found.size == remote.size and (remote.listed or found.etag == remote.etag)
-    if not same or len(data) != stop - start:  # a server may pass over the condition
+    if found != remote or len(data) != stop - start:  # a server may pass over the condition
         raise Changed(f"{remote.url} {CHANGED}")
     return data

@@ -1,4 +1,4 @@
-"""What to download, as given to ``make nsd-download`` and ``make bold5000-download``."""
+"""What to download, as given to ``make nsd-download``."""
 
 import re
 from collections.abc import Sequence
@@ -90,23 +90,16 @@ class Request:
     coco_url: Address = setting(COCO_URL, "address of COCO's bucket")
 
 
-def described(model: type) -> dict[str, str]:
-    """Names of the settings of a request, as on the command line, and what is said of them."""
-    return {name.upper(): field.description for name, field in model.__pydantic_fields__.items()}
+HELP = {name.upper(): field.description for name, field in Request.__pydantic_fields__.items()}
 
 
-HELP = described(Request)
-
-
-def parse_request(arguments: Sequence[str], model: type = Request) -> Request:
+def parse_request(arguments: Sequence[str]) -> Request:
     """Read ``NAME=value`` settings, refusing what is not known; an empty value is as none.
 
     Parameters
     ----------
     arguments : sequence of str
         As make hands them on, e.g. ``["SUBJECT=1", "SESSIONS=1-3"]``.
-    model : type
-        Of the request, made by :func:`fmri_utils.project.settings.settings`.
 
     Raises
     ------
@@ -114,16 +107,15 @@ def parse_request(arguments: Sequence[str], model: type = Request) -> Request:
         On an unknown or repeated name, or a value out of range.
     """
     given: dict[str, str] = {}
-    valid = described(model)
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if name not in valid or not equals or name.lower() in given:
+        if name not in HELP or not equals or name.lower() in given:
             raise DataError(
-                f"{argument!r} is {'no setting' if name not in valid else 'given twice'}. Valid "
-                "settings:\n" + "\n".join(f"  {key:<13} {text}" for key, text in valid.items())
+                f"{argument!r} is {'no setting' if name not in HELP else 'given twice'}. Valid "
+                "settings:\n" + "\n".join(f"  {key:<12} {text}" for key, text in HELP.items())
             )
         given[name.lower()] = value.strip()
     given = {name: value for name, value in given.items() if value}
     if "subject" not in given:
-        raise DataError(f"SUBJECT is not given. Expected: {valid['SUBJECT']}.")
-    return checked(model, given, "the settings", DataError)
+        raise DataError(f"SUBJECT is not given; expected 1 to {len(N_SESSIONS)}.")
+    return checked(Request, given, "the settings", DataError)

@@ -115,7 +115,7 @@ def check_space(root: Path, n_bytes: float) -> None:
     if n_bytes > 0 and n_bytes + SPARE_BYTES > free:
         raise DataError(
             f"the disk of {root} has {gigabytes(free)} free; {gigabytes(n_bytes)} are to be "
-            "written. Make room, or fetch less, or to another disk (ROOT=)."
+            "written. Make room, or fetch less (SESSIONS=1-3), or to another disk (ROOT=)."
         )
 
 
