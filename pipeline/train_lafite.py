@@ -263,9 +263,8 @@ def main(arguments: list[str]) -> None:
             torch.cuda.set_device(device)
         source = open_source(named, keys, device)
         config = training_config(settings, source.images.shape[1], source.clip)
-        captions_of(source, config)
         if int(named["GPUS"]) > 1 and not together:
-            # What is computed once is there now: no process of many waits for it.
+            captions_of(source, config)  # computed now, so that no process of many waits for it
             several = ["torch.distributed.run", "--standalone", f"--nproc-per-node={named['GPUS']}"]
             command_line = ["-m", *several, "-m", "pipeline.train_lafite", *arguments]
             os.execv(sys.executable, [sys.executable, *command_line])
