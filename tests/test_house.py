@@ -11,10 +11,8 @@ import pytest
 from fmri_utils.project.artifacts import own_files
 
 ROOT = Path(__file__).parents[1]
-# Lines with code on them: no docstrings, comments or blank lines. They may be lowered. They rose
-# from 12,000, 4,500, 3,500 and 13,500 with the second data set (reader 530, download 220, tests
-# 560), training on NSD's stimuli (160), and more controls of the analyses.
-CEILINGS = {"fmri_utils": 12_800, "simulated_nsd": 4_550, "pipeline": 3_800, "tests": 14_600}
+# Lines with code on them: no docstrings, comments or blank lines. They may be lowered.
+CEILINGS = {"fmri_utils": 12_235, "simulated_nsd": 4_520, "pipeline": 3_568, "tests": 14_028}
 PACKAGES = [name for name in CEILINGS if name != "tests"]
 N_ROOMS, N_TWICE = 12, 8
 USUAL = {"__init__", "__main__", "settings"}
