@@ -8,14 +8,11 @@ import dataclasses
 
 import numpy as np
 import torch
-from small_lafite import WIDER, linear_encoder, seeded, unit_rows
+from small_lafite import WIDER, linear_encoder, unit_rows
 
 from fmri_utils.lafite import Generator
 from fmri_utils.lafite.released.convert import import_official
 from fmri_utils.pictures.finetuning import FineTuning, fine_tune, fine_tuning_config
-from fmri_utils.pictures.search import Objective, make_target, optimise_z
-
-N = 8
 
 
 def start():
@@ -33,15 +30,6 @@ def convert(folder, source):
     import_official(source, folder / "lafite.safetensors")
 
 
-def search(folder):
-    """The search for the noise vector, one file for each picture."""
-    torch.set_num_threads(1)
-    condition = rows_of(N, 8)
-    asked = start(), condition, make_target(condition), Objective(linear_encoder(8))
-    how = {"n_steps": 8, "batch_size": 1, "rng": seeded(), "folder": folder}
-    return optimise_z(*asked, z=torch.randn(N, WIDER.z_dim, generator=seeded(1)), **how).z
-
-
 def tune(folder):
     """Fine-tuning on predicted embeddings, a checkpoint after every step."""
     torch.set_num_threads(1)
@@ -56,5 +44,5 @@ def tune(folder):
 
 def run(name, folder, *more):
     """Do a job, or only load what jobs need."""
-    jobs = {"convert": convert, "search": search, "tune": tune, "nothing": lambda folder: None}
+    jobs = {"convert": convert, "tune": tune, "nothing": lambda folder: None}
     jobs[name](folder, *more)

@@ -37,13 +37,6 @@ def test_info_nce_is_open_clips_loss(pair):
     assert losses.info_nce(*pair, 0.2).item() == pytest.approx(expected.item())
 
 
-def test_info_nce_has_its_known_values():
-    eye = torch.eye(8)
-    assert losses.info_nce(eye, eye, 0.01).item() == pytest.approx(0, abs=1e-6)
-    same = torch.ones(8, 3)
-    assert losses.info_nce(same, same, 0.1).item() == pytest.approx(np.log(8))
-
-
 def test_bimixco_equals_its_sums_over_both_images_of_a_mixture(pair):
     partner = torch.tensor([3, 0, 2, 1, 1, 8, 7, 4, 5])  # 2 is mixed with itself, 1 twice taken
     weight = torch.linspace(0.1, 0.9, B, dtype=torch.float64)
@@ -55,12 +48,6 @@ def test_bimixco_equals_its_sums_over_both_images_of_a_mixture(pair):
     assert found.item() == pytest.approx(-total / (2 * B))
 
 
-def test_bimixco_without_mixture_is_info_nce(pair):
-    partner, weight = torch.arange(B).roll(1), torch.ones(B, dtype=torch.float64)
-    found = losses.bimixco(*pair, 0.1, partner=partner, weight=weight)
-    assert found.item() == pytest.approx(losses.info_nce(*pair, 0.1).item())
-
-
 def test_soft_clip_equals_its_sums_and_becomes_info_nce_when_cold(pair):
     prediction, target = pair
     logits, own = cosines(prediction, target) / 0.3, cosines(target, target) / 0.3
@@ -69,12 +56,6 @@ def test_soft_clip_equals_its_sums_and_becomes_info_nce_when_cold(pair):
     assert losses.soft_clip(*pair, 0.3).item() == pytest.approx(-total / (2 * B))
     cold = losses.info_nce(*pair, 1e-3).item()
     assert losses.soft_clip(*pair, 1e-3).item() == pytest.approx(cold, rel=1e-6)
-
-
-def test_soft_clip_forgives_confusing_images_that_resemble_each_other():
-    target = functional.normalize(torch.tensor([[1.0, 0.0, 0], [0.99, 0.1, 0], [0, 0, 1]]), dim=1)
-    twin, stranger = target[[1, 0, 2]], target[[2, 1, 0]]
-    assert losses.soft_clip(twin, target, 0.1) < 0.5 * losses.soft_clip(stranger, target, 0.1)
 
 
 def test_mixing_keeps_some_trials_and_mixes_the_others_by_their_weights():

@@ -205,14 +205,6 @@ def slices(material):
     return BrainSlices(material.mask, material.background, material.areas)
 
 
-def test_pixels_and_voxels_map_onto_each_other(slices):
-    for voxel in range(len(slices.coordinates)):
-        for x, y in slices.pixels_of(voxel):
-            assert slices.voxel_at(x, y, voxel) == voxel
-            for shift in (-slices.scale / 2 + 0.1, slices.scale / 2 - 0.1):
-                assert slices.voxel_at(x + shift, y + shift, voxel) == voxel
-
-
 def test_every_slice_finds_a_neighbour_in_its_plane():
     slices = BrainSlices(np.ones(SHAPE, bool), np.ones(SHAPE), {"V1": np.ones(9 * 11 * 8, bool)})
     at = np.array([4, 5, 3])

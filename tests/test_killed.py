@@ -1,23 +1,18 @@
-"""SIGKILL at random moments: converting, searching the noise, fine-tuning. They go on, or begin
-again; what is in its place is whole."""
+"""SIGKILL while converting, and at random moments of fine-tuning. They go on, or begin again;
+what is in its place is whole. Searches go on after an interrupt: test_search.py."""
 
 import multiprocessing
 import random
 import signal
 import time
 
-import h5py
 import kill_jobs
-import numpy as np
 import pytest
 import torch
-from lafite_fixture import released, write
 from nsd_standins import write_lafite
 from safetensors import safe_open
 
-from fmri_utils.lafite import load_generator
 from fmri_utils.lafite.training.checkpoints import checkpoint_files
-from fmri_utils.project.errors import WeightsError
 
 N_KILLS = 4
 
@@ -26,7 +21,7 @@ N_KILLS = 4
 def processes():
     """A server that has loaded everything and forks a fresh process for each job."""
     context = multiprocessing.get_context("forkserver")
-    rooms = ("pictures.finetuning", "lafite.released.convert", "pictures.search")
+    rooms = ("pictures.finetuning", "lafite.released.convert")
     context.set_forkserver_preload([f"fmri_utils.{room}" for room in rooms])
     return context
 
@@ -63,12 +58,6 @@ def contents(folder):
     return {p.name: p.read_bytes() for p in folder.glob("*") if p.is_file()}
 
 
-def parts_of(path):
-    """Arrays of a finished part."""
-    with h5py.File(path, "r") as file:
-        return {name: values[()] for name, values in file.items()}
-
-
 def killed_repeatedly(started, seconds, check, *job):
     """Kill a job at random moments, look at what is left each time, then let it finish."""
     moments, endings = random.Random(7), []
@@ -83,24 +72,6 @@ def killed_repeatedly(started, seconds, check, *job):
     process = started(*job)
     process.join()
     assert process.exitcode == 0
-
-
-def test_a_killed_conversion_leaves_nothing_half(started, tmp_path):
-    source = write(tmp_path, released())
-    folder, whole = tmp_path / "killed", tmp_path / "whole"
-    seconds = undisturbed(started, "convert", whole, source)
-    wanted = contents(whole)
-
-    def check():
-        for name, data in contents(folder).items():
-            assert data == wanted[name]
-        if not (folder / "lafite.safetensors").exists():
-            with pytest.raises(WeightsError, match="is missing"):
-                load_generator(folder / "lafite.safetensors")
-
-    killed_repeatedly(started, seconds, check, "convert", folder, source)
-    assert contents(folder) == wanted
-    load_generator(folder / "lafite.safetensors")
 
 
 def test_a_conversion_killed_while_it_writes_begins_again(started, tmp_path):
@@ -119,23 +90,6 @@ def test_a_conversion_killed_while_it_writes_begins_again(started, tmp_path):
     kill_jobs.run("convert", folder, source)
     assert contents(folder) == contents(whole)
     assert not [*folder.glob(".part-*")]  # what the killed one left is cleared away
-
-
-def test_a_killed_search_for_the_noise_ends_as_if_nothing_had_been(started, tmp_path):
-    folder, whole = tmp_path / "killed", tmp_path / "whole"
-    seconds = undisturbed(started, "search", whole)
-    z = kill_jobs.search(whole)
-    wanted = {path.name: parts_of(path) for path in whole.rglob("part-*")}
-    assert len(wanted) == kill_jobs.N
-
-    def check():
-        for path in folder.rglob("part-*.h5"):
-            if not path.parent.name.startswith(".part-"):  # an unfinished one
-                for key, value in parts_of(path).items():
-                    np.testing.assert_array_equal(value, wanted[path.name][key])
-
-    killed_repeatedly(started, seconds, check, "search", folder)
-    assert torch.equal(kill_jobs.search(folder), z)
 
 
 def test_killed_fine_tuning_ends_with_the_same_weights(started, tmp_path):

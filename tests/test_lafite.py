@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lafite_fixture import TINY, TINY_D, lafite_state
-from literal_lafite import fir_by_definition, literal_image, with_zeros_between
+from literal_lafite import literal_image
 from refusals import refused
 from small_lafite import lively
 
@@ -20,7 +20,6 @@ from fmri_utils.lafite import (
     save_generator,
 )  # fmt: skip
 from fmri_utils.lafite.discriminator import minibatch_deviation
-from fmri_utils.lafite.layers import filter_image, upsample_image
 from fmri_utils.lafite.training import gan_losses
 from fmri_utils.project.errors import WeightsError
 from fmri_utils.project.tensors import read_safetensors
@@ -71,17 +70,6 @@ def test_generator_is_the_literal_function_with_its_derivatives(config):
         results.append((*first, *(s for s in second if s is not None)))
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-8)
-
-
-def test_resampling_by_definition():
-    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
-    expected = fir_by_definition(with_zeros_between(x), (2, 1, 2, 1), 4)
-    torch.testing.assert_close(upsample_image(x), expected)
-    expected = fir_by_definition(x, (1, 1, 1, 1), 1)
-    torch.testing.assert_close(filter_image(x, pad=1), expected)
-    torch.testing.assert_close(filter_image(x, pad=1, stride=2), expected[:, :, ::2, ::2])
-    flat = torch.ones(1, 1, 8, 8)
-    torch.testing.assert_close(upsample_image(flat)[..., 4:-4, 4:-4], torch.ones(1, 1, 8, 8))
 
 
 def test_discriminator_gradients_and_r1_are_right():

@@ -71,17 +71,6 @@ def test_image_from_styles(generator, part, mode):
     close(generator.synthesis.render(styles, noise), io[f"img_noise_{mode}"])
 
 
-def test_image_from_styles_in_the_form_for_inference(generator, part, monkeypatch):
-    """Sample by sample from 8 px, every convolution that does not double the size tiled."""
-    monkeypatch.setattr("fmri_utils.lafite.generator.LARGE_BYTES", 1)
-    monkeypatch.setattr("fmri_utils.lafite.winograd.pays", lambda *_: True)
-    _, io = part
-    styles = [io[f"style_{i:02d}"] for i in range(11)]
-    with torch.inference_mode():
-        image = generator.synthesis.render(styles, generator.synthesis.noise_images("const", 4))
-    close(image, io["img_noise_const"])
-
-
 def test_discriminator_alone_and_in_a_batch(discriminator, part):
     _, io = part
     images, conditions = io["img_noise_const"], io["fts"]

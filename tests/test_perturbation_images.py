@@ -13,8 +13,6 @@ from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
 from fmri_utils.perturbation.jacobian import picture_jacobian
 from fmri_utils.perturbation.picture_locations import cell_grams, effect_maps
-from fmri_utils.project.errors import ArtifactError
-from fmri_utils.project.parts import Parts
 
 C, V = 12, 30
 
@@ -81,19 +79,6 @@ def rms_of(rows, jacobian):
     return (torch.as_tensor(rows) @ jacobian.flatten(1)).square().mean(1).sqrt()
 
 
-def test_random_projections_estimate_the_exact_form(encoder, betas, draw, condition, jacobian):
-    rows = perturbation.condition_jacobian(encoder, betas[0])
-    exact = rms_of(rows, jacobian)
-    errors = []
-    for n_probes in (16, 400):
-        how = {"n_probes": n_probes, "rng": seeded(0), "batch_size": 50}
-        sketch = perturbation.picture_sketch(draw, condition, **how)
-        guess = perturbation.rms_from_sketch(rows, sketch)
-        errors.append(float((guess / exact - 1).abs().median()))
-    assert errors[1] < 0.05  # sqrt(1 / 800) = .035
-    assert errors[1] < errors[0] < 0.4
-
-
 def test_first_order_equals_finite_differences(generator, z, encoder, betas, draw):
     curve = perturbation.eps_curve(draw, encoder, betas[0], [0, 7, 20], [1e-6, 1e-5, 10.0], like=z)
     assert curve.shape == (3, 3)
@@ -156,22 +141,6 @@ def test_an_atlas_in_blocks_is_the_same(generator, z, encoder, betas, tmp_path):
     assert len([*(tmp_path / "blocks").rglob("part-*.h5")]) == len(betas)
     again = perturbation.image_effects(*given, **run)
     np.testing.assert_array_equal(again.sensitivity, serial.sensitivity)
-
-
-def test_parts_that_are_damaged_are_named(tmp_path):
-    parts, calls = Parts(tmp_path, {"a": 1}), []
-
-    def compute(number):
-        calls.append(number)
-        return {"value": np.array(number)}
-
-    parts.run([0, 1], compute)
-    parts.run([0, 1, 2], compute)
-    assert calls == [0, 1, 2]
-    parts.path(1).write_bytes(b"torn")
-    refused(r"part-00001.h5 cannot be read", parts.load, 1, error=ArtifactError)
-    parts.remove()
-    assert not parts.folder.exists()
 
 
 def additive(rng, shape, sd):

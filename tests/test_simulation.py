@@ -260,17 +260,6 @@ def test_ncsnr_recipe_recovers_what_was_planted_despite_drift():
     np.testing.assert_allclose(found, other, atol=1e-3)
 
 
-def test_shared_noise_has_the_mean_share_asked_for_and_spares_null_voxels():
-    snr = np.concatenate([np.zeros(50), np.random.default_rng(0).uniform(0.1, 1.2, 500)])
-    general = np.ones(550, bool)
-    for mean in (0.0, 0.3, 0.6):
-        share = measurement.shared_share(snr, general, mean)
-        assert share[50:].mean() == pytest.approx(mean, abs=1e-3)
-        assert not share[:50].any()
-        assert share.max() <= 0.95 + 1e-6
-    assert np.corrcoef(measurement.shared_share(snr, general, 0.2)[50:], snr[50:] ** 2)[0, 1] > 0.95
-
-
 def test_null_voxels_share_noise_with_tuned_ones_and_no_signal(brain, tuning):
     null = brain.voxels.null
     rng = np.random.default_rng(0)
