@@ -94,3 +94,15 @@ def test_memory_is_bounded(nsd, tmp_path, monkeypatch, kind):
         tracemalloc.stop()
     np.testing.assert_array_equal(betas[7], (values[mask] + 7) / np.float32(300))
     assert peak < values.size * 750 * 4 / 4  # less than half of the stored integers, too
+
+
+@pytest.mark.parametrize("version", ["betas_assumehrf", "betas_fithrf"])
+def test_every_beta_version_is_read_from_its_own_folder(nsd, nsd_copy, version):
+    layout = NSDLayout(nsd_copy.root, 1, beta_version=version)
+    mask = roi_mask(layout)
+    refused(rf"no betas of subj01 in .*{version}", read_betas, layout, mask, progress=False)
+    stored = nsd.subjects[1].stored[0] // 2
+    layout.betas.mkdir(parents=True)
+    nsd.save_betas(layout.betas, 1, stored)
+    for kind in KINDS:
+        np.testing.assert_array_equal(read(layout, mask, kind), stored[mask].T / np.float32(300))

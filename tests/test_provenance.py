@@ -2,13 +2,18 @@
 
 import itertools
 import json
+import shutil
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from fmri_utils import plots
-from fmri_utils.project import provenance
+from fmri_utils.project import artifacts, provenance
+from fmri_utils.project.profiles import PROJECT_ROOT
+from pipeline import verify
+from pipeline.execute import execute
+from pipeline.request import parse_request
 
 ABOUT = {"notebook": "08_figures", "configuration": "0123", "seed": "0"}
 CURVE = np.random.default_rng(0).standard_normal(40).cumsum()
@@ -152,3 +157,59 @@ def test_numbers_are_the_same_but_for_rounding():
     assert provenance.same_numbers([1.0, {"a": 1e-17}], [1.00005, {"a": 0.0}])
     for other in ([1.001, {"a": 0.0}], [1.0, {"b": 0.0}], [1.0], [True, {"a": 0.0}], {"a": 1.0}):
         assert not provenance.same_numbers([1.0, {"a": 0.0}], other)
+
+
+# --- the smoke run, as another machine would do it again -----------------------------------------
+
+
+def changed(arrays, rng, before=""):
+    """All arrays by their names in the file, floats changed by their rounding."""
+    for name, value in arrays.items():
+        if isinstance(value, dict):
+            yield from changed(value, rng, f"{before}{name}/")
+            continue
+        value = np.asarray(value)
+        if value.dtype.kind == "f":
+            value = (value * (1 + 1e-6 * rng.standard_normal(value.shape))).astype(value.dtype)
+        yield f"{before}{name}", value
+
+
+@pytest.fixture
+def disturbed(smoke, tmp_path):
+    """The smoke run with other roundings in every derived file, as if other code had drawn it."""
+    profile, arguments, _ = smoke
+    folders = profile.derived, profile.figures, profile.runs
+    folders = {folder: tmp_path / str(i) for i, folder in enumerate(folders)}
+    for folder, kept in folders.items():
+        shutil.copytree(folder, kept)
+    try:
+        path, rng = profile.figures / "provenance.json", np.random.default_rng(0)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"code": "other"}))
+        for path in artifacts.own_files(profile.derived, "*.h5"):
+            manifest = json.loads(artifacts.manifest_path(path).read_text())
+            arrays = dict(changed(artifacts.load_arrays(path, remedy=""), rng))
+            about = {name: manifest[name] for name in ("config", "inputs")}
+            artifacts.save_arrays(path, arrays, **about)
+        (profile.runs / "08_figures-record.json").unlink()
+        yield profile, parse_request(arguments).parameters
+    finally:
+        for folder, kept in folders.items():
+            shutil.rmtree(folder)
+            shutil.copytree(kept, folder)
+
+
+def test_another_machine_and_other_code_leave_figures_that_show_the_same(disturbed):
+    profile, parameters = disturbed
+    before = {path.name: path.read_bytes() for path in artifacts.own_files(profile.figures, "*")}
+    source = PROJECT_ROOT / "notebooks" / "08_figures.py"
+    written = execute(source, profile.runs / "08_figures.ipynb", parameters)
+    paths = [PROJECT_ROOT / name for name in written if not name.endswith(".ipynb")]
+    after = {path.name: path.read_bytes() for path in paths}
+    assert after.keys() == before.keys()
+    assert replaced(before, after) == {"provenance.json", "inputs.json"}
+    found = verify.Report(verify.PROJECT_ROOT).findings
+    own = profile.figures.relative_to(PROJECT_ROOT).as_posix()
+    assert not [name for _, name in found if name.startswith(own)]
+    one, two = (json.loads(files["inputs.json"])["inputs"] for files in (before, after))
+    assert one["effects.h5"] != two["effects.h5"]
+    assert two["effects.h5"] == artifacts.sha256_file(profile.derived / "effects.h5")
