@@ -98,16 +98,6 @@ def test_a_full_disk_is_told_and_the_old_file_stays(disk, name):
     assert {path.name: sha256_file(path) for path in disk.path.iterdir()} == whole
 
 
-def test_a_disk_that_is_read_only_is_told(disk):
-    save_arrays(disk.path / "x.h5", {"x": NOISE[:9]}, config={})
-    disk.read_only()
-    with pytest.raises(ArtifactError, match=r"x\.h5 could not be written: .*Read-only"):
-        save_arrays(disk.path / "x.h5", {"x": NOISE}, config={})
-    with pytest.raises(ArtifactError, match=r"new/x\.h5 could not be written: .*Read-only"):
-        save_arrays(disk.path / "new" / "x.h5", {"x": NOISE}, config={})
-    np.testing.assert_array_equal(load_arrays(disk.path / "x.h5", remedy="")["x"], NOISE[:9])
-
-
 @pytest.fixture
 def project(disk):
     """A project of three tiny notebooks on the disk; they write 1, 4 and 1 MiB."""

@@ -99,8 +99,7 @@ def test_two_redundant_groups_are_missed_by_leaving_out_and_found_by_the_others(
     assert min(cosine[:2]) > cosine[2] + 0.2
 
 
-def test_scores_equal_the_metrics_of_each_set_and_ties_count_half():
-    rng = np.random.default_rng(0)
+def test_scores_equal_the_metrics_of_each_set_and_ties_count_half(rng):
     truth, made = unit(rng.standard_normal((N, C))), rng.standard_normal((3, N, C))
     made[2] = made[2, 0]  # the same answer for every image
     truth[1] = truth[0]  # two images that nobody could tell apart
@@ -163,8 +162,7 @@ def test_patches_are_the_nearest_voxels_of_a_hemisphere_around_any_of_its_voxels
     refused("one for each voxel", visual_areas.patches, GRID, LEFT[1:])
 
 
-def test_one_draw_serves_all_sizes_and_adds_the_groups_weights():
-    rng = np.random.default_rng(0)
+def test_one_draw_serves_all_sizes_and_adds_the_groups_weights(rng):
     values, weights = rng.standard_normal((3, len(GRID))), rng.standard_normal((len(GRID), C))
     sizes = np.array([[20, 9], [0, 9], [20, 0], [7, 30]])
     for kind in (
@@ -177,9 +175,8 @@ def test_one_draw_serves_all_sizes_and_adds_the_groups_weights():
             np.testing.assert_allclose(found, values[:, group] @ weights[group], atol=1e-10)
 
 
-def test_a_blurred_map_is_special_among_scattered_voxels_and_not_among_patches():
+def test_a_blurred_map_is_special_among_scattered_voxels_and_not_among_patches(rng):
     """A decoder of smooth maps: contiguous voxels know the same, wherever they lie."""
-    rng = np.random.default_rng(0)
     near = np.exp(-((GRID[:, None] - GRID) ** 2).sum(2) / 2 / 3.0**2)
     mixing = rng.standard_normal((C, len(GRID))) @ near
     truth = unit(rng.standard_normal((N, C)))
@@ -207,18 +204,16 @@ def test_a_blurred_map_is_special_among_scattered_voxels_and_not_among_patches()
     assert rows[0]["patches_p"] == p["patches"][0]
 
 
-def test_the_band_of_few_random_groups_leaves_out_one_of_twenty():
+def test_the_band_of_few_random_groups_leaves_out_one_of_twenty(rng):
     band = visual_areas.random_band(np.arange(39.0)[None])
     np.testing.assert_allclose(band, [[0, 38]])
-    rng = np.random.default_rng(0)
     drawn = rng.standard_normal((4000, 40))
     low, high = visual_areas.random_band(drawn[:, 1:]).T
     beyond = ((drawn[:, 0] < low) | (drawn[:, 0] > high)).mean()
     assert abs(beyond - 0.05) < 4 * (0.05 * 0.95 / 4000) ** 0.5
 
 
-def test_shared_noise_is_the_mean_correlation_of_two_voxels():
-    rng = np.random.default_rng(0)
+def test_shared_noise_is_the_mean_correlation_of_two_voxels(rng):
     noise = rng.standard_normal((500, 12)) + 0.7 * rng.standard_normal((500, 1)) + 3
     group = np.arange(12) < 7
     expected = np.corrcoef(noise[:, group].T)[np.triu_indices(7, 1)].mean()
@@ -243,8 +238,7 @@ def test_intervals_are_of_the_difference_image_by_image():
     assert row["scattered_high"] == scores.band("keep_only", "top1", "scattered")[1, 1]
 
 
-def test_refit_without_a_group_equals_an_actual_refit():
-    rng = np.random.default_rng(0)
+def test_refit_without_a_group_equals_an_actual_refit(rng):
     x = rng.standard_normal((60, 24)) + 0.5 * rng.standard_normal((60, 1)) + 1
     y, pattern = rng.standard_normal((60, C)), rng.standard_normal((4, 24))
     alphas = np.array([3.0, 3.0, 40.0, 3.0, 40.0, 40.0])

@@ -77,8 +77,7 @@ def test_all_searches_spend_the_same_and_start_alike(generator, encoder, conditi
     assert LOW_LEVEL not in few.draws  # nothing to guide with
 
 
-def test_scores_are_means_over_draws_and_differences_are_paired():
-    rng = np.random.default_rng(0)
+def test_scores_are_means_over_draws_and_differences_are_paired(rng):
     seen = rng.random((N, 16, 16, 3))
     draws = {"a": [rng.random((N, 16, 16, 3)) for _ in range(2)], "b": [seen]}
     scores = mean_scores(seen, draws, judge=None)
@@ -106,8 +105,7 @@ def test_the_mean_picture_is_the_mean_over_all_blocks_of_some_rows():
     refused("one row or more", mean_picture, images, rows[:0])
 
 
-def test_seeds_are_resampled_with_the_images():
-    rng = np.random.default_rng(0)
+def test_seeds_are_resampled_with_the_images(rng):
 
     def scores(gain):
         first = rng.random(50)
@@ -159,9 +157,8 @@ def test_fine_tuned_generators_draw_as_they_were_trained(generator, condition):
 
 
 @pytest.fixture
-def material(generator, encoder, tmp_path, monkeypatch):
+def material(generator, encoder, tmp_path, monkeypatch, rng):
     """Material of a few random images and networks of tests."""
-    rng = np.random.default_rng(0)
     ids = np.repeat(np.arange(20), 2)
     image = encoders.unit(rng.standard_normal((20, 8))).astype(np.float32)
     betas = (image @ rng.standard_normal((8, 30)))[ids] + rng.standard_normal((40, 30))

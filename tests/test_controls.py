@@ -89,9 +89,8 @@ def test_leaving_clusters_out_hurts_a_decoder_of_kinds():
         controls.leave_clusters_out(ridge, *data, pattern, truth, data[2][:50], **how)
 
 
-def test_shrinkage_is_not_taken_for_a_missing_kind():
+def test_shrinkage_is_not_taken_for_a_missing_kind(rng):
     """A shrunken map of a brain that says all finds also a kind that it was not trained on."""
-    rng = np.random.default_rng(0)
     kind = np.repeat(np.arange(5), 40)
     embeddings = 4 * np.eye(5, 12)[kind] + rng.standard_normal((200, 12))
     rows = np.arange(200) % 4 > 0

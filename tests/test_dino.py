@@ -237,40 +237,6 @@ def test_two_way_is_the_one_of_all_other_tables(rng):
     )
 
 
-def test_a_training_that_was_stopped_ends_with_the_same_weights(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(student_teacher, "SAVE_EVERY", 2)
-
-    def run(checkpoint=None, killed_at=None):
-        torch.manual_seed(3)
-        pair = student_teacher.StudentTeacher(SMALL.learner(), SMALL.n_outputs, SMALL.dino)
-        images = dino.as_tensor(pictures, 16)
-
-        def draw(generator):
-            if pair.step == killed_at:
-                raise KeyboardInterrupt
-            return dino.multi_crop(images, generator, n_local=1, global_size=16, local_size=8)
-
-        def watch(pair):
-            return student_teacher.collapse_measures(pair, images)
-
-        settings = dict(seed=1, watch=watch, n_checks=4, checkpoint=checkpoint)
-        return pair, student_teacher.train(pair, draw, **settings)
-
-    path = tmp_path / "state.pt"
-    with pytest.raises(KeyboardInterrupt):
-        run(path, killed_at=3)
-    again, record = run(path)
-    straight, expected = run()
-    for name, value in straight.teacher.state_dict().items():
-        assert torch.equal(value, again.teacher.state_dict()[name]), name
-    assert record["step"].tolist() == [0, 1, 2, 3, 4]
-    np.testing.assert_allclose(record["entropy"], expected["entropy"])
-    np.testing.assert_allclose(record["loss"], expected["loss"])
-    other = random_pair(n_steps=9)
-    with pytest.raises(WeightsError, match="other settings"):
-        student_teacher.train(other, lambda g: views_of(), seed=1, n_checks=4, checkpoint=path)
-
-
 @pytest.fixture
 def trained(pictures):
     return dino.train_images(pictures, SMALL, shown=pictures[:2], n_checks=2)

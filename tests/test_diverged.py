@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from refusals import refused
 from safetensors.torch import load_file
 from small_lafite import GENERATOR, assert_same_weights, linear_encoder, noisy_generator, unit_rows
 from test_encoders import planted
@@ -123,15 +124,21 @@ def patterns(at=None, value=np.nan):
 def test_a_student_stops_at_the_step_that_sees_nan(tmp_path, monkeypatch, value):
     monkeypatch.setattr(student_teacher, "SAVE_EVERY", 2)
     path, pair = tmp_path / "state.pt", student()
+    how = {"seed": 0, "n_checks": 4, "watch": lambda pair: {"centre": pair.centre.numpy().copy()}}
     with pytest.raises(DivergedError, match="the loss is .* at " + MESSAGE.format(5)):
-        student_teacher.train(pair, patterns(5, value), seed=0, checkpoint=path)
+        student_teacher.train(pair, patterns(5, value), **how, checkpoint=path)
     assert pair.step == 5 and all_finite(pair.state_dict())
     state = read_saved_state(path, remedy="")
     assert state["step"] == 4 and all_finite(state["weights"])
     whole, again = student(), student()  # what is kept can be gone on from
-    student_teacher.train(whole, patterns(), seed=0)
-    student_teacher.train(again, patterns(), seed=0, checkpoint=path)
+    expected = student_teacher.train(whole, patterns(), **how)
+    record = student_teacher.train(again, patterns(), **how, checkpoint=path)
     assert_same_weights(whole, again)
+    assert record["step"].tolist() == [0, 2, 4, 6, 8]
+    for name in ("centre", "loss"):
+        np.testing.assert_array_equal(record[name], expected[name])
+    given = {**how, "checkpoint": path, "error": WeightsError}
+    refused("other settings", student_teacher.train, student(n_steps=9), patterns(), **given)
 
 
 def test_nan_weights_replace_no_checkpoint(tmp_path, monkeypatch):
@@ -217,8 +224,7 @@ def test_a_joint_space_stops(name, monkeypatch):
 
 
 @pytest.fixture
-def lafite_data():
-    rng = np.random.default_rng(0)
+def lafite_data(rng):
     embeddings = unit_rows(rng, 10, 8)
     return rng.integers(0, 256, (10, 16, 16, 3), dtype=np.uint8), embeddings
 
@@ -232,7 +238,7 @@ def asked(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     files = [f"IMAGES={tmp_path / 'images.npy'}", f"OUT={tmp_path / 'run'}"]
-    return tmp_path / "run", [*files, CLIP, "DEVICE=cpu", *SIZES, "batch_size=8"]
+    return tmp_path / "run", [*files, CLIP, "DEVICE=cpu", *SIZES, "batch_size=8", "mirror=true"]
 
 
 def test_the_command_keeps_the_checkpoint_from_before(asked, capsys, monkeypatch):

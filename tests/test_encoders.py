@@ -147,8 +147,7 @@ def test_matched_predictions_vary_like_embeddings_and_keep_their_direction():
     np.testing.assert_allclose(matched.predict(average), expected, atol=1e-4)
 
 
-def test_restandardised_predictions_have_the_spread_of_embeddings_whatever_else_is_tested():
-    rng = np.random.default_rng(0)
+def test_restandardised_predictions_have_the_spread_of_embeddings_whatever_else_is_tested(rng):
     train = rng.standard_normal((500, 4))
     shrunk = train * [0.1, 0.2, 0.3, 0.4] + 1
     found = restandardise(shrunk[:50], shrunk, train)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from refusals import refused
-from small_lafite import GENERATOR, linear_encoder, unit_rows
+from small_lafite import GENERATOR, assert_same_weights, linear_encoder, unit_rows
 
 from fmri_utils import encoders
 from fmri_utils.lafite import (
@@ -42,8 +42,7 @@ def encoder():
 
 
 @pytest.fixture
-def data():
-    rng = np.random.default_rng(0)
+def data(rng):
     images = rng.integers(0, 256, (N, 16, 16, 3), dtype=np.uint8)
     return images, unit_rows(rng, N, 8), unit_rows(rng, N, 2, 8), unit_rows(rng, N, 1, 8)
 
@@ -272,9 +271,10 @@ def test_fine_tuning_learns_what_predictions_mean(encoder):
     assert nearest(after, turned[:, 0]) == [0, 1, 2, 3]
 
 
-def test_fine_tuning_goes_on_only_from_its_own_weights_and_data(data, start, tune, tmp_path):
-    """That it goes on after a kill with the same weights: `test_killed.py`."""
-    tune(out_dir=tmp_path)
+def test_fine_tuning_goes_on_but_only_from_its_own_weights_and_data(data, start, tune, tmp_path):
+    whole = tune()
+    assert tune(out_dir=tmp_path, max_seconds=0).images < whole.images
+    assert_same_weights(tune(out_dir=tmp_path).generator, whole.generator)
     changed = r"data\. data: \S+ then, \S+ now\. Use"
     refused(changed, tune, predicted=-data[2], error=WeightsError, out_dir=tmp_path)
     next(start.parameters()).data += 0.1

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from fmri_utils.clip import joint
 from fmri_utils.encoders import unit
-from fmri_utils.project.errors import DataError
 
 SETTINGS = dict(n_steps=300, batch_size=64, dim=8, temperature=0.1, seed=0)
 
@@ -46,5 +46,4 @@ def test_the_chosen_step_is_the_best_on_the_validation_images_and_changes_no_rec
 
 def test_an_unknown_objective_is_refused():
     heads = joint.Heads(2, 2, 2)
-    with pytest.raises(DataError, match="Valid objectives: infonce"):
-        joint.loss_of("triplet", heads, 0.1)
+    refused("Valid objectives: infonce", joint.loss_of, "triplet", heads, 0.1)

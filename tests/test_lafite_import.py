@@ -55,7 +55,7 @@ def test_conversion_keeps_every_number_and_says_where_it_is_from(file, tmp_path)
     assert sorted(p.name for p in out.parent.iterdir()) == [beside.name, out.name]
 
 
-def test_training_starts_from_the_second_file(file, tmp_path):
+def test_training_starts_from_the_second_file(file, tmp_path, rng):
     out = tmp_path / "lafite.safetensors"
     import_official(file, out)
     tensors = load_file(tmp_path / "lafite-training.safetensors")
@@ -64,7 +64,6 @@ def test_training_starts_from_the_second_file(file, tmp_path):
         for key, value in network.state_dict().items():
             assert torch.equal(tensors[f"{name}.{key}"], value)
     assert generator_from_state(tensors).config.resolution == 16
-    rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 16, 16, 3), np.uint8)
     settings = {"batch_size": 4, "n_images": 4, "itc": 0, "learning_rate_g": 1e-6}
     config = TrainingConfig(generator=fixture.TINY, discriminator=fixture.TINY_D, **settings)

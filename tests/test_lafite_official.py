@@ -8,6 +8,7 @@ import re
 
 import lafite_pickles as form
 import pytest
+import test_lafite
 import torch
 from lafite_fixture import (
     SOURCE,
@@ -34,21 +35,15 @@ from fmri_utils.lafite.released.reader import read_official, read_official_pickl
 from fmri_utils.lafite.released.records import STORAGE_TYPES, read_storage
 from fmri_utils.project.errors import WeightsError
 
-CONFIGS = {
-    "structure 1 above 8": TINY,
-    "structure 2 only": dataclasses.replace(TINY, change=256, mapping_layers=8),
-    "structure 1 from 8 on": dataclasses.replace(TINY, change=4, hidden_dim=512),
-    "a choice of layers": dataclasses.replace(TINY, structure_1=("b4.torgb", "b16.conv0")),
-    "32 px, odd channels": dataclasses.replace(TINY, resolution=32, channels=(8, 12, 6, 4)),
-    "1024 px": dataclasses.replace(TINY, resolution=1024, channel_base=1024, channel_max=2),
-}
+CONFIGS = [*test_lafite.CONFIGS, dataclasses.replace(TINY, change=256, mapping_layers=8)]
+CONFIGS.append(dataclasses.replace(TINY, resolution=1024, channel_base=1024, channel_max=2))
 
 # -- what can be read ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "protocol"), list(zip(CONFIGS, 3 * (3, 4), strict=True)))
-def test_every_structure_and_size_comes_out_as_it_went_in(name, protocol, monkeypatch, tmp_path):
-    config = CONFIGS[name]
+@pytest.mark.parametrize("number", range(len(CONFIGS)))
+def test_every_structure_and_size_comes_out_as_it_went_in(number, monkeypatch, tmp_path):
+    config, protocol = CONFIGS[number], form.PROTOCOLS[number % 2]
     torch.manual_seed(1)
     original = Generator(config).eval()
     data = official_pickle(monkeypatch, {"G_ema": network_object(original)}, protocol)

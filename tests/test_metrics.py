@@ -39,8 +39,7 @@ def test_fixture_reconstruction_equal_to_truth_is_perfect(pictures, embeddings):
     # distance 0: test_metrics_features.py, test_fixture_equal_pictures_have_distance_zero
 
 
-def test_fixture_random_permutation_two_way_half_and_retrieval_one_in_300(embeddings):
-    rng = np.random.default_rng(2)
+def test_fixture_random_permutation_two_way_half_and_retrieval_one_in_300(embeddings, rng):
     two_way, top1 = [], {direction: [] for direction in DIRECTIONS}
     for _ in range(100):
         shuffled = embeddings[rng.permutation(len(embeddings))]
@@ -151,8 +150,7 @@ def test_retrieval_agrees_with_scikit_learn_on_16_pairs(embeddings):
         assert scores[direction]["median_rank"] == np.median(rank)
 
 
-def test_csls_agrees_with_its_definition_and_undoes_a_hub():
-    rng = np.random.default_rng(4)
+def test_csls_agrees_with_its_definition_and_undoes_a_hub(rng):
     truth = rng.standard_normal((16, 8))
     brain = truth + 0.8 * rng.standard_normal((16, 8))
     ours = metrics.similarity_matrix(truth, brain, csls_neighbours=3)
@@ -191,8 +189,7 @@ def test_retrieval_among_drawn_candidates_is_easier_and_says_how_many(embeddings
         assert scores["top1_drawn"] == pytest.approx(scores["top1"])
 
 
-def test_clustered_two_way_tells_category_decoding_from_identification():
-    rng = np.random.default_rng(6)
+def test_clustered_two_way_tells_category_decoding_from_identification(rng):
     clusters = np.repeat(np.arange(6), 10)
     centres = 5 * rng.standard_normal((6, 20))
     truth = centres[clusters] + rng.standard_normal((60, 20))

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from fmri_utils.project import notebook_files
 from fmri_utils.project.artifacts import check_manifest, sha256_file
@@ -84,8 +85,7 @@ def test_a_study_that_was_not_run_is_empty(written):
     path = written.figures / "study_encoders.json"
     path.parent.mkdir(parents=True)
     path.write_text("{}")
-    with pytest.raises(ArtifactError, match="manifest"):
-        notebook_files.open_study(written, "encoders")
+    refused("manifest", notebook_files.open_study, written, "encoders", error=ArtifactError)
 
 
 def test_the_generator_counts_as_an_input(cfg):

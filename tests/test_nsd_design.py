@@ -6,23 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
-from nsd_fixture import VERSION
 from refusals import refused
 
 from fmri_utils.nsd import NSDLayout, check_design, trial_table
 from fmri_utils.nsd.paths import REMEDY, available_sessions
-
-
-def test_layout_follows_the_bucket(nsd, layout):
-    for path, name in (
-        (layout.roi("streams", "lh"), "nsddata/ppdata/subj01/func1pt8mm/roi/lh.streams.nii.gz"),
-        (layout.betas_hdf5(3).parent, f"nsddata_betas/ppdata/subj01/func1pt8mm/{VERSION}"),
-    ):
-        assert path.relative_to(nsd.root).as_posix() == name
-    assert layout.betas_hdf5(3).name == "betas_session03.hdf5"
-    assert layout.ncsnr(2).name == "ncsnr_split2.nii.gz"
-    assert available_sessions(layout) == [1, 2]
-    assert available_sessions(NSDLayout(nsd.root, 2)) == [1]
 
 
 def test_layout_refuses_what_nsd_does_not_have(nsd):

@@ -59,11 +59,10 @@ def test_a_simulated_design_is_never_compared_with_published_counts(full_nsd, mo
 
 
 @pytest.fixture
-def like_real(full_nsd, tmp_path):
+def like_real(full_nsd, tmp_path, rng):
     """A design that is recognised as NSD's own, in a folder of subject 4 without betas."""
     folder = tmp_path / "nsddata" / "experiments" / "nsd"
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(5)
     middle = rng.choice(np.arange(3000, 46_000), 998, replace=False) + 1
     shared = np.r_[2951, np.sort(middle), 72_949]
     own = rng.permutation(np.setdiff1d(np.arange(1, 73_001), shared))

@@ -98,8 +98,7 @@ def test_two_trials_correlate_as_the_ncsnr_says_without_the_session(subject):
     np.testing.assert_array_equal(found[20:59], alone)
 
 
-def test_noise_correlation_is_that_of_voxels_that_have_the_same_trials(subject):
-    rng = np.random.default_rng(3)
+def test_noise_correlation_is_that_of_voxels_that_have_the_same_trials(subject, rng):
     shared = rng.standard_normal((6000, 1))
     noise = np.sqrt(0.5) * (shared + rng.standard_normal((6000, 27))).astype(np.float32)
     noise[subject["session"] == 2, :14] = 0
@@ -112,8 +111,7 @@ def test_noise_correlation_is_that_of_voxels_that_have_the_same_trials(subject):
     np.testing.assert_allclose(table["correlation"], 0.5, atol=0.02)
 
 
-def test_noise_of_trials_that_follow_is_measured_where_there_are_data(subject):
-    rng = np.random.default_rng(4)
+def test_noise_of_trials_that_follow_is_measured_where_there_are_data(subject, rng):
     noise = rng.standard_normal((6000, 40)).astype(np.float32)
     for t in range(1, 6000):
         noise[t] = 0.6 * noise[t - 1] + 0.8 * noise[t]

@@ -2,19 +2,11 @@
 
 import numpy as np
 import pytest
-from nsd_fixture import STREAMS, VISUAL
+from nsd_fixture import STREAMS
 from refusals import refused
 
 from fmri_utils import nsd as reader
-from fmri_utils.nsd.rois import read_roi
 from fmri_utils.project.errors import DataError
-
-
-def test_labels_and_names(nsd, layout):
-    labels, names = read_roi(layout, "prf-visualrois")
-    np.testing.assert_array_equal(labels, nsd.subjects[1].rois["prf-visualrois"])
-    assert labels.dtype == np.int16
-    assert names == dict(enumerate(VISUAL, start=1))  # parsed in spite of trailing white space
 
 
 def test_areas_are_masks_over_the_voxels(nsd, layout):

@@ -11,9 +11,8 @@ from fmri_utils.project.errors import DataError
 
 
 @pytest.fixture
-def trials():
+def trials(rng):
     """Betas of 3 sessions x 60 trials x 8 voxels, with session gains and offsets."""
-    rng = np.random.default_rng(0)
     session = np.repeat([1, 2, 5], 60)
     gain, offset = rng.uniform(0.5, 3, (3, 8)), rng.normal(0, 4, (3, 8))
     index = np.repeat([0, 1, 2], 60)
@@ -91,8 +90,7 @@ def test_undivided_integers_are_refused(trials):
     assert np.isfinite(reader.zscore_sessions(betas, session, fit)).all()
 
 
-def test_average_repeats_is_a_group_mean():
-    rng = np.random.default_rng(1)
+def test_average_repeats_is_a_group_mean(rng):
     nsd_id, betas = rng.integers(100, 130, 70), rng.normal(size=(70, 5)).astype(np.float32)
     means, ids, counts = reader.average_repeats(betas, nsd_id)
     groups = pd.DataFrame(betas).groupby(nsd_id)
@@ -102,13 +100,12 @@ def test_average_repeats_is_a_group_mean():
     assert means.dtype == np.float32
 
 
-def test_estimated_ncsnr_follows_the_recipe():
+def test_estimated_ncsnr_follows_the_recipe(rng):
     """Equals the slow way: variance over each image's trials, averaged, then compared with 1.
 
     That it finds what was planted: test_nsd_lacking.py, test_simulation.py.
     """
     # Three trials per image over 4 sessions, of voxels with a known SNR; last: constant.
-    rng = np.random.default_rng(0)
     nsd_id = rng.permutation(np.repeat(np.arange(50), 3))
     session = np.arange(150) * 4 // 150 + 1
     signal = rng.normal(size=(50, 6)) * np.linspace(0, 1, 6)
@@ -128,10 +125,9 @@ def test_estimated_ncsnr_follows_the_recipe():
         reader.estimate_ncsnr(betas[pairs], session[pairs], nsd_id[pairs])
 
 
-def test_noise_ceiling_is_what_the_best_model_reaches():
+def test_noise_ceiling_is_what_the_best_model_reaches(rng):
     """The variance of averages that the true signal explains is the ceiling."""
     ncsnr = np.array([0.2, 0.4, 0.8])
-    rng = np.random.default_rng(3)
     signal = rng.normal(size=(20_000, 3)) * ncsnr
     counts = rng.integers(1, 4, 20_000)
     mean = signal + rng.normal(size=signal.shape) / np.sqrt(counts)[:, None]
@@ -139,9 +135,8 @@ def test_noise_ceiling_is_what_the_best_model_reaches():
     np.testing.assert_allclose(explained, reader.noise_ceiling(ncsnr, counts), rtol=0.04)
 
 
-def test_reliability_uses_two_different_trials():
+def test_reliability_uses_two_different_trials(rng):
     """Images with one trial would correlate with themselves. Planted: test_nsd_lacking.py."""
-    rng = np.random.default_rng(0)
     nsd_id = np.r_[np.arange(500), np.arange(40)]
     betas = rng.normal(size=(540, 30)).astype(np.float32)
     assert abs(np.mean(reader.split_half_reliability(betas, nsd_id, rng))) < 0.1

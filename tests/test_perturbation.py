@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
@@ -13,8 +14,7 @@ N, V, C = 7, 40, 12
 
 
 @pytest.fixture
-def encoder():
-    rng = np.random.default_rng(0)
+def encoder(rng):
     return LinearEncoder(rng.standard_normal((V, C)), rng.standard_normal(C), "ridge")
 
 
@@ -78,10 +78,9 @@ def test_concept_shift_and_contribution_equal_recomputation(encoder, betas, monk
     np.testing.assert_allclose(stimulated.mean(1)[0], shift[4], atol=1e-12)
 
 
-def test_a_forward_model_finds_what_decoder_weights_miss():
+def test_a_forward_model_finds_what_decoder_weights_miss(rng):
     # Voxel 0 carries the signal plus noise, voxel 1 only that noise: a decoder subtracts voxel 1
     # (a large weight), though it carries nothing about the signal.
-    rng = np.random.default_rng(4)
     signal, noise = rng.standard_normal((2, 5000))
     betas = np.stack([signal + noise, noise, np.zeros(5000)], axis=1)
     target = np.stack([signal, -signal], axis=1)
@@ -98,8 +97,7 @@ def test_a_forward_model_finds_what_decoder_weights_miss():
     assert perturbation.haufe_pattern(betas, betas @ [[1.0], [0], [0]])[1] > 0.65
 
 
-def test_a_forward_model_is_not_larger_for_more_dimensions():
-    rng = np.random.default_rng(5)
+def test_a_forward_model_is_not_larger_for_more_dimensions(rng):
     betas, target = rng.standard_normal((300, 200)), rng.standard_normal((300, 60))
     found = perturbation.forward_model(betas, target, np.arange(300))
     assert abs(found.mean()) < 0.02  # in the sample itself about (60 / 300) ** 0.5 = 0.45
@@ -154,7 +152,6 @@ def test_effects_below_the_rounding_floor_are_zero():
 
 
 def test_wrong_shapes_are_refused(encoder, betas):
-    with pytest.raises(DataError, match=r"Expected: \(n, 40\)"):
-        perturbation.embedding_effect(encoder, betas[:, :-1])
+    refused(r"Expected: \(n, 40\)", perturbation.embedding_effect, encoder, betas[:, :-1])
     with pytest.raises(DataError, match="replacement has shape"):
         perturbation.embedding_effect(encoder, betas, replacement=np.zeros(3))

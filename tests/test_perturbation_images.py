@@ -150,8 +150,7 @@ def additive(rng, shape, sd):
     return sum(s * rng.standard_normal((*size, 300)) for s, size in zip(sd, sizes, strict=True))
 
 
-def test_variance_shares_recover_what_was_planted():
-    rng = np.random.default_rng(0)
+def test_variance_shares_recover_what_was_planted(rng):
     shares = perturbation.variance_shares(additive(rng, (4, 16, 5), (1, 2, 3, 1)))
     expected = {"voxel": 1 / 15, "z": 4 / 15, "noise": 9 / 15, "voxel x z x noise": 1 / 15}
     assert sum(shares.values()) == pytest.approx(1)

@@ -23,9 +23,8 @@ def ridge(x, y, alphas):
 
 
 @pytest.fixture(params=[(60, 25), (20, 25)], ids=["more_trials", "more_voxels"])
-def fitted(request):
+def fitted(request, rng):
     n, v = request.param
-    rng = np.random.default_rng(0)
     x = rng.standard_normal((n, v)) + 0.5 * rng.standard_normal((n, 1))
     y = rng.standard_normal((n, C))
     alphas = np.array([3.0, 3.0, 40.0, 3.0, 40.0, 40.0])
@@ -59,8 +58,7 @@ def test_penalties_are_read_off_the_weights(fitted):
     refused("the very trials", perturbation.ridge_penalties, encoder, x[::-1], y)
 
 
-def test_conditional_mean_is_the_regression_on_all_other_voxels():
-    rng = np.random.default_rng(2)
+def test_conditional_mean_is_the_regression_on_all_other_voxels(rng):
     x = rng.standard_normal((200, 8)) @ rng.standard_normal((8, 8)) + 3
     new = rng.standard_normal((5, 8))
     guess = perturbation.conditional_mean(perturbation.fit_precision(x), new, alpha=1e-9)
@@ -70,8 +68,7 @@ def test_conditional_mean_is_the_regression_on_all_other_voxels():
         np.testing.assert_allclose(guess[:, v], expected, rtol=1e-6)
 
 
-def test_the_penalty_predicts_left_out_patterns_best():
-    rng = np.random.default_rng(3)
+def test_the_penalty_predicts_left_out_patterns_best(rng):
     images, sources = np.repeat(np.arange(90), 3), rng.standard_normal((4, 30))
     x = (rng.standard_normal((90, 4)) @ sources)[images] + 2 * rng.standard_normal((270, 30))
     alphas = np.logspace(-1, 6, 8)
@@ -91,8 +88,7 @@ def test_other_repeat_stays_within_the_image_and_leaves_out_single_trials():
     assert values[:, 0].tolist() == [2, 4, 5, 1, 0]
 
 
-def test_condition_jacobian_includes_the_projection_to_unit_length():
-    rng = np.random.default_rng(5)
+def test_condition_jacobian_includes_the_projection_to_unit_length(rng):
     encoder = LinearEncoder(rng.standard_normal((9, C)), rng.standard_normal(C), "ridge")
     beta = rng.standard_normal(9)
     rows = perturbation.condition_jacobian(encoder, beta)
@@ -103,8 +99,7 @@ def test_condition_jacobian_includes_the_projection_to_unit_length():
     np.testing.assert_allclose(rows @ f, 0, atol=1e-12)  # nothing along the embedding itself
 
 
-def test_cross_fit_equals_fits_without_the_fold_and_tests_every_image_once():
-    rng = np.random.default_rng(6)
+def test_cross_fit_equals_fits_without_the_fold_and_tests_every_image_once(rng):
     groups = np.repeat(np.arange(20), 3)
     x, y = (rng.standard_normal((60, n)).astype(np.float32) for n in (7, C))
     alphas = np.array([1.0, 1.0, 10.0, 10.0, 1.0, 10.0])
@@ -118,8 +113,7 @@ def test_cross_fit_equals_fits_without_the_fold_and_tests_every_image_once():
     assert sorted(np.concatenate(tested)) == list(range(60))
 
 
-def test_half_decoders_share_no_image_and_have_the_scale_of_the_whole():
-    rng = np.random.default_rng(7)
+def test_half_decoders_share_no_image_and_have_the_scale_of_the_whole(rng):
     groups = np.repeat(np.arange(20), 2)
     x, y = (rng.standard_normal((40, n)).astype(np.float32) for n in (7, C))
     alphas, mean = np.ones(C), y.mean(0)

@@ -16,8 +16,7 @@ PAIRS = [*itertools.permutations(range(3), 2)]  # of repeats
 
 
 @pytest.fixture
-def encoder():
-    rng = np.random.default_rng(0)
+def encoder(rng):
     return LinearEncoder(rng.standard_normal((V, C)), 4 * rng.standard_normal(C), "ridge")
 
 
@@ -62,9 +61,8 @@ def test_reliability_equals_brute_force_for_every_pairing(encoder, repeats, monk
     np.testing.assert_allclose(found, again, atol=1e-12)
 
 
-def test_a_session_without_data_does_not_make_noise_repeat_itself():
+def test_a_session_without_data_does_not_make_noise_repeat_itself(rng):
     """Repeats of one image often lie in one session, and would agree in its zeros."""
-    rng = np.random.default_rng(0)
     n, n_voxels = 120, 200
     weights = 0.1 * rng.standard_normal((n_voxels, 32))
     encoder = LinearEncoder(weights, rng.standard_normal(32), "ridge")
@@ -98,8 +96,7 @@ def test_pairings_keep_the_first_repeat_and_move_all_voxels_alike():
     assert not (pairings[1:, 1] == pairings[1:, 2]).all()
 
 
-def test_family_wise_error_holds_and_signal_is_found():
-    rng = np.random.default_rng(3)
+def test_family_wise_error_holds_and_signal_is_found(rng):
     encoder = LinearEncoder(rng.standard_normal((20, C)), 4 * rng.standard_normal(C), "ridge")
     false = 0
     for _ in range(60):
@@ -114,8 +111,7 @@ def test_family_wise_error_holds_and_signal_is_found():
     assert found.p_corrected[5] <= 0.05
 
 
-def test_max_t_is_studentised_and_counts_the_observed_pairing():
-    rng = np.random.default_rng(4)
+def test_max_t_is_studentised_and_counts_the_observed_pairing(rng):
     null = rng.standard_normal((200, 30))
     null[0, 7] = 8
     loud = null * np.where(np.arange(30) == 3, 1000.0, 1.0)
@@ -177,9 +173,8 @@ def test_reliability_of_folds_weighs_images_alike(encoder, repeats):
     assert not np.allclose(blocks[0], found[0])
 
 
-def test_trends_of_a_session_do_not_make_noise_repeat_itself():
+def test_trends_of_a_session_do_not_make_noise_repeat_itself(rng):
     """Repeats lie close together in one session, and share its slow trend."""
-    rng = np.random.default_rng(0)
     n, n_voxels = 60, 150
     encoder = LinearEncoder(rng.standard_normal((n_voxels, C)), 4 * rng.standard_normal(C), "ridge")
     nsd_id = np.repeat(np.arange(n), 2)[np.argsort(np.arange(2 * n) + 6 * rng.random(2 * n))]
@@ -206,8 +201,7 @@ def test_repeat_rows_are_those_of_images_with_all_repeats():
     refused("none of 2 images was shown twice", perturbation.repeat_rows, np.array([1, 2]))
 
 
-def test_matched_rank_compares_with_voxels_of_the_same_size():
-    rng = np.random.default_rng(5)
+def test_matched_rank_compares_with_voxels_of_the_same_size(rng):
     size = rng.random(50)
     effect = size * 10  # everything follows from size: no label matters
     effect[17] *= 3
@@ -219,8 +213,7 @@ def test_matched_rank_compares_with_voxels_of_the_same_size():
     assert p[30] == pytest.approx((effect[window] >= effect[30]).mean())
 
 
-def test_split_half_and_maps_agree_as_much_as_planted():
-    rng = np.random.default_rng(6)
+def test_split_half_and_maps_agree_as_much_as_planted(rng):
     common = rng.standard_normal(400)
     stable = perturbation.split_half(common + rng.standard_normal((50, 400)), rng=rng)
     noise = perturbation.split_half(rng.standard_normal((50, 400)), rng=rng)

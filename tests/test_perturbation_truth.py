@@ -20,8 +20,7 @@ from simulated_nsd.against_truth import alignment, auroc, false_positives
 GRID = (16, 18, 17)
 
 
-def test_auroc_equals_scikit_learn_and_its_interval_holds_it():
-    rng = np.random.default_rng(0)
+def test_auroc_equals_scikit_learn_and_its_interval_holds_it(rng):
     null = np.arange(300) < 60
     score = rng.standard_normal(300) + ~null
     score[::5] = np.round(score[::5])  # ties
@@ -31,8 +30,7 @@ def test_auroc_equals_scikit_learn_and_its_interval_holds_it():
     assert found["flat"].value == found["flat"].low == 0.5
 
 
-def test_alignment_finds_what_goes_together_and_its_direction():
-    rng = np.random.default_rng(1)
+def test_alignment_finds_what_goes_together_and_its_direction(rng):
     planted, places = rng.standard_normal((200, 2)), rng.standard_normal((200, 3))
     measured = planted**3 + 0.5 * rng.standard_normal((200, 2))
     measured[:, 1] = rng.standard_normal(200)
@@ -80,8 +78,7 @@ def test_redundancy_hides_voxels_from_ablation_but_not_from_a_forward_model(monk
     assert min(alone["ablation"][0].value, alone["refit"][0].value) > 0.9
 
 
-def test_linear_subject_is_what_it_says():
-    rng = np.random.default_rng(2)
+def test_linear_subject_is_what_it_says(rng):
     subject = redundancy.linear_subject(4, rng)
     assert subject.training.shape == (3, 300, 140) and subject.null.sum() == 100
     np.testing.assert_allclose(subject.training.std((0, 1)), 1, atol=1e-6)

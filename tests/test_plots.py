@@ -112,8 +112,7 @@ def test_scores_show_chance():
     assert any("chance 0.5" in t.get_text() for t in ax.texts)
 
 
-def test_score_rows_show_every_method_between_chance_and_ceiling():
-    rng = np.random.default_rng(0)
+def test_score_rows_show_every_method_between_chance_and_ceiling(rng):
     truth = rng.standard_normal((12, 6))
     noise = rng.standard_normal(truth.shape)
     sets = {"mean": 1e-3 * noise, "ridge": truth + noise, "oracle": truth}

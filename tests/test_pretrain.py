@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 from scipy.stats import kstest, spearmanr
 from small_lafite import assert_same_weights
 
 from fmri_utils.lafite import Observers, TrainingData
 from fmri_utils.lafite.training.gan_losses import reconstruction_loss
-from fmri_utils.project.errors import DataError
 from simulated_nsd import scenes
 from simulated_nsd.training import demo_generator, noise_vectors
 
@@ -91,12 +91,10 @@ def test_noise_is_silent_about_what_the_embedding_says(noise, facts):
 
 def test_facts_that_do_not_fit_are_refused(embeddings, facts):
     model = noise_vectors.FactPredictor(embeddings.shape[1], facts)
-    with pytest.raises(DataError, match="at least"):
-        noise_vectors.noise_of(model, embeddings, facts, 8)
+    refused("at least", noise_vectors.noise_of, model, embeddings, facts, 8)
 
 
-def test_the_demo_generator_begins_with_a_whitened_condition_and_goes_on(space, tmp_path):
-    rng = np.random.default_rng(0)
+def test_the_demo_generator_begins_with_a_whitened_condition_and_goes_on(space, tmp_path, rng):
     images = rng.integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
     embeddings = rng.standard_normal((8, 128)).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from fmri_utils.encoders import unit
 from fmri_utils.lafite import Generator, GeneratorConfig
@@ -18,7 +19,7 @@ from fmri_utils.pictures.prior import (
     load_prior,
     save_prior,
 )
-from fmri_utils.project.errors import DataError, WeightsError
+from fmri_utils.project.errors import WeightsError
 from fmri_utils.project.tensors import write_safetensors
 
 C = 8
@@ -92,13 +93,10 @@ def test_files(tmp_path):
     write_safetensors(tmp_path / "bank.safetensors", {"bank": torch.tensor(BANK).half()})
     assert cosine(load_bank(tmp_path / "bank.safetensors"), BANK) == pytest.approx(1, abs=1e-5)
     for load, name in ((load_prior, "bank"), (load_bank, "prior")):
-        with pytest.raises(WeightsError, match=f"{name}.safetensors"):
-            load(tmp_path / f"{name}.safetensors")
+        refused(f"{name}.safetensors", load, tmp_path / f"{name}.safetensors", error=WeightsError)
 
 
 def test_what_does_not_fit_is_refused():
     assert isinstance(PRIOR, EmbeddingPrior)
-    with pytest.raises(DataError, match="Expected: \\(n, C\\)"):
-        fit_prior(TRUE[:, :3], TRUE, BANK)
-    with pytest.raises(DataError, match="bank"):
-        fit_prior(TRUE, TRUE, np.where(BANK > 0.9, np.nan, BANK))
+    refused("Expected: \\(n, C\\)", fit_prior, TRUE[:, :3], TRUE, BANK)
+    refused("bank", fit_prior, TRUE, TRUE, np.where(BANK > 0.9, np.nan, BANK))

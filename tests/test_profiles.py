@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from refusals import refused
 
 from fmri_utils.perturbation import parse_concepts
 from fmri_utils.project.errors import ProfileError
@@ -55,8 +56,7 @@ def test_what_is_unknown_is_refused_and_the_valid_is_named():
         (["perturbation.concepts=['places']"], "expected 'name: word word"),
         (["99"], "no notebook '99'"),
     ):
-        with pytest.raises(ProfileError, match=message):
-            parse_request(arguments)
+        refused(message, parse_request, arguments, error=ProfileError)
 
 
 @pytest.mark.parametrize("folder", ["/elsewhere/figures", "../figures", "figures/../../x"])

@@ -189,8 +189,7 @@ def test_numbers_of_other_data_are_not_put_beside_these(table):
     for region, version in (("V1", best), ("nsdgeneral", other)):
         published = table(made_of=(region, "func1pt8mm", version))["published"]
         assert (published == NOT_PUBLISHED).all()
-    with pytest.raises(DataError, match="expected 1 to 8"):
-        table(subject=9)
+    refused("expected 1 to 8", table, subject=9)
 
 
 def test_one_session_says_so_and_an_atlas_without_v1_has_no_levels(table):

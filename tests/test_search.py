@@ -307,8 +307,7 @@ def test_shrink_averages_areas():
     refused("not smaller", shrink, images, 32)
 
 
-def test_low_level_reads_a_blurred_picture_and_knows_its_error():
-    rng = np.random.default_rng(0)
+def test_low_level_reads_a_blurred_picture_and_knows_its_error(rng):
     groups = np.repeat(np.arange(60), 3)
     truth = 0.5 + 0.1 * rng.standard_normal((60, 2, 2, 3))
     # The upper row of pixels is in the voxels, the lower one is not.
@@ -326,8 +325,7 @@ def test_low_level_reads_a_blurred_picture_and_knows_its_error():
     assert (variance > ((fitted - truth) ** 2).mean(0)).all()
 
 
-def test_early_areas_alone_are_read_and_test_trials_are_left_out():
-    rng = np.random.default_rng(5)
+def test_early_areas_alone_are_read_and_test_trials_are_left_out(rng):
     images = rng.integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)
     ids = np.repeat(np.arange(30) + 100, 2)
     colour = np.repeat(images.mean((1, 2)) / 255, 2, axis=0)

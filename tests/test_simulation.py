@@ -241,8 +241,7 @@ def planted(n_images, n_voxels, snr, rng, *, grid=(10, 12, 8)):
     )  # fmt: skip
 
 
-def test_ncsnr_recipe_recovers_what_was_planted_despite_drift():
-    rng = np.random.default_rng(0)
+def test_ncsnr_recipe_recovers_what_was_planted_despite_drift(rng):
     config = SimulationConfig(n_shared=50, n_own=450, sessions=(2,) * 8, shared_noise=0.3)
     images = make_design(config).masterordering[0].astype(int) - 1
     snr = np.concatenate([np.zeros(40), rng.uniform(0.1, 1.0, 260)])
@@ -260,9 +259,8 @@ def test_ncsnr_recipe_recovers_what_was_planted_despite_drift():
     np.testing.assert_allclose(found, other, atol=1e-3)
 
 
-def test_null_voxels_share_noise_with_tuned_ones_and_no_signal(brain, tuning):
+def test_null_voxels_share_noise_with_tuned_ones_and_no_signal(brain, tuning, rng):
     null = brain.voxels.null
-    rng = np.random.default_rng(0)
     signal = rng.standard_normal((250, 4)) @ rng.standard_normal((4, null.size))
     signal = ((signal - signal.mean(0)) / signal.std(0) * (brain.voxels.ncsnr > 0)).astype("f4")
     for share in (0.0, 0.4):

@@ -7,11 +7,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import threadpoolctl
+from refusals import refused
 
 from fmri_utils import nsd
 from fmri_utils.nsd import rois
 from fmri_utils.nsd.realism import PUBLISHED_NCSNR
-from fmri_utils.project.errors import DataError
 from fmri_utils.project.simulation_config import BETA_VERSIONS, SimulationConfig
 from simulated_nsd import folder, stimulus_file, subject
 from simulated_nsd.brain import make_brain
@@ -224,5 +224,4 @@ def test_matrix_products_use_one_thread_wherever_they_run(tmp_path, undrawn, mon
 def test_a_folder_of_an_older_format_is_named(tmp_path, monkeypatch):
     folder.mark_folder(tmp_path, TINY)
     monkeypatch.setattr(folder, "FORMAT", folder.FORMAT + 1)
-    with pytest.raises(DataError, match=r"an older version.*Remove the folder"):
-        folder.mark_folder(tmp_path, TINY)
+    refused(r"an older version.*Remove the folder", folder.mark_folder, tmp_path, TINY)

@@ -134,12 +134,11 @@ def scores_file(run, values, name=SCORES, number="03"):
 
 
 @pytest.fixture
-def scored(tmp_path, monkeypatch):
+def scored(tmp_path, monkeypatch, rng):
     """Runs of two subjects, areas and seeds with scores, in a project of their own."""
     for module in (profiles, runs, command, gathering):
         monkeypatch.setattr(module, "PROJECT_ROOT", tmp_path)
     sweep = parse(["PROFILE=smoke", "SUBJECTS=1 2", "AREAS=nsdgeneral V1", "SEEDS=0 1"])
-    rng = np.random.default_rng(0)
     values = {}
     for run in sweep.runs:
         values[run.name] = rng.random(4) + 0.2 * (run.area == "nsdgeneral")
