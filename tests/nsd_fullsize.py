@@ -43,8 +43,10 @@ def stored_betas(nsd_id):
     return ((nsd_id * 7919 + voxel * 104_729) % 3001 - 1500).astype(np.int16)
 
 
-def write_full(root):
-    """Write the folder; returns its truth."""
+@pytest.fixture(scope="session")
+def full_nsd(tmp_path_factory):
+    """Truth of the full-size folder."""
+    root = tmp_path_factory.mktemp("full_nsd")
     rng, sizes = np.random.default_rng(11), (1000, 9000, 8)
     truth = SimpleNamespace(root=root, shape=SHAPE, stored_betas=stored_betas)
     acquired = {subject: ACQUIRED[subject] for subject in WRITTEN}
@@ -58,9 +60,3 @@ def write_full(root):
     for session, shown in enumerate(truth.nsd_id[1].reshape(40, 750), start=1):
         save_betas(folder, session, stored_betas(shown))
     return truth
-
-
-@pytest.fixture(scope="session")
-def full_nsd(tmp_path_factory):
-    """Truth of the full-size folder."""
-    return write_full(tmp_path_factory.mktemp("full_nsd"))

@@ -223,27 +223,14 @@ def test_a_joint_space_stops(name, monkeypatch):
 # -- LAFITE --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def lafite_data(rng):
-    embeddings = unit_rows(rng, 10, 8)
-    return rng.integers(0, 256, (10, 16, 16, 3), dtype=np.uint8), embeddings
-
-
 look = linear_encoder(12)
 
 
-@pytest.fixture
-def asked(tmp_path):
-    """Folder and arguments of a command that trains on random images."""
-    images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), dtype=np.uint8)
-    np.save(tmp_path / "images.npy", images)
-    files = [f"IMAGES={tmp_path / 'images.npy'}", f"OUT={tmp_path / 'run'}"]
-    return tmp_path / "run", [*files, CLIP, "DEVICE=cpu", *SIZES, "batch_size=8", "mirror=true"]
-
-
-def test_the_command_keeps_the_checkpoint_from_before(asked, capsys, monkeypatch):
-    out, arguments = asked
-    arguments += ["checkpoint_images=8", "grid_images=800"]
+def test_the_command_keeps_the_checkpoint_from_before(tmp_path, capsys, monkeypatch, rng):
+    images, out = tmp_path / "images.npy", tmp_path / "run"
+    np.save(images, rng.integers(0, 256, (9, 16, 16, 3), dtype=np.uint8))
+    arguments = [f"IMAGES={images}", f"OUT={out}", CLIP, "DEVICE=cpu", *SIZES, "batch_size=8"]
+    arguments += ["mirror=true", "checkpoint_images=8", "grid_images=800"]
     assert train_lafite.main([*arguments, "n_images=8"]) == 0
     kept = contents(out)
     capsys.readouterr()
@@ -258,7 +245,7 @@ def test_the_command_keeps_the_checkpoint_from_before(asked, capsys, monkeypatch
     assert [path.stem for path in checkpoint_files(out)] == ["checkpoint-000000016"]
 
 
-def test_nan_weights_of_lafite_replace_no_checkpoint(lafite_data, tmp_path, monkeypatch):
+def test_nan_weights_of_lafite_replace_no_checkpoint(rng, tmp_path, monkeypatch):
     """The averaged generator takes part in no loss, so only a look at it can tell."""
     update = TrainingState._update_average
 
@@ -269,8 +256,10 @@ def test_nan_weights_of_lafite_replace_no_checkpoint(lafite_data, tmp_path, monk
 
     monkeypatch.setattr(TrainingState, "_update_average", poisoned)
     config = dataclasses.replace(CONFIG, grid_images=400)  # checkpoints at 12 and 24 images
+    images = rng.integers(0, 256, (10, 16, 16, 3), dtype=np.uint8)
+    data = TrainingData(images, unit_rows(rng, 10, 8))
     with pytest.raises(DivergedError, match=r"weights G_ema\.mapping\.fc0\.bias are .* step 6"):
-        train(config, TrainingData(*lafite_data), look, out_dir=tmp_path, progress=False)
+        train(config, data, look, out_dir=tmp_path, progress=False)
     assert [path.stem for path in checkpoint_files(tmp_path)] == ["checkpoint-000000012"]
     assert all_finite(load_file(checkpoint_files(tmp_path)[0]))
 
@@ -278,15 +267,11 @@ def test_nan_weights_of_lafite_replace_no_checkpoint(lafite_data, tmp_path, monk
 # -- searches ------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def drawing():
-    condition = np.random.default_rng(3).standard_normal((3, 8)).astype(np.float32)
-    return noisy_generator(GENERATOR), condition, search.make_target(condition)
-
-
 @pytest.mark.parametrize("method", ["best of n", "z", "noise"])
-def test_an_objective_that_turns_nan_ends_every_search(drawing, tmp_path, method, monkeypatch):
+def test_an_objective_that_turns_nan_ends_every_search(rng, tmp_path, method, monkeypatch):
     monkeypatch.setattr(search.search_goal, "N_CROPS", 0)
+    condition = rng.standard_normal((3, 8)).astype(np.float32)
+    drawing = noisy_generator(GENERATOR), condition, search.make_target(condition)
     descent = {"n_steps": 4, "z": torch.randn(3, GENERATOR.z_dim)}
     find, own = {
         "best of n": (search.best_of_n, {"n": 4}),

@@ -44,11 +44,6 @@ def url_of(nsd_id):
 
 
 @pytest.fixture(scope="module")
-def jpegs(nsd):
-    return {url_of(i): as_jpeg(photograph(i)) for i in np.unique(nsd.nsd_id[1][:1500:25])}
-
-
-@pytest.fixture(scope="module")
 def archive(nsd):
     buffer = io.BytesIO()
     folder = nsd.root / CAPTIONS
@@ -62,11 +57,12 @@ def archive(nsd):
 
 
 @pytest.fixture
-def bucket(server, jpegs, archive, monkeypatch):
+def bucket(server, nsd, archive, monkeypatch):
     """The server with COCO on it, and small pictures."""
     monkeypatch.setattr(coco, "SIDE", SIDE)
     monkeypatch.setattr(coco, "trial_table", some_trials)
-    server.files |= jpegs | {ZIP: archive}
+    ids = np.unique(nsd.nsd_id[1][:1500:25])
+    server.files |= {url_of(i): as_jpeg(photograph(i)) for i in ids} | {ZIP: archive}
     return server
 
 

@@ -200,11 +200,6 @@ def test_the_gain_that_is_printed_is_the_one_applied(explorer, material, monkeyp
     assert any("image 1" in t and "simulated" in t for t in written)
 
 
-@pytest.fixture
-def slices(material):
-    return BrainSlices(material.mask, material.background, material.areas)
-
-
 def test_every_slice_finds_a_neighbour_in_its_plane():
     slices = BrainSlices(np.ones(SHAPE, bool), np.ones(SHAPE), {"V1": np.ones(9 * 11 * 8, bool)})
     at = np.array([4, 5, 3])
@@ -229,7 +224,8 @@ def test_a_click_takes_the_nearest_voxel_of_the_mask_and_none_outside():
     assert slices.voxel_at(slices.size[0] - 1, 40, 0) is None
 
 
-def test_the_voxel_and_its_area_are_where_they_are_drawn(material, slices):
+def test_the_voxel_and_its_area_are_where_they_are_drawn(material):
+    slices = BrainSlices(material.mask, material.background, material.areas)
     voxel = int(np.flatnonzero(material.areas["faces"])[0])
     picture = slices.draw(voxel, area="faces", crosshair=False)
     for x, y in slices.pixels_of(voxel):

@@ -159,9 +159,13 @@ def test_wrong_settings_of_the_command(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-@pytest.fixture
-def stimuli(tmp_path, rng):
-    """An NSD folder of 600 drawn-at-random stimuli, of which every tenth is shared, as settings."""
+def read_card(path):
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["card"])
+
+
+def test_lafite_learns_the_stimuli_of_a_folder_without_the_shared_ones(tmp_path, rng):
+    # Of 600 stimuli, drawn at random, every tenth is shared.
     (tmp_path / "nsd" / "nsddata").mkdir(parents=True)
     layout = NSDLayout(tmp_path / "nsd", 1)
     images = rng.integers(0, 256, (600, 24, 24, 3), dtype=np.uint8)
@@ -177,17 +181,8 @@ def stimuli(tmp_path, rng):
     layout.captions("val2017").write_text(json.dumps({"annotations": texts}))
     goal = tmp_path / "weights" / "lafite.safetensors"
     where = [f"data.root={tmp_path / 'nsd'}", f"lafite.weights={goal}"]
-    return images, goal, ["PROFILE=smoke", "DEVICE=cpu", "SIZE=16", *where, *SMALL]
-
-
-def read_card(path):
-    with safe_open(path, "pt") as file:
-        return json.loads(file.metadata()["card"])
-
-
-def test_lafite_learns_the_stimuli_of_a_folder_without_the_shared_ones(stimuli, capsys):
-    images, goal, arguments = stimuli
-    arguments += ["batch_size=8", "grid_images=8", "caption_probability=0.5"]
+    arguments = ["PROFILE=smoke", "DEVICE=cpu", "SIZE=16", *where, *SMALL, "batch_size=8"]
+    arguments += ["grid_images=8", "caption_probability=0.5"]
     command = [sys.executable, "-m", "pipeline.train_lafite", *arguments]
     two = subprocess.run([*command, "GPUS=2", "n_images=8"], **HOW, check=False)
     assert two.returncode == 0, two.stderr

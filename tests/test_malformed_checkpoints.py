@@ -50,12 +50,6 @@ class Command:
         return os.mkdir, (str(self.mark),)
 
 
-def small_teacher(folder):
-    settings = ImageSettings(DinoSettings(n_steps=3), 16, 8, 12, 1, 2, 6, 1, 16, 8)
-    pair = SimpleNamespace(teacher=settings.learner(), centre=torch.zeros(6))
-    save_teacher(folder / "teacher.safetensors", pair, settings, {"loss": np.array([np.nan, 1, 0])})
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with one small whole file of every kind."""
@@ -63,7 +57,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     classes = dict.fromkeys(judging.HEADS, ("a", "b", "c"))
     save_judge(judging.Judge(classes, 4), folder / "judge.safetensors")
-    small_teacher(folder)
+    settings = ImageSettings(DinoSettings(n_steps=3), 16, 8, 12, 1, 2, 6, 1, 16, 8)
+    pair = SimpleNamespace(teacher=settings.learner(), centre=torch.zeros(6))
+    save_teacher(folder / "teacher.safetensors", pair, settings, {"loss": np.array([np.nan, 1, 0])})
     linear = LinearEncoder(np.ones((5, 3), np.float32), np.zeros(3, np.float32), "ridge")
     save_encoder(linear, folder / "linear.safetensors")
     network = ResidualMLP(5, 3, 4)

@@ -3,7 +3,6 @@
 import dataclasses
 import typing
 
-import pytest
 from hypothesis import strategies as st
 from malformed import COUNTS, refuse_all
 
@@ -68,14 +67,8 @@ def test_unknown_sections_keys_and_settings():
     refuse_all("profiles: unknown", cases, attempt, more=5)
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder of profiles that a test may spoil."""
+def test_broken_profile_files(tmp_path, monkeypatch):
     monkeypatch.setattr(profiles, "FOLDER", tmp_path)
-    return tmp_path
-
-
-def test_broken_profile_files(folder):
     whole = (profiles.PROJECT_ROOT / "fmri_utils/project/profiles/smoke.toml").read_bytes()
     lines = whole.splitlines(keepends=True)
     rows = st.integers(0, len(lines) - 1)
@@ -95,7 +88,7 @@ def test_broken_profile_files(folder):
     )
 
     def attempt(data):
-        (folder / "smoke.toml").write_bytes(data)
+        (tmp_path / "smoke.toml").write_bytes(data)
         return load_profile("smoke")
 
     refuse_all("profiles: files", cases, attempt, more=15)

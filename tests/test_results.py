@@ -26,15 +26,12 @@ def entry(mean, ridge, oracle):
     return {"better": "higher", "statistic": "mean", "scores": scores}
 
 
-@pytest.fixture
-def record():
+def test_every_row_stands_beside_baseline_and_ceiling(tmp_path):
     absent = {"not_available": "no weights here"}
     tables = table(top=entry(0.1, 0.2, 1.0)), table(SwAV=entry(absent, absent, absent))
     config = load_profile("smoke").as_dict()
-    return results.results_record(config, *tables, {"effect": 0.75, "other": float("nan")})
-
-
-def test_every_row_stands_beside_baseline_and_ceiling(record, tmp_path):
+    statistics = {"effect": 0.75, "other": float("nan")}
+    record = results.results_record(config, *tables, statistics)
     rows = {(r["table"], r["metric"], r["method"]): r for r in record["rows"]}
     ridge = rows["embeddings", "top", "ridge"]
     assert [ridge[n] for n in results.NUMBERS] == [0.2, 0.1, 0.3, 0.05, 0.1, 1.0]

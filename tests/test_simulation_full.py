@@ -61,11 +61,6 @@ def versions(tmp_path_factory, undrawn):
     return root, simulate_subject(root, config, 1, workers=1, progress=False)
 
 
-@pytest.fixture(scope="module")
-def brain():
-    return make_brain(SimulationConfig(), 1)
-
-
 # --- eight subjects --------------------------------------------------------------------------
 
 
@@ -152,7 +147,8 @@ def test_parcels_have_the_atlas_ids_and_one_place_each():
 # --- maps ------------------------------------------------------------------------------------
 
 
-def test_localizer_finds_the_areas_it_defined(brain):
+def test_localizer_finds_the_areas_it_defined():
+    brain = make_brain(SimulationConfig(), 1)
     maps = floc_maps(brain, np.random.default_rng(0))
     assert set(maps) == set(CONTRASTS) and len(CONTRASTS) == 15
     labels, v = brain.areas.labels, brain.voxels
