@@ -1,7 +1,6 @@
 """Snakemake, started for the notebooks that are not up to date, and how far each of them is."""
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from fmri_utils.project.artifacts import atomic_path, name_in, sha256_json
+from fmri_utils.project.artifacts import name_in, sha256_json, write_json
 from fmri_utils.project.errors import FmriUtilsError
 from fmri_utils.project.profiles import PROJECT_ROOT
 
@@ -153,8 +152,7 @@ def snakemake(
     known = {"started_by": os.getpid(), "runs": runs, "each": resources.each}
     known["jobs"] = {job.name: asdict(job) for job in jobs}
     path = PROJECT_ROOT / "runs" / "engine" / f"{sha256_json(sorted(runs))[:12]}.json"
-    with atomic_path(path) as tmp:
-        tmp.write_text(json.dumps(known, indent=1) + "\n")
+    write_json(path, known)
     rules = Path(__file__).with_name("Snakefile")
     call = [sys.executable, "-m", "snakemake", "--snakefile", rules, "--directory", PROJECT_ROOT]
     return [*map(str, call), "--configfile", str(path)], path.with_suffix(".log")

@@ -7,7 +7,6 @@ that was made from the same as now is not run again: what came before it was, an
 import ast
 import contextlib
 import functools
-import json
 import os
 import platform
 import re
@@ -19,7 +18,7 @@ from pathlib import Path
 import nbformat
 from nbclient.exceptions import CellControlSignal
 
-from fmri_utils.project.artifacts import OUTPUTS_MIME, atomic_path, name_in, sha256_file
+from fmri_utils.project.artifacts import OUTPUTS_MIME, atomic_path, name_in, sha256_file, write_json
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import FmriUtilsError, ProfileError
 from fmri_utils.project.profiles import PROJECT_ROOT, WHICH_RUN, Profile
@@ -38,8 +37,7 @@ GPUS = "FMRI_UTILS_GPUS"  # of this machine, for one notebook
 
 def write_state(profile: Profile, step: Step, **about: object) -> None:
     """Say how far a notebook is, for whoever watches."""
-    with atomic_path(step.beside(profile, "state")) as tmp:
-        tmp.write_text(json.dumps({"node": platform.node(), **about}))
+    write_json(step.beside(profile, "state"), {"node": platform.node(), **about})
 
 
 def execute(
@@ -147,12 +145,10 @@ def run(step: Step, request: Request) -> bool:
         why = str(err) if isinstance(err, FmriUtilsError) else f"{type(err).__name__}: {err}"
         say(state="failed", why=why)
         raise
-    with atomic_path(step.beside(profile, "record")) as tmp:
-        config = {name: getattr(profile, name) for name in WHICH_RUN}
-        record = {"made_from": origin, "written": hashes, "config": config}
-        record["seconds"] = time.time() - begun
-        tmp.write_text(json.dumps(record, indent=1) + "\n")
-    say(state="done", seconds=record["seconds"])
+    config, seconds = {name: getattr(profile, name) for name in WHICH_RUN}, time.time() - begun
+    record = {"made_from": origin, "written": hashes, "config": config, "seconds": seconds}
+    write_json(step.beside(profile, "record"), record)
+    say(state="done", seconds=seconds)
     return True
 
 

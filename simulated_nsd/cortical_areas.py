@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fmri_utils.nsd.rois import PUBLISHED_LABELS
 from fmri_utils.project.errors import DataError
 
 from .anatomy import Anatomy
@@ -26,31 +27,12 @@ ECC_SPACE = 0.40
 MAX_ECC_DEG = 8.0
 PERIPHERY_DEG = 20.0  # HCP-MMP1 draws V1 to V3 beyond what a pRF experiment reaches
 
-VISUAL = ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4")
-ECC_BANDS = ("ecc0pt5", "ecc1", "ecc2", "ecc4", "ecc4+")
 ECC_EDGES = (0.5, 1.0, 2.0, 4.0)
-STREAMS = ("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal")
-KASTNER = (
-    "V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4", "VO1", "VO2", "PHC1", "PHC2", "TO2", "TO1",
-    "LO2", "LO1", "V3B", "V3A", "IPS0", "IPS1", "IPS2", "IPS3", "IPS4", "IPS5", "SPL1", "FEF",
-)  # fmt: skip
-FLOC = {
-    "floc-faces": ("OFA", "FFA-1", "FFA-2", "mTL-faces", "aTL-faces"),
-    "floc-words": ("OWFA", "VWFA-1", "VWFA-2", "mfs-words", "mTL-words"),
-    "floc-places": ("OPA", "PPA", "RSC"),
-    "floc-bodies": ("EBA", "FBA-1", "FBA-2", "mTL-bodies"),
-}
+ATLASES = {**PUBLISHED_LABELS, "HCP_MMP1": HCP_MMP1}
+VISUAL, STREAMS = ATLASES["prf-visualrois"], ATLASES["streams"]
+FLOC = {atlas: names for atlas, names in ATLASES.items() if atlas.startswith("floc-")}
 CATEGORIES = {"floc-faces": "face", "floc-bodies": "body", "floc-places": "place",
               "floc-words": "word"}  # fmt: skip
-ATLASES = {
-    "nsdgeneral": ("nsdgeneral",),
-    "prf-visualrois": VISUAL,
-    "prf-eccrois": ECC_BANDS,
-    **FLOC,
-    "streams": STREAMS,
-    "Kastner2015": KASTNER,
-    "HCP_MMP1": HCP_MMP1,
-}
 
 # Area: direction of its centre, radius in degrees on the sheet (left, right hemisphere). Words lie
 # left and faces right more often than not; a radius of 0 means that the hemisphere lacks the area.
@@ -274,7 +256,7 @@ def _volumes(anatomy, direction, along, across, caps) -> dict[str, np.ndarray]:
     labels = {"prf-visualrois": visual}
     bands = np.digitize(eccentricity(np.hypot(along, across)), ECC_EDGES, right=True) + 1
     labels["prf-eccrois"] = np.where(visual > 0, bands, empty).astype(np.int16)
-    for atlas, names in {**FLOC, "Kastner2015": KASTNER}.items():
+    for atlas, names in {**FLOC, "Kastner2015": ATLASES["Kastner2015"]}.items():
         volume = empty.copy()
         if atlas == "Kastner2015":
             volume[visual > 0] = visual[visual > 0]

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from fmri_utils.nsd.paths import NSDLayout
-from fmri_utils.project.artifacts import atomic_path, own_files
+from fmri_utils.project.artifacts import own_files, write_json
 from fmri_utils.project.errors import DataError
 from fmri_utils.project.reading import reading
 from fmri_utils.project.simulation_config import SimulationConfig
@@ -51,8 +51,7 @@ def mark_folder(root: Path, config: SimulationConfig) -> None:
             f"{root} holds an NSD folder that was not simulated here. It is left alone. Choose "
             "another root for simulated data."
         )
-    with atomic_path(marker) as tmp:
-        tmp.write_text(json.dumps(wanted, indent=1) + "\n")
+    write_json(marker, wanted)
     (root / "nsddata").mkdir()
 
 
@@ -88,8 +87,7 @@ def finish(root: Path, subject: int, summary: dict) -> None:
     files += own_files(root / "nsddata_stimuli", "**/captions_*.json")
     sizes = {p.relative_to(root).as_posix(): p.stat().st_size for p in files}
     manifest = {"subject": subject, "summary": summary, "files": sizes}
-    with atomic_path(manifest_path(root, subject)) as tmp:
-        tmp.write_text(json.dumps(manifest, indent=1) + "\n")
+    write_json(manifest_path(root, subject), manifest)
 
 
 def one_thread() -> threadpool_limits:

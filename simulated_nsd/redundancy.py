@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import RidgeCV
-from tqdm.auto import tqdm
 
 from fmri_utils import perturbation
 from fmri_utils.encoders import LinearEncoder, unit
@@ -105,11 +104,7 @@ def statistics_of(subject: LinearSubject, rng: np.random.Generator) -> dict[str,
 
 
 def redundancy_curve(
-    redundancies: Sequence[int],
-    *,
-    shared_noise: bool = True,
-    seed: int = 0,
-    progress: bool = False,
+    redundancies: Sequence[int], *, shared_noise: bool = True, seed: int = 0
 ) -> dict[str, list[Interval]]:
     """AUROC of every statistic for subjects of growing redundancy.
 
@@ -127,7 +122,7 @@ def redundancy_curve(
         One per redundancy.
     """
     curves: dict[str, list[Interval]] = {}
-    for redundancy in tqdm(redundancies, desc="redundancy", disable=not progress, leave=False):
+    for redundancy in redundancies:
         rng = np.random.default_rng([seed, redundancy])
         subject = linear_subject(redundancy, rng, shared_noise=shared_noise)
         found = auroc(subject.null, statistics_of(subject, rng), rng=rng, n_resamples=200)

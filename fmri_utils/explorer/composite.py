@@ -65,7 +65,8 @@ def compose(view: View, *, label: str, new_noise_rms: float) -> Image.Image:
     columns = [MARGIN + i * (PANEL + GAP) for i in range(4)]
     for x, picture, name in zip(columns, pictures, names, strict=True):
         pen.text((x, TOP - 22), name, font=font(14, bold=True), fill=INK)
-        canvas.paste(_enlarged(picture), (x, TOP))
+        pixels = Image.fromarray((picture * 255).round().astype(np.uint8))
+        canvas.paste(pixels.resize((PANEL, PANEL), Image.Resampling.BILINEAR), (x, TOP))
     _heading(pen, view, label, new_noise_rms)
     y = TOP + PANEL + 8
     _captions(pen, (columns[0], y), "A person wrote", [view.caption])
@@ -93,11 +94,6 @@ def stack(*images: Image.Image) -> Image.Image:
         canvas.paste(image, (0, y))
         y += image.height
     return canvas
-
-
-def _enlarged(picture: np.ndarray) -> Image.Image:
-    pixels = Image.fromarray((picture * 255).round().astype(np.uint8))
-    return pixels.resize((PANEL, PANEL), Image.Resampling.BILINEAR)
 
 
 def _heading(pen: ImageDraw.ImageDraw, view: View, label: str, new_noise_rms: float) -> None:

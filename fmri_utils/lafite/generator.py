@@ -10,14 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..project.settings import Count, Line, Positive, settings
-from .layers import (
-    STRUCTURE_LR,
-    FullyConnected,
-    SynthesisConvolution,
-    ToRGB,
-    normalize_second_moment,
-    upsample_image,
-)
+from .layers import STRUCTURE_LR, FullyConnected, SynthesisConvolution, ToRGB, upsample_image
 from .lean import LARGE_BYTES, render_ones
 
 NOISE_MODES = ("const", "none", "random")
@@ -171,7 +164,7 @@ class MappingNetwork(nn.Module):
         Tensor, (B, num_ws, w_dim)
         """
         assert z.ndim == 2 and z.shape[1] == self.z_dim, f"z {tuple(z.shape)}"
-        w = normalize_second_moment(z)
+        w = z * torch.rsqrt(z.square().mean(dim=-1, keepdim=True) + 1e-8)  # mean square of one
         for i in range(self.num_layers):
             w = getattr(self, f"fc{i}")(w)
         if truncation_psi != 1.0:

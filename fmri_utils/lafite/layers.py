@@ -22,11 +22,6 @@ FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 STRUCTURE_LR = 0.01  # learning-rate multiplier of the mapping and condition layers
 
 
-def normalize_second_moment(x: Tensor) -> Tensor:
-    """Scale the last axis to a mean square of one: ``x * rsqrt(mean(x^2) + 1e-8)``."""
-    return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + 1e-8)
-
-
 def fir_filter(like: Tensor, gain: float = 1.0) -> Tensor:
     """The 4 x 4 resampling filter ``outer([1, 3, 3, 1]) / 64``, which sums to ``gain``.
 

@@ -166,9 +166,7 @@ def contribution(encoder: LinearEncoder, betas: np.ndarray, truth: np.ndarray) -
     return -EmbeddingChange.by_value(encoder, betas, 0.0).shift(truth)
 
 
-def forward_model(
-    betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray, *, n_folds: int = 5
-) -> np.ndarray:
+def forward_model(betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Cross-validated accuracy of a forward (encoding) model, from the image to the voxel.
 
     Ridge regression predicts every voxel from the embedding of the image. It asks what a voxel
@@ -191,8 +189,7 @@ def forward_model(
     """
     check_finite(betas, "betas", ("trial", "voxel"), remedy=REMEDY)
     check_finite(embeddings, "embeddings", ("trial", "dimension"))
-    folds = GroupKFold(n_folds)
-    found = cross_val_predict(Ridge(), embeddings, betas, groups=groups, cv=folds)
+    found = cross_val_predict(Ridge(), embeddings, betas, groups=groups, cv=GroupKFold(5))
     covariance = np.einsum("tv,tv->v", found - found.mean(0), betas) / len(betas)
     return covariance / np.maximum(found.std(0) * betas.std(0), 1e-12)
 

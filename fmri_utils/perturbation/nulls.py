@@ -119,10 +119,10 @@ def reliability(encoder: LinearEncoder, repeats: np.ndarray, pairings: np.ndarra
     f = np.stack([encoder.predict(trials) for trials in repeats])
     null = np.zeros((len(pairings), n_voxels))
     size = max(1, MAX_ELEMENTS // n_images**2)
-    has_data = np.ones((n_repeats, n_images), bool)
-    blocks = [(has_data, np.arange(n_voxels)[at : at + size]) for at in range(0, n_voxels, size)]
-    for trials, voxels in groups_with_data(repeats.reshape(-1, n_voxels)):
-        has_data = np.isin(np.arange(n_repeats * n_images), trials).reshape(n_repeats, n_images)
+    every = np.arange(n_repeats * n_images)
+    blocks, gaps = [], groups_with_data(repeats.reshape(-1, n_voxels))
+    for trials, voxels in [(every, np.arange(n_voxels)), *gaps]:
+        has_data = np.isin(every, trials).reshape(n_repeats, n_images)
         blocks += [(has_data, voxels[at : at + size]) for at in range(0, voxels.size, size)]
     for has_data, voxels in blocks:
         found = []

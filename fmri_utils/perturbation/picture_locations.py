@@ -54,13 +54,6 @@ def effect_maps(rows: np.ndarray | Tensor, grams: Tensor) -> Tensor:
     return torch.stack([((rows @ gram) * rows).sum(1) for gram in grams], dim=1).clamp(min=0)
 
 
-def cell_centres(n_cells: int, width_deg: float) -> np.ndarray:
-    """Centres (n_cells^2, 2) of the cells in degrees, right and up positive, (0, 0) the middle."""
-    at = ((np.arange(n_cells) + 0.5) / n_cells - 0.5) * width_deg
-    y, x = np.meshgrid(-at, at, indexing="ij")
-    return np.stack([x.ravel(), y.ravel()], axis=1)
-
-
 def centroid_and_spread(maps: np.ndarray, width_deg: float) -> tuple[np.ndarray, np.ndarray]:
     """Centre of gravity of every voxel's map, and how far around it the effect falls.
 
@@ -87,7 +80,9 @@ def centroid_and_spread(maps: np.ndarray, width_deg: float) -> tuple[np.ndarray,
         )
     total = maps.sum(1, keepdims=True)
     weight = np.divide(maps, total, out=np.full_like(maps, np.nan), where=total > 0)
-    centres = cell_centres(n_cells, width_deg)
+    # Of the cells in degrees, right and up positive, (0, 0) the middle.
+    at = ((np.arange(n_cells) + 0.5) / n_cells - 0.5) * width_deg
+    centres = np.stack([axis.ravel() for axis in np.meshgrid(at, -at)], axis=1)
     centroid = weight @ centres
     distance = ((centres[None] - centroid[:, None]) ** 2).sum(2)  # (V, K)
     return centroid, np.sqrt((weight * distance).sum(1))

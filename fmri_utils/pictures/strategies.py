@@ -94,8 +94,7 @@ def compared(
     """
 
     def interval(arrays: list[np.ndarray], others: list[np.ndarray]) -> dict:
-        found = metrics.paired_difference(arrays, others, rng=rng, shared_images=True)
-        return dict(vars(found))
+        return dict(vars(metrics.paired_difference(arrays, others, rng=rng, shared_images=True)))
 
     table = {}
     for row in repeats[0][baseline]:
@@ -127,7 +126,8 @@ def gains_markdown(rows: Mapping[str, Mapping[str, Mapping]], baseline: str) -> 
         As made, or as read back from JSON; :data:`HEADLINES` are shown where they are available.
     baseline : str
     """
-    shown, others = _shown(rows, baseline), [name for name in _sets(rows) if name != baseline]
+    sets = next(iter(rows.values()), ())
+    shown, others = _shown(rows, baseline), [name for name in sets if name != baseline]
     gains = gain_intervals(rows, baseline, others)
     lines = [[baseline, *(str(_interval(rows[row][baseline])) for row in shown)]]
     lines += [[name, *(gains[name][row].signed() for row in shown)] for name in others]
@@ -154,10 +154,6 @@ def gain_intervals(
 
 def _shown(rows: Mapping, baseline: str) -> list[str]:
     return [row for row in HEADLINES if row in rows and "not_available" not in rows[row][baseline]]
-
-
-def _sets(rows: Mapping) -> list[str]:
-    return list(next(iter(rows.values()), ()))
 
 
 def _interval(values: Mapping) -> metrics.Interval:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..metrics import markdown_table, published_markdown, table_markdown
 from ..metrics.tables import NOT_AVAILABLE
-from ..project.artifacts import atomic_path, sha256_json
+from ..project.artifacts import atomic_path, sha256_json, write_json
 from ..project.errors import ArtifactError
 from ..project.reading import reading
 
@@ -150,12 +150,11 @@ def save_results(folder: Path, record: Mapping, page: str) -> list[Path]:
     page : str
         From :func:`results_page`.
     """
-    numbers = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    texts = {folder / "results.json": numbers, folder / "results.md": page}
-    for path, text in texts.items():
-        with atomic_path(path) as tmp:
-            tmp.write_text(text)
-    return list(texts)
+    paths = [folder / "results.json", folder / "results.md"]
+    write_json(paths[0], record, allow_nan=False)
+    with atomic_path(paths[1]) as tmp:
+        tmp.write_text(page)
+    return paths
 
 
 def read_results(path: Path) -> dict:

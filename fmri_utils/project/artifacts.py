@@ -74,7 +74,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     except FmriUtilsError:
         raise
     except Exception as err:
-        if _is_no_room(err) or _free(path) < FULL_BYTES:
+        # The system says so, or a library (safetensors) repeats what the system said.
+        said = {getattr(err, "errno", None), *(n for n in NO_ROOM if os.strerror(n) in str(err))}
+        if said & NO_ROOM or _free(path) < FULL_BYTES:
             raise _not_written(path, err) from err
         raise
     finally:
@@ -88,12 +90,6 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as err:
         raise _not_written(path, err) from err
-
-
-def _is_no_room(err: Exception) -> bool:
-    """Whether the system said so, or a library (safetensors) repeats what the system said."""
-    said = str(err)
-    return getattr(err, "errno", None) in NO_ROOM or any(os.strerror(n) in said for n in NO_ROOM)
 
 
 def _not_written(path: Path, err: Exception) -> ArtifactError:

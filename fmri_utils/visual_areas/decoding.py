@@ -15,7 +15,6 @@ from ..encoders import LinearEncoder, unit
 from ..metrics import Interval, bootstrap, similarity_matrix
 from ..metrics.identification import find_places
 from ..nsd.rois import PUBLISHED_LABELS
-from ..perturbation.embedding_effects import check_betas
 from ..project.checks import check_finite
 from ..project.errors import DataError
 from .groups import changed_embedding, group_embedding
@@ -261,28 +260,23 @@ def score_areas(
     DataError
         If a group is empty.
     """
-    betas = check_betas(encoder, betas)
-    whole = encoder.predict(betas)
-    per_image = {}
+    whole, per_image = encoder.predict(betas), {}
     for kind in ABLATIONS:
         made = [changed_embedding(encoder, betas, whole, g, kind) for g in groups.values()]
         per_image[kind] = embedding_scores_of(np.stack(made), truth)
     sizes = np.array([np.count_nonzero(group) for group in groups.values()])
     random = {}
     for name, control in controls.items():
-        drawn = {kind: {score: [] for score in SCORES} for kind in ABLATIONS}
-        counts = control.sizes(groups)
+        drawn, counts = {kind: [] for kind in ABLATIONS}, control.sizes(groups)
         for _ in tqdm(range(n_random), desc=name, disable=not progress, leave=False):
             parts = control.sums(betas, encoder.weights, counts, rng)
-            for kind, made in (
-                ("keep_only", encoder.intercept + parts),
-                ("leave_out", whole - parts),
-            ):
-                for score, values in embedding_scores_of(made, truth).items():
-                    drawn[kind][score].append(values.mean(1))
+            made = {"keep_only": encoder.intercept + parts, "leave_out": whole - parts}
+            for kind, embeddings in made.items():
+                found = embedding_scores_of(embeddings, truth)
+                drawn[kind].append([found[score].mean(1) for score in SCORES])
         random[name] = {
-            kind: {score: np.stack(values, axis=1) for score, values in scores.items()}
-            for kind, scores in drawn.items()
+            kind: dict(zip(SCORES, np.stack(means, axis=2), strict=True))
+            for kind, means in drawn.items()
         }
     return AreaScores(tuple(groups), sizes, per_image, random)
 

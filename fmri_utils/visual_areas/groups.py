@@ -4,7 +4,7 @@ Many voxels know the same. Leaving one out then changes little, because the othe
 (redundancy hides importance). Groups and Shapley values look past that.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from math import factorial
 
@@ -54,27 +54,6 @@ def changed_embedding(
     return encoder.intercept + part if kind == "keep_only" else whole - part
 
 
-def group_parts(
-    encoder: LinearEncoder, betas: np.ndarray, groups: Sequence[np.ndarray]
-) -> np.ndarray:
-    """What each group adds to the predicted embeddings, (n_groups, n_trials, C)."""
-    betas = check_betas(encoder, betas)
-    return np.stack([betas[:, group] @ encoder.weights[group] for group in groups])
-
-
-def _cosines(embedding: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    return (unit(embedding) * truth).sum(1)
-
-
-def _check_disjoint(groups: Mapping[str, np.ndarray]) -> None:
-    overlap = np.sum([np.asarray(g, bool) for g in groups.values()], axis=0) > 1
-    if overlap.any():
-        raise DataError(
-            f"{overlap.sum()} voxels are in more than one of the groups {list(groups)}. Expected: "
-            "groups without overlap."
-        )
-
-
 def shapley_by_trial(
     encoder: LinearEncoder, betas: np.ndarray, truth: np.ndarray, groups: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
@@ -98,14 +77,21 @@ def shapley_by_trial(
     """
     if not groups:
         return {}
-    _check_disjoint(groups)
+    overlap = np.sum([np.asarray(g, bool) for g in groups.values()], axis=0) > 1
+    if overlap.any():
+        raise DataError(
+            f"{overlap.sum()} voxels are in more than one of the groups {list(groups)}. Expected: "
+            "groups without overlap."
+        )
     n = len(groups)
     if n > MAX_EXACT:
         raise DataError(f"{n} groups. Expected: at most {MAX_EXACT}; unite some.")
     check_finite(truth, "truth", ("trial", "dimension"))
-    parts = group_parts(encoder, betas, list(groups.values()))
+    betas = check_betas(encoder, betas)
+    parts = np.stack([betas[:, group] @ encoder.weights[group] for group in groups.values()])
     subsets = [s for size in range(n + 1) for s in combinations(range(n), size)]
-    value = {s: _cosines(encoder.intercept + parts[list(s)].sum(0), truth) for s in subsets}
+    joined = {s: unit(encoder.intercept + parts[list(s)].sum(0)) for s in subsets}
+    value = {s: (embedding * truth).sum(1) for s, embedding in joined.items()}
     weight = [factorial(size) * factorial(n - size - 1) / factorial(n) for size in range(n)]
     out = {}
     for g, name in enumerate(groups):

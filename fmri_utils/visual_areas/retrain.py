@@ -82,14 +82,10 @@ def score_retrained(
         found.append(embedding_scores_of(np.stack(made), truth))
     own = {score: np.stack([scores[score][0] for scores in found]) for score in SCORES}
     means = {score: np.stack([scores[score][1:].mean(1) for scores in found]) for score in SCORES}
-    random = {
-        name: {
-            "retrained": {
-                score: rows[:, k * n_random :][:, :n_random] for score, rows in means.items()
-            }
-        }
-        for k, name in enumerate(controls)
-    }
+    random = {}
+    for k, name in enumerate(controls):
+        columns = slice(k * n_random, (k + 1) * n_random)
+        random[name] = {"retrained": {score: rows[:, columns] for score, rows in means.items()}}
     sizes = np.array([np.count_nonzero(group) for group in groups.values()])
     return AreaScores(tuple(groups), sizes, {"retrained": own}, random)
 

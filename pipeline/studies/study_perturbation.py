@@ -135,7 +135,6 @@ def study_calibration(files: Files) -> dict:
         share, z = (tested.p <= LEVEL).mean(), tested.z.mean()
         return {"smallest": tested.p_corrected.min(), "share": share, "z": z}
 
-    about = {"n_runs": N_RUNS, **settings, "n_folds": p.n_folds, "level": LEVEL}
     key = {**settings, "n_folds": p.n_folds, "level": LEVEL}
     runs = finished(files, "calibration", key, range(N_RUNS), compute)
     n_false = int(sum(run["smallest"] <= LEVEL for run in runs))
@@ -144,7 +143,7 @@ def study_calibration(files: Files) -> dict:
     for name in ("share", "z"):
         values = [float(run[name]) for run in runs]
         found |= {name: float(np.mean(values)), f"{name}_error": float(stats.sem(values))}
-    return {**about, "n_false": n_false, **found}
+    return {"n_runs": N_RUNS, **key, "n_false": n_false, **found}
 
 
 def study_seeds(files: Files) -> dict:

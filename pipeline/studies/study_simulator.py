@@ -167,10 +167,7 @@ class Bench:
 
 def part_of(everything: Voxels | Tuning, voxels: np.ndarray) -> Voxels | Tuning:
     """The rows of some voxels, of a table whose columns all have a row for each voxel."""
-    columns = {
-        field.name: getattr(everything, field.name) for field in dataclasses.fields(everything)
-    }
-    return type(everything)(**{name: column[voxels] for name, column in columns.items()})
+    return type(everything)(**{name: rows[voxels] for name, rows in vars(everything).items()})
 
 
 def in_region(m: Measurement) -> tuple[Measurement, np.ndarray]:
@@ -222,12 +219,11 @@ def leave_one_out(
     precision = perturbation.fit_precision(betas, dtype=np.float32)
     refit = perturbation.refit_change(matched, precision, pattern, how["alphas"])
     statistics = {
-        "effect": perturbation.embedding_effect(matched, pattern),
-        "refit effect": refit.effect(),
-        "contribution": perturbation.contribution(matched, pattern, bench.truth),
+        "effect": perturbation.embedding_effect(matched, pattern).mean(axis=0),
+        "refit effect": refit.effect().mean(axis=0),
+        "contribution": perturbation.contribution(matched, pattern, bench.truth).mean(axis=0),
     }
-    means = {name: values.mean(axis=0) for name, values in statistics.items()}
-    found = auroc(trials.null, means, rng=rng, n_resamples=1)
+    found = auroc(trials.null, statistics, rng=rng, n_resamples=1)
     return {name: interval.value for name, interval in found.items()}
 
 

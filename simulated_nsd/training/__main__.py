@@ -4,9 +4,6 @@ Stages whose result is there are skipped; delete a file in ``data/pretrained`` t
 Hours on two cores; every stage resumes where it was stopped.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -14,7 +11,6 @@ from fmri_utils.clip.space import ClipSpace, open_clip_space
 from fmri_utils.lafite import TrainingData, save_generator
 from fmri_utils.metrics.judge import Judge, load_judge
 from fmri_utils.pictures.reconstruction import draw, draw_z
-from fmri_utils.project.artifacts import atomic_path, package_versions
 from fmri_utils.project.command import command
 from fmri_utils.project.errors import ProfileError
 from fmri_utils.project.profiles import PROJECT_ROOT
@@ -28,14 +24,6 @@ SHIPPED = PROJECT_ROOT / "data" / "pretrained"
 WORK = PROJECT_ROOT / "data" / "pretraining"
 N_CLIP, N_JUDGE, N_GENERATOR, N_BANK, N_HELD_OUT = 50_000, 20_000, 100_000, 10_000, 1_000
 CLIP_SEED, JUDGE_SEED, GENERATOR_SEED = 0, 1, 2
-LICENCE = "MIT, like the code; made of drawn scenes only"
-
-
-def write_card(path: Path, **facts: object) -> None:
-    """Write a model card beside the weights."""
-    card = {"licence": LICENCE, "versions": package_versions(), **facts}
-    with atomic_path(path) as tmp:
-        tmp.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
 
 
 def train_clip(held_out: dict[str, np.ndarray]) -> ClipSpace:
@@ -48,7 +36,7 @@ def train_clip(held_out: dict[str, np.ndarray]) -> ClipSpace:
         (folder / "card.json").unlink(missing_ok=True)
     space = open_clip_space(f"local-dir:{folder}")
     if not (folder / "card.json").is_file():
-        write_card(
+        report.write_card(
             folder / "card.json",
             what="CLIP for the simulated scenes: 64 px, 128 dimensions, open_clip local-dir bundle",
             training=f"{N_CLIP} scenes (stream {PRETRAINING}, seed {CLIP_SEED}), 5 epochs of 256",
@@ -67,7 +55,7 @@ def train_judge(held_out: dict[str, np.ndarray]) -> Judge:
         path.with_name("judge-card.json").unlink(missing_ok=True)
     judged = load_judge(path)
     if not path.with_name("judge-card.json").is_file():
-        write_card(
+        report.write_card(
             path.with_name("judge-card.json"),
             what="independent judge: convolutional classifier of thing, background and colour",
             training=f"{N_JUDGE} scenes (stream {PRETRAINING}, seed {JUDGE_SEED}), 5 epochs",
@@ -114,10 +102,10 @@ def train_generator(space: ClipSpace, judged: Judge, held_out: dict[str, np.ndar
         "redrawing compares pixels, outlines and early feature maps of CLIP; the judge has no part",
         "data": f"{N_GENERATOR} scenes (stream {PRETRAINING}, seed {GENERATOR_SEED})",
         "ceiling_on_held_out_scenes": report.ceiling_report(judged, drawn, held_out, others),
-        "licence": LICENCE,
+        "licence": report.LICENCE,
     }
     save_generator(path, network, card)
-    write_card(path.with_name("lafite-card.json"), **card)
+    report.write_card(path.with_name("lafite-card.json"), **card)
 
 
 @command

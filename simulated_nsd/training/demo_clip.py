@@ -1,6 +1,5 @@
 """Train the demo CLIP on scenes and captions and write it as an open_clip bundle."""
 
-import json
 import math
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch.nn import functional
 from torchvision.transforms.v2 import functional as vision
 from tqdm.auto import tqdm
 
-from fmri_utils.project.artifacts import atomic_path
+from fmri_utils.project.artifacts import atomic_path, write_json
 from fmri_utils.project.checks import check_learning, check_weights
 from fmri_utils.project.tensors import load_state, save_state, write_safetensors
 
@@ -165,5 +164,4 @@ def save_bundle(network: CLIP, folder: Path) -> None:
     }
     with atomic_path(folder / "open_clip_model.safetensors") as tmp:
         write_safetensors(tmp, state)
-    with atomic_path(folder / "open_clip_config.json") as tmp:
-        tmp.write_text(json.dumps(config, indent=1) + "\n")
+    write_json(folder / "open_clip_config.json", config)

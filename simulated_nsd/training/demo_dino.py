@@ -20,11 +20,12 @@ from fmri_utils.dino.on_pictures import as_tensor
 from fmri_utils.dino.student_teacher import StudentTeacher
 from fmri_utils.dino.teacher_files import RECORD
 from fmri_utils.metrics import bootstrap, paired_difference
-from fmri_utils.project.artifacts import atomic_path, package_versions
+from fmri_utils.project.artifacts import atomic_path
 from fmri_utils.project.profiles import PROJECT_ROOT
 from fmri_utils.project.tensors import write_safetensors
 
 from .drawn_data import HELD_OUT, PRETRAINING, drawn_scenes
+from .report import write_card
 
 SETTINGS = ImageSettings(
     DinoSettings(n_steps=3000, batch_size=64, learning_rate=5e-4, teacher_temperature=0.03)
@@ -127,7 +128,4 @@ def run() -> None:
     held_out = drawn_scenes(work, stream=HELD_OUT, seed=0, n=1_000, size=64)
     data = drawn_scenes(work, stream=PRETRAINING, seed=SCENES_SEED, n=N_SCENES, size=64)
     facts = train_dino(data, held_out, path, work / "dino.pt")
-    card = {"licence": "MIT, like the code; made of drawn scenes only", **facts}
-    with atomic_path(path.with_name("dino-card.json")) as tmp:
-        text = json.dumps({**card, "versions": package_versions()}, indent=1, sort_keys=True)
-        tmp.write_text(text + "\n")
+    write_card(path.with_name("dino-card.json"), **facts)

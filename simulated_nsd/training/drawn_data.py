@@ -32,7 +32,7 @@ def _draw_block(job: tuple[int, int, int, int]) -> tuple[np.ndarray, list[list[s
 
 
 def drawn_scenes(
-    folder: Path, *, stream: int, seed: int, n: int, size: int, workers: int = 2
+    folder: Path, *, stream: int, seed: int, n: int, size: int
 ) -> dict[str, np.ndarray]:
     """Draw scenes in parallel, or read them where an earlier call has left them.
 
@@ -56,7 +56,7 @@ def drawn_scenes(
             return dict(file)
     jobs = [(stream, seed, start, size) for start in range(0, n, BLOCK)]
     context = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=be_worker) as pool:
+    with ProcessPoolExecutor(2, mp_context=context, initializer=be_worker) as pool:
         blocks = list(tqdm(pool.map(_draw_block, jobs), total=len(jobs), desc="drawing scenes"))
     labels = np.array([row for block in blocks for row in block[2]])
     out = {

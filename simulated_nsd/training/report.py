@@ -1,14 +1,24 @@
 """What the demo's networks can do, measured on scenes that none of them was trained on."""
 
+from pathlib import Path
+
 import numpy as np
 
 from fmri_utils.clip.space import ClipSpace
 from fmri_utils.metrics import frechet_distance, retrieval_scores, two_way_identification
 from fmri_utils.metrics.judge import HEADS, Judge
+from fmri_utils.project.artifacts import package_versions, write_json
 
 from ..scenes.caption_text import kind_prompts
 
 N_DRAWS = 30  # of 100 images, for retrieval
+LICENCE = "MIT, like the code; made of drawn scenes only"
+
+
+def write_card(path: Path, **facts: object) -> None:
+    """Write a model card beside the weights."""
+    card = {"licence": LICENCE, "versions": package_versions(), **facts}
+    write_json(path, card, sort_keys=True)
 
 
 def zero_shot(space: ClipSpace, embeddings: np.ndarray, kinds: np.ndarray) -> float:

@@ -30,11 +30,7 @@ def fitter(fit: Callable, **settings: object) -> Fit:
     callable
         ``f(betas, embeddings, groups) -> mapper``, as the controls and learning curves take it.
     """
-
-    def only_mapper(betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray) -> Mapper:
-        return fit(betas, embeddings, groups, **settings)[0]
-
-    return only_mapper
+    return lambda betas, embeddings, groups: fit(betas, embeddings, groups, **settings)[0]
 
 
 def pairing_oracle(truth: np.ndarray) -> dict[str, np.ndarray]:
