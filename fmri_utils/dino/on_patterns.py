@@ -133,21 +133,21 @@ def compare(
     functions: Mapping[str, Callable],
     *,
     shares: Sequence[float],
-    alphas: np.ndarray,
-    n_folds: int,
     seed: int,
+    **folds,
 ) -> dict[str, dict[float, dict[str, np.ndarray]]]:
     """Linear probes to CLIP for each representation and label budget.
 
     A probe is fitted to features averaged over the repeats of an image, of the images whose
-    embedding is known, and tested on the test images likewise.
+    embedding is known, and tested on the test images likewise. ``folds`` are the ``alphas`` and
+    ``n_folds`` of its ridge (:func:`fmri_utils.dino.probes.probe`).
 
     Returns
     -------
     dict
         ``[method][share]``: ``two-way`` and ``MRR`` of each test image.
     """
-    rng, folds = np.random.default_rng(seed), {"alphas": alphas, "n_folds": n_folds}
+    rng = np.random.default_rng(seed)
     truth, _, _ = average_repeats(data.test_targets, data.test_nsd_id)
     targets, ids, _ = average_repeats(data.targets, data.nsd_id)
     known = probes.label_subsets(ids, shares, rng)

@@ -73,15 +73,15 @@ def pictures_for(
     return LabelledPictures(images[~is_test], labels[~is_test], images[test], labels[test])
 
 
-def summarise(
-    runs: Sequence[Mapping], *, rng: np.random.Generator, n_resamples: int = 1000
-) -> dict[str, list[dict]]:
+def summarise(runs: Sequence[Mapping], **boot) -> dict[str, list[dict]]:
     """Rows of the comparison on brain patterns, averaged over seeds.
 
     Parameters
     ----------
     runs : sequence of mapping
         From :func:`fmri_utils.dino.compare`, one of each seed; intervals are over test images.
+    **boot
+        ``rng``, and ``n_resamples`` of images, of :func:`fmri_utils.metrics.bootstrap`.
 
     Returns
     -------
@@ -90,7 +90,6 @@ def summarise(
         ``high``, ``seed_sd`` (lists over shares), ``chance`` and ``ceiling``. ``differences``: the
         same of "student-teacher" minus each other method, with ``excludes_zero``.
     """
-    boot = {"rng": rng, "n_resamples": n_resamples}
     scores, differences = [], []
     methods, shares = list(runs[0]), list(next(iter(runs[0].values())))
     for score in next(iter(runs[0][methods[0]].values())):

@@ -350,11 +350,7 @@ def match_spread(
     betas: np.ndarray,
     embeddings: np.ndarray,
     groups: np.ndarray,
-    *,
-    alphas: np.ndarray,
-    n_folds: int,
-    device: str | torch.device = "cpu",
-    basis: RidgeBasis | None = None,
+    **settings,
 ) -> tuple[LinearEncoder, float]:
     """Undo the shrinkage of a ridge encoder, with training images only.
 
@@ -368,10 +364,11 @@ def match_spread(
     ----------
     encoder : LinearEncoder
         From :func:`fit_ridge`.
-    betas, embeddings, groups, n_folds, device, basis
+    betas, embeddings, groups
         As for :func:`fit_ridge`.
-    alphas : numpy.ndarray, (C,)
-        The penalties that :func:`fit_ridge` chose.
+    **settings
+        Those of :func:`out_of_fold`: ``alphas`` (C,), the penalties that :func:`fit_ridge` chose,
+        and ``n_folds``, ``device``, ``basis``.
 
     Returns
     -------
@@ -379,7 +376,6 @@ def match_spread(
         The same map with its deviations scaled.
     scale : float
     """
-    settings = dict(alphas=alphas, n_folds=n_folds, device=device, basis=basis)
     scale = held_out_means(betas, embeddings, groups, **settings)[2]
     method = f"{encoder.method}, spread matched"
     return scaled(encoder, embeddings.mean(0), scale, method), scale

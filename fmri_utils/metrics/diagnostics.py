@@ -51,11 +51,7 @@ def effective_rank(embeddings: np.ndarray) -> float:
 
 
 def bottleneck_curve(
-    truth: np.ndarray,
-    predictions: Mapping[int, np.ndarray],
-    *,
-    rng: np.random.Generator,
-    n_resamples: int = 1000,
+    truth: np.ndarray, predictions: Mapping[int, np.ndarray], **boot
 ) -> dict[str, dict[str, np.ndarray]]:
     """Scores against the number of dimensions that brain information passes through.
 
@@ -67,6 +63,8 @@ def bottleneck_curve(
     truth : numpy.ndarray, (n, C)
     predictions : mapping of int to numpy.ndarray, (n, C)
         Dimensions of the bottleneck (1, 2, 5, 10, ...) to embeddings predicted through it.
+    **boot
+        ``rng``, and ``n_resamples`` of images, of :func:`fmri_utils.metrics.bootstrap`.
 
     Returns
     -------
@@ -85,8 +83,7 @@ def bottleneck_curve(
         scores = retrieval_scores(truth, predictions[k])["brain_to_image"]
         scores["two_way"] = two_way_scores(truth, predictions[k])
         for name, score in names.items():
-            found = bootstrap(scores[score], rng=rng, n_resamples=n_resamples)
-            intervals[name].append(vars(found))
+            intervals[name].append(vars(bootstrap(scores[score], **boot)))
     curve = {"n_dims": np.array(order)}
     for name, score in names.items():
         curve[name] = {key: np.array([i[key] for i in intervals[name]]) for key in VALUES}

@@ -34,8 +34,7 @@ def score_table(
     baseline: str,
     ceiling: str,
     compared: Sequence[tuple[str, str]] = (),
-    rng: np.random.Generator,
-    n_resamples: int = 1000,
+    **boot,
 ) -> dict:
     """The results table as plain values that JSON can keep.
 
@@ -51,9 +50,8 @@ def score_table(
         embedding), and the recovery ceiling (the oracle for embeddings).
     compared : sequence of (str, str)
         Pairs of sets whose difference, first minus second, has a column of its own.
-    rng : numpy.random.Generator
-    n_resamples : int
-        Bootstrap resamples of images.
+    **boot
+        ``rng``, and ``n_resamples`` of images, of :func:`~fmri_utils.metrics.bootstrap`.
 
     Returns
     -------
@@ -88,7 +86,6 @@ def score_table(
         )
     rows = {}
     for row, some in scores[baseline].items():
-        boot = {"rng": rng, "n_resamples": n_resamples}
         cells = {name: _cell(scores[name][row], **boot) for name in names}
         for name, pair in pairs.items():
             cells[name] = _difference_cell(*(scores[one][row] for one in pair), **boot)
@@ -99,14 +96,13 @@ def score_table(
     return {**known, "sets": names, "rows": rows}
 
 
-def _cell(score: Score, *, rng: np.random.Generator, n_resamples: int) -> dict:
+def _cell(score: Score, **boot) -> dict:
     if score.reason:
         return {"not_available": score.reason}
     interval, over = score.interval, "draws"
     if interval is None:
         over = "images"
-        how = {"rng": rng, "n_resamples": n_resamples, "statistic": STATISTICS[score.statistic]}
-        interval = bootstrap(score.per_image, **how)
+        interval = bootstrap(score.per_image, statistic=STATISTICS[score.statistic], **boot)
     return {**vars(interval), "chance": score.chance, "interval_over": over}
 
 
@@ -118,14 +114,16 @@ def _difference_cell(first: Score, second: Score, **boot) -> dict:
 
 
 def differences(
-    scores: Mapping[str, Mapping[str, Score]],
-    first: str,
-    second: str,
-    *,
-    rng: np.random.Generator,
-    n_resamples: int = 1000,
+    scores: Mapping[str, Mapping[str, Score]], first: str, second: str, **boot
 ) -> dict[str, Interval]:
     """Paired differences ``first - second`` of two sets in every row with one mean over images.
+
+    Parameters
+    ----------
+    scores, **boot
+        As for :func:`score_table`.
+    first, second : str
+        Sets.
 
     Returns
     -------
@@ -136,7 +134,6 @@ def differences(
     for name in (first, second):
         if name not in scores:
             raise DataError(f"no set {name!r} among {list(scores)}.")
-    boot = {"rng": rng, "n_resamples": n_resamples}
     return {
         row: paired_difference(score.per_image, scores[second][row].per_image, **boot)
         for row, score in scores[first].items()

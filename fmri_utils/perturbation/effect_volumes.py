@@ -11,13 +11,7 @@ from ..project.artifacts import atomic_path, write_manifest
 
 
 def save_maps(
-    folder: Path,
-    maps: Mapping[str, np.ndarray],
-    mask: np.ndarray,
-    affine: np.ndarray,
-    *,
-    config: Mapping,
-    inputs: Mapping[str, str] = (),
+    folder: Path, maps: Mapping[str, np.ndarray], mask: np.ndarray, affine: np.ndarray, **about
 ) -> list[Path]:
     """Write one volume per map, each with its manifest.
 
@@ -29,8 +23,8 @@ def save_maps(
     mask : numpy.ndarray of bool, (X, Y, Z)
     affine : numpy.ndarray, (4, 4)
         Of the subject's volumes.
-    config, inputs
-        As for :func:`fmri_utils.project.artifacts.write_manifest`.
+    **about
+        ``config`` and ``inputs`` of :func:`fmri_utils.project.artifacts.write_manifest`.
 
     Returns
     -------
@@ -43,6 +37,6 @@ def save_maps(
         image = to_volume(np.asarray(values, np.float32), mask, affine)
         with atomic_path(path) as tmp:
             nib.save(image, tmp)
-        write_manifest(path, config=config, inputs=inputs)
+        write_manifest(path, **about)
         paths.append(path)
     return paths

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..encoders import RidgeBasis, held_out_means, unit
+from ..encoders import held_out_means, unit
 from ..lafite import (
     DiscriminatorConfig,
     Generator,
@@ -58,13 +58,7 @@ class HeldOutPredictions:
 
 
 def predict_held_out(
-    betas: np.ndarray,
-    embeddings: np.ndarray,
-    groups: np.ndarray,
-    *,
-    alphas: np.ndarray,
-    n_folds: int,
-    basis: RidgeBasis | None = None,
+    betas: np.ndarray, embeddings: np.ndarray, groups: np.ndarray, **settings
 ) -> HeldOutPredictions:
     """Predict every training image's embedding from its brain activity, without having seen it.
 
@@ -79,10 +73,9 @@ def predict_held_out(
         Unit-norm embedding of the image of each trial.
     groups : numpy.ndarray, (n_trials,)
         Image of each trial.
-    alphas : numpy.ndarray, (C,)
-        Penalties, such as the ``best_alphas`` of :func:`~fmri_utils.encoders.fit_ridge`.
-    n_folds, basis
-        As for :func:`~fmri_utils.encoders.ridge.out_of_fold`.
+    **settings
+        Those of :func:`~fmri_utils.encoders.ridge.out_of_fold`: ``alphas`` (C,), such as the
+        ``best_alphas`` of :func:`~fmri_utils.encoders.fit_ridge`, ``n_folds`` and ``basis``.
 
     Returns
     -------
@@ -93,7 +86,6 @@ def predict_held_out(
     DataError
         As ``out_of_fold``.
     """
-    settings = {"alphas": alphas, "n_folds": n_folds, "basis": basis}
     mean, true, scale = held_out_means(betas, embeddings, groups, **settings)
     ids, centre = np.unique(groups), embeddings.mean(0)
     predicted = unit(mean[:, None] * scale + (1 - scale) * centre)

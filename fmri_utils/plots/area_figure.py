@@ -120,7 +120,7 @@ def plot_area_shift(
     """
     if not shift.size:
         return say_nothing(ax, not_available("stimulated areas", "no voxel in a named one"))
-    draw_matrix(ax, shift, areas, concepts, "+z.2f")
+    draw_matrix(ax, shift, areas, concepts)
     frame = {"fill": False, "ec": COLOURS["ink"], "lw": 2.5, "clip_on": False}
     for ((i, j), value), text in zip(np.ndenumerate(shift), ax.texts, strict=True):
         outside = not low[i, j] <= value <= high[i, j]

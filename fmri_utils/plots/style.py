@@ -99,16 +99,14 @@ def draw_frame(ax: Axes, colour: str | None, width: float = 2) -> None:
     ax.spines[:].set(visible=colour is not None, color=colour, linewidth=width)
 
 
-def draw_matrix(
-    ax: Axes, matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], form: str
-) -> None:
-    """Draw a small signed matrix with its numbers, written as ``form`` says (".2f")."""
+def draw_matrix(ax: Axes, matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> None:
+    """Draw a small signed matrix with its numbers."""
     limit = float(np.nanmax(np.abs(matrix), initial=0)) or 1.0
     ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     style = {"ha": "center", "va": "center", "fontsize": SMALL}
     for (i, j), value in np.ndenumerate(matrix):
         colour = "white" if abs(value) > 0.6 * limit else COLOURS["ink"]
-        ax.text(j, i, format(value, form), color=colour, **style)
+        ax.text(j, i, f"{value:+z.2f}", color=colour, **style)
     ax.set_xticks(range(len(columns)), list(columns))
     ax.set_yticks(range(len(rows)), list(rows))
 

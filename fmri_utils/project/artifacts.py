@@ -218,13 +218,7 @@ def check_manifest(path: str | os.PathLike, *, remedy: str) -> dict:
     return manifest
 
 
-def save_arrays(
-    path: str | os.PathLike,
-    arrays: Mapping[str, np.ndarray],
-    *,
-    config: Mapping,
-    inputs: Mapping[str, str] = (),
-) -> dict:
+def save_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], **about) -> dict:
     """Write named arrays to one HDF5 file, atomically, with its manifest.
 
     Parameters
@@ -233,11 +227,11 @@ def save_arrays(
         Ends in ``.h5``.
     arrays : mapping of str to array-like
         Numeric, boolean or string arrays of any shape; "a/b" puts array b into group a.
-    config, inputs
-        As for :func:`write_manifest`.
+    **about
+        ``config`` and ``inputs`` of :func:`write_manifest`.
     """
     write_arrays(path, arrays)
-    return write_manifest(path, config=config, inputs=inputs)
+    return write_manifest(path, **about)
 
 
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -293,12 +287,10 @@ def _read_node(node: h5py.Dataset | h5py.Group) -> np.ndarray | dict:
     return node.asstr()[()] if h5py.check_string_dtype(node.dtype) else node[()]
 
 
-def save_json(
-    path: str | os.PathLike, value: object, *, config: Mapping, inputs: Mapping[str, str] = ()
-) -> dict:
-    """Write a JSON-serialisable value atomically, with its manifest."""
+def save_json(path: str | os.PathLike, value: object, **about) -> dict:
+    """Write a JSON-serialisable value atomically, with its manifest, as :func:`save_arrays`."""
     write_json(path, value)
-    return write_manifest(path, config=config, inputs=inputs)
+    return write_manifest(path, **about)
 
 
 def write_json(path: str | os.PathLike, value: object, **form: object) -> None:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from sklearn.cluster import KMeans
 
 from ...project.checks import check_finite
 from ...project.errors import DataError
-from .. import LinearEncoder, RidgeBasis, check_training, fit_ridge, unit
+from .. import LinearEncoder, check_training, fit_ridge, unit
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,8 @@ def fit_prototypes(
     groups: np.ndarray,
     *,
     n_classes: int,
-    alphas: np.ndarray,
-    n_folds: int,
     seed: int,
-    device: str | torch.device = "cpu",
-    basis: RidgeBasis | None = None,
+    **settings,
 ) -> tuple[PrototypeEncoder, dict[str, np.ndarray]]:
     """Baseline that knows categories only: a linear classifier and one embedding per class.
 
@@ -57,11 +53,14 @@ def fit_prototypes(
 
     Parameters
     ----------
-    betas, embeddings, groups, alphas, n_folds, device, basis
+    betas, embeddings, groups
         As for :func:`fmri_utils.encoders.fit_ridge`.
     n_classes : int
     seed : int
         Of k-means.
+    **settings
+        Those of :func:`fmri_utils.encoders.fit_ridge`: ``alphas``, ``n_folds``, ``device``,
+        ``basis``.
 
     Returns
     -------
@@ -77,9 +76,7 @@ def fit_prototypes(
     directions = unit(embeddings[first])
     label = KMeans(n_classes, n_init=10, random_state=seed).fit_predict(directions)
     member = (label[:, None] == np.arange(n_classes)).astype(np.float32)  # (n_images, n_classes)
-    classifier, _ = fit_ridge(
-        betas, member[image], groups, alphas=alphas, n_folds=n_folds, device=device, basis=basis
-    )
+    classifier, _ = fit_ridge(betas, member[image], groups, **settings)
     prototypes = member.T @ embeddings[first] / member.sum(0)[:, None]
     return PrototypeEncoder(classifier, prototypes), {"n_images": member.sum(0).astype(int)}
 

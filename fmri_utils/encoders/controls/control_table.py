@@ -51,21 +51,15 @@ def chance_levels(n: int) -> dict[str, float]:
     return {name: level[kinds[name.split(" ", 1)[-1]]] for name in SCORES}
 
 
-def validity_table(
-    scores: Mapping[str, Mapping[str, np.ndarray]],
-    *,
-    rng: np.random.Generator,
-    n_resamples: int = 1000,
-) -> list[dict]:
+def validity_table(scores: Mapping[str, Mapping[str, np.ndarray]], **boot) -> list[dict]:
     """All controls in one table, one row for each method and score.
 
     Parameters
     ----------
     scores : mapping of str to mapping
         Mappers and controls, each as :func:`scores_per_image` gives it. NaN is left out.
-    rng : numpy.random.Generator
-        Of the bootstrap over images.
-    n_resamples : int
+    **boot
+        ``rng``, and ``n_resamples`` of images, of :func:`fmri_utils.metrics.bootstrap`.
 
     Returns
     -------
@@ -77,7 +71,7 @@ def validity_table(
     for method, found in scores.items():
         for score, values in found.items():
             kept = values[np.isfinite(values)]
-            interval = metrics.bootstrap(kept, rng=rng, n_resamples=n_resamples)
+            interval = metrics.bootstrap(kept, **boot)
             level = {**chance_levels(len(values)), **dict.fromkeys(BY_CLUSTER, 0.5)}[score]
             row = {"method": method, "score": score, **vars(interval)}
             rows.append({**row, "chance": level, "n_images": len(kept)})
