@@ -12,7 +12,7 @@ from fmri_utils.project.artifacts import own_files
 
 ROOT = Path(__file__).parents[1]
 # Lines with code on them: no docstrings, comments or blank lines. They may be lowered.
-CEILINGS = {"fmri_utils": 12_235, "simulated_nsd": 4_520, "pipeline": 3_568, "tests": 13_890}
+CEILINGS = {"fmri_utils": 12_137, "simulated_nsd": 4_500, "pipeline": 3_557, "tests": 13_592}
 PACKAGES = [name for name in CEILINGS if name != "tests"]
 N_ROOMS, N_TWICE = 12, 8
 USUAL = {"__init__", "__main__", "settings"}
